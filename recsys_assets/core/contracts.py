@@ -299,3 +299,26 @@ RECOMMENDATIONS = Contract(
 
 FEATURE_COLUMNS = tuple(name for name in _CANDIDATE_COLUMNS if name not in ("user_id", "item_id", "fused_rank"))
 """What the ranker sees, in the order of its feature vector."""
+
+CONTRACTS: Mapping[str, Contract] = {
+    contract.name: contract
+    for contract in (
+        CLEAN_EVENTS,
+        REJECTED_EVENTS,
+        ITEM_PROPERTIES,
+        CATEGORY_TREE,
+        ITEM_FEATURES,
+        USER_ACTIVITY,
+        ITEM_ACTIVITY,
+        ITEM_PAIRS,
+        TOP_POPULAR,
+        USER_FACTORS,
+        ITEM_FACTORS,
+        SIMILAR_ITEMS,
+        CANDIDATES,
+        RANKING_EXAMPLES,
+        RANKER_EVALUATION,
+        RECOMMENDATIONS,
+    )
+}
+"""Every frame by its asset's name."""

@@ -1,0 +1,61 @@
+# GNU make. `make` lists the targets. Every target sets up what it needs; a second call starts at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.8
+UV := $(VENV)/.uv/bin/uv
+COMPILE := --python-version 3.11 --universal --generate-hashes --no-emit-index-url -q
+
+# Settings may be given on the command line (make smoke RECSYS_DATASET=movielens): every process sees them.
+export $(filter RECSYS_%,$(.VARIABLES))
+# One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: help setup run smoke test test-s3 test-stack lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install the locked dependencies
+
+$(STAMP): pyproject.toml requirements.lock .ci/uv.txt .ci/setup
+	@.ci/setup $(VENV)
+	@touch $@
+
+run: setup ## sample data, graph, API and Dagster UI; stays until Ctrl-C
+	@exec $(BIN)/python -m recsys_assets.cli run
+
+smoke: setup ## the same without staying: ask the API, print the answers, stop
+	@exec $(BIN)/python -m recsys_assets.cli smoke
+
+test: setup ## the default test suite
+	@$(BIN)/pytest -m "not s3_real and not stack"
+
+test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
+	@recsys_assets_tests/ceph/install.sh
+	@$(BIN)/pytest -m s3_real
+
+test-stack: setup ## the services of docker/compose.yaml as processes, on a real PostgreSQL
+	@compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || .ci/apt-install postgresql
+	@$(BIN)/pytest -m stack
+
+lint: setup ## ruff, pyright, import rules
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
+
+lock: setup ## resolve the dependencies anew after a change of pyproject.toml
+	@$(UV) pip compile pyproject.toml --group dev $(COMPILE) -o requirements.lock
+	@$(UV) pip compile pyproject.toml --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
+	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile - $(COMPILE) --no-header -o .ci/uv.txt
+
+clean: ## remove the environment, caches and Dagster's local storage; data/ stays
+	rm -rf $(VENV) .dagster .pytest_cache .ruff_cache .hypothesis .import_linter_cache catboost_info dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

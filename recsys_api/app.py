@@ -1,0 +1,51 @@
+"""The serving application: answers from the current release and follows the pointer while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from recsys_api.reloader import Reloader
+from recsys_api.routes import catalog, health, recommendations
+from recsys_api.settings import Settings, load_settings
+
+_DESCRIPTION = """
+Recommendations from the latest released day.
+
+Every answer comes from exactly one release and names it; every item names its source. Ids have the type that the data
+set states (see `facts.ids` of `GET /release`), so ids of an integer data set are numbers here; put ids into paths
+percent-encoded. Lists may be shorter than `k` where the release holds fewer items.
+"""
+
+
+def _version() -> str:
+    try:
+        return version("recsys-assets")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; run it with ``python -m uvicorn --factory recsys_api.app:create_app``.
+
+    Args:
+        settings: taken from the environment where absent.
+
+    Raises:
+        SettingsError: the environment holds a value that cannot be used.
+    """
+    reloader = Reloader(settings or load_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with reloader.running():
+            yield
+
+    app = FastAPI(title="Recommendations", description=_DESCRIPTION, version=_version(), lifespan=lifespan)
+    app.state.reloader = reloader
+    for routes in (recommendations, catalog, health):
+        app.include_router(routes.router)
+    return app

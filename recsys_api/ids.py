@@ -1,0 +1,42 @@
+"""Ids in paths: any character of a string id, and the id type that the release states."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi.exceptions import RequestValidationError
+from starlette.convertors import Convertor, register_url_convertor
+
+from recsys_assets.storage.lists import Key
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_INT64 = range(-(2**63), 2**63)
+
+
+class _IdConvertor(Convertor[str]):
+    """The rest of the path, whatever it holds: unlike ``path``, also line breaks, but at least one character."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _IdConvertor())
+
+
+def parse_id(text: str, id_type: str, field: str) -> Key:
+    """An id as the release's type.
+
+    Raises:
+        RequestValidationError: the release has int64 ids and this is none; answered as 422 naming the field.
+    """
+    if id_type == "string":
+        return text
+    if _INTEGER.fullmatch(text) and (number := int(text)) in _INT64:
+        return number
+    message = "Input should be a 64-bit integer: this release has int64 ids"
+    raise RequestValidationError([{"type": "int_parsing", "loc": ("path", field), "msg": message, "input": text}])

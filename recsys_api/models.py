@@ -1,0 +1,103 @@
+"""Shapes of the responses, as the OpenAPI document states them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = int | str
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RankedItem(_Model):
+    """One item of a list."""
+
+    item_id: Id = Field(description="the item, in the data set's own id type", examples=[187946])
+    score: float = Field(description="score by its source; comparable only within one source", examples=[0.8731])
+    rank: int = Field(description="place in this response: 1 is best, dense", ge=1, examples=[1])
+    source: str = Field(
+        description="what put the item here: ranker, fused, a generator, or popular", examples=["ranker"]
+    )
+
+
+class _List(_Model):
+    release_id: str = Field(
+        description="release that the whole response comes from", examples=["2015-08-02-4f1c9a7be2d0"]
+    )
+    as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+    items: list[RankedItem] = Field(description="best first; no item twice")
+
+
+class Recommendations(_List):
+    """What to show a user."""
+
+    user_id: Id = Field(description="the user asked for", examples=[1150086])
+    personalised: bool = Field(
+        description="true if the release holds a list for this user; false if all items are the popular ones"
+    )
+
+
+class SimilarItems(_List):
+    """Items that go with an item."""
+
+    item_id: Id = Field(description="the item asked for", examples=[187946])
+
+
+class PopularItems(_List):
+    """What is popular now."""
+
+    category: str | None = Field(description="the category asked for; null for the whole catalogue", examples=["1051"])
+
+
+class ReleasedFile(_Model):
+    """One file of a release."""
+
+    name: str = Field(examples=["recommendations.rows.arrow"])
+    bytes: int = Field(ge=0, examples=[18273640])
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Release(_Model):
+    """The release being served: which bytes every answer is made of."""
+
+    release_id: str = Field(examples=["2015-08-02-4f1c9a7be2d0"])
+    as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+    generation: int = Field(description="how often the pointer has moved", ge=0, examples=[12])
+    previous: str | None = Field(description="release that was served before", examples=["2015-08-01-93d0e7c2a1b4"])
+    manifest_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="digest of the manifest, checked against the pointer"
+    )
+    loaded_at: datetime = Field(description="when this process began to serve it")
+    rows: dict[str, int] = Field(description="ranked rows per list", examples=[{"recommendations": 180000}])
+    facts: dict[str, Any] = Field(
+        description="what the pipeline states: data set, id types, what ordered the lists, digests of the inputs"
+    )
+    files: list[ReleasedFile]
+
+
+class Liveness(_Model):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(_Model):
+    """Whether requests for data are answered."""
+
+    ready: bool
+    release_id: str | None = Field(description="release being served", examples=["2015-08-02-4f1c9a7be2d0"])
+    as_of: date | None = Field(description="its day", examples=["2015-08-02"])
+    problem: str | None = Field(
+        description="why there is no release, or why a newer one could not be loaded and the old one is still served"
+    )
+
+
+class Unavailable(_Model):
+    """Nothing can be served yet."""
+
+    detail: str = Field(examples=["no release yet: nothing has been published at file:///srv/store"])

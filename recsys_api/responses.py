@@ -1,0 +1,67 @@
+"""What the routes share: the snapshot of a request, the ``k`` parameter, and JSON straight from it.
+
+A handler takes the snapshot once and answers from it without awaiting, so an answer is of exactly one release. It
+returns a finished response: the models in ``models.py`` describe it (tests hold answers against them), and are not run
+for every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import orjson
+from fastapi import HTTPException, Query, Request, Response
+
+from recsys_api.models import Unavailable
+from recsys_api.reloader import Reloader
+from recsys_api.snapshot import Snapshot
+from recsys_assets.storage.lists import RankedItem
+
+K = Annotated[int, Query(ge=1, le=100, description="length of the list")]
+POPULAR = "popular"
+
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Unavailable, "description": "No release yet"}}
+
+
+def reloader(request: Request) -> Reloader:
+    """The application's reloader."""
+    return request.app.state.reloader
+
+
+def serving(request: Request) -> Snapshot:
+    """The snapshot to answer this request from.
+
+    Raises:
+        HTTPException: 503 with the reason, where there is none yet.
+    """
+    state = reloader(request)
+    if state.current is None:
+        retry = {"Retry-After": str(max(1, round(state.poll_seconds)))}
+        raise HTTPException(503, f"no release yet: {state.problem}", headers=retry)
+    return state.current
+
+
+def answer(snapshot: Snapshot, items: Iterable[RankedItem], **fields: object) -> Response:
+    """A list, with the release that it comes from."""
+    return json_response(
+        {
+            "release_id": snapshot.release_id,
+            "as_of": snapshot.as_of,
+            **fields,
+            "items": [
+                {"item_id": item_id, "score": score, "rank": rank, "source": source}
+                for rank, (item_id, score, source) in enumerate(items, 1)
+            ],
+        }
+    )
+
+
+def json_response(body: object, status: int = 200) -> Response:
+    """A body as JSON."""
+    return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+def popular(snapshot: Snapshot, k: int, segment: str = "all") -> list[RankedItem]:
+    """The best of a segment, with the source that the API calls them by."""
+    return [(item_id, score, POPULAR) for item_id, score, _ in snapshot.top_popular.get(segment, k)]

@@ -1,0 +1,46 @@
+"""Lists that do not depend on a user."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from recsys_api.ids import parse_id
+from recsys_api.models import PopularItems, SimilarItems
+from recsys_api.responses import UNAVAILABLE, K, answer, popular, serving
+
+router = APIRouter(tags=["catalogue"])
+
+
+@router.get("/similar/{item_id:id}", response_model=SimilarItems, responses=UNAVAILABLE, summary="Similar items")
+async def similar(
+    request: Request,
+    item_id: Annotated[str, Path(description="the item, percent-encoded", examples=["187946"])],
+    k: K = 10,
+) -> Response:
+    """The `k` items that go best with an item, never the item itself.
+
+    An item that the release does not know, or that resembles nothing yet, has an empty list: a page that shows similar
+    items leaves the box out and need not handle an error. The list is not filled up with items that are not similar.
+    """
+    snapshot = serving(request)
+    item = parse_id(item_id, snapshot.item_ids, "item_id")
+    return answer(snapshot, snapshot.similar_items.get(item, k), item_id=item)
+
+
+@router.get("/popular", response_model=PopularItems, responses=UNAVAILABLE, summary="Popular items")
+async def popular_items(
+    request: Request,
+    k: K = 10,
+    category: Annotated[
+        str | None, Query(description="only items of this category; absent or empty: all items", examples=["1051"])
+    ] = None,
+) -> Response:
+    """The `k` most popular items, of the whole catalogue or of a category.
+
+    A category that the release does not know, or in which nothing happened, has an empty list.
+    """
+    snapshot = serving(request)
+    segment = f"category:{category}" if category else "all"
+    return answer(snapshot, popular(snapshot, k, segment), category=category or None)

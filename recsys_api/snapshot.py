@@ -1,0 +1,149 @@
+"""One release, verified and memory-mapped: what every answer is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from recsys_assets.storage.lists import RankedLists, list_files
+from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
+from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
+from recsys_assets.storage.releases import MANIFEST, ROOT
+
+LISTS = ("recommendations", "similar_items", "top_popular")
+"""Ranked lists that a release must hold; its other files are not for serving."""
+
+_CHUNK = 1 << 20
+KeepGoing = Callable[[], bool]
+
+
+class SnapshotError(Exception):
+    """A release cannot be served; the message says which and why."""
+
+
+class LoadStoppedError(Exception):
+    """The application stops, so loading was given up."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable release: what names it, its manifest, its id types, and the mapped lists."""
+
+    pointer: Pointer
+    manifest: Manifest
+    user_ids: str
+    item_ids: str
+    recommendations: RankedLists
+    similar_items: RankedLists
+    top_popular: RankedLists
+    loaded_at: datetime
+
+    @property
+    def release_id(self) -> str:
+        """The release."""
+        return self.pointer.release_id
+
+    @property
+    def as_of(self) -> str:
+        """Last day whose events took part, ``YYYY-MM-DD``."""
+        return self.manifest.as_of
+
+
+def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going: KeepGoing = lambda: True) -> Snapshot:
+    """Verify and map the release that a pointer names.
+
+    Files of a local store are mapped where they lie; others are downloaded to ``cache/<release_id>`` once.
+
+    Args:
+        store: holds the release.
+        pointer: names the release and the digest of its manifest.
+        cache: folder for downloads; made when needed.
+        keep_going: asked before every piece that is read.
+
+    Raises:
+        SnapshotError: the manifest or a file is not what its digest says, or does not fit the rest.
+        FileNotFoundError: the manifest or a file is missing.
+        ValueError: the manifest or a file is of another format.
+        LoadStoppedError: ``keep_going`` became false.
+    """
+    release_id = pointer.release_id
+    manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
+    released = {file.name: file for file in manifest.files}
+    lists: dict[str, RankedLists] = {}
+    for name in LISTS:
+        paths: list[Path] = []
+        for file in list_files(name):
+            if file not in released:
+                raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
+            key = f"{ROOT}/{release_id}/{file}"
+            paths.append(_fetch(store, key, released[file], cache / release_id / file, keep_going))
+        lists[name] = RankedLists.open(paths[0].parent, name)
+    user_ids, item_ids = _id_types(manifest, release_id, lists)
+    return Snapshot(pointer, manifest, user_ids, item_ids, **lists, loaded_at=datetime.now(UTC))
+
+
+def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:
+    data = store.get(key)
+    if (found := sha256_bytes(data)) != pointer.manifest_sha256:
+        raise SnapshotError(f"{store.uri(key)}: the pointer says sha256 {pointer.manifest_sha256}, found {found}")
+    return decode_manifest(data, store.uri(key))
+
+
+def _id_types(manifest: Manifest, release_id: str, lists: Mapping[str, RankedLists]) -> tuple[str, str]:
+    """The user and item id types that the manifest states, which must be those of the lists."""
+    stated: Json = manifest.facts.get("ids")
+    ids = stated if isinstance(stated, Mapping) else {}
+    user, item = str(ids.get("user")), str(ids.get("item"))
+    for name, key_type in zip(LISTS, (user, item, "string"), strict=True):
+        found = (lists[name].key_type, lists[name].item_type)
+        if found != (key_type, item):
+            raise SnapshotError(
+                f"release {release_id}: {name}: by the manifest (key, item) must be {(key_type, item)}, found {found}"
+            )
+    return user, item
+
+
+def _fetch(store: ObjectStore, key: str, file: ReleaseFile, cached: Path, keep_going: KeepGoing) -> Path:
+    """A verified local copy of a released file: the file itself where the store is local."""
+    if (local := store.local_path(key)) is not None:
+        with store.open(key) as source:
+            _verify(store.uri(key), file, _digest(source, keep_going))
+        return local
+    if cached.is_file():
+        with cached.open("rb") as source:
+            if _digest(source, keep_going) == file.sha256:
+                return cached
+    cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Another worker may download the same file: each writes its own and renames it.
+    handle, temporary = tempfile.mkstemp(dir=cached.parent, prefix=f".{cached.name}.")
+    try:
+        with os.fdopen(handle, "wb") as sink, store.open(key) as source:
+            digest = _digest(source, keep_going, sink)
+        _verify(store.uri(key), file, digest)
+        Path(temporary).replace(cached)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return cached
+
+
+def _digest(source: BinaryIO, keep_going: KeepGoing, copy_to: BinaryIO | None = None) -> str:
+    """Hex SHA-256 of a file, read (and copied, if asked) piece by piece."""
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        if not keep_going():
+            raise LoadStoppedError
+        digest.update(chunk)
+        if copy_to is not None:
+            copy_to.write(chunk)
+    return digest.hexdigest()
+
+
+def _verify(uri: str, file: ReleaseFile, found: str) -> None:
+    if found != file.sha256:
+        raise SnapshotError(f"{uri}: the manifest says sha256 {file.sha256}, found {found}")

@@ -1,0 +1,143 @@
+"""What every asset of the graph has in common, in one place: partitions, owners, kinds, checks, column tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+
+import dagster as dg
+
+from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.settings import Settings
+
+OWNERS = ["team:recsys"]
+CHECKS: Mapping[str, str] = {
+    "contract": "Columns, types, ranges and the unique key are as declared.",
+    "rows_add_up": "Rows read = clean + duplicates + rejected, per file.",
+    "volume": "The day is not far below the trailing median of days.",
+    "not_empty": "There is something to build on.",
+    "ranks_are_dense": "Every list is numbered 1..n without gaps.",
+    "never_itself": "No item is similar to itself.",
+    "orphans": "Categories whose parent is unknown are few.",
+    "ranker_beats_generators": "The ranker beats the best generator on a window that neither has seen.",
+    "ordered_by_winner": "Lists are ordered by whoever won the evaluation, never by a ranker that lost.",
+    "follows_the_gate": "What is served is this day or a newer one, and its bytes verify.",
+}
+"""Every check of the graph and what it asserts."""
+
+Reads = Mapping[str, dg.PartitionMapping | None]
+
+
+@dataclass(frozen=True)
+class GraphBuilder:
+    """Declares assets; ``build(graph)`` of each module in this package returns the assets of one group."""
+
+    settings: Settings
+    dataset: Dataset
+    partitions: dg.DailyPartitionsDefinition
+
+    @property
+    def ids(self) -> IdTypes:
+        """The data set's id types."""
+        return self.dataset.ids
+
+    def day(self, key: str) -> date:
+        """A partition key as a date."""
+        return date.fromisoformat(key)
+
+    def end(self, key: str) -> datetime:
+        """The instant at which the day of a partition ends."""
+        midnight = datetime.combine(self.day(key) + timedelta(days=1), time(), tzinfo=UTC)
+        return midnight + timedelta(hours=self.dataset.boundary_hours)
+
+    def asset(
+        self,
+        group: str,
+        *,
+        reads: Reads | None = None,
+        kinds: Sequence[str] = ("parquet",),
+        code_version: str = "1",
+        grain: Literal["day", "as_of"] = "as_of",
+        checks: Sequence[str] = ("contract",),
+        advisory: Sequence[str] = (),
+        deps: Sequence[str] = (),
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """Decorate an asset function; its name is the key, its docstring the description.
+
+        Args:
+            group: group in the lineage.
+            reads: upstream assets and the partitions read of each (None: the same day).
+            kinds: shown as icons in the UI.
+            code_version: change it when the same inputs give another output.
+            grain: ``day`` depends on one day alone and is backfilled in one run over a range; ``as_of`` describes the
+                state at the end of a day and is backfilled in one run per day.
+            checks: blocking checks that the function returns results for.
+            advisory: checks that warn but do not block.
+            deps: upstream assets that it does not load.
+        """
+
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            name = function.__name__
+            through_io_manager(function)
+            return dg.asset(
+                name=name,
+                group_name=group,
+                partitions_def=self.partitions,
+                ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
+                deps=list(deps),
+                kinds=set(kinds),
+                owners=OWNERS,
+                code_version=code_version,
+                tags={"recsys/grain": grain},
+                metadata=self.columns(CONTRACTS.get(name)),
+                backfill_policy=backfill_policy(grain),
+                check_specs=self.checks(name, checks, advisory),
+            )(function)
+
+        return decorate
+
+    def checks(self, asset: str, blocking: Sequence[str], advisory: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+        """Specs of an asset's checks; the only place that uses their partitioned preview."""
+        return [
+            dg.AssetCheckSpec(
+                name, asset=asset, blocking=name in blocking, description=CHECKS[name], partitions_def=self.partitions
+            )
+            for name in (*blocking, *advisory)
+        ]
+
+    def columns(self, contract: Contract | None) -> dict[str, Any]:
+        """The column table that the UI shows."""
+        if contract is None:
+            return {}
+        schema = arrow_schema(contract, self.ids)
+        unique = "unique: " + ", ".join(contract.key)
+        return {
+            "dagster/column_schema": dg.TableSchema(
+                columns=[
+                    dg.TableColumn(
+                        name,
+                        str(schema.field(name).type),
+                        description=column.about,
+                        constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                    )
+                    for name, column in contract.columns.items()
+                ],
+                constraints=dg.TableConstraints([unique]),
+            )
+        }
+
+
+def backfill_policy(grain: Literal["day", "as_of"]) -> dg.BackfillPolicy:
+    """Days that depend on themselves alone go in one run; as-of days one by one, so that each passes its own gates."""
+    return dg.BackfillPolicy.single_run() if grain == "day" else dg.BackfillPolicy.multi_run(1)
+
+
+def through_io_manager(function: Callable[..., Any]) -> None:
+    """Let Dagster hand the function's values to the IO manager.
+
+    It takes the annotation ``MaterializeResult`` for "stores its output by itself", whether or not there is a value.
+    """
+    function.__annotations__.pop("return", None)

@@ -1,0 +1,72 @@
+"""Group catalog: what is known about items, and when it was known."""
+
+import dagster as dg
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.core.catalog.features import item_features as features_as_of
+from recsys_assets.core.catalog.tree import build_tree
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.landing import LandingResource
+
+Result = dg.MaterializeResult[Staged]
+
+_MOST_ORPHANS = 0.2
+"""Above this share of nodes below unknown parents, the file is more likely cut off than a little dirty."""
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """Properties by day, the category tree, and the features of items as of a day."""
+    settings = graph.settings
+
+    @graph.asset("catalog", grain="day")
+    def item_properties(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+        """Snapshots of category, availability and price that fall on the day."""
+        return frames.write(
+            context,
+            "item_properties",
+            landing.properties,
+            params=lambda day: {"files": landing.digests("properties", day)},
+        )
+
+    @graph.asset("catalog", grain="day", checks=("contract", "orphans"))
+    def category_tree(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+        """Categories with root, depth and path, as the landing zone states them. A cycle or two parents is a failure."""
+        tree = build_tree(landing.categories())
+        result = frames.write(context, "category_tree", lambda _: tree.table)
+        share = len(tree.orphans) / max(1, tree.table.num_rows + len(tree.orphans))
+        few = dg.AssetCheckResult(
+            check_name="orphans",
+            passed=share <= _MOST_ORPHANS,
+            metadata={"orphans": len(tree.orphans), "share": share, "first": ", ".join(tree.orphans[:10])},
+        )
+        return result._replace(check_results=[*(result.check_results or []), few])
+
+    @graph.asset(
+        "catalog",
+        reads={
+            "item_properties": window(settings.properties_days),
+            "item_activity": window(settings.activity_days),
+            "category_tree": None,
+        },
+        kinds=("parquet", graph.settings.engine),
+    )
+    def item_features(
+        context: dg.AssetExecutionContext,
+        item_properties: Partitions,
+        item_activity: Partitions,
+        category_tree: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """Each item's last known category, availability and price at the end of the day; later snapshots change nothing."""
+        return frames.write(
+            context,
+            "item_features",
+            lambda day: features_as_of(
+                item_properties.frame(), item_activity.frame(), category_tree.frame(), graph.end(day), graph.day(day)
+            ),
+            metadata={**item_properties.facts, **item_activity.facts},
+        )
+
+    return [item_properties, category_tree, item_features]

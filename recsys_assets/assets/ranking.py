@@ -1,0 +1,196 @@
+"""Group ranking: examples, tuned parameters, the ranker, and what it is worth on days it has not seen."""
+
+from dataclasses import asdict
+from datetime import date, timedelta
+
+import dagster as dg
+import pyarrow as pa
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.pictures import bars
+from recsys_assets.checks.gates import beats_generators
+from recsys_assets.core import contracts
+from recsys_assets.core.evaluation.compare import choose
+from recsys_assets.core.evaluation.window import evaluate_window, targets_after
+from recsys_assets.core.ranking import examples, model, tuning
+from recsys_assets.engines.base import Frame
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+
+Result = dg.MaterializeResult[Staged]
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """How candidates are learned to be ordered, as of a day."""
+    settings = graph.settings
+    horizon = settings.horizon_days
+    label_window = window(horizon)
+    one_horizon_ago = window(1, lag=horizon)
+    # Labels of examples[E] lie in (E-h, E]. The ranker of D is judged on (D-h, D], so it learns from E <= D-h.
+    past_windows = window(horizon * (settings.training_windows - 1) + 1, lag=horizon)
+    base = model.RankerParams(seed=settings.seed)
+
+    @graph.asset(
+        "ranking",
+        reads={"candidates": one_horizon_ago, "user_activity": label_window},
+        kinds=("parquet", settings.engine),
+    )
+    def ranking_examples(
+        context: dg.AssetExecutionContext, candidates: Partitions, user_activity: Partitions, frames: FrameWriter
+    ) -> Result:
+        """Candidates of one horizon ago, labelled with the target events since. Nothing is injected; no row where that
+        day has no candidates yet."""
+
+        def labelled(day: str) -> Frame:
+            if candidates.latest is None:
+                return frames.empty(contracts.RANKING_EXAMPLES)
+            cut = graph.day(day) - timedelta(days=horizon)
+            return examples.label(candidates.frame().drop("dt"), targets_after(user_activity.frame(), cut))
+
+        return frames.write(
+            context, "ranking_examples", labelled, params={"horizon_days": horizon}, metadata=candidates.facts
+        )
+
+    @graph.asset("ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=())
+    def ranker_params(context: dg.AssetExecutionContext, ranking_examples: Partitions, frames: FrameWriter) -> Result:
+        """Parameters of the ranker, searched by Optuna on held-out users of the training windows alone."""
+        rows = training_table(ranking_examples, context.partition_key, horizon)
+        try:
+            found = tuning.tune(rows, settings.tuning_trials, settings.seed, base)
+        except model.NotEnoughExamples as reason:
+            found = tuning.Tuning(base, [])
+            context.log.info(f"the defaults are kept: {reason}")
+        return frames.write_bytes(
+            context,
+            "ranker_params",
+            found.to_json().encode(),
+            params={"trials": settings.tuning_trials},
+            seed=settings.seed,
+            metadata={"params": asdict(found.best), "trials": dg.MetadataValue.json(found.trials)},
+        )
+
+    @graph.asset(
+        "ranking",
+        reads={"ranking_examples": past_windows, "ranker_params": None},
+        kinds=("catboost",),
+        checks=(),
+    )
+    def ranker(
+        context: dg.AssetExecutionContext,
+        ranking_examples: Partitions,
+        ranker_params: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """A CatBoost ranker of candidates, stopped early on held-out users. An empty file where there is too little to
+        learn from: then the fused generators are served."""
+        day = context.partition_key
+        path = ranker_params.file(day)
+        assert path is not None, "ranker_params of the day is an input of this step"
+        params = tuning.Tuning.from_json(path.read_text()).best
+        try:
+            trained = model.train(training_table(ranking_examples, day, horizon), params)
+        except model.NotEnoughExamples as reason:
+            told = {"trained": False, "why": str(reason)}
+            return frames.write_bytes(context, "ranker", b"", metadata=told)
+        importance = dict(sorted(trained.feature_importance.items(), key=lambda item: -item[1]))
+        return frames.write_bytes(
+            context,
+            "ranker",
+            trained.model,
+            params=asdict(params),
+            seed=params.seed,
+            metadata={
+                "trained": True,
+                "trees": trained.best_iteration + 1,
+                "validation_ndcg": trained.validation_ndcg,
+                "users_train": trained.users_train,
+                "users_validation": trained.users_validation,
+                "windows": ", ".join(picked_windows(ranking_examples.days, day, horizon)),
+                "feature_importance": bars("Feature importance, %", importance),
+            },
+        )
+
+    @graph.asset(
+        "ranking",
+        reads={
+            "candidates": one_horizon_ago,
+            "user_activity": window(settings.activity_days + horizon),
+            "ranker": None,
+        },
+        kinds=("parquet", "catboost"),
+        advisory=("ranker_beats_generators",),
+    )
+    def ranker_evaluation(
+        context: dg.AssetExecutionContext,
+        candidates: Partitions,
+        user_activity: Partitions,
+        ranker: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """Ranker, fusion and every generator on the targets of the last horizon, which none of them was built on."""
+        day = context.partition_key
+        table = frames.schema(contracts.RANKER_EVALUATION).empty_table()
+        if candidates.latest is not None:
+            pool = candidates.frame().drop("dt")
+            trained = trained_model(ranker, day)
+            scores = model.score_candidates(frames.run, pool, trained, graph.ids) if trained else None
+            cut = graph.day(day) - timedelta(days=horizon)
+            table = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
+        decision = choose(table, settings.min_evaluated_users)
+        ndcg = headline(table, "ndcg")
+        result = frames.write(
+            context,
+            "ranker_evaluation",
+            lambda _: table,
+            seed=settings.seed,
+            metadata={
+                "decision": decision.why,
+                "served_by": decision.order_by,
+                "users": decision.users,
+                **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
+                **{f"recall_at_10_{name}": value for name, value in headline(table, "recall").items()},
+                "ndcg_at_10": bars("NDCG@10", ndcg),
+            },
+        )
+        return result._replace(check_results=[*(result.check_results or []), beats_generators(decision)])
+
+    return [ranking_examples, ranker_params, ranker, ranker_evaluation]
+
+
+def picked_windows(days: tuple[str, ...], as_of: str, horizon: int) -> list[str]:
+    """Days of examples to learn from: the newest that the ranker may see, then each at least a horizon older.
+
+    Daily examples overlap; windows a horizon apart share no label.
+    """
+    picked: list[str] = []
+    limit = date.fromisoformat(as_of) - timedelta(days=horizon)
+    for day in sorted(days, reverse=True):
+        if date.fromisoformat(day) <= limit:
+            picked.append(day)
+            limit = date.fromisoformat(day) - timedelta(days=horizon)
+    return sorted(picked)
+
+
+def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa.Table:
+    """The rows that a ranker of a day learns from, with the window's day as ``dt``."""
+    days = picked_windows(ranking_examples.days, as_of, horizon)
+    frame = ranking_examples.scan(days)
+    rows = examples.training_rows(frame, negatives=_NEGATIVES, spread=_SPREAD)
+    return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
+
+
+_NEGATIVES, _SPREAD = 60, 5
+"""Negatives kept of each user: the best by fused rank, and every fifth of the rest."""
+
+
+def trained_model(ranker: Partitions, day: str) -> bytes | None:
+    """The ranker of a day; None where there was too little to learn from."""
+    path = ranker.file(day)
+    return (path.read_bytes() or None) if path else None
+
+
+def headline(evaluation: pa.Table, metric: str) -> dict[str, float]:
+    """A metric at 10 of every model."""
+    rows = evaluation.to_pylist()
+    return {r["model"]: r["value"] for r in rows if r["metric"] == metric and r["k"] == 10 and r["value"] is not None}

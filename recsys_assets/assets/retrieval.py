@@ -1,0 +1,187 @@
+"""Group retrieval: lists for everybody, neighbours, factors, and the candidates of each active user."""
+
+from dataclasses import asdict, replace
+
+import dagster as dg
+import narwhals as nw
+
+from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
+from recsys_assets.core import contracts
+from recsys_assets.core.activity.clock import last_days
+from recsys_assets.core.retrieval import covisitation, factors, generators, popular, similar
+from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator
+from recsys_assets.core.retrieval.candidates import candidates as find_candidates
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+
+Result = dg.MaterializeResult[Staged]
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """Everything that proposes items, as of a day."""
+    settings = graph.settings
+    kinds = ("parquet", settings.engine)
+    popular_params = popular.PopularParams(
+        days=settings.popular_days,
+        trending_days=settings.trending_days,
+        k=settings.popular_k,
+        exclude_unavailable=settings.exclude_unavailable,
+    )
+    covisit_params = covisitation.CovisitParams(k=settings.similar_k)
+    factors_params = factors.FactorsParams(
+        factors=settings.factors, iterations=settings.als_iterations, seed=settings.seed
+    )
+    candidate_params = candidate_parameters(graph)
+
+    @graph.asset(
+        "retrieval",
+        reads={"item_activity": window(max(settings.popular_days, settings.trending_days)), "item_features": None},
+        kinds=kinds,
+        checks=("contract", "ranks_are_dense", "not_empty"),
+    )
+    def top_popular(
+        context: dg.AssetExecutionContext, item_activity: Partitions, item_features: Partitions, frames: FrameWriter
+    ) -> Result:
+        """The most popular items: of the window ('all'), of the last days ('trending') and of each category."""
+        return frames.write(
+            context,
+            "top_popular",
+            lambda day: popular.top_popular(
+                item_activity.frame(), item_features.frame(), graph.day(day), popular_params
+            ),
+            gates=[dense_ranks("segment"), not_empty],
+            params=asdict(popular_params),
+            metadata=item_activity.facts,
+        )
+
+    def user_and_item_factors(
+        context: dg.AssetExecutionContext, user_activity: Partitions, frames: FrameWriter
+    ) -> tuple[Result, Result]:
+        day = context.partition_key
+        history = generators.user_history(
+            user_activity.frame(), graph.day(day), graph.end(day), settings.factors_days, factors_params.half_life
+        )
+        active = last_days(user_activity.frame(), graph.day(day), settings.active_days).select("user_id").unique()
+        fitted = factors.fit_factors(history.with_columns(weight=nw.col("fresh_weight")), factors_params, active)
+        told = {"params": asdict(factors_params), "seed": settings.seed, "metadata": user_activity.facts}
+        return (
+            frames.write(context, "user_factors", lambda _: fitted.users, **told),
+            frames.write(context, "item_factors", lambda _: fitted.items, **told),
+        )
+
+    through_io_manager(user_and_item_factors)
+    factor_assets = dg.multi_asset(
+        name="factors",
+        outs={
+            name: dg.AssetOut(
+                group_name="retrieval",
+                kinds={"parquet", "numpy"},
+                owners=OWNERS,
+                code_version="1",
+                tags={"recsys/grain": "as_of"},
+                description=f"Latent factors of {who} by implicit ALS, fitted on the window.",
+                metadata=graph.columns(contracts.CONTRACTS[name]),
+            )
+            for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
+        },
+        ins={"user_activity": dg.AssetIn(partition_mapping=window(settings.factors_days))},
+        partitions_def=graph.partitions,
+        backfill_policy=backfill_policy("as_of"),
+        check_specs=[spec for name in ("user_factors", "item_factors") for spec in graph.checks(name, ("contract",))],
+    )(user_and_item_factors)
+
+    @graph.asset(
+        "retrieval",
+        reads={
+            "item_pairs": window(settings.covisit_days),
+            "item_activity": window(settings.covisit_days),
+            "item_factors": None,
+        },
+        kinds=kinds,
+        checks=("contract", "ranks_are_dense", "never_itself"),
+    )
+    def similar_items(
+        context: dg.AssetExecutionContext,
+        item_pairs: Partitions,
+        item_activity: Partitions,
+        item_factors: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """Neighbours of each item by co-visitation, by factors, and both fused; never the item itself."""
+        vectors = item_factors.frame().drop("dt").sort("item_id").collect(backend="polars").to_arrow()
+        by_factors = frames.run.from_arrow(factors.similar_by_factors(vectors, settings.similar_k))
+        by_sessions = covisitation.covisit_similarity(item_pairs.frame(), item_activity.frame(), covisit_params)
+        return frames.write(
+            context,
+            "similar_items",
+            lambda _: similar.similar_items(by_sessions, by_factors, settings.similar_k),
+            gates=[dense_ranks("item_id", "source"), never_itself],
+            params=asdict(covisit_params),
+            metadata=item_pairs.facts,
+        )
+
+    @graph.asset(
+        "retrieval",
+        reads={
+            "user_activity": window(max(settings.activity_days, settings.active_days)),
+            "item_activity": window(max(settings.popular_days, settings.trending_days)),
+            "item_features": None,
+            "top_popular": None,
+            "similar_items": None,
+            "user_factors": None,
+            "item_factors": None,
+        },
+        kinds=kinds,
+        checks=("contract", "not_empty"),
+    )
+    def candidates(
+        context: dg.AssetExecutionContext,
+        user_activity: Partitions,
+        item_activity: Partitions,
+        item_features: Partitions,
+        top_popular: Partitions,
+        similar_items: Partitions,
+        user_factors: Partitions,
+        item_factors: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """The union of all generators for each active user, with scores, ranks and features as of the day."""
+        inputs = CandidateInputs(
+            user_activity=user_activity.frame(),
+            item_activity=item_activity.frame(),
+            **{
+                given.asset: given.frame().drop("dt")
+                for given in (item_features, top_popular, similar_items, user_factors, item_factors)
+            },
+        )
+        return frames.write(
+            context,
+            "candidates",
+            lambda day: find_candidates(frames.run, inputs, graph.day(day), graph.end(day), candidate_params),
+            gates=[not_empty],
+            params=asdict(candidate_params),
+            metadata=user_activity.facts,
+        )
+
+    return [top_popular, factor_assets, similar_items, candidates]
+
+
+def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
+    """Sizes, windows and policies of the candidates that the settings ask for."""
+    settings, defaults = graph.settings, CandidateParams()
+    sizes: dict[str, Generator] = {
+        name: replace(defaults.of(name), k=min(defaults.of(name).k, settings.candidates_k))
+        for name in contracts.GENERATORS
+    }
+    return replace(
+        defaults,
+        **sizes,
+        activity_days=settings.activity_days,
+        active_days=settings.active_days,
+        popular_days=settings.popular_days,
+        trending_days=settings.trending_days,
+        repeats=graph.dataset.repeats,
+        exclude_unavailable=settings.exclude_unavailable,
+    )

@@ -1,0 +1,161 @@
+"""Group serving: the recommendations of each active user, and the release that the API reads."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.ranking import trained_model
+from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
+from recsys_assets.checks.release import gate
+from recsys_assets.core.evaluation.compare import choose
+from recsys_assets.core.ranking.model import score_candidates
+from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.releases import Published
+
+Result = dg.MaterializeResult[Staged]
+LISTS = ("recommendations", "similar_items", "top_popular")
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """What users of the platform get, as of a day."""
+    settings = graph.settings
+
+    @graph.asset(
+        "serving",
+        reads={"candidates": None, "ranker": None, "ranker_evaluation": None},
+        kinds=("parquet", "catboost"),
+        checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
+    )
+    def recommendations(
+        context: dg.AssetExecutionContext,
+        candidates: Partitions,
+        ranker: Partitions,
+        ranker_evaluation: Partitions,
+        frames: FrameWriter,
+    ) -> Result:
+        """The best candidates of each active user: by the ranker if it won its evaluation, else by the generator that did,
+        and by the fused generators as long as there is nothing to judge on."""
+        evaluation = ranker_evaluation.frame().drop("dt").collect(backend="polars").to_arrow()
+        decision = choose(evaluation, settings.min_evaluated_users)
+        proposed = candidates.frame().drop("dt")
+        scores = None
+        if decision.order_by == "ranker":
+            trained = trained_model(ranker, context.partition_key)
+            assert trained is not None, "a ranker that won its evaluation exists"
+            scores = score_candidates(frames.run, proposed, trained, graph.ids)
+        return frames.write(
+            context,
+            "recommendations",
+            lambda _: recommend(proposed, decision.order_by, scores, settings.recommendations_k),
+            gates=[dense_ranks("user_id"), not_empty, ordered_by(decision)],
+            params={"order_by": decision.order_by, "k": settings.recommendations_k},
+            metadata={"order_by": decision.order_by, "why": decision.why},
+        )
+
+    @graph.asset(
+        "serving",
+        reads={
+            "recommendations": None,
+            "similar_items": None,
+            "top_popular": None,
+            "ranker": None,
+            "ranker_evaluation": None,
+        },
+        kinds=("arrow",),
+        checks=("follows_the_gate",),
+    )
+    def release(
+        context: dg.AssetExecutionContext,
+        recommendations: Partitions,
+        similar_items: Partitions,
+        top_popular: Partitions,
+        ranker: Partitions,
+        ranker_evaluation: Partitions,
+        store: StoreResource,
+    ) -> dg.MaterializeResult:
+        """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
+        day = context.partition_key
+        given = (recommendations, similar_items, top_popular, ranker, ranker_evaluation)
+        lineage = {one.asset: store.partitions().read_lineage(one.asset, day) for one in given}
+        tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
+        served_by = pc.unique(tables["recommendations"]["source"]).to_pylist()
+        facts = {
+            "dataset": graph.dataset.name,
+            "ids": {"user": graph.ids.user, "item": graph.ids.item},
+            "served_by": served_by[0] if served_by else None,
+            "lists": {name: one.num_rows for name, one in tables.items()},
+            "inputs": {asset: record.sha256 for asset, record in lineage.items() if record},
+        }
+        with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
+            files = release_files(tables, ranker, ranker_evaluation, day, Path(name))
+            published = store.releases().publish(
+                day, files, facts, lambda bytes_read: gate(bytes_read, facts), serve=settings.mode == "autonomous"
+            )
+        return dg.MaterializeResult(
+            metadata={
+                "release_id": published.release_id,
+                "served": published.moved,
+                "why": published.reason,
+                "generation": published.generation,
+                "served_by": facts["served_by"],
+                **{f"{name}_rows": rows for name, rows in facts["lists"].items()},
+            },
+            data_version=dg.DataVersion(published.manifest_sha256),
+            check_results=[follows(store, day, published, served=settings.mode == "autonomous")],
+        )
+
+    return [recommendations, release]
+
+
+def table(one: Partitions, day: str) -> pa.Table:
+    """A partition as stored: verified against its lineage, in its file's order."""
+    path = one.file(day)
+    if path is None:
+        raise dg.Failure(f"{one.asset} has no partition {day} to release", allow_retries=False)
+    return pq.ParquetFile(path).read()
+
+
+def release_files(
+    tables: dict[str, pa.Table], ranker: Partitions, ranker_evaluation: Partitions, day: str, folder: Path
+) -> dict[str, Path]:
+    """The files of a release: memory-mappable lists, the model and its evaluation."""
+    similar = tables["similar_items"]
+    fused = similar.filter(pc.equal(similar["source"], "fused"))
+    paths = [
+        *write_lists(tables["recommendations"], "user_id", "recommendations", folder),
+        *write_lists(fused, "item_id", "similar_items", folder, item="similar_item_id"),
+        *write_lists(tables["top_popular"], "segment", "top_popular", folder),
+    ]
+    evaluation = folder / "evaluation.json"
+    evaluation.write_text(json.dumps(table(ranker_evaluation, day).to_pylist(), indent=1))
+    paths.append(evaluation)
+    if (model := ranker.file(day)) is not None and model.stat().st_size:
+        copy = folder / "ranker.cbm"
+        copy.write_bytes(model.read_bytes())
+        paths.append(copy)
+    return {path.name: path for path in paths}
+
+
+def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:
+    """What is served after publishing: this day or a newer one, or in manual mode whatever was approved; bytes verify."""
+    releases = store.releases()
+    pointer = releases.current()
+    faults = []
+    if served and published.reason != "withdrawn" and (pointer is None or pointer.as_of < day):
+        faults.append(f"day {day} is published but {pointer.as_of if pointer else 'nothing'} is served")
+    releases.verify(published.release_id)
+    return dg.AssetCheckResult(
+        check_name="follows_the_gate",
+        passed=not faults,
+        metadata={"serving": pointer.release_id if pointer else "nothing yet", "faults": "; ".join(faults) or "none"},
+    )

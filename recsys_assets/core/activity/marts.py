@@ -1,0 +1,113 @@
+"""Daily aggregates of clean events that merge by adding, so that a new day costs a new day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import narwhals as nw
+
+from recsys_assets.core.frames import exact_sum
+from recsys_assets.engines.base import Frame
+
+
+@dataclass(frozen=True)
+class EventWeights:
+    """What each event type is worth.
+
+    Args:
+        weights: event type to weight, 0 or more; a type that is not named weighs 0.
+        targets: the event types that the recommender should bring about.
+    """
+
+    weights: Mapping[str, float]
+    targets: frozenset[str]
+
+    def weight(self) -> nw.Expr:
+        """The weight of each event, as float64."""
+        chain = nw.lit(0.0)
+        for event_type, weight in sorted(self.weights.items()):
+            chain = nw.when(nw.col("event_type") == event_type).then(nw.lit(float(weight))).otherwise(chain)
+        return chain
+
+    def target(self) -> nw.Expr:
+        """1 for a target event, else 0, as int64."""
+        return nw.col("event_type").is_in(sorted(self.targets)).cast(nw.Int64)
+
+
+def user_activity(events: Frame, weights: EventWeights) -> Frame:
+    """What each known user did with each item on one day (``USER_ACTIVITY``).
+
+    Args:
+        events: clean events of one day; rows without a user are left out.
+        weights: what each event type is worth.
+    """
+    known = events.filter(~nw.col("user_id").is_null())
+    return _weighed(known, weights).group_by("user_id", "item_id").agg(*_counts(), _deepest(), _last())
+
+
+def item_activity(events: Frame, weights: EventWeights) -> Frame:
+    """What happened to each item on one day (``ITEM_ACTIVITY``); events without a user count as events only."""
+    by_session = _weighed(events, weights).group_by("item_id", "user_id", "session_id").agg(*_counts(), _last())
+    by_user = by_session.group_by("item_id", "user_id").agg(
+        *_sums(), nw.col("session_id").count().cast(nw.Int64).alias("sessions"), _last("last_ts")
+    )
+    return by_user.group_by("item_id").agg(
+        *_sums(),
+        nw.col("user_id").count().cast(nw.Int64).alias("users"),
+        nw.col("sessions").sum(),
+        _last("last_ts"),
+    )
+
+
+def item_pairs(events: Frame, max_items_per_session: int = 50) -> Frame:
+    """Which items met in a session on one day (``ITEM_PAIRS``).
+
+    A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the square
+    and a session of thousands of items is a bot. A session of n items gives each of its pairs 1/log2(1 + n).
+    """
+    session = ["user_id", "session_id"]
+    touched = (
+        events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
+        .group_by(*session, "item_id")
+        .agg(nw.col("ts").max())
+        .with_columns(__one=nw.lit(1, dtype=nw.Int64))
+    )
+    # Counted from the oldest on, the most recent items are those whose place lies within max_items of the last place.
+    placed = touched.with_columns(
+        __place=nw.col("__one").cum_sum().over(*session, order_by=["ts", "item_id"]),
+        __n=nw.col("__one").sum().over(*session),
+    ).filter(nw.col("__place") > nw.col("__n") - max_items_per_session)
+    size = nw.when(nw.col("__n") > max_items_per_session).then(nw.lit(max_items_per_session)).otherwise(nw.col("__n"))
+    kept = placed.with_columns(__share=1.0 / (size + 1).cast(nw.Float64).log(2)).select(*session, "item_id", "__share")
+    other = kept.select(*session, nw.col("item_id").alias("other_item_id"))
+    return (
+        kept.join(other, on=session, how="inner")
+        .filter(nw.col("item_id") < nw.col("other_item_id"))
+        .group_by("item_id", "other_item_id")
+        .agg(nw.len().cast(nw.Int64).alias("sessions"), exact_sum(nw.col("__share")).alias("weight"))
+    )
+
+
+def _weighed(events: Frame, weights: EventWeights) -> Frame:
+    return events.with_columns(weight=weights.weight(), targets=weights.target())
+
+
+def _counts() -> tuple[nw.Expr, ...]:
+    return (
+        nw.len().cast(nw.Int64).alias("events"),
+        nw.col("targets").sum(),
+        exact_sum(nw.col("weight")).alias("weight"),
+    )
+
+
+def _sums() -> tuple[nw.Expr, ...]:
+    return nw.col("events").sum(), nw.col("targets").sum(), exact_sum(nw.col("weight")).alias("weight")
+
+
+def _deepest() -> nw.Expr:
+    return nw.col("weight").max().alias("top_weight")
+
+
+def _last(column: str = "ts") -> nw.Expr:
+    return nw.col(column).max().alias("last_ts")

@@ -1,0 +1,64 @@
+"""What is known about each item at the end of day D."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import narwhals as nw
+
+from recsys_assets.core.activity.clock import days_before
+from recsys_assets.core.asof import as_of_join
+from recsys_assets.engines.base import Frame
+
+_NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
+
+
+def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: datetime, as_of: date) -> Frame:
+    """Items with the last value of each of their properties at the end of day D (``ITEM_FEATURES``).
+
+    Snapshots are joined as of ``end``, so a later one changes nothing.
+
+    Args:
+        properties: window of ``ITEM_PROPERTIES`` with ``dt``.
+        item_activity: window of ``ITEM_ACTIVITY`` with ``dt``; items with activity or a property are in the result.
+        tree: ``CATEGORY_TREE``; a category outside it keeps its id, with null root and depth.
+        end: the instant at which D ends (exclusive), with its time zone.
+        as_of: D.
+
+    Returns:
+        ITEM_FEATURES. An item that never stated its availability, or stated other than '0', is available. A price is
+        a number with or without the leading 'n' of hashed numbers; anything else is null.
+    """
+    known = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
+    asked = known.select("item_id", "property").unique().with_columns(ts=nw.lit(end - timedelta(microseconds=1)))
+    asked = asked.with_columns(nw.col("ts").cast(nw.Datetime("us", "UTC")))
+    last = as_of_join(asked, properties, by=["item_id", "property"], on="ts", columns=["value"])
+    wide = last.group_by("item_id").agg(*(_value_of(name) for name in ("category", "available", "price")))
+    price = nw.col("price").str.replace("n", "", literal=True)
+    values = wide.select(
+        "item_id",
+        nw.col("category").alias("category_id"),
+        (nw.col("available") != "0").alias("available"),
+        nw.when(nw.col("price").str.contains(_NUMBER)).then(price).cast(nw.Float64).alias("price"),
+    )
+    seen = (
+        nw.concat(
+            [known.select("item_id", "dt"), item_activity.filter(nw.col("dt") <= as_of).select("item_id", "dt")],
+            how="vertical",
+        )
+        .group_by("item_id")
+        .agg(nw.col("dt").min().alias("first_seen"))
+    )
+    return (
+        seen.join(values, on="item_id", how="left")
+        .join(tree.select("category_id", "root_id", "depth"), on="category_id", how="left")
+        .with_columns(
+            nw.col("available").fill_null(True),
+            days_known=days_before(nw.col("first_seen"), as_of) + 1,
+        )
+        .select("item_id", "category_id", "root_id", "depth", "available", "price", "first_seen", "days_known")
+    )
+
+
+def _value_of(name: str) -> nw.Expr:
+    return nw.when(nw.col("property") == name).then(nw.col("value")).max().alias(name)

@@ -1,0 +1,285 @@
+"""A data set as one file states it: which files, which columns, what events mean, where a day begins.
+
+``dataset.toml`` is all that stands between a team's files and the platform. Presets of known data sets come with the
+package. Every mistake in the file is an error that names the file and the field.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from recsys_assets.core.contracts import IdTypes
+
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
+Property = Literal["category", "available", "price"]
+Kind = Literal["events", "properties", "categories"]
+
+COMPRESSIONS = ("gz", "xz", "zst")
+_SUFFIXES: dict[str, Format] = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+}
+
+
+class DatasetError(ValueError):
+    """A data set cannot be found, or its file does not say what it must."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileSpec(_Model):
+    """Files of one kind in the landing zone and how their bytes are read.
+
+    Args:
+        files: patterns such as ``events*.csv*``; one without ``/`` is held against the file's name, others against its
+            path below the landing zone.
+        format: how the files are read; None infers it from each name (``.csv.gz`` is csv).
+        separator: between the fields of csv and tsv; None means ``,`` and tab.
+        quote: around fields that hold a separator or a newline; empty where quotes mean nothing.
+        column_names: the columns in order, for csv and tsv without a header; None: the first line names them.
+        encoding: of text files, in Python's names.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1)
+    format: Format | None = None
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    quote: str = Field('"', max_length=1)
+    column_names: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+
+    def matches(self, name: str) -> bool:
+        """Whether the file at this path below the landing zone is one of these."""
+        base = PurePosixPath(name).name
+        return any(fnmatchcase(name if "/" in pattern else base, pattern) for pattern in self.files)
+
+    def format_of(self, name: str) -> Format:
+        """The format of a file.
+
+        Raises:
+            DatasetError: neither the data set nor the name says it.
+        """
+        if self.format is not None:
+            return self.format
+        parts = PurePosixPath(name).name.lower().split(".")
+        suffix = parts[-2] if parts[-1] in COMPRESSIONS and len(parts) > 2 else parts[-1]
+        if suffix not in _SUFFIXES:
+            raise DatasetError(
+                f"{name}: cannot tell the format from the name; state format (csv, tsv, jsonl or parquet)"
+            )
+        return _SUFFIXES[suffix]
+
+    def separator_of(self, name: str) -> str:
+        """What separates the fields of a csv or tsv file."""
+        return self.separator or ("\t" if self.format_of(name) == "tsv" else ",")
+
+
+class EventType(_Model):
+    """What one kind of event is worth, and whether the recommender should bring it about."""
+
+    name: str = Field(min_length=1)
+    weight: float = Field(ge=0, allow_inf_nan=False)
+    target: bool = False
+
+
+class EventColumns(_Model):
+    """The files' names of the canonical columns."""
+
+    user_id: str
+    item_id: str
+    ts: str
+    event_type: str | None = None
+    order_id: str | None = None
+    quantity: str | None = None
+    price: str | None = None
+
+
+class Unknown(_Model):
+    """Values that say 'not known' where an id should stand; the empty string stands for a missing value."""
+
+    user_id: tuple[str, ...] = ()
+
+
+class EventsSpec(FileSpec):
+    """Event files.
+
+    Args:
+        columns: which column is what.
+        event_type: the raw type of every row, where files have no such column (a list of purchases).
+        time_unit: of ``ts``: units since 1970 (decimals allowed), or ISO 8601 text (UTC where it states no offset).
+        types: raw value to event type. A row of another type is rejected.
+        unknown: values that stand for 'unknown'; such a row stays an event of nobody.
+        positive_quantity: reject rows with a quantity of 0 or less: returns and cancellations are no interest shown.
+    """
+
+    columns: EventColumns
+    event_type: str | None = None
+    time_unit: TimeUnit
+    types: dict[str, EventType] = Field(min_length=1)
+    unknown: Unknown = Unknown()
+    positive_quantity: bool = False
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _name_defaults_to_raw_value(cls, types: Any) -> Any:
+        if not isinstance(types, dict):
+            return types
+        table = cast(dict[str, Any], types)
+        return {raw: cast(Any, {"name": raw, **one} if isinstance(one, dict) else one) for raw, one in table.items()}
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if (self.columns.event_type is None) == (self.event_type is None):
+            raise ValueError("state either columns.event_type or event_type (one type for all rows)")
+        if self.event_type is not None and self.event_type not in self.types:
+            raise ValueError(f"event_type {self.event_type!r} is not in types {sorted(self.types)}")
+        if len({t.name for t in self.types.values()}) != len(set(self.types.values())):
+            raise ValueError("types of one name must have one weight and one target")
+        if not any(t.target for t in self.types.values()):
+            raise ValueError("types: at least one must be a target")
+        if self.positive_quantity and self.columns.quantity is None:
+            raise ValueError("positive_quantity needs columns.quantity")
+        return self
+
+
+class PropertyColumns(_Model):
+    """The files' names of the columns of item properties."""
+
+    item_id: str
+    ts: str
+    property: str
+    value: str
+
+
+class PropertiesSpec(FileSpec):
+    """Files of item properties over time; ``names`` maps ours to the data set's, the rest is left out."""
+
+    columns: PropertyColumns
+    time_unit: TimeUnit
+    names: dict[Property, str] = Field(min_length=1)
+
+
+class CategoryColumns(_Model):
+    """The files' names of the columns of the category tree."""
+
+    category_id: str
+    parent_id: str
+
+
+class CategoriesSpec(FileSpec):
+    """Files of the category tree."""
+
+    columns: CategoryColumns
+
+
+class Dataset(_Model):
+    """A data set.
+
+    Args:
+        name: short name; part of default paths.
+        ids: id types of users and items.
+        start_date: first day; earlier events are rejected.
+        end_date: day after the last; None leaves it open.
+        day_starts_at: when a day starts, in UTC: ``03:00`` puts 02:59 into the day before. Whole hours.
+        session_gap_minutes: a longer pause starts a new session.
+        repeats: whether items that a user already touched may be recommended again.
+        defaults: settings that suit this data set, by the name of the setting.
+        events: event files.
+        properties: files of item properties, if any.
+        categories: files of the category tree, if any.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    ids: IdTypes = IdTypes()
+    start_date: date
+    end_date: date | None = None
+    day_starts_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):00$")] = "00:00"
+    session_gap_minutes: int = Field(30, ge=1, le=1440)
+    repeats: bool = True
+    defaults: dict[str, bool | int | float] = {}
+    events: EventsSpec
+    properties: PropertiesSpec | None = None
+    categories: CategoriesSpec | None = None
+
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _known_ids(cls, ids: Any) -> Any:
+        if isinstance(ids, dict) and (extra := sorted(set(cast(dict[str, Any], ids)) - {"user", "item"})):
+            raise ValueError(f"expected user and item, found {', '.join(extra)}")
+        return cast(Any, ids)
+
+    @model_validator(mode="after")
+    def _ends_after_start(self) -> Self:
+        if self.end_date is not None and self.end_date <= self.start_date:
+            raise ValueError(f"end_date {self.end_date} must be after start_date {self.start_date}")
+        return self
+
+    @property
+    def boundary_hours(self) -> int:
+        """Hours after midnight UTC at which a day starts."""
+        return int(self.day_starts_at[:2])
+
+    @property
+    def event_types(self) -> dict[str, EventType]:
+        """Event types by their canonical name."""
+        return {t.name: t for t in self.events.types.values()}
+
+    def spec(self, kind: Kind) -> FileSpec | None:
+        """The files of one kind, if the data set has any."""
+        return {"events": self.events, "properties": self.properties, "categories": self.categories}[kind]
+
+    def kind_of(self, name: str) -> Kind | None:
+        """What the file at this path below the landing zone holds; None if the data set does not name it."""
+        kinds: tuple[Kind, ...] = ("events", "properties", "categories")
+        return next((kind for kind in kinds if (spec := self.spec(kind)) is not None and spec.matches(name)), None)
+
+
+def presets() -> list[str]:
+    """Names of the data sets that come with the package."""
+    folder = resources.files("recsys_assets.presets")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_dataset(name_or_path: str | Path) -> Dataset:
+    """Read a data set: a preset by its name, anything else as the path of a ``dataset.toml``.
+
+    Raises:
+        DatasetError: there is no such preset or file, or a field is missing, unknown or wrong; names file and field.
+    """
+    known = presets()
+    if str(name_or_path) in known:
+        source = f"preset {name_or_path}"
+        text = resources.files("recsys_assets.presets").joinpath(f"{name_or_path}.toml").read_text("utf-8")
+    else:
+        source, path = str(name_or_path), Path(name_or_path)
+        if not path.is_file():
+            raise DatasetError(f"{source}: expected a preset ({', '.join(known)}) or the path of a dataset.toml")
+        text = path.read_text("utf-8")
+    try:
+        return Dataset.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise DatasetError(f"{source}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise DatasetError(f"{source}: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """Each fault as ``field: what is wrong (found …)``."""
+    faults: list[str] = []
+    for fault in error.errors(include_url=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "data set"
+        found = "" if isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
+        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{found}")
+    return "; ".join(faults)

@@ -1,0 +1,172 @@
+"""Judge every contender on the same users, and decide who orders the recommendations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.evaluation.bootstrap import Interval, intervals
+from recsys_assets.core.evaluation.judge import Judge
+from recsys_assets.core.evaluation.metrics import Floats, novelty, per_user
+from recsys_assets.engines.base import Frame
+
+DECISIVE_K = 10
+"""The length of the list whose NDCG decides."""
+
+_DECIMALS = 12
+"""Figures are rounded here, so that the order in which a linear algebra library adds does not show in the file."""
+
+
+def lists_from_candidates(candidates: Frame) -> dict[str, Frame]:
+    """The lists of the contenders that need no model: ``fused`` and each generator by its own rank.
+
+    Args:
+        candidates: frame of contract CANDIDATES.
+
+    Returns:
+        Per contender a frame of user_id, item_id, rank; a generator's lists hold only what it proposed.
+    """
+    return {
+        name: candidates.filter(~nw.col(f"{name}_rank").is_null()).select(
+            "user_id", "item_id", rank=nw.col(f"{name}_rank")
+        )
+        for name in ("fused", *GENERATORS)
+    }
+
+
+def evaluate(
+    lists: Mapping[str, Frame],
+    targets: Frame,
+    users: Frame | None,
+    popularity: Frame,
+    catalogue_size: int,
+    ks: tuple[int, ...] = (10, 20),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pa.Table:
+    """Metrics of all contenders on the same users, with intervals on the same resamples.
+
+    Args:
+        lists: contender to user_id, item_id, rank, all on one engine; see :func:`lists_from_candidates`.
+        targets: user_id, item_id of the target events of the window that is judged.
+        users: user_id of those who had candidates; None judges every user with a target.
+        popularity: what :func:`recsys_assets.core.evaluation.judge.popularity` gives.
+        catalogue_size: items that could have been recommended, for coverage.
+        ks: lengths of the lists.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        Table of contract RANKER_EVALUATION, sorted by its key. Beside the metrics at each k:
+        ``candidate_recall`` of each generator and, as ``fused``, of their union: the share of all targets that is
+        among the candidates, with k the longest list; ``ndcg_gain`` of the ranker over the best other contender.
+    """
+    judge = Judge(targets, popularity, users)
+    rows: list[tuple[str, str, int]] = []
+    values: list[Floats] = []
+    per: list[Floats] = []
+    plain: list[tuple[str, str, int, float]] = []
+    decisive: dict[str, Floats] = {}
+    ones = np.ones(len(judge.targets))
+
+    def add(model: str, metric: str, k: int, column: Floats, divisor: Floats = ones) -> None:
+        rows.append((model, metric, k))
+        values.append(column)
+        per.append(divisor)
+
+    for model in sorted(lists):
+        read = judge.read(lists[model], max(*ks, DECISIVE_K))
+        for k in ks:
+            for metric, column in per_user(read.hits, judge.targets, k).items():
+                add(model, metric, k, column)
+            add(model, "novelty", k, novelty(read.surprise, k))
+            plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
+        if model in ("fused", *GENERATORS):
+            longest = max(1, read.longest)
+            add(model, "candidate_recall", longest, read.found.astype(np.float64), judge.targets.astype(np.float64))
+        decisive[model] = per_user(read.hits, judge.targets, DECISIVE_K)["ndcg"]
+    rival = best_rival({model: float(column.mean()) if len(column) else 0.0 for model, column in decisive.items()})
+    if "ranker" in decisive and rival:
+        add("ranker", "ndcg_gain", DECISIVE_K, decisive["ranker"] - decisive[rival])
+    bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed) if values else []
+    return _table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
+
+
+def best_rival(ndcg: Mapping[str, float]) -> str | None:
+    """The contender other than the ranker with the best mean NDCG; of equals, fused, then by name."""
+    others = [model for model in ndcg if model != "ranker"]
+    return min(others, key=lambda model: (-round(ndcg[model], _DECIMALS), model != "fused", model), default=None)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who orders the recommendations, and why.
+
+    Attributes:
+        order_by: 'ranker', 'fused' or a generator.
+        rival: the best contender other than the ranker; None where nothing was judged.
+        gain: mean paired difference of NDCG@10, ranker minus rival; None without a judged ranker.
+        low: lower bound of its 95 % interval.
+        high: upper bound of its 95 % interval.
+        users: users judged.
+        why: one sentence for people.
+    """
+
+    order_by: str
+    rival: str | None
+    gain: float | None
+    low: float | None
+    high: float | None
+    users: int
+    why: str
+
+
+def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
+    """Decide who orders the recommendations: the ranker if it beat the best other contender, else that one.
+
+    Args:
+        evaluation: table of contract RANKER_EVALUATION with k = 10; None or empty if there was none.
+        min_users: with fewer users judged, figures say too little and the fused generators are used.
+    """
+    found = evaluation.to_pylist() if evaluation is not None else []
+    ndcg = {row["model"]: row["value"] for row in found if row["metric"] == "ndcg" and row["k"] == DECISIVE_K}
+    users = max((row["users"] for row in found), default=0)
+    rival = best_rival({model: value for model, value in ndcg.items() if value is not None})
+    if rival is None:
+        return Decision("fused", None, None, None, None, users, "nothing was judged yet, so the fused generators order")
+    gain = next((row for row in found if row["metric"] == "ndcg_gain"), None)
+    figures = (gain["value"], gain["low"], gain["high"]) if gain else (None, None, None)
+    if users < min_users:
+        why = f"only {users} users could be judged and {min_users} are needed, so the fused generators order"
+        return Decision("fused", rival, *figures, users, why)
+    if gain is None:
+        why = f"there is no ranker, and {rival} has the best NDCG@10 ({ndcg[rival]:.4f} over {users} users)"
+        return Decision(rival, rival, *figures, users, why)
+    won = gain["value"] > 0
+    why = (
+        f"the ranker {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg['ranker']:.4f} against "
+        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] "
+        f"over {users} users"
+    )
+    return Decision("ranker" if won else rival, rival, *figures, users, why)
+
+
+def _table(
+    bounded: list[tuple[str, str, int, Interval]], plain: list[tuple[str, str, int, float]], users: int
+) -> pa.Table:
+    """Rows of the contract, sorted by its key; NaN becomes null."""
+
+    def figure(value: float) -> float | None:
+        return None if math.isnan(value) else round(value, _DECIMALS)
+
+    rows = [(*key, figure(bound.mean), figure(bound.low), figure(bound.high), users) for *key, bound in bounded]
+    rows += [(*key, figure(value), None, None, users) for *key, value in plain]
+    schema = arrow_schema(RANKER_EVALUATION, IdTypes())
+    ordered = sorted(rows, key=lambda row: row[:3])
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in ordered], schema=schema)

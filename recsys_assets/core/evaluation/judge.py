@@ -1,0 +1,116 @@
+"""From frames of lists and targets to the arrays that the metrics take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints
+from recsys_assets.core.frames import dense_rank
+from recsys_assets.engines.base import Frame
+
+_PAIR = ["user_id", "item_id"]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One contender's lists; row u of each array is the u-th judged user.
+
+    Attributes:
+        hits: [users, length] whether the item at that place is a target.
+        surprise: [users, length] -log2 of the share of known users who have the item; NaN where the list has ended.
+        items: [entries] ids of the items at those places.
+        places: [entries] their 1-based places.
+        found: [users] targets anywhere in the list, however long it is.
+        longest: places in the longest list.
+    """
+
+    hits: Bools
+    surprise: Floats
+    items: pa.ChunkedArray
+    places: Ints
+    found: Ints
+    longest: int
+
+    def coverage(self, k: int, catalogue_size: int) -> float:
+        """Share of the catalogue that is in at least one list cut to k; 0 for an empty catalogue."""
+        shown = len(self.items.filter(pa.array(self.places <= k)).unique())
+        return shown / catalogue_size if catalogue_size else 0.0
+
+
+def popularity(pairs: Frame) -> Frame:
+    """How many users have each item: what novelty compares with.
+
+    Args:
+        pairs: user_id, item_id known before the window that is judged; repeated pairs count once.
+
+    Returns:
+        Frame of item_id, ``users`` who have it, and ``known_users``, all distinct users (the same in each row).
+    """
+    distinct = pairs.select(_PAIR).unique(subset=_PAIR)
+    known = distinct.select(known_users=nw.col("user_id").n_unique())
+    return distinct.group_by("item_id").agg(users=nw.len()).join(known, how="cross")
+
+
+class Judge:
+    """The users of one window, what they did, and how their lists are read.
+
+    Args:
+        targets: user_id, item_id of the window's target events; repeated pairs count once.
+        popular: frame as :func:`popularity` gives it.
+        users: user_id of those who can be judged (who had candidates); None judges every user with a target.
+    """
+
+    def __init__(self, targets: Frame, popular: Frame, users: Frame | None = None):
+        distinct = targets.select(_PAIR).filter(~nw.col("user_id").is_null()).unique(subset=_PAIR)
+        if users is not None:
+            distinct = distinct.join(users.select("user_id"), on="user_id", how="semi")
+        self._plan = distinct
+        self._targets = distinct.collect(backend="polars")
+        counts = self._targets.group_by("user_id").agg(targets=nw.len()).sort("user_id")
+        self._users = counts.with_row_index("u").with_columns(nw.col("u").cast(nw.Int64))
+        self.targets: Ints = counts["targets"].to_numpy().astype(np.int64)
+        self._popular = popular.collect(backend="polars")
+        self._known = int(self._popular["known_users"].max()) if len(self._popular) else 0
+
+    def read(self, lists: Frame, length: int) -> Lists:
+        """Collect the lists of the judged users.
+
+        Lists are ordered by rank, equal ranks by item_id; an item that stands twice counts at its better rank.
+
+        Args:
+            lists: user_id, item_id, rank; on the engine that the targets came from.
+            length: places to keep, at least 1.
+        """
+        wanted = lists.select(*_PAIR, "rank").join(self._plan.select("user_id").unique(), on="user_id", how="semi")
+        best = wanted.collect(backend="polars").lazy().group_by(_PAIR).agg(up=-nw.col("rank").min())
+        rows = (
+            dense_rank(best, ["user_id"], "up", ["item_id"], name="place")
+            .join(self._users.lazy().select("user_id", "u"), on="user_id")
+            .join(self._targets.lazy().with_columns(hit=nw.lit(True)), on=_PAIR, how="left")
+            .with_columns(nw.col("hit").fill_null(False))
+            .filter((nw.col("place") <= length) | nw.col("hit") | (nw.col("place") == nw.col("place").max()))
+            .join(self._popular.lazy().select("item_id", "users"), on="item_id", how="left")
+            .with_columns(nw.col("users").fill_null(1))
+            .sort("u", "place")
+            .collect(backend="polars")
+        )
+        user, place, hit = (rows[name].to_numpy() for name in ("u", "place", "hit"))
+        kept = place <= length
+        at = (user[kept], place[kept] - 1)
+        hits = np.zeros((len(self.targets), length), dtype=np.bool_)
+        hits[at] = hit[kept]
+        surprise = np.full(hits.shape, np.nan)
+        if self._known:
+            surprise[at] = -np.log2(rows["users"].to_numpy()[kept] / self._known)
+        return Lists(
+            hits=hits,
+            surprise=surprise,
+            items=rows.to_arrow().column("item_id").filter(pa.array(kept)),
+            places=place[kept],
+            found=np.bincount(user[hit], minlength=len(self.targets)),
+            longest=int(place.max()) if len(place) else 0,
+        )

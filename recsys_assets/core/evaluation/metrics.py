@@ -1,0 +1,73 @@
+r"""Ranking metrics with binary relevance, per user.
+
+Definitions, for a user with the distinct targets T (at least one) and the list L cut to k, h_i = 1 if L[i] is in T:
+
+===========  =====================================================================================
+recall       sum of h_i / \|T\|
+precision    sum of h_i / k, also for a list shorter than k
+ndcg         sum of h_i / log2(i + 1), over the same sum for min(k, \|T\|) hits at the top
+map          sum of h_i * (hits among the first i) / i, over min(k, \|T\|)
+mrr          1 / place of the first hit, 0 without one
+hit          1 with any hit
+novelty      mean over L of -log2 p(i), p = share of the known users who have the item, 1 / known users
+             for an item nobody has; not defined for an empty list
+coverage     distinct items in the lists of all users, over the size of the catalogue: one figure, no mean
+===========  =====================================================================================
+
+A user with targets and without a list scores 0; only novelty leaves that user out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def ndcg(hits: Bools, targets: Ints, k: int) -> Floats:
+    """NDCG@k of each user; see :func:`per_user`."""
+    gains = 1.0 / np.log2(np.arange(2, k + 2))
+    return (hits[:, :k] * gains).sum(axis=1) / gains.cumsum()[np.minimum(k, targets) - 1]
+
+
+def per_user(hits: Bools, targets: Ints, k: int) -> dict[str, Floats]:
+    """Every metric that each user has a value of: recall, precision, ndcg, map, mrr and hit.
+
+    Args:
+        hits: [users, at least k] whether the item at that place is a target.
+        targets: [users] number of distinct targets, at least 1.
+        k: length of the list.
+
+    Returns:
+        Per metric an array [users].
+    """
+    top = hits[:, :k]
+    seen: Ints = top.cumsum(axis=1)
+    found: Ints = top.sum(axis=1)
+    some = found > 0
+    return {
+        "recall": found / targets,
+        "precision": found / k,
+        "ndcg": ndcg(hits, targets, k),
+        "map": (top * seen / np.arange(1, k + 1)).sum(axis=1) / np.minimum(k, targets),
+        "mrr": np.where(some, 1.0 / (top.argmax(axis=1) + 1), 0.0),
+        "hit": some.astype(np.float64),
+    }
+
+
+def novelty(surprise: Floats, k: int) -> Floats:
+    """Novelty@k of each user.
+
+    Args:
+        surprise: [users, at least k] -log2 p of the item at that place; NaN where the list has ended.
+        k: length of the list.
+
+    Returns:
+        Array [users]; NaN for an empty list.
+    """
+    top = surprise[:, :k]
+    length = (~np.isnan(top)).sum(axis=1)
+    return np.where(length > 0, np.nansum(top, axis=1) / np.maximum(length, 1), np.nan)

@@ -1,0 +1,106 @@
+"""One day of parsed rows to clean events: exact duplicates removed, sessions named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import narwhals as nw
+
+from recsys_assets.core.activity.clock import epoch_day
+from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_PROPERTIES
+from recsys_assets.engines.base import Frame
+
+DUPLICATE_KEY = ("user_id", "item_id", "event_type", "ts", "order_id", "quantity", "price")
+"""Rows that agree in all of these (null equals null) are one event that was written more than once."""
+
+_SOURCE = ("source_file", "source_row")
+
+
+@dataclass(frozen=True)
+class CleanParams:
+    """How a day is cleaned.
+
+    Args:
+        session_gap_minutes: a pause of more than this many minutes starts a new session.
+    """
+
+    session_gap_minutes: int = 30
+
+
+def clean_day(rows: Frame, params: CleanParams) -> Frame:
+    """Clean events of one day (``CLEAN_EVENTS``).
+
+    Of exact duplicates the first by source_file, source_row stays. Sessions are cut at the day boundary, so that a day
+    needs no other day: a visit that lasts past it goes on as a new session. Events of unknown users have no session.
+
+    Args:
+        rows: ``PARSED_EVENTS`` of one day, from any number of files in any order.
+        params: see :class:`CleanParams`.
+    """
+    unique = rows.unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
+    order = ["ts", *_SOURCE]
+    return (
+        unique.with_columns(__us=_epoch_micros(nw.col("ts")))
+        .with_columns(__previous=nw.col("__us").shift(1).over("user_id", order_by=order))
+        .with_columns(
+            __start=nw.when(
+                nw.col("__previous").is_null()
+                | (nw.col("__us") - nw.col("__previous") > params.session_gap_minutes * 60_000_000)
+            ).then(nw.col("__us") // 1_000_000)
+        )
+        .with_columns(__session=nw.col("__start").fill_null(strategy="forward").over("user_id", order_by=order))
+        .with_columns(session_id=nw.when(~nw.col("user_id").is_null()).then(nw.col("__session")))
+        .select(*CLEAN_EVENTS.columns)
+    )
+
+
+def clean_properties(rows: Frame) -> Frame:
+    """Item properties of one day (``ITEM_PROPERTIES``).
+
+    Where files state one (item, property, time) more than once, the last by source_file, source_row stays.
+
+    Args:
+        rows: ``PARSED_PROPERTIES`` of one day.
+    """
+    return rows.unique(list(ITEM_PROPERTIES.key), keep="last", order_by=_SOURCE).select(*ITEM_PROPERTIES.columns)
+
+
+def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
+    """What became of each landing file's rows on one day: nothing may be lost, so rows = clean + duplicates + rejected.
+
+    Each figure is counted by itself, so that the sum is a check and not a definition.
+
+    Args:
+        rows: ``PARSED_EVENTS``, what :func:`clean_day` read.
+        clean: ``CLEAN_EVENTS``, what it gave.
+        rejected: ``REJECTED_EVENTS`` of the same day.
+
+    Returns:
+        source_file, rows, clean, duplicates, rejected; int64 counts.
+    """
+    source = nw.col("source_file")
+    copies = (
+        rows.with_columns(__one=nw.lit(1, dtype=nw.Int64))
+        .with_columns(__copy=nw.col("__one").cum_sum().over(*DUPLICATE_KEY, order_by=_SOURCE))
+        .filter(nw.col("__copy") > 1)
+    )
+    counted = [
+        frame.select(source, *(nw.lit(int(name in names), dtype=nw.Int64).alias(name) for name in _COUNTS))
+        for frame, names in (
+            (rows, ("rows",)),
+            (rejected, ("rows", "rejected")),
+            (clean, ("clean",)),
+            (copies, ("duplicates",)),
+        )
+    ]
+    return nw.concat(counted).group_by("source_file").agg(*(nw.col(name).sum() for name in _COUNTS))
+
+
+_COUNTS = ("rows", "clean", "duplicates", "rejected")
+
+
+def _epoch_micros(ts: nw.Expr) -> nw.Expr:
+    """Microseconds since 1970 of a UTC timestamp, by date functions that every engine has."""
+    seconds = (epoch_day(ts) * 24 + ts.dt.hour().cast(nw.Int64)) * 3600
+    seconds = seconds + ts.dt.minute().cast(nw.Int64) * 60 + ts.dt.second().cast(nw.Int64)
+    return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64)

@@ -1,0 +1,66 @@
+"""Does a frame keep its contract? Counted lazily, on whichever engine holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import narwhals as nw
+
+from recsys_assets.core.contracts import Column, Contract
+from recsys_assets.engines.base import Frame
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What counting found: rows, and how many of them break which rule (only rules that are broken)."""
+
+    rows: int
+    violations: dict[str, int]
+
+
+def audit(frame: Frame, contract: Contract) -> Audit:
+    """Count a frame's rows and every kind of violation of its contract.
+
+    Types need no check here: files are written in the contract's schema and a scan with another schema fails.
+    """
+    rules = dict(_rules(contract))
+    columns = [nw.len().cast(nw.Int64).alias("rows")]
+    columns += [rule.cast(nw.Int64).sum().alias(str(i)) for i, rule in enumerate(rules.values())]
+    counts = frame.select(*columns).collect(backend="polars").row(0)
+    violations = {name: int(count) for name, count in zip(rules, counts[1:], strict=True) if count}
+    if duplicates := _duplicates(frame, contract.key):
+        violations[f"duplicate key ({', '.join(contract.key)})"] = duplicates
+    return Audit(int(counts[0]), violations)
+
+
+def gaps_in_rank(frame: Frame, by: tuple[str, ...]) -> int:
+    """Number of groups whose ranks are not exactly 1..n."""
+    groups = frame.group_by(*by).agg(n=nw.len().cast(nw.Int64), top=nw.col("rank").max(), low=nw.col("rank").min())
+    broken = groups.filter((nw.col("n") != nw.col("top")) | (nw.col("low") != 1))
+    return int(broken.select(n=nw.len()).collect(backend="polars").item())
+
+
+def _rules(contract: Contract) -> Iterator[tuple[str, nw.Expr]]:
+    for name, column in contract.columns.items():
+        value = nw.col(name)
+        if not column.nullable:
+            yield f"{name} is null", value.is_null()
+        if column.dtype == "float64":
+            yield f"{name} is not finite", ~value.is_finite()
+        yield from _ranges(name, column)
+
+
+def _ranges(name: str, column: Column) -> Iterator[tuple[str, nw.Expr]]:
+    value = nw.col(name)
+    if column.ge is not None:
+        yield f"{name} < {column.ge:g}", value < column.ge
+    if column.le is not None:
+        yield f"{name} > {column.le:g}", value > column.le
+    if column.isin is not None:
+        yield f"{name} is none of {', '.join(column.isin)}", ~value.is_in(list(column.isin))
+
+
+def _duplicates(frame: Frame, key: tuple[str, ...]) -> int:
+    repeated = frame.group_by(*key).agg(n=nw.len()).filter(nw.col("n") > 1)
+    return int(repeated.select(n=nw.len()).collect(backend="polars").item())

@@ -1,0 +1,252 @@
+"""The ranker: a CatBoost model that orders each user's candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from catboost import CatBoost, EFstrType, Pool
+from numpy.typing import NDArray
+
+from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
+from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, ndcg
+from recsys_assets.engines.base import Engine, Frame
+
+CUTOFF = 10
+"""Length of the list that early stopping and tuning look at."""
+
+
+@dataclass(frozen=True)
+class RankerParams:
+    """How the ranker is trained.
+
+    Attributes:
+        loss: CatBoost's ranking loss: QuerySoftMax or YetiRank.
+        iterations: most trees to grow; early stopping usually ends before.
+        learning_rate: shrinkage of each tree.
+        depth: depth of the symmetric trees.
+        l2: L2 regularisation of the leaves.
+        early_stopping: rounds without a better NDCG on the held-out users after which training stops.
+        validation_share: share of the users that is held out.
+        min_users: fewest users with a positive, over all windows, that training accepts.
+        seed: of the trees and of the choice of held-out users.
+        thread_count: fixed, because the order of float sums may depend on it.
+    """
+
+    loss: str = "QuerySoftMax"
+    iterations: int = 300
+    learning_rate: float = 0.1
+    depth: int = 6
+    l2: float = 3.0
+    early_stopping: int = 40
+    validation_share: float = 0.2
+    min_users: int = 20
+    seed: int = 0
+    thread_count: int = 2
+
+
+@dataclass(frozen=True)
+class TrainedRanker:
+    """A trained model and what there is to say about it.
+
+    Attributes:
+        model: the ``.cbm`` file; equal examples and parameters give equal bytes.
+        best_iteration: 0-based tree with the best NDCG on the held-out users; later trees are cut off.
+        feature_importance: per feature, in percent (PredictionValuesChange), most important first.
+        validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
+        users_train: users with a positive that the trees saw.
+        users_validation: users with a positive that were held out.
+    """
+
+    model: bytes
+    best_iteration: int
+    feature_importance: dict[str, float]
+    validation_ndcg: float
+    users_train: int
+    users_validation: int
+
+
+class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake
+    """Too few users have a positive example to train on some and hold out others."""
+
+
+def features(table: pa.Table) -> NDArray[np.float32]:
+    """The feature matrix [rows, len(FEATURE_COLUMNS)] of candidates; null becomes NaN.
+
+    CatBoost gets numpy, never a frame: its reader of Polars frames crashes on categorical columns.
+
+    Raises:
+        ValueError: a feature column is missing.
+    """
+    missing = [name for name in FEATURE_COLUMNS if name not in table.column_names]
+    if missing:
+        raise ValueError(f"candidates: feature columns expected but not found: {', '.join(missing)}")
+    matrix = np.empty((table.num_rows, len(FEATURE_COLUMNS)), dtype=np.float32)
+    for at, name in enumerate(FEATURE_COLUMNS):
+        matrix[:, at] = table.column(name).cast(pa.float64()).to_numpy()
+    return matrix
+
+
+def held_out(users: Sequence[int] | Sequence[str], share: float, seed: int) -> Bools:
+    """Which of some distinct users are held out: a share of them, at least one, the first by a hash of seed and id."""
+    hashes = [hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=8).digest() for user in users]
+    out = np.zeros(len(users), dtype=np.bool_)
+    out[sorted(range(len(users)), key=hashes.__getitem__)[: max(1, round(share * len(users)))]] = True
+    return out
+
+
+def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
+    """Train a ranker, and stop when users that it has not seen are no longer ordered better.
+
+    A group (a list to order) is one user in one window. A user is held out in all windows or in none.
+
+    Args:
+        examples: table of contract RANKING_EXAMPLES, with ``dt`` where it holds several windows. Groups without a
+            positive teach a ranking loss nothing and are left out. The order of the rows does not matter.
+        params: how to train.
+
+    Raises:
+        NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
+        ValueError: a feature column is missing.
+    """
+    rows, group, user, ids = _groups(examples)
+    needed = max(2, params.min_users)
+    if len(ids) < needed:
+        raise NotEnoughExamples(
+            f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
+            f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
+        )
+    out = held_out(ids, params.validation_share, params.seed)
+    matrix, labels, apart = features(rows), _labels(rows), out[user]
+    pools = [
+        Pool(matrix[part], labels[part], group_id=group[part], feature_names=list(FEATURE_COLUMNS))
+        for part in (~apart, apart)
+    ]
+    model = CatBoost(
+        {
+            "loss_function": params.loss,
+            "eval_metric": f"NDCG:top={CUTOFF}",
+            "iterations": params.iterations,
+            "learning_rate": params.learning_rate,
+            "depth": params.depth,
+            "l2_leaf_reg": params.l2,
+            "early_stopping_rounds": params.early_stopping,
+            "random_seed": params.seed,
+            "thread_count": params.thread_count,
+            "allow_writing_files": False,
+            "verbose": False,
+        }
+    )
+    model.fit(pools[0], eval_set=pools[1])
+    importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
+    scores = np.asarray(model.predict(matrix[apart]), dtype=np.float64)
+    return TrainedRanker(
+        model=_bytes(model),
+        best_iteration=int(model.get_best_iteration()),
+        feature_importance=dict(
+            sorted(zip(FEATURE_COLUMNS, importance.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+        ),
+        validation_ndcg=_mean_ndcg(group[apart], labels[apart], scores),
+        users_train=int((~out).sum()),
+        users_validation=int(out.sum()),
+    )
+
+
+class Scorer:
+    """Scores candidates with a stored model.
+
+    Args:
+        model: the ``.cbm`` file.
+
+    Raises:
+        ValueError: the model was trained on other features than candidates have.
+    """
+
+    def __init__(self, model: bytes):
+        self._model = CatBoost().load_model(blob=model)
+        found = tuple(self._model.feature_names_ or ())
+        if found != FEATURE_COLUMNS:
+            differ = sorted(set(found) ^ set(FEATURE_COLUMNS)) or ["their order"]
+            raise ValueError(f"ranker: the model's features are not those of candidates; they differ in {differ}")
+
+    def score(self, table: pa.Table) -> Floats:
+        """Scores [rows] of a table with the feature columns of CANDIDATES; a row's score depends on that row alone."""
+        if table.num_rows == 0:
+            return np.empty(0)
+        return np.asarray(self._model.predict(features(table)), dtype=np.float64)
+
+    def add_score(self, table: pa.Table) -> pa.Table:
+        """The table with its column ``score``; a row function for Engine.map_batches."""
+        return table.append_column(pa.field("score", pa.float64(), nullable=False), pa.array(self.score(table)))
+
+
+def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTypes) -> Frame:
+    """Score candidates on an engine, batch by batch.
+
+    Args:
+        engine: where the frame runs.
+        candidates: frame of contract CANDIDATES.
+        model: the ``.cbm`` file.
+        ids: the data set's id types.
+
+    Returns:
+        Frame of user_id, item_id, score.
+    """
+    contract = arrow_schema(CANDIDATES, ids)
+    names = ["user_id", "item_id", *FEATURE_COLUMNS]
+    schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
+    scored = engine.map_batches(candidates.select(names), Scorer(model).add_score, schema)
+    return scored.select("user_id", "item_id", "score")
+
+
+def _groups(examples: pa.Table) -> tuple[pa.Table, Ints, Ints, list[int] | list[str]]:
+    """Rows of groups with a positive, sorted, with codes of group and user [rows] and the users' ids."""
+    day = _codes(examples.column("dt")) if "dt" in examples.column_names else np.zeros(examples.num_rows, np.int64)
+    user = _codes(examples.column("user_id"))
+    group = day * (user.max(initial=0) + 1) + user
+    has_positive = np.bincount(group, weights=_labels(examples)) > 0 if len(group) else np.zeros(1, np.bool_)
+    rows = examples.filter(pa.array(has_positive[group]))
+    by = [name for name in ("dt", "user_id", "item_id") if name in rows.column_names]
+    rows = rows.sort_by([(name, "ascending") for name in by])
+    user = _codes(rows.column("user_id"))
+    day = _codes(rows.column("dt")) if "dt" in rows.column_names else np.zeros(rows.num_rows, np.int64)
+    ids = rows.column("user_id").unique().to_pylist()
+    return rows, day * len(ids) + user, user, ids
+
+
+def _codes(column: pa.ChunkedArray) -> Ints:
+    """Codes 0, 1, … of the distinct values, in the order in which they appear."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64)
+
+
+def _labels(table: pa.Table) -> Floats:
+    return table.column("label").to_numpy().astype(np.float64)
+
+
+def _mean_ndcg(group: Ints, labels: Floats, scores: Floats) -> float:
+    """Mean NDCG of groups that each have a positive; rows are sorted so that equal scores stand by item_id."""
+    _, group = np.unique(group, return_inverse=True)
+    order = np.lexsort((-scores, group))
+    sizes = np.bincount(group)
+    place = np.arange(len(order)) - np.repeat(sizes.cumsum() - sizes, sizes)
+    top = place < CUTOFF
+    hits = np.zeros((len(sizes), CUTOFF), dtype=np.bool_)
+    hits[group[order][top], place[top]] = labels[order][top] > 0
+    return float(ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), CUTOFF).mean())
+
+
+def _bytes(model: CatBoost) -> bytes:
+    """The model as a ``.cbm`` file, without the time and the random id that CatBoost writes into it."""
+    metadata = model.get_metadata()
+    metadata["train_finish_time"] = ""
+    metadata["model_guid"] = ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranker.cbm"
+        model.save_model(str(path), format="cbm")
+        return path.read_bytes()

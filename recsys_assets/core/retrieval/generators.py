@@ -1,0 +1,178 @@
+"""Sources of candidates. Each gives user_id, item_id, score, at least the k best of each user where it knows so many.
+
+``history`` below is :func:`user_history`; ``touched``, where given, holds the pairs that are not to be recommended again.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import narwhals as nw
+import pyarrow as pa
+
+from recsys_assets.core.activity.clock import days_before, half_life, hours_before, last_days
+from recsys_assets.core.activity.merge import merge_user_activity
+from recsys_assets.core.frames import dense_rank, exact_sum, top_k
+from recsys_assets.core.retrieval.factors import recommend_by_factors
+from recsys_assets.core.retrieval.popular import CATEGORY
+from recsys_assets.engines.base import Engine, Frame
+
+_PAIR = ["user_id", "item_id"]
+
+
+def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, half_life_days: float) -> Frame:
+    """What each user did with each item in the activity window, and how much of it is still fresh.
+
+    Args:
+        user_activity: window of ``USER_ACTIVITY`` with ``dt``.
+        as_of: D.
+        end: the instant at which D ends.
+        days: length of the window.
+        half_life_days: days in which a day's weight halves in ``fresh_weight``.
+
+    Returns:
+        The columns of :func:`~recsys_assets.core.activity.merge.merge_user_activity` with fresh_weight (decayed sum over
+        days of log2(1 + weight of the day): many events of one day say less than events on many days) and hours_since
+        (hours from the last event to ``end``).
+    """
+    freshness = half_life(days_before(nw.col("dt"), as_of), half_life_days)
+    window = last_days(user_activity, as_of, days).with_columns(
+        fresh_weight=(1.0 + nw.col("weight")).log(2) * freshness
+    )
+    merged = merge_user_activity(window, also=["fresh_weight"])
+    return merged.with_columns(hours_since=hours_before(nw.col("last_ts"), end))
+
+
+def listed(users: Frame, items: Frame, k: int, touched: Frame | None) -> Frame:
+    """Candidates from one list for all, as 'popular' and 'trending' are.
+
+    Args:
+        users: user_id.
+        items: item_id and score of the list.
+        k: items per user.
+        touched: pairs to leave out; the list goes on below k by as many as a user has touched of it.
+    """
+    ranked = dense_rank(items.select("item_id", "score"), [], "score", ["item_id"], name="__place")
+    if touched is None:
+        return users.join(ranked.filter(nw.col("__place") <= k), how="cross").select(*_PAIR, "score")
+    taken = touched.join(items.select("item_id"), on="item_id", how="inner").group_by("user_id").agg(__taken=nw.len())
+    room = users.join(taken, on="user_id", how="left").with_columns(__k=nw.col("__taken").fill_null(0) + k)
+    longer = room.join(ranked, how="cross").filter(nw.col("__place") <= nw.col("__k"))
+    return longer.select(*_PAIR, "score").join(touched.select(*_PAIR), on=_PAIR, how="anti")
+
+
+def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_life_days: float) -> Frame:
+    """Neighbours of what the user last touched: sum over seeds of weight x recency x similarity.
+
+    Args:
+        history: of the users asked for.
+        similar: item_id, similar_item_id, score, rank.
+        seeds: last distinct items of a user to start from.
+        neighbours: neighbours per seed.
+        half_life_days: days in which a seed's weight halves.
+    """
+    recency = half_life(nw.col("hours_since") / 24.0, half_life_days)
+    depth = (1.0 + nw.col("top_weight")).log(2)
+    latest = top_k(
+        history.with_columns(__fresh=-nw.col("hours_since"), __seed=recency * depth),
+        seeds,
+        by=["user_id"],
+        score="__fresh",
+        ties=["item_id"],
+    ).select(*_PAIR, "__seed")
+    near = similar.filter(nw.col("rank") <= neighbours).select("item_id", "similar_item_id", "score")
+    return (
+        latest.join(near, on="item_id", how="inner")
+        .with_columns(score=nw.col("__seed") * nw.col("score"))
+        .group_by("user_id", "similar_item_id")
+        .agg(exact_sum(nw.col("score")).alias("score"))
+        .select("user_id", nw.col("similar_item_id").alias("item_id"), "score")
+    )
+
+
+def factors(
+    engine: Engine, user_factors: Frame, item_factors: Frame, users: Frame, k: int, touched: Frame | None
+) -> Frame:
+    """The items whose vectors agree most with the user's.
+
+    Args:
+        engine: applies the row function to batches of users.
+        user_factors: ``USER_FACTORS``.
+        item_factors: ``ITEM_FACTORS`` of the items that may be recommended.
+        users: user_id.
+        k: items per user.
+        touched: pairs to leave out.
+    """
+    items = item_factors.select("item_id", "factors").sort("item_id").collect(backend="polars").to_arrow()
+    asked = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
+    seen = None
+    if touched is not None:
+        seen = touched.join(users, on="user_id", how="semi").select(*_PAIR).collect(backend="polars").to_arrow()
+    types = asked.collect_schema(), item_factors.collect_schema()
+    schema = pa.schema(
+        [
+            ("user_id", _arrow_type(types[0]["user_id"])),
+            ("item_id", _arrow_type(types[1]["item_id"])),
+            ("score", pa.float64()),
+        ]
+    )
+    return engine.map_batches(asked, recommend_by_factors(items, k, seen), schema)
+
+
+def repeat(history: Frame, item_activity: Frame, popularity: float) -> Frame:
+    """What the user touched before: weight that is still fresh x (1 + recent user days of the item) ^ popularity.
+
+    Most of a user's items were touched once, many on one day; among those the popular ones come back first.
+
+    Args:
+        history: of the users asked for.
+        item_activity: recent days of ``ITEM_ACTIVITY``.
+        popularity: exponent; 0 ignores popularity.
+    """
+    recent = item_activity.group_by("item_id").agg(nw.col("users").sum().alias("__users"))
+    crowd = (1.0 + nw.col("__users").fill_null(0).cast(nw.Float64)) ** popularity
+    return history.join(recent, on="item_id", how="left").select(
+        *_PAIR, (nw.col("fresh_weight") * crowd).alias("score")
+    )
+
+
+def category(history: Frame, item_features: Frame, top_popular: Frame, categories: int, items: int) -> Frame:
+    """Popular items of the user's favourite categories: share of the user's weight x the item's share of its top item.
+
+    Args:
+        history: of the users asked for.
+        item_features: item_id, category_id.
+        top_popular: ``TOP_POPULAR``.
+        categories: favourite categories per user.
+        items: items per category.
+    """
+    favourites = top_k(
+        category_shares(history, item_features), categories, by=["user_id"], score="share", ties=["category_id"]
+    ).select("user_id", "share", nw.concat_str(nw.lit(CATEGORY), nw.col("category_id")).alias("segment"))
+    best = top_popular.filter(nw.col("rank") == 1).select("segment", nw.col("score").alias("__best"))
+    shares = (
+        top_popular.filter(nw.col("rank") <= items)
+        .join(best, on="segment", how="inner")
+        .select("segment", "item_id", (nw.col("score") / nw.col("__best")).alias("__part"))
+    )
+    # An item has one category, so a user meets it once.
+    return favourites.join(shares, on="segment", how="inner").select(
+        *_PAIR, (nw.col("share") * nw.col("__part")).alias("score")
+    )
+
+
+def category_shares(history: Frame, item_features: Frame) -> Frame:
+    """user_id, category_id and the share of the user's weight that lies in the category."""
+    total = history.group_by("user_id").agg(exact_sum(nw.col("weight")).alias("__total"))
+    known = item_features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id")
+    return (
+        history.join(known, on="item_id", how="inner")
+        .group_by("user_id", "category_id")
+        .agg(exact_sum(nw.col("weight")).alias("__weight"))
+        .join(total.filter(nw.col("__total") > 0), on="user_id", how="inner")
+        .select("user_id", "category_id", (nw.col("__weight") / nw.col("__total")).alias("share"))
+    )
+
+
+def _arrow_type(dtype: nw.dtypes.DType) -> pa.DataType:
+    return pa.string() if dtype == nw.String else pa.int64()

@@ -1,0 +1,47 @@
+"""One table of similar items: by co-visitation, by factors, and both fused."""
+
+from __future__ import annotations
+
+import narwhals as nw
+
+from recsys_assets.core.frames import exact_sum, top_k
+from recsys_assets.engines.base import Frame
+
+RRF_CONSTANT = 60
+"""Rank at which a list's voice has halved against its top: Cormack, Clarke and Büttcher, 2009."""
+
+
+def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
+    """Stack the neighbours of each source and fuse them by reciprocal rank (``SIMILAR_ITEMS``).
+
+    Args:
+        covisit: item_id, similar_item_id, score, rank by co-visitation.
+        factors: the same by factors.
+        k: neighbours per item and source.
+    """
+    columns = ["item_id", "similar_item_id", "score", "rank"]
+    lists = [
+        frame.select(*columns).filter(nw.col("rank") <= k).with_columns(nw.col("rank").cast(nw.Int64))
+        for frame in (covisit, factors)
+    ]
+    stacked = nw.concat(lists, how="vertical")
+    scored = (
+        stacked.with_columns(__voice=1.0 / (RRF_CONSTANT + nw.col("rank")))
+        .group_by("item_id", "similar_item_id")
+        .agg(exact_sum(nw.col("__voice")).alias("score"))
+    )
+    fused = top_k(scored, k, by=["item_id"], score="score", ties=["similar_item_id"])
+    parts = zip(("covisit", "factors", "fused"), [*lists, fused.select(*columns)], strict=True)
+    return nw.concat(
+        [
+            part.select(
+                "item_id",
+                nw.lit(source).alias("source"),
+                "similar_item_id",
+                "score",
+                nw.col("rank").cast(nw.Int64).alias("rank"),
+            )
+            for source, part in parts
+        ],
+        how="vertical",
+    )

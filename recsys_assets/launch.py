@@ -1,0 +1,120 @@
+"""Starts the platform's own servers as child processes and stops all of them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+_STOP_SECONDS = 8.0
+
+
+class LaunchError(RuntimeError):
+    """A server did not come up; the message says why and where its log is."""
+
+
+@dataclass
+class Service:
+    """One server in a process group of its own, so that stopping it leaves none of its children behind."""
+
+    name: str
+    command: Sequence[str]
+    url: str
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Service:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 (our own commands)
+                self.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ask the group to stop, then make it: a Dagster child that ignores SIGTERM must not outlive us."""
+        assert self._process is not None
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._group_lives() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code if the server has ended."""
+        return self._process.poll() if self._process else None
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def _group_lives(self) -> bool:
+        assert self._process is not None
+        self._process.poll()
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def free_port(wanted: int) -> int:
+    """The wanted loopback port, or any free one if it is taken (or 0)."""
+    with socket.socket() as probe:
+        # A port in TIME_WAIT of an earlier run is free for a server, so it must be free for the probe.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def call(url: str, timeout: float = 10.0) -> dict[str, Any]:
+    """GET a JSON document."""
+    with urlopen(url, timeout=timeout) as response:  # noqa: S310 (our own loopback address)
+        return json.load(response)
+
+
+def wait_until_ready(service: Service, path: str, seconds: float = 120.0) -> None:
+    """Poll a server until it answers with success.
+
+    Raises:
+        LaunchError: it ended, or did not answer in time.
+    """
+    deadline = time.monotonic() + seconds
+    reason = "no answer yet"
+    while time.monotonic() < deadline:
+        if service.exit_code is not None:
+            raise LaunchError(f"{service.name} ended with code {service.exit_code}; see {service.log}")
+        try:
+            call(service.url + path, timeout=2)
+        except (URLError, TimeoutError, ConnectionError) as error:
+            reason = str(error)
+            time.sleep(0.2)
+        else:
+            return
+    raise LaunchError(f"{service.name} was not ready after {seconds:.0f} s ({reason}); see {service.log}")

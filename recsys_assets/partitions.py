@@ -1,0 +1,29 @@
+"""One daily partition set for the whole graph, and the windows that assets read of each other.
+
+Partition D of an events asset holds the events of day D; partition D of every other asset holds what was known at the
+end of day D. All assets share one set of partitions, so that any selection of them runs as one run.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.settings import Settings
+
+
+def daily(settings: Settings, dataset: Dataset) -> dg.DailyPartitionsDefinition:
+    """Days in the data set's own day boundary, from its first day to its end (or to now)."""
+    assert settings.start_date is not None
+    return dg.DailyPartitionsDefinition(
+        start_date=settings.start_date.isoformat(),
+        end_date=settings.end_date.isoformat() if settings.end_date else None,
+        hour_offset=dataset.boundary_hours,
+    )
+
+
+def window(days: int, lag: int = 0) -> dg.TimeWindowPartitionMapping:
+    """The ``days`` days that end ``lag`` days before D."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-(days - 1) - lag, end_offset=-lag, allow_nonexistent_upstream_partitions=True
+    )

@@ -1,0 +1,178 @@
+"""Runs a frame into a staged file, audits it against its contract and describes it for the Dagster UI."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import PrivateAttr
+
+from recsys_assets.checks.results import merge_results
+from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.quality import audit
+from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
+from recsys_assets.resources.engine import EngineResource
+
+Gate = Callable[[str, Frame], dg.AssetCheckResult]
+"""A further check of one partition: day and its frame in, result out."""
+
+_PREVIEW_ROWS = 8
+
+
+class FrameWriter(dg.ConfigurableResource):
+    """Turns what ``core`` computes into a :class:`dagster.MaterializeResult`: bytes, checks and metadata in one place."""
+
+    user_ids: str = "int64"
+    item_ids: str = "int64"
+    engine: dg.ResourceDependency[EngineResource]
+    _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
+    _engine: Engine | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+        self._folder = tempfile.TemporaryDirectory(prefix="recsys-staged-")
+        self._engine = self.engine.open()
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+        if self._folder:
+            self._folder.cleanup()
+
+    @property
+    def run(self) -> Engine:
+        """The engine of this run."""
+        assert self._engine is not None, "FrameWriter is used outside of a run"
+        return self._engine
+
+    @property
+    def ids(self) -> IdTypes:
+        """The data set's id types."""
+        return IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
+
+    def schema(self, contract: Contract) -> pa.Schema:
+        """The contract's parquet schema."""
+        return arrow_schema(contract, self.ids)
+
+    def empty(self, contract: Contract) -> Frame:
+        """A frame of the contract with no rows."""
+        return self.run.from_arrow(self.schema(contract).empty_table())
+
+    def write(
+        self,
+        context: dg.AssetExecutionContext,
+        asset: str,
+        build: Callable[[str], Frame | pa.Table],
+        *,
+        gates: Sequence[Gate] = (),
+        params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dg.MaterializeResult[Staged]:
+        """Stage the frame of every partition of this run and judge it.
+
+        Args:
+            context: of the running step.
+            asset: the asset, which is also its contract's name.
+            build: day to frame (or Arrow table).
+            gates: further checks of each partition.
+            params: what the frame was computed with (a function of the day where days differ); kept in the lineage record.
+            seed: of anything random in it.
+            metadata: further metadata, the same for every partition of the run.
+        """
+        contract = CONTRACTS[asset]
+        files: dict[str, StagedFile] = {}
+        results: list[tuple[str, dg.AssetCheckResult]] = []
+        for day in context.partition_keys:
+            of_day = params(day) if callable(params) else (params or {})
+            staged, checks = self._stage(context, contract, day, build(day), gates, of_day)
+            files[day] = staged
+            results += [(day, check) for check in checks]
+        return self._result(asset, Staged(files, seed=seed), merge_results(results), metadata)
+
+    def write_bytes(
+        self,
+        context: dg.AssetExecutionContext,
+        asset: str,
+        content: bytes,
+        *,
+        params: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        checks: Sequence[dg.AssetCheckResult] = (),
+    ) -> dg.MaterializeResult[Staged]:
+        """Stage a file that is not a frame (a model, parameters) as this run's partition."""
+        path = self._path(asset, context.partition_key, FILE_NAMES[asset])
+        path.write_bytes(content)
+        staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
+        output = Staged({context.partition_key: staged}, seed)
+        return self._result(asset, output, checks, metadata)
+
+    def _stage(
+        self,
+        context: dg.AssetExecutionContext,
+        contract: Contract,
+        day: str,
+        frame: Frame | pa.Table,
+        gates: Sequence[Gate],
+        params: Mapping[str, Any],
+    ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
+        lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
+        path = self._path(contract.name, day, "data.parquet")
+        rows = self.run.sink(lazy, path, self.schema(contract), contract.sort_by)
+        written = self.run.scan([str(path)], self.schema(contract)).drop("dt")
+        found = audit(written, contract)
+        checks = [
+            dg.AssetCheckResult(
+                check_name="contract",
+                passed=not found.violations,
+                metadata={"rows": found.rows, **found.violations},
+            )
+        ]
+        checks += [gate(day, written) for gate in gates]
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": rows, "preview": dg.MetadataValue.md(_preview(path))},
+            asset_key=contract.name,
+            partition_key=day,
+        )
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return StagedFile(path, rows, sha256, params), checks
+
+    def _result(
+        self, asset: str, staged: Staged, checks: Sequence[dg.AssetCheckResult], metadata: Mapping[str, Any] | None
+    ) -> dg.MaterializeResult[Staged]:
+        hashes = [file.sha256 for _, file in sorted(staged.files.items())]
+        version = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return dg.MaterializeResult(
+            asset_key=asset,
+            value=staged,
+            data_version=dg.DataVersion(version),
+            check_results=[check._replace(asset_key=dg.AssetKey(asset)) for check in checks],
+            metadata=metadata or {},
+        )
+
+    def _path(self, asset: str, day: str, file_name: str) -> Path:
+        assert self._folder is not None, "FrameWriter is used outside of a run"
+        # The hive folder lets the engine scan a staged file just like a stored one.
+        folder = Path(self._folder.name) / asset / f"dt={day}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / file_name
+
+
+def _preview(path: Path) -> str:
+    """The first rows as a markdown table."""
+    head = next(pq.ParquetFile(path).iter_batches(batch_size=_PREVIEW_ROWS), None)
+    if head is None or not head.num_rows:
+        return "no rows"
+    names = [name for name in head.schema.names if not pa.types.is_list(head.schema.field(name).type)]
+    lines = [" | ".join(names), " | ".join("---" for _ in names)]
+    lines += [" | ".join(_cell(row[name]) for name in names) for row in head.to_pylist()]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str("" if value is None else value)
+    return text.replace("|", "\\|").replace("\n", " ")[:60]

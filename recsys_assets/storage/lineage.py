@@ -1,0 +1,98 @@
+"""What made a partition: the record that is stored beside its data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from typing import Any, cast
+
+from recsys_assets.storage.objects import Json, canonical_json
+
+FORMAT_VERSION = 1
+DATA_FILE = "data.parquet"
+
+
+@dataclass(frozen=True, order=True)
+class Input:
+    """One partition that was read: its asset, its day and the hash of its bytes."""
+
+    asset: str
+    day: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One partition and all that decided its bytes.
+
+    Attributes:
+        asset: name.
+        day: ``YYYY-MM-DD``.
+        rows: rows of the data, or 0 where it has none.
+        code_version: of the code that computed it.
+        params: settings that it depends on.
+        seed: None if nothing random took part.
+        inputs: the partitions that it was computed from, in any order.
+        run_id: who computed it; says nothing about the content.
+        file: name of the data file within the partition.
+        sha256: hex, of the data file; left empty by the computing side, filled in when it is written.
+        bytes: size of the data file; filled in likewise.
+        format_version: of this record.
+    """
+
+    asset: str
+    day: str
+    rows: int
+    code_version: str
+    params: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    seed: int | None = None
+    inputs: tuple[Input, ...] = ()
+    run_id: str = ""
+    file: str = DATA_FILE
+    sha256: str = ""
+    bytes: int = 0
+    format_version: int = FORMAT_VERSION
+
+
+def encode(lineage: Lineage) -> bytes:
+    """Canonical JSON of a record: equal facts, equal bytes."""
+    return canonical_json(cast(Json, {**asdict(lineage), "inputs": [asdict(i) for i in sorted(lineage.inputs)]}))
+
+
+def decode(data: bytes, where: str) -> Lineage:
+    """Read a record back; ``ValueError`` names ``where`` if it is none or is of a newer format."""
+    try:
+        record: dict[str, Any] = json.loads(data)
+        version = record["format_version"]
+        if version != FORMAT_VERSION:
+            raise ValueError(f"{where}: lineage format_version: expected {FORMAT_VERSION}, found {version!r}")
+        record["inputs"] = tuple(Input(**entry) for entry in record["inputs"])
+        return Lineage(**record)
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: not a lineage record: {error!r}") from error
+
+
+def same_facts(one: Lineage, other: Lineage) -> bool:
+    """Whether two records differ in nothing but the run."""
+    return encode(replace(one, run_id="")) == encode(replace(other, run_id=""))
+
+
+def check_day(day: str) -> str:
+    """Return a day that reads ``YYYY-MM-DD``, else ``ValueError``."""
+    try:
+        valid = date.fromisoformat(day).isoformat() == day
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"day {day!r}: expected YYYY-MM-DD")
+    return day
+
+
+def check_name(name: str) -> str:
+    """Return a name of an asset or a file that is plain on every store, else ``ValueError``."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"name {name!r}: expected letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    return name

@@ -1,0 +1,189 @@
+"""Objects as files of one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from recsys_assets.storage.objects import AlreadyExists, Conflict, NotFound, ObjectMeta, check_key, hidden
+
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class LocalStore:
+    """An ``ObjectStore`` over a folder of a local or network file system.
+
+    A write goes to a temporary file beside its target, which is synced and then renamed (or linked, for create-only
+    writes, since a link refuses an existing name); then the folder is synced. A crash leaves at most a hidden temporary
+    file.
+
+    Args:
+        root: absolute; made by the first write.
+    """
+
+    storage_options: dict[str, str] | None = None
+
+    def __init__(self, root: Path):
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self._root)!r})"
+
+    def get(self, key: str) -> bytes:
+        """The whole object; see :class:`ObjectStore`."""
+        return self.get_with_etag(key)[0]
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The whole object with its etag; see :class:`ObjectStore`."""
+        with self.open(key) as file:
+            return file.read(), _etag(os.fstat(file.fileno()))
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write over whatever is there; see :class:`ObjectStore`."""
+        target = self._path(key)
+        with _temporary(target, data) as temporary:
+            temporary.replace(target)
+        _sync(target.parent)
+
+    def create(self, key: str, data: bytes | Path) -> None:
+        """Write a new object; see :class:`ObjectStore`."""
+        target = self._path(key)
+        if target.exists():
+            raise AlreadyExists(f"{target} exists already")
+        with _temporary(target, data) as temporary:
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                raise AlreadyExists(f"{target} exists already") from None
+        _sync(target.parent)
+
+    def replace(self, key: str, data: bytes, etag: str | None) -> None:
+        """Compare and swap; see :class:`ObjectStore`."""
+        target = self._path(key)
+        if etag is None:
+            try:
+                self.create(key, data)
+            except AlreadyExists:
+                raise Conflict(f"{target}: expected no object, found one") from None
+            return
+        with _locked(target):
+            try:
+                found = target.stat()
+            except _MISSING:
+                raise Conflict(f"{target}: expected etag {etag}, found no object") from None
+            if _etag(found) != etag:
+                raise Conflict(f"{target}: expected etag {etag}, found {_etag(found)}")
+            with _temporary(target, data) as temporary:
+                # The clock of a file system ticks in milliseconds and inodes are used again: time must move by our
+                # hand, or two writes of equal length could carry the same etag.
+                stamp = max(time.time_ns(), found.st_mtime_ns + 1)
+                os.utime(temporary, ns=(stamp, stamp))
+                temporary.replace(target)
+        _sync(target.parent)
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object; see :class:`ObjectStore`."""
+        return self._path(key).is_file()
+
+    def head(self, key: str) -> ObjectMeta:
+        """Size, etag and time; see :class:`ObjectStore`."""
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFound(f"{path} does not exist")
+        return _meta(key, path.stat())
+
+    def list(self, prefix: str = "") -> list[ObjectMeta]:
+        """All objects under a folder; see :class:`ObjectStore`."""
+        found: list[ObjectMeta] = []
+        for folder, folders, files in os.walk(self._path(prefix) if prefix else self._root):
+            folders[:] = [name for name in folders if not hidden(name)]
+            for name in files:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):  # deleted since the folder was read
+                    if not hidden(name):
+                        found.append(_meta(path.relative_to(self._root).as_posix(), path.stat()))
+        return sorted(found, key=lambda meta: meta.key)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; see :class:`ObjectStore`."""
+        with suppress(*_MISSING):
+            self._path(key).unlink()
+
+    def open(self, key: str) -> BinaryIO:
+        """A seekable binary file; see :class:`ObjectStore`."""
+        path = self._path(key)
+        try:
+            return path.open("rb")
+        except _MISSING:
+            raise NotFound(f"{path} does not exist") from None
+
+    def uri(self, key: str = "") -> str:
+        """The path; see :class:`ObjectStore`."""
+        return str(self._path(key.rstrip("/")) if key else self._root)
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's own file; see :class:`ObjectStore`."""
+        return self._path(key)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+
+def _etag(stat: os.stat_result) -> str:
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _meta(key: str, stat: os.stat_result) -> ObjectMeta:
+    return ObjectMeta(key, stat.st_size, _etag(stat), datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+@contextmanager
+def _temporary(target: Path, data: bytes | Path) -> Generator[Path]:
+    """A synced file beside the target; gone afterwards unless it was renamed."""
+    _make_folder(target.parent)
+    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with path.open("xb") as file:
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(target: Path) -> Generator[None]:
+    """Hold the lock of one key, against threads and processes; the system frees it when its holder dies."""
+    _make_folder(target.parent)
+    with target.with_name(f".{target.name}.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and sync the ones that hold the new names."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""The two records of releases: the manifest, which a release is named after, and the pointer that serving follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from recsys_assets.storage.lineage import check_day
+from recsys_assets.storage.objects import Json, canonical_json, sha256_bytes
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, order=True)
+class ReleaseFile:
+    """One file of a release: its name, its size and the hex SHA-256 of its bytes."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a release is. It holds no time and no run, so that equal inputs make equal releases.
+
+    Attributes:
+        as_of: the last day whose events took part, ``YYYY-MM-DD``.
+        files: by name.
+        facts: what serving and people need to know of it.
+        format_version: of this record.
+    """
+
+    as_of: str
+    files: tuple[ReleaseFile, ...]
+    facts: Mapping[str, Json]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the record's own bytes."""
+        return sha256_bytes(encode_manifest(self))
+
+    @property
+    def release_id(self) -> str:
+        """``<as_of>-<first 12 hex digits of the hash>``."""
+        return f"{self.as_of}-{self.sha256[:12]}"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which release is served.
+
+    Attributes:
+        release_id: the release.
+        as_of: its day.
+        manifest_sha256: hash of its manifest.
+        previous: what was served before; None at first.
+        generation: 1, 2, 3, …: how many times the pointer has moved.
+        withdrawn: releases that a rollback has taken back, ascending; publishing never makes them current again.
+    """
+
+    release_id: str
+    as_of: str
+    manifest_sha256: str
+    previous: str | None = None
+    generation: int = 1
+    withdrawn: tuple[str, ...] = ()
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Canonical JSON of a manifest."""
+    return canonical_json(cast(Json, asdict(manifest)))
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Read a manifest; ``ValueError`` names ``where`` if it is none or is of a newer format."""
+    record = _record(data, where)
+    if record.get("format_version") != FORMAT_VERSION:
+        found = record.get("format_version")
+        raise ValueError(f"{where}: manifest format_version: expected {FORMAT_VERSION}, found {found!r}")
+    try:
+        record["files"] = tuple(ReleaseFile(**file) for file in record["files"])
+        return Manifest(**record)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where}: not a release manifest: {error!r}") from error
+
+
+def encode_pointer(pointer: Pointer) -> bytes:
+    """Canonical JSON of a pointer."""
+    return canonical_json(cast(Json, asdict(pointer)))
+
+
+def decode_pointer(data: bytes, where: str) -> Pointer:
+    """Read a pointer; ``ValueError`` names ``where`` if it is none."""
+    record = _record(data, where)
+    try:
+        record["withdrawn"] = tuple(record["withdrawn"])
+        pointer = Pointer(**record)
+        check_day(pointer.as_of)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where}: not a release pointer: {error!r}") from error
+    return pointer
+
+
+def _record(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return cast(dict[str, Any], record)

@@ -1,0 +1,179 @@
+"""What the platform asks of the place where its bytes live, and the errors that it speaks in.
+
+A store is a flat map from keys to immutable byte strings: a folder of files or a prefix of an S3 bucket, with equal
+behaviour. Writers see one of two things, the whole object or none of it; readers never see half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+CHUNK = 8 * 1024 * 1024
+"""Bytes per read when an object is streamed, and the least size of a part of a multipart upload."""
+
+
+class NotFound(FileNotFoundError):  # noqa: N818
+    """There is no such object."""
+
+
+class AlreadyExists(FileExistsError):  # noqa: N818
+    """A create-only write met an object."""
+
+
+class Conflict(RuntimeError):  # noqa: N818
+    """A compare-and-swap met another content than the one that it was based on."""
+
+
+class InvalidKey(ValueError):  # noqa: N818
+    """A key that no store takes."""
+
+
+@dataclass(frozen=True)
+class ObjectMeta:
+    """What a listing says of one object.
+
+    Attributes:
+        key: relative to the store's root.
+        size: bytes.
+        etag: changes with the content; what ``replace`` takes. Opaque, without quotes.
+        modified: UTC; from S3 in whole seconds.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+class ObjectStore(Protocol):
+    """Objects under one root. Reading a missing object raises ``NotFound``, which names it."""
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """Credentials and endpoint, in the names Polars takes, for ``uri``; None: none needed or found by Polars."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        ...
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The whole object with the etag of these very bytes."""
+        ...
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write bytes, or the content of a local file, over whatever is there.
+
+        It takes no part in ``replace``: a key is either swapped or overwritten, not both.
+        """
+        ...
+
+    def create(self, key: str, data: bytes | Path) -> None:
+        """Write a new object; ``AlreadyExists`` if there is one."""
+        ...
+
+    def replace(self, key: str, data: bytes, etag: str | None) -> None:
+        """Compare and swap: write only over the content that has ``etag`` (None: only where nothing is).
+
+        Raises:
+            Conflict: something else is there; nothing was written.
+        """
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+        ...
+
+    def head(self, key: str) -> ObjectMeta:
+        """Size, etag and time of an object."""
+        ...
+
+    def list(self, prefix: str = "") -> list[ObjectMeta]:
+        """All objects under a folder ("" is the root), by key. Names that begin with a dot are not listed."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing nothing is fine."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """A seekable binary file over an object; the caller closes it."""
+        ...
+
+    def uri(self, key: str = "") -> str:
+        """Where an object or a folder is: a path, or ``s3://…``, as ``polars.scan_parquet`` takes it."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The object's own file, for memory mapping; None where objects are not files."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """Return a key if every store takes it, else raise ``InvalidKey``.
+
+    A key is one or more names joined by "/". Names that begin with a dot are the stores' own: temporary files, locks.
+    """
+    names = key.split("/")
+    if any(not name or name.startswith(".") or "\\" in name or not name.isprintable() for name in names):
+        raise InvalidKey(f"object key {key!r}: expected names joined by '/', none empty or beginning with a dot")
+    return key
+
+
+def hidden(key: str) -> bool:
+    """Whether a listed key has a name that begins with a dot."""
+    return any(name.startswith(".") for name in key.split("/"))
+
+
+def canonical_json(value: Json) -> bytes:
+    """JSON with one spelling per value: sorted keys, no spaces, UTF-8, a newline at the end; NaN is an error."""
+    plain = json.loads(json.dumps(value, allow_nan=False))  # keys become strings before they are sorted
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_object(store: ObjectStore, key: str) -> str:
+    """Hex SHA-256 of a stored object, streamed."""
+    digest = hashlib.sha256()
+    with store.open(key) as source:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def local_file(store: ObjectStore, key: str, path: Path) -> tuple[Path, str]:
+    """A local file with an object's bytes, and their hex SHA-256.
+
+    Args:
+        store: where the object is.
+        key: the object.
+        path: where to download it to, unless it is a file already.
+    """
+    own = store.local_path(key)
+    if own is not None:
+        return own, sha256_file(own)
+    digest = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with store.open(key) as source, path.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+    return path, digest.hexdigest()

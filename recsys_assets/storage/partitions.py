@@ -1,0 +1,133 @@
+"""Partitions of assets: ``assets/<asset>/dt=<day>/<file>`` with ``_lineage.json`` beside it.
+
+The layout is hive's, so Polars, DuckDB, Spark and Athena read it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from recsys_assets.storage.lineage import DATA_FILE, Lineage, check_day, check_name, decode, encode, same_facts
+from recsys_assets.storage.objects import NotFound, ObjectStore, local_file, sha256_file, sha256_object
+
+LINEAGE_FILE = "_lineage.json"
+
+
+class TornPartition(RuntimeError):  # noqa: N818
+    """Data and lineage of a partition do not belong together: a write was cut off between the two."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The data of a partition after a write.
+
+    Attributes:
+        sha256: hex, of the data file.
+        bytes: its size.
+        changed: False if all was there before, and not a byte was written.
+    """
+
+    sha256: str
+    bytes: int
+    changed: bool
+
+
+class PartitionStore:
+    """Partitions within a store. One writer per partition at a time; any number of readers."""
+
+    def __init__(self, store: ObjectStore):
+        self.store = store
+
+    def write(self, asset: str, day: str, file: Path, lineage: Lineage) -> Written:
+        """Store a data file and then its lineage; write nothing if both are there already.
+
+        Args:
+            asset: name.
+            day: ``YYYY-MM-DD``.
+            file: local file with the data.
+            lineage: what made it; ``sha256`` and ``bytes`` are filled in here.
+
+        Raises:
+            ValueError: the lineage speaks of another partition or of other bytes.
+        """
+        sha256 = sha256_file(file)
+        if (lineage.asset, lineage.day) != (asset, day) or lineage.sha256 not in ("", sha256):
+            raise ValueError(
+                f"lineage is of {lineage.asset}, {lineage.day}, sha256 {lineage.sha256 or 'not set'}; "
+                f"expected {asset}, {day}, sha256 {sha256}"
+            )
+        lineage = replace(lineage, sha256=sha256, bytes=file.stat().st_size)
+        data_key = partition_key(asset, day, lineage.file)
+        stored = self.read_lineage(asset, day)
+        if stored and same_facts(stored, lineage) and self._holds(data_key, lineage):
+            return Written(sha256, lineage.bytes, changed=False)
+        self.store.put(data_key, file)
+        self.store.put(partition_key(asset, day, LINEAGE_FILE), encode(lineage))
+        return Written(sha256, lineage.bytes, changed=True)
+
+    def read_lineage(self, asset: str, day: str) -> Lineage | None:
+        """The record of a partition; None if it was never written to its end."""
+        key = partition_key(asset, day, LINEAGE_FILE)
+        try:
+            data = self.store.get(key)
+        except NotFound:
+            return None
+        return decode(data, self.store.uri(key))
+
+    def uris(self, asset: str, days: Iterable[str], file: str = DATA_FILE) -> list[tuple[str, str]]:
+        """Day and URI of each of the given days that exists, in the order of days, after a single listing."""
+        existing = set(self.days(asset, file))
+        wanted = sorted(day for day in set(days) if check_day(day) in existing)
+        return [(day, self.store.uri(partition_key(asset, day, file))) for day in wanted]
+
+    def days(self, asset: str, file: str = DATA_FILE) -> list[str]:
+        """The days of an asset that have both data and lineage, ascending."""
+        root = f"assets/{check_name(asset)}"
+        keys = {meta.key for meta in self.store.list(root)}
+        found = (key.removeprefix(f"{root}/dt=").removesuffix(f"/{LINEAGE_FILE}") for key in keys)
+        return sorted(day for day in found if {f"{root}/dt={day}/{name}" for name in (file, LINEAGE_FILE)} <= keys)
+
+    def fetch(self, asset: str, day: str, into: Path) -> Path:
+        """A local file with the data, its hash checked: the stored file itself, or a download.
+
+        Args:
+            asset: name.
+            day: ``YYYY-MM-DD``.
+            into: folder for downloads; not used where objects are files.
+
+        Raises:
+            NotFound: there is no such partition.
+            TornPartition: the data is not what the lineage says.
+        """
+        lineage = self.read_lineage(asset, day)
+        if lineage is None:
+            raise NotFound(f"{self.store.uri(partition_key(asset, day, LINEAGE_FILE))} does not exist")
+        key = partition_key(asset, day, lineage.file)
+        try:
+            path, found = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
+        except FileNotFoundError:
+            path, found = None, "no data"
+        if path is None or found != lineage.sha256:
+            raise TornPartition(
+                f"{self.store.uri(key)}: expected sha256 {lineage.sha256} (its lineage), found {found}: "
+                f"a write was cut off; materialize {asset} for {day} again"
+            )
+        return path
+
+    def _holds(self, key: str, lineage: Lineage) -> bool:
+        """Whether the stored data are the bytes of the record.
+
+        The size alone would not do: after a cut-off write, other data of equal size could stand beside an old record.
+        """
+        try:
+            return self.store.head(key).size == lineage.bytes and sha256_object(self.store, key) == lineage.sha256
+        except NotFound:
+            return False
+
+
+def partition_key(asset: str, day: str, file: str) -> str:
+    """The key of a file of a partition."""
+    name = file if file == LINEAGE_FILE else check_name(file)
+    return f"assets/{check_name(asset)}/dt={check_day(day)}/{name}"

@@ -1,0 +1,289 @@
+"""Releases: immutable, hashed sets of files of one as-of day, and the pointer that serving follows.
+
+::
+
+    releases/<as_of>-<hash>/<file>, …, manifest.json   create-only, the manifest last
+    releases/current.json                              the pointer, moved by compare-and-swap
+
+A release exists once its manifest does, and its name is the manifest's hash: equal inputs give the same release. A
+crash before the pointer moves leaves what is served as it was, and files that the next publish of the same inputs takes
+over.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from recsys_assets.storage.lineage import check_day, check_name
+from recsys_assets.storage.manifest import FORMAT_VERSION as FORMAT_VERSION
+from recsys_assets.storage.manifest import (
+    Manifest,
+    Pointer,
+    ReleaseFile,
+    decode_manifest,
+    decode_pointer,
+    encode_manifest,
+    encode_pointer,
+)
+from recsys_assets.storage.objects import (
+    AlreadyExists,
+    Conflict,
+    Json,
+    NotFound,
+    ObjectStore,
+    local_file,
+    sha256_bytes,
+    sha256_file,
+    sha256_object,
+)
+
+ROOT = "releases"
+POINTER = f"{ROOT}/current.json"
+MANIFEST = "manifest.json"
+_ATTEMPTS = 40  # to move the pointer; each failure but a broken server's means that someone else has moved it
+
+Gate = Callable[[Mapping[str, Path]], None]
+Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back"]
+"""Why the pointer moved or stayed: it is current already, older than what is served, withdrawn by a rollback, or waits
+for an approval."""
+
+
+class DamagedRelease(RuntimeError):  # noqa: N818
+    """Stored bytes of a release are not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did.
+
+    Attributes:
+        release_id: the release, which is stored now in any case.
+        manifest_sha256: hash of its manifest.
+        moved: whether it became current by this call, or by an equal one at the same moment.
+        reason: why, or why not.
+        generation: of the pointer afterwards; 0 if there is none yet.
+    """
+
+    release_id: str
+    manifest_sha256: str
+    moved: bool
+    reason: Reason
+    generation: int
+
+
+class Releases:
+    """The releases of a store. Any number of publishers and readers at a time."""
+
+    def __init__(self, store: ObjectStore):
+        self.store = store
+
+    def publish(
+        self,
+        as_of: str,
+        files: Mapping[str, Path],
+        facts: Mapping[str, Json],
+        gate: Gate | None = None,
+        *,
+        serve: bool = True,
+    ) -> Published:
+        """Store a release and make it current, unless a newer one is or a rollback has withdrawn it.
+
+        Args:
+            as_of: ``YYYY-MM-DD``.
+            files: local files by the names that they get.
+            facts: JSON for the manifest; like the files it must not depend on time or run.
+            gate: looks at the very bytes that were stored, and raises to refuse them.
+            serve: if False, the release waits for ``approve``.
+
+        Raises:
+            DamagedRelease: the release is there and complete, but with other bytes; or the bytes read back are not
+                those that were sent.
+        """
+        entries = sorted(_entry(name, path) for name, path in files.items())
+        manifest = Manifest(check_day(as_of), tuple(entries), facts)
+        for entry in manifest.files:
+            self._upload(manifest, entry, files[entry.name])
+        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+            stored = self._fetch(manifest, Path(folder))
+            if gate:
+                gate(stored)
+        self._seal(manifest)
+        if serve:
+            pointer, moved, reason = self._move(lambda current: _after_publish(manifest, current))
+        else:
+            pointer, moved = self.current(), False
+            reason = "current" if pointer and pointer.release_id == manifest.release_id else "waiting"
+        return Published(manifest.release_id, manifest.sha256, moved, reason, pointer.generation if pointer else 0)
+
+    def approve(self, release_id: str) -> Pointer:
+        """Make a waiting release current, after checking every byte of it, unless a newer one is served.
+
+        Raises:
+            ValueError: a rollback has withdrawn it; only a rollback to it takes that back.
+        """
+        manifest = self.verify(release_id)
+        pointer, _, reason = self._move(lambda current: _after_publish(manifest, current))
+        if reason == "withdrawn":
+            raise ValueError(f"release {release_id} was withdrawn by a rollback: roll back to it to serve it again")
+        return pointer
+
+    def rollback(self, release_id: str | None = None) -> Pointer:
+        """Make a stored release current, after checking every byte of it.
+
+        Every other release of its day or later is withdrawn: publishing it again does not undo the rollback, only
+        another rollback does. The target itself is withdrawn no longer.
+
+        Args:
+            release_id: the target; None is the one that was served before.
+
+        Raises:
+            ValueError: None was given and nothing was served before, or it is withdrawn.
+        """
+        manifest = self.verify(self._previous() if release_id is None else release_id)
+        return self._move(lambda current: _after_rollback(manifest, current, self.list()))[0]
+
+    def current(self) -> Pointer | None:
+        """The pointer; None before the first release."""
+        return self.current_with_etag()[0]
+
+    def current_with_etag(self) -> tuple[Pointer | None, str | None]:
+        """The pointer and its etag, which changes whenever the pointer moves."""
+        try:
+            data, etag = self.store.get_with_etag(POINTER)
+        except NotFound:
+            return None, None
+        return decode_pointer(data, self.store.uri(POINTER)), etag
+
+    def manifest(self, release_id: str) -> Manifest:
+        """The manifest of a release, checked against the hash that the release is named after."""
+        key = _key(release_id, MANIFEST)
+        data = self.store.get(key)
+        manifest = decode_manifest(data, self.store.uri(key))
+        if manifest.release_id != release_id or manifest.sha256 != sha256_bytes(data):
+            raise DamagedRelease(f"{self.store.uri(key)}: its content has the id {manifest.release_id}")
+        return manifest
+
+    def verify(self, release_id: str) -> Manifest:
+        """Hash every file of a release; ``DamagedRelease`` names those that are missing or changed."""
+        manifest = self.manifest(release_id)
+        bad = [file.name for file in manifest.files if self._hash(_key(release_id, file.name)) != file.sha256]
+        if bad:
+            raise DamagedRelease(f"{self.store.uri(_key(release_id))}: missing or changed: {', '.join(bad)}")
+        return manifest
+
+    def fetch(self, release_id: str, into: Path) -> dict[str, Path]:
+        """Local files of a release by name, each one's hash checked: the stored files themselves, or downloads."""
+        return self._fetch(self.manifest(release_id), into)
+
+    def list(self) -> list[str]:
+        """Ids of all complete releases, ascending."""
+        ends = f"/{MANIFEST}"
+        keys = [meta.key for meta in self.store.list(ROOT) if meta.key.endswith(ends)]
+        return [key.removeprefix(f"{ROOT}/").removesuffix(ends) for key in keys]
+
+    def _upload(self, manifest: Manifest, entry: ReleaseFile, path: Path) -> None:
+        key = _key(manifest.release_id, entry.name)
+        try:
+            self.store.create(key, path)
+        except AlreadyExists:
+            if self._hash(key) == entry.sha256:
+                return
+            if self.store.exists(_key(manifest.release_id, MANIFEST)):
+                raise DamagedRelease(
+                    f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found other bytes in a complete release"
+                ) from None
+            self.store.put(key, path)
+
+    def _fetch(self, manifest: Manifest, into: Path) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for entry in manifest.files:
+            key = _key(manifest.release_id, entry.name)
+            paths[entry.name], found = local_file(self.store, key, into / entry.name)
+            if found != entry.sha256:
+                raise DamagedRelease(f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found {found}")
+        return paths
+
+    def _seal(self, manifest: Manifest) -> None:
+        key = _key(manifest.release_id, MANIFEST)
+        try:
+            self.store.create(key, encode_manifest(manifest))
+        except AlreadyExists:
+            if self.store.get(key) != encode_manifest(manifest):
+                raise DamagedRelease(f"{self.store.uri(key)}: another manifest under the same id") from None
+
+    def _move(self, decide: Callable[[Pointer | None], tuple[Pointer, Reason]]) -> tuple[Pointer, bool, Reason]:
+        """Swap the pointer for what ``decide`` makes of it, again and again until nobody comes between."""
+        attempted: tuple[Pointer, Reason] | None = None
+        for attempt in range(_ATTEMPTS):
+            current, etag = self.current_with_etag()
+            if attempted and attempted[0] == current:
+                return attempted[0], True, attempted[1]  # the swap was made, its answer was lost
+            wanted, reason = decide(current)
+            if wanted == current:
+                return wanted, False, reason
+            try:
+                self.store.replace(POINTER, encode_pointer(wanted), etag)
+                return wanted, True, reason
+            except Conflict:
+                attempted = wanted, reason
+                time.sleep(random.uniform(0, 0.01 * min(attempt, 10)))
+        raise Conflict(
+            f"{self.store.uri(POINTER)}: could not be moved in {_ATTEMPTS} attempts; does this server keep If-Match "
+            "(Ceph does not on a bucket with versioning)?"
+        )
+
+    def _previous(self) -> str:
+        current = self.current()
+        if current is None or current.previous is None or current.previous in current.withdrawn:
+            raise ValueError(f"{self.store.uri(POINTER)}: no release before this one; name the one to roll back to")
+        return current.previous
+
+    def _hash(self, key: str) -> str | None:
+        try:
+            return sha256_object(self.store, key)
+        except NotFound:
+            return None
+
+
+def _after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
+    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    if current is None:
+        return wanted, "published"
+    if current.release_id == manifest.release_id:
+        return current, "current"
+    if manifest.release_id in current.withdrawn:
+        return current, "withdrawn"
+    if manifest.as_of < current.as_of:
+        return current, "older"
+    return _next(wanted, current, current.withdrawn), "published"
+
+
+def _after_rollback(manifest: Manifest, current: Pointer | None, releases: list[str]) -> tuple[Pointer, Reason]:
+    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    if current is None:
+        return wanted, "rolled back"
+    if current.release_id == manifest.release_id:
+        return current, "current"
+    abandoned = {release for release in (*releases, current.release_id) if release[:10] >= manifest.as_of}
+    withdrawn = (abandoned | set(current.withdrawn)) - {manifest.release_id}
+    return _next(wanted, current, tuple(sorted(withdrawn))), "rolled back"
+
+
+def _next(wanted: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
+    return replace(wanted, previous=current.release_id, generation=current.generation + 1, withdrawn=withdrawn)
+
+
+def _entry(name: str, path: Path) -> ReleaseFile:
+    if name == MANIFEST:
+        raise ValueError(f"release file {name!r}: the name is the manifest's own")
+    return ReleaseFile(check_name(name), path.stat().st_size, sha256_file(path))
+
+
+def _key(release_id: str, *name: str) -> str:
+    return "/".join((ROOT, check_name(release_id), *name))

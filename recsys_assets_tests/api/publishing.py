@@ -1,0 +1,62 @@
+"""Releases for tests of the API."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.releases import Releases
+from recsys_assets.storage.uri import open_store
+
+Id = int | str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a release says, as plain lists of items, best first."""
+
+    recommendations: Mapping[Id, Sequence[Id]]
+    similar_items: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
+    top_popular: Mapping[str, Sequence[Id]] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=lambda: {"user": "int64", "item": "int64"})
+
+
+def write_content(content: Content, folder: Path) -> dict[str, Path]:
+    """The files of a release."""
+    user, item = (getattr(pa, content.ids[side])() for side in ("user", "item"))
+    paths: list[Path] = []
+    for name, key, lists in (
+        ("recommendations", user, content.recommendations),
+        ("similar_items", item, content.similar_items),
+        ("top_popular", pa.string(), content.top_popular),
+    ):
+        rows = [(k, rank, i, 1 / rank) for k in sorted(lists) for rank, i in enumerate(lists[k], 1)]
+        fields = [("key", key), ("rank", pa.int64()), ("item_id", item), ("score", pa.float64())]
+        table = pa.table({n: pa.array([row[c] for row in rows], t) for c, (n, t) in enumerate(fields)})
+        if name != "top_popular":
+            source = {"recommendations": "ranker", "similar_items": "fused"}[name]
+            table = table.append_column("source", pa.array([source] * len(rows), pa.string()))
+        paths += write_lists(table, "key", name, folder)
+    return {path.name: path for path in paths}
+
+
+def releases_at(uri: str) -> Releases:
+    return Releases(open_store(uri))
+
+
+def publish(uri: str, as_of: str, content: Content) -> str:
+    """Publish content as a release; returns its id."""
+    facts = {
+        "dataset": "test",
+        "ids": dict(content.ids),
+        "served_by": "ranker",
+        "inputs": {"recommendations": "ab" * 32},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_content(content, Path(folder))
+        return releases_at(uri).publish(as_of, files, facts).release_id

@@ -1,0 +1,82 @@
+"""The metrics once more, user by user in plain Python, and one random case of lists and targets."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Case:
+    """Who had what before, who did what after, and what was recommended in between."""
+
+    known: pl.DataFrame
+    targets: pl.DataFrame
+    lists: pl.DataFrame
+
+    def strings(self) -> Case:
+        """The same with string ids."""
+        text = [pl.format("u{}", "user_id").alias("user_id"), pl.format("i{}", "item_id").alias("item_id")]
+        return Case(*(frame.with_columns(text) for frame in (self.known, self.targets, self.lists)))
+
+
+def case(seed: int, users: int = 40, items: int = 60, longest: int = 30) -> Case:
+    """Lists of 0 to ``longest`` items; targets with repeats, new items, users without a list and with user 0."""
+    rng = random.Random(seed)
+
+    def pairs(count: int, top: int) -> pl.DataFrame:
+        return pl.DataFrame(
+            [(rng.randrange(users), int(top * rng.random() ** 2)) for _ in range(count)],
+            schema=["user_id", "item_id"],
+            orient="row",
+        )
+
+    listed = [
+        (user, item, rank)
+        for user in range(users)
+        if rng.random() < 0.9
+        for rank, item in enumerate(rng.sample(range(items), rng.randrange(longest)), start=1)
+    ]
+    lists = pl.DataFrame(listed, schema=["user_id", "item_id", "rank"], orient="row")
+    return Case(pairs(300, items), pairs(150, items + 5), lists)
+
+
+def means(case: Case, k: int) -> dict[str, float]:
+    """Every metric, as the mean over users with a target."""
+    wanted: dict[int, set[int]] = {}
+    for user, item in case.targets.rows():
+        wanted.setdefault(user, set()).add(item)
+    listed: dict[int, list[int]] = {}
+    for user, item, _ in sorted(case.lists.rows(), key=lambda row: (row[0], row[2], row[1])):
+        listed.setdefault(user, []).append(item)
+    owners: dict[int, set[int]] = {}
+    for user, item in case.known.rows():
+        owners.setdefault(item, set()).add(user)
+    people = len({user for user, _ in case.known.rows()})
+    scores = [user_metrics(listed.get(user, [])[:k], targets, k) for user, targets in wanted.items()]
+    found = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
+    tops = [listed[user][:k] for user in wanted if listed.get(user)]
+    surprises = [sum(-math.log2(len(owners.get(item, {-1})) / people) for item in top) / len(top) for top in tops]
+    found["novelty"] = sum(surprises) / len(surprises)
+    found["coverage"] = len({item for top in tops for item in top}) / len(owners)
+    hits = sum(len(targets & set(listed.get(user, []))) for user, targets in wanted.items())
+    found["candidate_recall"] = hits / sum(map(len, wanted.values()))
+    return found
+
+
+def user_metrics(top: Sequence[int], targets: set[int], k: int) -> Mapping[str, float]:
+    """The metrics of one user."""
+    hits = [item in targets for item in top]
+    ideal = min(k, len(targets))
+    return {
+        "recall": sum(hits) / len(targets),
+        "precision": sum(hits) / k,
+        "ndcg": sum(h / math.log2(i + 2) for i, h in enumerate(hits)) / sum(1 / math.log2(i + 2) for i in range(ideal)),
+        "map": sum(h * sum(hits[: i + 1]) / (i + 1) for i, h in enumerate(hits)) / ideal,
+        "mrr": next((1 / (i + 1) for i, h in enumerate(hits) if h), 0.0),
+        "hit": float(any(hits)),
+    }

@@ -1,0 +1,76 @@
+from datetime import date
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import RANKING_EXAMPLES, IdTypes, arrow_schema
+from recsys_assets.core.ranking.examples import label, training_rows
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets_tests.core.ranking import synthetic
+
+ENGINE = PolarsEngine()
+
+
+def _collect(frame: nw.LazyFrame) -> pl.DataFrame:
+    return frame.collect().to_native()
+
+
+@pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
+def test_label_marks_targets_and_injects_nothing(ids):
+    table, acts = synthetic.candidates(6, 8, ids=ids)
+    keys = table.select(["user_id", "item_id"])
+    stranger, elsewhere = ("u999999", "x") if ids.user == "string" else (999, 10**6)
+    outside = pa.table({"user_id": [keys["user_id"][0].as_py(), stranger], "item_id": [elsewhere, elsewhere]})
+    wanted = keys.filter(pa.array(acts))
+    targets = pa.concat_tables([wanted, wanted, outside.cast(keys.schema)])
+
+    got = _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(targets))).sort("user_id", "item_id")
+
+    assert got.to_arrow().cast(arrow_schema(RANKING_EXAMPLES, ids)).drop(["label"]).equals(table)
+    assert got["label"].to_list() == acts.astype(int).tolist()
+
+
+def test_label_without_targets_is_zero_everywhere():
+    table, _ = synthetic.candidates(3, 4)
+    none = table.select(["user_id", "item_id"]).slice(0, 0)
+    assert _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(none)))["label"].to_list() == [0] * 12
+
+
+def test_training_rows_keep_users_with_a_positive_and_every_positive():
+    table = synthetic.examples(5, 10)
+    labels = table["label"].to_numpy().copy()
+    labels[10:20] = 0  # user 1 did nothing
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(labels))
+
+    everything = _collect(training_rows(ENGINE.from_arrow(table)))
+    assert set(everything["user_id"]) == {0, 2, 3, 4}
+    assert everything.height == 40
+    assert everything.columns == table.column_names
+
+    few = _collect(training_rows(ENGINE.from_arrow(table), negatives=3))
+    for user in (0, 2, 3, 4):
+        mine = everything.filter(user_id=user).sort("fused_rank")
+        kept = few.filter(user_id=user)
+        assert set(kept.filter(label=1)["item_id"]) == set(mine.filter(label=1)["item_id"])
+        assert set(kept.filter(label=0)["item_id"]) == set(mine.filter(label=0)["item_id"][:3])
+
+
+def test_training_rows_spread_reaches_the_tail_and_follows_the_seed():
+    frame = ENGINE.from_arrow(synthetic.examples(4, 30))
+    plain, spread, other = (
+        set(_collect(training_rows(frame, 5, step, seed)).select("user_id", "item_id").rows())
+        for step, seed in ((0, 0), (5, 0), (5, 1))
+    )
+    assert plain < spread
+    assert spread != other
+    assert 3 * 4 <= len(spread - plain) <= 5 * 4
+
+
+def test_training_rows_treat_each_window_by_itself():
+    first, second = (synthetic.examples(3, 6, seed, date(2020, 1, day)) for seed, day in ((0, 1), (1, 8)))
+    silent = second.set_column(second.column_names.index("label"), "label", pa.array(np.zeros(18, dtype=np.int64)))
+    got = _collect(training_rows(ENGINE.from_arrow(pa.concat_tables([first, silent]))))
+    assert set(got["dt"]) == {date(2020, 1, 1)}

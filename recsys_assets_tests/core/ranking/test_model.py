@@ -1,0 +1,129 @@
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import FEATURE_COLUMNS, IdTypes
+from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
+from recsys_assets.core.evaluation.judge import popularity
+from recsys_assets.core.ranking.model import (
+    NotEnoughExamples,
+    RankerParams,
+    Scorer,
+    features,
+    held_out,
+    score_candidates,
+    train,
+)
+from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets_tests.core.ranking import synthetic
+
+ENGINE = PolarsEngine()
+QUICK = RankerParams(iterations=60, depth=4, early_stopping=15)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train(synthetic.examples(200, 30), QUICK)
+
+
+def test_the_ranker_learns_a_planted_rule_and_beats_every_generator(trained):
+    ids = IdTypes("string", "string")
+    table, acts = synthetic.candidates(300, 30, seed=7, ids=ids)
+    candidates = ENGINE.from_arrow(table)
+    targets = ENGINE.from_arrow(table.select(["user_id", "item_id"]).filter(pa.array(acts)))
+    scores = score_candidates(ENGINE, candidates, trained.model, ids)
+    lists = {**lists_from_candidates(candidates), "ranker": recommend(candidates, "ranker", scores)}
+
+    result = evaluate(lists, targets, None, popularity(candidates.select("user_id", "item_id")), 120, resamples=200)
+
+    ndcg = {row["model"]: row["low"] for row in result.to_pylist() if (row["metric"], row["k"]) == ("ndcg", 10)}
+    gain = next(row for row in result.to_pylist() if row["metric"] == "ndcg_gain")
+    assert ndcg["ranker"] > 0.8
+    assert gain["low"] > 0.1
+    assert choose(result).order_by == "ranker"
+    assert set(list(trained.feature_importance)[:2]) == {"ui_hours_since", "item_conversion"}
+    assert sum(trained.feature_importance.values()) == pytest.approx(100)
+    assert set(trained.feature_importance) == set(FEATURE_COLUMNS)
+    assert trained.validation_ndcg > 0.8
+
+
+def test_equal_examples_give_equal_bytes_in_any_row_order(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = synthetic.examples(200, 30)
+    shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
+    time.sleep(1.1)  # CatBoost would write the second at which training ended
+    assert train(shuffled, QUICK) == trained
+    assert list(Path.cwd().iterdir()) == []  # no catboost_info
+
+
+def test_a_reloaded_model_scores_the_same_row_by_row(trained):
+    table, _ = synthetic.candidates(20, 30, seed=3)
+    whole = Scorer(trained.model).score(table)
+    again = Scorer(bytes(trained.model))
+    assert np.array_equal(
+        whole, np.concatenate([again.score(table.slice(at, 7)) for at in range(0, table.num_rows, 7)])
+    )
+    assert again.score(table.slice(0, 0)).shape == (0,)
+    assert again.add_score(table).column_names == [*table.column_names, "score"]
+    frame = score_candidates(ENGINE, ENGINE.from_arrow(table), trained.model, IdTypes()).collect().to_native()
+    assert frame.sort("user_id", "item_id")["score"].to_list() == whole.tolist()
+
+
+def test_held_out_users_are_disjoint_stable_and_the_stated_share():
+    users = list(range(1000))
+    out = held_out(users, 0.2, seed=0)
+    assert out.sum() == 200
+    assert np.array_equal(held_out(users[::-1], 0.2, seed=0)[::-1], out)
+    assert not np.array_equal(held_out(users, 0.2, seed=1), out)
+    assert held_out(["a", "b"], 0.01, seed=0).sum() == 1
+
+
+def test_a_user_is_held_out_in_all_windows_or_in_none():
+    """Labels of the held-out users, in both windows, change the score but not the trees."""
+    windows = pa.concat_tables([synthetic.examples(60, 12, seed, date(2020, 1, 1 + 7 * seed)) for seed in range(2)])
+    fixed = RankerParams(iterations=8, early_stopping=8, depth=3)
+    out = held_out(list(range(60)), fixed.validation_share, fixed.seed)
+    labels = windows["label"].to_numpy()
+    theirs = out[windows["user_id"].to_numpy()]
+    # Give every held-out user's label to the neighbouring candidate.
+    moved = np.where(theirs, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
+    other = windows.set_column(windows.column_names.index("label"), "label", pa.array(moved))
+
+    first, second = train(windows, fixed), train(other, fixed)
+
+    assert (first.users_train, first.users_validation) == (48, 12)
+    assert first.validation_ndcg != second.validation_ndcg
+    kept = min(first.best_iteration, second.best_iteration) + 1
+    trees = [Scorer(result.model)._model for result in (first, second)]
+    splits = [model.get_leaf_values()[: kept * 8] for model in trees]
+    assert np.array_equal(*splits)
+
+
+def test_too_few_users_say_how_many_and_how_many_are_needed():
+    with pytest.raises(NotEnoughExamples, match=r"20 users .* needed .* found 5 \(of 50 rows, \d+ are positive\)"):
+        train(synthetic.examples(5, 10), QUICK)
+    with pytest.raises(NotEnoughExamples, match="found 0"):
+        train(synthetic.examples(5, 10).slice(0, 0), QUICK)
+
+
+def test_features_turn_null_into_nan_and_name_what_is_missing():
+    table, _ = synthetic.candidates(2, 6)
+    matrix = features(table)
+    assert matrix.dtype == np.float32
+    assert matrix.shape == (12, len(FEATURE_COLUMNS))
+    at = FEATURE_COLUMNS.index("popular_rank")
+    assert np.array_equal(np.isnan(matrix[:, at]), pl.from_arrow(table)["popular_rank"].is_null().to_numpy())
+    with pytest.raises(ValueError, match=r"expected but not found: item_price"):
+        features(table.drop(["item_price"]))
+
+
+def test_a_model_of_other_features_is_refused(trained, monkeypatch):
+    monkeypatch.setattr("recsys_assets.core.ranking.model.FEATURE_COLUMNS", ("a", *FEATURE_COLUMNS))
+    with pytest.raises(ValueError, match=r"differ in \['a'\]"):
+        Scorer(trained.model)

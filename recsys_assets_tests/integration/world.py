@@ -1,0 +1,80 @@
+"""A small world to run the whole graph in: a landing zone, a store, a Dagster instance, all in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.definitions import build_definitions, build_resources
+from recsys_assets.materialize import Materializer
+from recsys_assets.progress import Progress
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.settings import Settings, load_settings
+
+SMALL = {
+    "horizon_days": 5,
+    "active_days": 14,
+    "activity_days": 30,
+    "popular_days": 10,
+    "covisit_days": 30,
+    "factors_days": 30,
+    "factors": 16,
+    "als_iterations": 5,
+    "tuning_trials": 2,
+    "training_windows": 2,
+    "min_evaluated_users": 5,
+}
+"""Settings that make the graph run in seconds on the small sample."""
+
+
+class Silent(Progress):
+    def note(self, text: str) -> None:
+        pass
+
+
+@dataclass
+class World:
+    folder: Path
+    settings: Settings
+    dataset: Dataset
+    instance: dg.DagsterInstance
+
+    @property
+    def landing(self) -> Path:
+        return self.folder / "landing"
+
+    @property
+    def store(self) -> StoreResource:
+        return build_resources(self.settings, self.dataset)["store"]
+
+    def materializer(self) -> Materializer:
+        return Materializer(self.settings, self.dataset, Silent(), self.instance)
+
+    def definitions(self, **resources: Any) -> dg.Definitions:
+        return build_definitions(self.settings, self.dataset, resources=resources)
+
+    def run(self, job: str, day: str, **resources: Any) -> dg.ExecuteInProcessResult:
+        return self.definitions(**resources).resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False
+        )
+
+    def hashes(self, *prefixes: str) -> dict[str, str]:
+        """SHA-256 of every stored file below the prefixes."""
+        root = self.folder / "store"
+        return {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for prefix in prefixes
+            for path in sorted((root / prefix).rglob("*"))
+            if path.is_file()
+        }
+
+
+def make_world(folder: Path, instance: dg.DagsterInstance, **settings: Any) -> World:
+    (folder / "landing").mkdir(parents=True, exist_ok=True)
+    stated = {"landing_uri": str(folder / "landing"), "storage_uri": str(folder / "store"), **SMALL, **settings}
+    return World(folder, *load_settings(**stated), instance)
