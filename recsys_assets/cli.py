@@ -60,7 +60,7 @@ def _serve(settings: Settings, dataset: Dataset, progress: Progress, *, stay: bo
         [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", str(api_port)],
         url=f"http://127.0.0.1:{api_port}",
         log=logs / "api.log",
-        environment={"RECSYS_STORAGE_URI": settings.storage_uri},
+        environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
     )
     with ui, api:
         with Materializer(settings, dataset, progress) as materializer:

@@ -31,20 +31,25 @@ class StoreResource(dg.ConfigurableResource):
 
 
 def s3_options(s3: S3Resource) -> S3Options:
-    """What boto3's chain (environment, profile, instance role …) resolves for an S3 resource."""
-    session = boto3.Session(
-        profile_name=s3.profile_name,
-        region_name=s3.region_name,
-        aws_access_key_id=s3.aws_access_key_id,
-        aws_secret_access_key=s3.aws_secret_access_key,
-        aws_session_token=s3.aws_session_token,
-    )
-    client = s3.get_client()
-    found = session.get_credentials()
+    """Endpoint, region and credentials of an S3 resource.
+
+    Keys are handed on only where the resource states them or a profile. Otherwise they stay out, so that boto3's chain
+    finds them (environment, instance role, SSO …) and renews them in a long run.
+    """
+    meta = s3.get_client().meta
+    found = None
+    if s3.aws_access_key_id or s3.profile_name:
+        session = boto3.Session(
+            profile_name=s3.profile_name,
+            aws_access_key_id=s3.aws_access_key_id,
+            aws_secret_access_key=s3.aws_secret_access_key,
+            aws_session_token=s3.aws_session_token,
+        )
+        found = session.get_credentials()
     frozen = found.get_frozen_credentials() if found else None
     return S3Options(
-        endpoint=client.meta.endpoint_url,
-        region=client.meta.region_name,
+        endpoint=meta.endpoint_url,
+        region=meta.region_name,
         access_key_id=frozen.access_key if frozen else None,
         secret_access_key=frozen.secret_key if frozen else None,
         session_token=frozen.token if frozen else None,

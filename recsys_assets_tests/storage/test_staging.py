@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, REJECTED_EVENTS, arrow_schema
@@ -152,7 +152,7 @@ def ingest(files: list[tuple[str, bytes]], ids: str) -> tuple[dict[tuple[Any, ..
     return events, totals
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
 @given(
     st.lists(GOOD, min_size=1, max_size=40),
     st.lists(DIRTY, max_size=8),
