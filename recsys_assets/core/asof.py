@@ -12,9 +12,10 @@ from recsys_assets.engines.base import Frame
 def as_of_join(left: Frame, right: Frame, by: Sequence[str], on: str, columns: Sequence[str]) -> Frame:
     """Give each left row the columns of the last right row of its group whose time is not after its own.
 
-    Union the times of both sides, carry the number of right rows seen so far forward through each group, and look up the
-    right row of that number. So the last *row* wins, also where its values are null, which a forward fill of the values
-    themselves would skip. Right rows of a left row's very time count; of right rows at one time the largest values win.
+    Union the times of both sides, carry the number of right rows seen so far forward through each group, and look up
+    the right row of that number. So the last *row* wins, also where its values are null, which a forward fill of the
+    values themselves would skip. Right rows of a left row's very time count; of right rows at one time the largest
+    values win.
 
     Args:
         left: rows with ``by`` and ``on``; all of them are kept, with nulls where no right row is early enough.

@@ -1,7 +1,7 @@
 """Time as numbers, in the date functions that every engine has.
 
-Engines differ in how dates and times subtract (Spark has no total seconds of an interval, DuckDB no epoch of a date), but
-all of them name the year, the day of the year, the hour, the minute and the second.
+Engines differ in how dates and times subtract (Spark has no total seconds of an interval, DuckDB no epoch of a date),
+but all of them name the year, the day of the year, the hour, the minute and the second.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def item_activity(events: Frame, weights: EventWeights) -> Frame:
 def item_pairs(events: Frame, max_items_per_session: int = 50) -> Frame:
     """Which items met in a session on one day (``ITEM_PAIRS``).
 
-    A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the square
-    and a session of thousands of items is a bot. A session of n items gives each of its pairs 1/log2(1 + n).
+    A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the
+    square and a session of thousands of items is a bot. A session of n items gives each of its pairs 1/log2(1 + n).
     """
     session = ["user_id", "session_id"]
     touched = (

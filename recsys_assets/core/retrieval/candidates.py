@@ -67,8 +67,7 @@ class CandidateParams:
 
     def of(self, name: str) -> Generator:
         """Size and weight of one of ``GENERATORS``."""
-        found = getattr(self, name)
-        assert isinstance(found, Generator)
+        found: Generator = getattr(self, name)
         return found
 
 

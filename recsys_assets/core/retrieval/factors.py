@@ -1,17 +1,18 @@
-"""Latent factors of users and items by alternating least squares on implicit feedback (Hu, Koren and Volinsky, 2008)."""
+"""Latent factors of users and items: implicit alternating least squares (Hu, Koren and Volinsky, 2008)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import narwhals as nw
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys_assets.core.retrieval.nearest import Floats, Ints, nearest
+from recsys_assets.core.retrieval.ids import Ints, lookup, positions
+from recsys_assets.core.retrieval.nearest import Floats, Forbid, nearest
 from recsys_assets.engines.base import BatchFunction, Frame
 
 
@@ -23,7 +24,7 @@ class FactorsParams:
         factors: length of a vector.
         iterations: alternations.
         regularization: L2 penalty.
-        alpha: confidence of an activity of weight 1, above the 1 of an unseen pair.
+        alpha: scale of the confidence in what was touched.
         half_life: days in which an activity's weight halves.
         min_item_users: items that fewer users touched get no vector.
         seed: of the first vectors.
@@ -32,8 +33,8 @@ class FactorsParams:
 
     factors: int = 64
     iterations: int = 15
-    regularization: float = 0.05
-    alpha: float = 10.0
+    regularization: float = 1.0
+    alpha: float = 3.0
     half_life: float = 30.0
     min_item_users: int = 1
     seed: int = 0
@@ -51,20 +52,22 @@ class Factors:
 def fit_factors(activity: Frame, params: FactorsParams, users: Frame | None = None) -> Factors:
     """Fit factors so that users lie near the items they touched.
 
-    Rows and columns of the matrix are positions among the sorted ids, never ids, so that ids of any size and type will do.
+    Rows and columns of the matrix are positions among the sorted ids, never ids, so ids of any size and type will do.
     Each row of a half step is solved by one thread and BLAS has one, so equal input gives equal bytes.
 
     Args:
-        activity: user_id, item_id (unique pairs) and weight (> 0; confidence is 1 + alpha * log(1 + weight)).
+        activity: user_id, item_id (unique pairs) and weight. The confidence in a pair is alpha * log(1 + weight)
+            against the 1 of a pair that never met; pairs without weight count as never met.
         params: of the model.
         users: user_id of the users to return; all where None. Everybody is fitted on.
     """
-    columns = activity.select("user_id", "item_id", "weight")
-    pairs = columns.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-    pairs = pairs.filter(pc.greater(pairs["weight"], 0.0))
-    pairs = _frequent(pairs, params.min_item_users)
-    user_ids, rows = _positions(pairs["user_id"])
-    item_ids, cols = _positions(pairs["item_id"])
+    weighed = activity.filter(nw.col("weight") > 0)
+    frequent = weighed.group_by("item_id").agg(nw.len().alias("__users"))
+    frequent = frequent.filter(nw.col("__users") >= params.min_item_users)
+    chosen = weighed.join(frequent, on="item_id", how="semi").select("user_id", "item_id", "weight")
+    pairs = chosen.sort("user_id", "item_id").collect(backend="polars").to_arrow()
+    user_ids, rows = positions(pairs["user_id"])
+    item_ids, cols = positions(pairs["item_id"])
     if not pairs.num_rows:
         empty = np.empty((0, params.factors), np.float32)
         return Factors(_table("user_id", user_ids, empty), _table("item_id", item_ids, empty))
@@ -83,7 +86,7 @@ def fit_factors(activity: Frame, params: FactorsParams, users: Frame | None = No
     found = _table("user_id", user_ids, np.asarray(model.user_factors, np.float32))
     if users is not None:
         wanted = users.select("user_id").collect(backend="polars").to_arrow()["user_id"]
-        found = found.filter(pc.is_in(found["user_id"], value_set=wanted.cast(user_ids.type).combine_chunks()))
+        found = found.filter(pa.array(lookup(found["user_id"], wanted.unique()) >= 0))
     return Factors(found, _table("item_id", item_ids, np.asarray(model.item_factors, np.float32)))
 
 
@@ -126,18 +129,12 @@ def recommend_by_factors(items: pa.Table, k: int, seen: pa.Table | None = None) 
         A function of a batch (user_id, factors) that gives user_id, item_id, score (float64).
     """
     item_ids, item_vectors = _vectors(items, "item_id")
-    seen_users, offsets, seen_items = _seen(seen, item_ids)
+    taken = None if seen is None else _seen(seen, item_ids)
 
     def recommend(batch: pa.Table) -> pa.Table:
         user_ids, user_vectors = _vectors(batch, "user_id")
-        place = pc.fill_null(pc.index_in(user_ids, value_set=seen_users), len(seen_users)).to_numpy(False)
-
-        def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
-            first, last = offsets[place[start:stop]], offsets[place[start:stop] + 1]
-            taken = [seen_items[a:b] for a, b in zip(first, last, strict=True)]
-            return np.repeat(np.arange(stop - start), last - first), np.concatenate(taken)
-
-        rows, cols, scores = nearest(user_vectors, item_vectors, k, forbid if seen is not None else None)
+        forbid = None if taken is None else _forbid(user_ids, *taken)
+        rows, cols, scores = nearest(user_vectors, item_vectors, k, forbid)
         return pa.table(
             {
                 "user_id": user_ids.take(pa.array(rows)),
@@ -149,30 +146,27 @@ def recommend_by_factors(items: pa.Table, k: int, seen: pa.Table | None = None) 
     return recommend
 
 
-def _seen(seen: pa.Table | None, item_ids: pa.Array) -> tuple[pa.Array, Ints, Ints]:
-    """Users, offsets into the items of each (one more, empty, for a user not among them), and positions of the items."""
-    if seen is None:
-        return pa.array([], pa.null()), np.zeros(2, np.int64), np.empty(0, np.int64)
-    items = pc.index_in(seen["item_id"].cast(item_ids.type), value_set=item_ids)
-    known = seen.append_column("position", items).filter(pc.is_valid(items)).sort_by("user_id")
-    users, rows = _positions(known["user_id"])
-    counts = np.bincount(rows, minlength=len(users) + 1)
-    return users, np.concatenate([[0], np.cumsum(counts)]), known["position"].to_numpy().astype(np.int64)
+def _forbid(user_ids: pa.Array, seen_users: pa.Array, starts: Ints, seen_items: Ints) -> Forbid:
+    """What each user of a batch has seen, as :func:`nearest` asks for it."""
+    place = lookup(user_ids, seen_users)
+    place[place < 0] = len(seen_users)
+
+    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
+        first, last = starts[place[start:stop]], starts[place[start:stop] + 1]
+        columns = [seen_items[a:b] for a, b in zip(first, last, strict=True)]
+        return np.repeat(np.arange(stop - start), last - first), np.concatenate(columns)
+
+    return forbid
 
 
-def _frequent(pairs: pa.Table, min_users: int) -> pa.Table:
-    if min_users <= 1:
-        return pairs
-    counts = pairs.group_by("item_id").aggregate([("item_id", "count")])
-    frequent = counts.filter(pc.greater_equal(counts["item_id_count"], min_users))["item_id"]
-    return pairs.filter(pc.is_in(pairs["item_id"], value_set=frequent.combine_chunks()))
-
-
-def _positions(ids: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
-    """The sorted distinct ids, and the position of each id among them."""
-    distinct = pc.unique(ids)
-    distinct = distinct.take(pc.sort_indices(distinct))
-    return distinct, pc.index_in(ids, value_set=distinct).to_numpy().astype(np.int64)
+def _seen(seen: pa.Table, item_ids: pa.Array) -> tuple[pa.Array, Ints, Ints]:
+    """Users, where the range of each (and one more, empty) begins, and the positions of the items in those ranges."""
+    items = lookup(seen["item_id"], item_ids)
+    users, rows = positions(seen["user_id"])
+    rows, items = rows[items >= 0], items[items >= 0]
+    order = np.lexsort((items, rows))
+    starts = np.searchsorted(rows[order], np.arange(len(users) + 2))
+    return users, starts, items[order]
 
 
 def _vectors(table: pa.Table, key: str) -> tuple[pa.Array, Floats]:

@@ -1,6 +1,6 @@
 """Sources of candidates. Each gives user_id, item_id, score, at least the k best of each user where it knows so many.
 
-``history`` below is :func:`user_history`; ``touched``, where given, holds the pairs that are not to be recommended again.
+``history`` below is :func:`user_history`; ``touched``, where given, holds the pairs that are not to be found again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
         half_life_days: days in which a day's weight halves in ``fresh_weight``.
 
     Returns:
-        The columns of :func:`~recsys_assets.core.activity.merge.merge_user_activity` with fresh_weight (decayed sum over
-        days of log2(1 + weight of the day): many events of one day say less than events on many days) and hours_since
-        (hours from the last event to ``end``).
+        The columns of :func:`~recsys_assets.core.activity.merge.merge_user_activity` with fresh_weight (decayed sum
+        over days of log2(1 + weight of the day): many events of one day say less than events on many days) and
+        hours_since (hours from the last event to ``end``).
     """
     freshness = half_life(days_before(nw.col("dt"), as_of), half_life_days)
     window = last_days(user_activity, as_of, days).with_columns(

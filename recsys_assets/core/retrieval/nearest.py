@@ -8,25 +8,25 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
+from recsys_assets.core.retrieval.ids import Ints
 
-# Every block is multiplied in this one shape, padded with zero rows: BLAS picks its kernel, and with it the last bits of
-# a product, by the shape, and a row's scores must not depend on the batch it came in.
+Floats = npt.NDArray[np.float32]
+Forbid = Callable[[int, int], tuple[Ints, Ints]]
+
+# Every block is multiplied in this one shape, padded with zero rows: BLAS picks its kernel, and with it the last bits
+# of a product, by the shape, and a row's scores must not depend on the batch it came in.
 _ROWS = 256
 _STRIDE = 32
 
 
-def nearest(
-    queries: Floats, items: Floats, k: int, forbid: Callable[[int, int], tuple[Ints, Ints]] | None = None
-) -> tuple[Ints, Ints, Floats]:
+def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Floats]:
     """The ``k`` best items of each query by inner product.
 
     Args:
         queries: float32, queries x factors.
         items: float32, items x factors; the position of an item breaks ties (smaller first).
         k: how many; queries get fewer where fewer are allowed.
-        forbid: given the first and last+1 query of a block, the (row within the block, item) pairs that may not be found.
+        forbid: given the first and last+1 query of a block, the (row within the block, item) pairs not to be found.
 
     Returns:
         Query positions, item positions and scores, ordered by query, then score descending, then item.
