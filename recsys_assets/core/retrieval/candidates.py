@@ -14,7 +14,6 @@ from recsys_assets.core.frames import dense_rank, top_k
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.popular import ALL, TRENDING
-from recsys_assets.core.retrieval.similar import RRF_CONSTANT
 from recsys_assets.engines.base import Engine, Frame
 
 
@@ -32,6 +31,8 @@ class CandidateParams:
 
     Args:
         popular: likewise trending, covisit, factors, repeat, category: size and weight of each generator.
+        fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here the
+            first few places decide.
         activity_days: window of the users' history.
         active_days: users with activity in the last so many days get candidates.
         popular_days: window of the items' features.
@@ -46,21 +47,22 @@ class CandidateParams:
         exclude_unavailable: leave out items known to be unavailable.
     """
 
-    popular: Generator = Generator(50)
-    trending: Generator = Generator(30)
-    covisit: Generator = Generator(60)
-    factors: Generator = Generator(60)
-    repeat: Generator = Generator(50)
-    category: Generator = Generator(30)
+    popular: Generator = Generator(50, 0.25)
+    trending: Generator = Generator(30, 0.25)
+    covisit: Generator = Generator(60, 0.75)
+    factors: Generator = Generator(60, 1.0)
+    repeat: Generator = Generator(50, 6.0)
+    category: Generator = Generator(30, 0.25)
+    fusion_constant: float = 10.0
     activity_days: int = 60
     active_days: int = 30
     popular_days: int = 28
     trending_days: int = 7
-    repeat_half_life: float = 14.0
+    repeat_half_life: float = 90.0
     repeat_popularity: float = 0.35
-    covisit_half_life: float = 7.0
-    covisit_seeds: int = 10
-    covisit_neighbours: int = 40
+    covisit_half_life: float = 30.0
+    covisit_seeds: int = 50
+    covisit_neighbours: int = 50
     favourite_categories: int = 3
     repeats: bool = True
     exclude_unavailable: bool = True
@@ -105,7 +107,7 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
 
 
 def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
-    """Rank each generator's items, keep its k best, and fuse: sum of weight / (60 + rank).
+    """Rank each generator's items, keep its k best, and fuse: sum of weight / (constant + rank).
 
     Args:
         found: user_id, item_id, score of each of ``GENERATORS``.
@@ -128,7 +130,7 @@ def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     # Added in one fixed order, so the sum has the same bits each time.
     score = nw.lit(0.0)
     for name in GENERATORS:
-        score = score + (params.of(name).weight / (RRF_CONSTANT + nw.col(f"{name}_rank"))).fill_null(0.0)
+        score = score + (params.of(name).weight / (params.fusion_constant + nw.col(f"{name}_rank"))).fill_null(0.0)
     return dense_rank(
         wide.with_columns(fused_score=score), by=["user_id"], score="fused_score", ties=["item_id"], name="fused_rank"
     )

@@ -21,7 +21,7 @@ class CovisitParams:
     """
 
     k: int = 60
-    shrinkage: float = 3.0
+    shrinkage: float = 5.0
 
 
 def covisit_similarity(item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
