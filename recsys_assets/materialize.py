@@ -5,8 +5,10 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
@@ -100,8 +102,9 @@ class Materializer:
 
     def someone(self, day: str) -> tuple[str, str, str]:
         """A user with recommendations, a user nobody knows, and an item to ask about."""
-        path = self._store.partitions().fetch("recommendations", day)
-        first = pq.read_table(path, columns=["user_id", "item_id"]).slice(0, 1).to_pylist()
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._store.partitions().fetch("recommendations", day, Path(folder))
+            first = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
         if not first:
             raise MaterializeError(f"nobody has recommendations as of {day}")
         unknown = str(2**62) if isinstance(first[0]["user_id"], int) else "nobody-knows-me"

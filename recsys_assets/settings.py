@@ -20,6 +20,10 @@ def _days(default: int, about: str) -> Any:
     return Field(default, ge=1, le=3650, description=about)
 
 
+def _half_life(default: float, about: str) -> Any:
+    return Field(default, gt=0, le=3650, description=f"days in which an event's weight halves for {about}")
+
+
 class Settings(BaseSettings):
     """Settings, read from ``RECSYS_*``; unknown values and out-of-range numbers are errors that name the variable."""
 
@@ -53,16 +57,22 @@ class Settings(BaseSettings):
     covisit_days: int = _days(90, "window of item pairs")
     factors_days: int = _days(90, "window that ALS is fitted on")
     properties_days: int = _days(365, "how far back property snapshots are looked up")
+    trending_half_life: float = _half_life(2, "'trending'")
+    repeat_half_life: float = _half_life(30, "repeat items")
+    covisit_half_life: float = _half_life(14, "the items that co-visitation starts from")
+    factors_half_life: float = _half_life(30, "what ALS is fitted on")
     training_windows: int = Field(2, ge=1, le=26, description="label windows that a ranker learns from")
 
-    popular_k: int = Field(100, ge=1, le=1000, description="length of each top_popular segment")
-    similar_k: int = Field(50, ge=1, le=500, description="neighbours kept per item and source")
+    popular_k: int = Field(200, ge=1, le=1000, description="length of each top_popular segment")
+    similar_k: int = Field(30, ge=1, le=500, description="neighbours kept per item and source")
     recommendations_k: int = Field(100, ge=1, le=100, description="recommendations kept per user")
-    candidates_k: int = Field(50, ge=1, le=500, description="candidates kept per user and generator")
+    candidates_k: int = Field(
+        40, ge=3, le=500, description="candidates per user and personal generator; shared lists give a half or a third"
+    )
 
     factors: int = Field(64, ge=1, le=1024, description="latent factors of ALS")
-    als_iterations: int = Field(15, ge=1, le=500, description="iterations of ALS")
-    tuning_trials: int = Field(5, ge=1, le=500, description="Optuna trials for the ranker's parameters")
+    als_iterations: int = Field(10, ge=1, le=500, description="iterations of ALS")
+    tuning_trials: int = Field(5, ge=1, le=500, description="Optuna trials per ranker")
     min_evaluated_users: int = Field(
         30, ge=1, description="below this many evaluated users the fused generators are served"
     )

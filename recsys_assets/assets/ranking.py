@@ -39,8 +39,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def ranking_examples(
         context: dg.AssetExecutionContext, candidates: Partitions, user_activity: Partitions, frames: FrameWriter
     ) -> Result:
-        """Candidates of one horizon ago, labelled with the target events since. Nothing is injected; no row where that
-        day has no candidates yet."""
+        """Candidates of one horizon ago of the users who acted since, labelled with what they acted on. Nothing is
+        injected. Empty where that day has no candidates yet."""
 
         def labelled(day: str) -> Frame:
             if candidates.latest is None:
@@ -113,30 +113,24 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "ranking",
-        reads={
-            "candidates": one_horizon_ago,
-            "user_activity": window(settings.activity_days + horizon),
-            "ranker": None,
-        },
+        reads={"ranking_examples": None, "user_activity": window(settings.activity_days + horizon), "ranker": None},
         kinds=("parquet", "catboost"),
         advisory=("ranker_beats_generators",),
     )
     def ranker_evaluation(
         context: dg.AssetExecutionContext,
-        candidates: Partitions,
+        ranking_examples: Partitions,
         user_activity: Partitions,
         ranker: Partitions,
         frames: FrameWriter,
     ) -> Result:
         """Ranker, fusion and every generator on the targets of the last horizon, which none of them was built on."""
         day = context.partition_key
-        table = frames.schema(contracts.RANKER_EVALUATION).empty_table()
-        if candidates.latest is not None:
-            pool = candidates.frame().drop("dt")
-            trained = trained_model(ranker, day)
-            scores = model.score_candidates(frames.run, pool, trained, graph.ids) if trained else None
-            cut = graph.day(day) - timedelta(days=horizon)
-            table = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
+        pool = ranking_examples.frame().drop("dt")
+        trained = trained_model(ranker, day)
+        scores = model.score_candidates(frames.run, pool, trained, graph.ids) if trained else None
+        cut = graph.day(day) - timedelta(days=horizon)
+        table = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
         decision = choose(table, settings.min_evaluated_users)
         ndcg = headline(table, "ndcg")
         result = frames.write(
@@ -180,8 +174,8 @@ def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa
     return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
 
 
-_NEGATIVES, _SPREAD = 60, 5
-"""Negatives kept of each user: the best by fused rank, and every fifth of the rest."""
+_NEGATIVES, _SPREAD = 20, 2
+"""Negatives kept of each user: the best by fused rank, and every other one of the rest, so that the tail is known."""
 
 
 def trained_model(ranker: Partitions, day: str) -> bytes | None:

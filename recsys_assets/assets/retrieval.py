@@ -26,12 +26,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     popular_params = popular.PopularParams(
         days=settings.popular_days,
         trending_days=settings.trending_days,
+        trending_half_life=settings.trending_half_life,
         k=settings.popular_k,
         exclude_unavailable=settings.exclude_unavailable,
     )
     covisit_params = covisitation.CovisitParams(k=settings.similar_k)
     factors_params = factors.FactorsParams(
-        factors=settings.factors, iterations=settings.als_iterations, seed=settings.seed
+        factors=settings.factors,
+        iterations=settings.als_iterations,
+        half_life=settings.factors_half_life,
+        seed=settings.seed,
     )
     candidate_params = candidate_parameters(graph)
 
@@ -171,17 +175,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     """Sizes, windows and policies of the candidates that the settings ask for."""
     settings, defaults = graph.settings, CandidateParams()
-    sizes: dict[str, Generator] = {
-        name: replace(defaults.of(name), k=min(defaults.of(name).k, settings.candidates_k))
-        for name in contracts.GENERATORS
-    }
+    k = settings.candidates_k
+    # The lists for everybody and for a category are the same few items over and over: fewer of them say as much.
+    sizes = {"popular": k // 2, "trending": k // 3, "covisit": k, "factors": k, "repeat": k, "category": k // 2}
+    generators_of: dict[str, Generator] = {name: replace(defaults.of(name), k=size) for name, size in sizes.items()}
     return replace(
         defaults,
-        **sizes,
+        **generators_of,
         activity_days=settings.activity_days,
         active_days=settings.active_days,
         popular_days=settings.popular_days,
         trending_days=settings.trending_days,
+        repeat_half_life=settings.repeat_half_life,
+        covisit_half_life=settings.covisit_half_life,
         repeats=graph.dataset.repeats,
         exclude_unavailable=settings.exclude_unavailable,
     )

@@ -15,14 +15,16 @@ from typing import Literal
 import pyarrow as pa
 
 IdType = Literal["int64", "string"]
-DType = Literal["user", "item", "int64", "float64", "string", "bool", "date", "timestamp", "vector"]
+DType = Literal["user", "item", "int64", "int32", "float64", "float32", "string", "bool", "date", "timestamp", "vector"]
 
 GENERATORS = ("popular", "trending", "covisit", "factors", "repeat", "category")
 """Sources of candidates, in the order their columns appear."""
 
 _ARROW: dict[str, pa.DataType] = {
     "int64": pa.int64(),
+    "int32": pa.int32(),
     "float64": pa.float64(),
+    "float32": pa.float32(),
     "string": pa.string(),
     "bool": pa.bool_(),
     "date": pa.date32(),
@@ -97,7 +99,9 @@ CLEAN_EVENTS = Contract(
         "quantity": Column("float64", "units", nullable=True),
         "price": Column("float64", "price of one unit", nullable=True),
         "session_id": Column(
-            "int64", "start of the session in epoch seconds; unique within a user, null for unknown users", nullable=True
+            "int64",
+            "start of the session in epoch seconds; unique within a user, null for unknown users",
+            nullable=True,
         ),
         **_SOURCE,
     },
@@ -245,7 +249,8 @@ FEATURES = {
     "item_price": "last known price",
     "item_depth": "depth of the item's category",
 }
-"""Features of a candidate, all as of the end of day D, beside the generators' scores and ranks."""
+"""Features of a candidate, all as of the end of day D, beside the generators' scores and ranks. Single precision: it is
+what the ranker sees, and candidates are by far the largest frame."""
 
 _CANDIDATE_COLUMNS: dict[str, Column] = {
     "user_id": _USER,
@@ -254,13 +259,13 @@ _CANDIDATE_COLUMNS: dict[str, Column] = {
         name: column
         for generator in GENERATORS
         for name, column in (
-            (f"{generator}_score", Column("float64", f"score by {generator}", nullable=True)),
-            (f"{generator}_rank", Column("int64", f"rank by {generator}, 1 is best", nullable=True, ge=1)),
+            (f"{generator}_score", Column("float32", f"score by {generator}", nullable=True)),
+            (f"{generator}_rank", Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)),
         )
     },
-    "fused_score": Column("float64", "reciprocal rank fusion of the generators", ge=0),
-    "fused_rank": Column("int64", "rank by fused_score, dense within the user", ge=1),
-    **{name: Column("float64", about, nullable=True) for name, about in FEATURES.items()},
+    "fused_score": Column("float32", "reciprocal rank fusion of the generators", ge=0),
+    "fused_rank": Column("int32", "rank by fused_score, dense within the user", ge=1),
+    **{name: Column("float32", about, nullable=True) for name, about in FEATURES.items()},
 }
 
 CANDIDATES = Contract("candidates", _CANDIDATE_COLUMNS, key=("user_id", "item_id"))
@@ -275,7 +280,9 @@ RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
         "model": Column("string", "ranker, fused or a generator"),
-        "metric": Column("string", "recall, precision, ndcg, map, mrr, coverage, novelty, candidate_recall or ndcg_gain"),
+        "metric": Column(
+            "string", "recall, precision, ndcg, map, mrr, hit, coverage, novelty, candidate_recall, ndcg_gain"
+        ),
         "k": Column("int64", "length of the list", ge=1),
         "value": Column("float64", "mean over the users (coverage: share of the catalogue)", nullable=True),
         "low": Column("float64", "2.5 % bound of the bootstrap over users", nullable=True),

@@ -46,7 +46,7 @@ def _rules(contract: Contract) -> Iterator[tuple[str, nw.Expr]]:
         value = nw.col(name)
         if not column.nullable:
             yield f"{name} is null", value.is_null()
-        if column.dtype == "float64":
+        if column.dtype in ("float64", "float32"):
             yield f"{name} is not finite", ~value.is_finite()
         yield from _ranges(name, column)
 

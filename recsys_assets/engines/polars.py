@@ -66,9 +66,10 @@ class PolarsEngine:
     def sink(self, frame: Frame, path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`."""
         native: pl.LazyFrame = frame.to_native()
-        collected = native.select(schema.names).sort(list(sort_by), nulls_last=True).collect(engine="streaming")
-        table = collected.to_arrow().cast(schema)
-        pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd", use_dictionary=True)
+        # Cast before sorting: a sort moves every byte of every column.
+        narrow = native.select(pl.col(name).cast(dtype) for name, dtype in _polars_schema(schema).items())
+        table = narrow.sort(list(sort_by), nulls_last=True).collect(engine="streaming").to_arrow().cast(schema)
+        pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd")
         return table.num_rows
 
 

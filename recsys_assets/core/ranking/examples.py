@@ -10,40 +10,52 @@ _KEY = ["user_id", "item_id"]
 
 
 def label(candidates: Frame, targets: Frame) -> Frame:
-    """Mark the candidates that their user went on to act on.
+    """The candidates of the users who acted, marked with what they acted on.
 
-    Nothing is injected: the rows are exactly the candidates, so training sees what serving will see.
+    Nothing is injected: each row is a candidate, so training sees what serving will see. Users without a target are left
+    out, because no ranking loss learns from them and nobody can judge their lists; they are nearly everybody.
 
     Args:
         candidates: frame of contract CANDIDATES, as of day D-h.
         targets: user_id, item_id of the target events of the days (D-h, D]; repeated pairs count once.
 
     Returns:
-        Frame of contract RANKING_EXAMPLES: the candidates and ``label``, 1 for a target and 0 otherwise.
+        Frame of contract RANKING_EXAMPLES: every candidate of a user with a target, and ``label``, 1 for a target and 0
+        otherwise. A user whose targets are not among the candidates is there with zeros alone.
     """
     found = targets.select(_KEY).unique(subset=_KEY).with_columns(label=nw.lit(1, dtype=nw.Int64))
-    return candidates.join(found, on=_KEY, how="left").with_columns(nw.col("label").fill_null(0))
+    acted = candidates.join(found.select("user_id").unique(), on="user_id", how="semi")
+    return acted.join(found, on=_KEY, how="left").with_columns(nw.col("label").fill_null(0))
 
 
-def training_rows(examples: Frame, negatives: int | None = None, spread: int = 0, seed: int = 0) -> Frame:
+def training_rows(examples: Frame, negatives: int | None = None, spread: int = 2, seed: int = 0) -> Frame:
     """Keep the examples from which a ranking loss learns: users with a positive, and enough of their negatives.
+
+    The tail of the negatives must stay in: where only positives have a low ``fused_rank``, the model learns that a low
+    rank is good. (Gift shop purchases, NDCG@10 on the next month: all .320; 20 best and every second .324; 60 best and
+    every fifth .312; 30 best alone .097, far below every generator.)
 
     Args:
         examples: frame of contract RANKING_EXAMPLES, with ``dt`` where it holds several windows.
         negatives: how many negatives of a user and window to keep, the best by ``fused_rank``; None keeps all.
-        spread: beside those, keep every ``spread``-th of the others, so that the tail is known too; 0 keeps none.
+        spread: beside those, keep every ``spread``-th of the others; at least 1.
         seed: where the spread starts.
 
     Returns:
         The rows kept, with the columns as they came.
+
+    Raises:
+        ValueError: ``spread`` below 1.
     """
+    if spread < 1:
+        raise ValueError(
+            f"ranking_examples: spread is {spread}, expected at least 1: the tail of the negatives is needed"
+        )
     group = ["dt", "user_id"] if "dt" in examples.collect_schema().names() else ["user_id"]
     rows = examples.with_columns(__positive=nw.col("label").max().over(*group)).filter(nw.col("__positive") == 1)
     if negatives is not None:
         place = (1 - nw.col("label")).cum_sum().over(*group, order_by=["fused_rank", "item_id"])
         rows = rows.with_columns(__place=place)
-        keep = (nw.col("label") == 1) | (nw.col("__place") <= negatives)
-        if spread:
-            keep = keep | ((nw.col("__place") + seed) % spread == 0)
-        rows = rows.filter(keep).drop("__place")
+        of_spread = (nw.col("__place") + seed) % spread == 0
+        rows = rows.filter((nw.col("label") == 1) | (nw.col("__place") <= negatives) | of_spread).drop("__place")
     return rows.drop("__positive")

@@ -6,12 +6,17 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
 import pyarrow as pa
 
 from recsys_assets.core.ranking.model import RankerParams, train
+
+if TYPE_CHECKING:
+    import optuna
+
+VARIED = ("learning_rate", "depth", "l2")
+"""The parameters that a search varies."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +73,8 @@ def tune(
         NotEnoughExamples: as for ``train``.
         ValueError: fewer than one trial.
     """
+    import optuna  # here, not above: a search is rare, loading the graph is not
+
     if trials < 1:
         raise ValueError(f"ranker_params: trials is {trials}, expected at least 1")
     start = base or RankerParams()
@@ -76,7 +83,7 @@ def tune(
     def objective(trial: optuna.Trial) -> float:
         params = _suggest(trial, start) if trial.number else start
         trained = train(examples, params)
-        varied = {name: getattr(params, name) for name in ("loss", "learning_rate", "depth", "l2")}
+        varied = {name: getattr(params, name) for name in VARIED}
         found = {"ndcg": trained.validation_ndcg, "best_iteration": trained.best_iteration}
         records.append({"trial": trial.number, **varied, **found})
         on_trial(f"trial {trial.number + 1} of {trials}: NDCG@10 {trained.validation_ndcg:.4f} with {varied}")
@@ -90,13 +97,12 @@ def tune(
     finally:
         optuna.logging.set_verbosity(verbosity)
     best = max(records, key=lambda record: (record["ndcg"], -record["trial"]))
-    return Tuning(replace(start, **{name: best[name] for name in ("loss", "learning_rate", "depth", "l2")}), records)
+    return Tuning(replace(start, **{name: best[name] for name in VARIED}), records)
 
 
 def _suggest(trial: optuna.Trial, base: RankerParams) -> RankerParams:
     return replace(
         base,
-        loss=trial.suggest_categorical("loss", ["QuerySoftMax", "YetiRank"]),
         learning_rate=trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
         depth=trial.suggest_int("depth", 4, 8),
         l2=trial.suggest_float("l2", 1.0, 30.0, log=True),

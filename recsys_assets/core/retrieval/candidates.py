@@ -30,9 +30,9 @@ class CandidateParams:
     """How candidates are found.
 
     Args:
-        popular: likewise trending, covisit, factors, repeat, category: size and weight of each generator.
-        fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here the
-            first few places decide.
+        popular: size and weight of the generator, as are trending, covisit, factors, repeat and category.
+        fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here
+            the first few places decide.
         activity_days: window of the users' history.
         active_days: users with activity in the last so many days get candidates.
         popular_days: window of the items' features.
@@ -47,8 +47,8 @@ class CandidateParams:
         exclude_unavailable: leave out items known to be unavailable.
     """
 
-    popular: Generator = Generator(50, 0.25)
-    trending: Generator = Generator(30, 0.25)
+    popular: Generator = Generator(50, 0.5)
+    trending: Generator = Generator(30, 0.5)
     covisit: Generator = Generator(60, 0.75)
     factors: Generator = Generator(60, 1.0)
     repeat: Generator = Generator(50, 6.0)

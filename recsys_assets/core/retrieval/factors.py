@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
-from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
@@ -73,6 +72,8 @@ def fit_factors(activity: Frame, params: FactorsParams, users: Frame | None = No
         return Factors(_table("user_id", user_ids, empty), _table("item_id", item_ids, empty))
     confidence = np.log1p(pairs["weight"].to_numpy()).astype(np.float32)
     matrix = csr_matrix((confidence, (rows, cols)), shape=(len(user_ids), len(item_ids)), dtype=np.float32)
+    from implicit.cpu.als import AlternatingLeastSquares  # half a second that loading the graph must not take
+
     with threadpool_limits(limits=1, user_api="blas"):
         model = AlternatingLeastSquares(
             factors=params.factors,
@@ -111,7 +112,7 @@ def similar_by_factors(items: pa.Table, k: int) -> pa.Table:
         {
             "item_id": ids.take(pa.array(rows)),
             "similar_item_id": ids.take(pa.array(cols)),
-            "score": pa.array(scores.astype(np.float64)),
+            "score": pa.array(scores),
             "rank": pa.array(np.arange(len(rows)) - np.searchsorted(rows, rows) + 1),
         }
     )
@@ -139,7 +140,7 @@ def recommend_by_factors(items: pa.Table, k: int, seen: pa.Table | None = None) 
             {
                 "user_id": user_ids.take(pa.array(rows)),
                 "item_id": item_ids.take(pa.array(cols)),
-                "score": pa.array(scores.astype(np.float64)),
+                "score": pa.array(scores),
             }
         )
 

@@ -29,14 +29,20 @@ def test_label_marks_targets_and_injects_nothing(ids):
 
     got = _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(targets))).sort("user_id", "item_id")
 
-    assert got.to_arrow().cast(arrow_schema(RANKING_EXAMPLES, ids)).drop(["label"]).equals(table)
-    assert got["label"].to_list() == acts.astype(int).tolist()
+    acted = np.isin(table["user_id"].to_numpy(zero_copy_only=False), targets["user_id"].to_numpy(zero_copy_only=False))
+    expected = table.filter(pa.array(acted))
+    assert got.to_arrow().cast(arrow_schema(RANKING_EXAMPLES, ids)).drop(["label"]).equals(expected)
+    assert got["label"].to_list() == acts[acted].astype(int).tolist()
 
 
-def test_label_without_targets_is_zero_everywhere():
+def test_label_leaves_out_users_without_a_target():
     table, _ = synthetic.candidates(3, 4)
-    none = table.select(["user_id", "item_id"]).slice(0, 0)
-    assert _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(none)))["label"].to_list() == [0] * 12
+    first = table.select(["user_id", "item_id"]).slice(0, 1)
+    missed = first.set_column(1, "item_id", pa.array([10**6]))
+    labelled = _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(missed)))
+    assert set(labelled["user_id"]) == set(first["user_id"].to_pylist())
+    assert labelled["label"].to_list() == [0] * 4
+    assert _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(first.slice(0, 0)))).height == 0
 
 
 def test_training_rows_keep_users_with_a_positive_and_every_positive():
@@ -50,7 +56,7 @@ def test_training_rows_keep_users_with_a_positive_and_every_positive():
     assert everything.height == 40
     assert everything.columns == table.column_names
 
-    few = _collect(training_rows(ENGINE.from_arrow(table), negatives=3))
+    few = _collect(training_rows(ENGINE.from_arrow(table), negatives=3, spread=1000))
     for user in (0, 2, 3, 4):
         mine = everything.filter(user_id=user).sort("fused_rank")
         kept = few.filter(user_id=user)
@@ -60,13 +66,15 @@ def test_training_rows_keep_users_with_a_positive_and_every_positive():
 
 def test_training_rows_spread_reaches_the_tail_and_follows_the_seed():
     frame = ENGINE.from_arrow(synthetic.examples(4, 30))
-    plain, spread, other = (
+    best, spread, other = (
         set(_collect(training_rows(frame, 5, step, seed)).select("user_id", "item_id").rows())
-        for step, seed in ((0, 0), (5, 0), (5, 1))
+        for step, seed in ((1000, 0), (5, 0), (5, 1))
     )
-    assert plain < spread
+    assert best < spread
     assert spread != other
-    assert 3 * 4 <= len(spread - plain) <= 5 * 4
+    assert 3 * 4 <= len(spread - best) <= 5 * 4
+    with pytest.raises(ValueError, match="spread is 0, expected at least 1"):
+        training_rows(frame, 5, spread=0)
 
 
 def test_training_rows_treat_each_window_by_itself():

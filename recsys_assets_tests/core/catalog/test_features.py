@@ -1,0 +1,118 @@
+"""Features of items as of a day."""
+
+import random
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.contracts import CATEGORY_TREE, ITEM_ACTIVITY, ITEM_FEATURES, ITEM_PROPERTIES, IdTypes
+from recsys_assets_tests.core.world import (
+    FIRST,
+    INTS,
+    STRINGS,
+    Row,
+    end_of,
+    events,
+    frame,
+    marts,
+    properties,
+    property_frame,
+    rows,
+    tree,
+    written,
+)
+
+DAY = FIRST + timedelta(days=8)
+
+
+def snapshot(item: int, name: str, value: str, hour: int = 0, day: date = DAY) -> Row:
+    ts = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+    return {"item_id": item, "property": name, "value": value, "ts": ts, "dt": day}
+
+
+def by_item(given: list[Row], activity: list[Row] | None = None) -> dict[int, Row]:
+    window = frame([{**row, "events": 1} for row in activity or []], ITEM_ACTIVITY)
+    return {r["item_id"]: r for r in rows(item_features(property_frame(given), window, tree(), end_of(DAY), DAY))}
+
+
+def test_values_by_hand():
+    found = by_item(
+        [
+            snapshot(0, "category", "c1", 1),
+            snapshot(0, "category", "c3", 0),
+            snapshot(0, "price", "n277.200"),
+            snapshot(0, "available", "0"),
+            snapshot(1, "category", "c4"),
+            snapshot(1, "price", "277.2"),
+            snapshot(1, "available", "1"),
+            snapshot(2, "price", "n1.0 n2.0", day=FIRST),
+        ],
+        [{"item_id": 0, "dt": DAY - timedelta(days=2)}, {"item_id": 3, "dt": DAY}],
+    )
+    assert tuple(found[0].values())[1:] == ("c1", "c0", 2, False, 277.2, DAY - timedelta(days=2), 3)
+    assert tuple(found[1].values())[1:] == ("c4", None, None, True, 277.2, DAY, 1)
+    assert tuple(found[2].values())[1:] == (None, None, None, True, None, FIRST, 9)
+    assert tuple(found[3].values())[1:] == (None, None, None, True, None, DAY, 1)
+    assert set(found) == {0, 1, 2, 3}
+
+
+def test_the_instant_the_day_ends_belongs_to_the_next():
+    tomorrow = snapshot(0, "price", "9", day=DAY + timedelta(days=1))
+    assert by_item([snapshot(0, "price", "5", 23), {**tomorrow, "dt": DAY}])[0]["price"] == 5.0
+    assert by_item([tomorrow, {**tomorrow, "dt": DAY}]) == {}
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_equals_brute_force(ids: IdTypes):
+    given, happened = properties(seed=3, ids=ids), events(seed=3, ids=ids)
+    window = marts(happened, ids).item_activity
+    last: dict = {}
+    first = defaultdict(lambda: DAY)
+    for row in sorted(given, key=lambda r: r["ts"]):
+        if row["dt"] <= DAY:
+            last[row["item_id"], row["property"]] = row["value"]
+    for row in [*given, *happened]:
+        if row["dt"] <= DAY:
+            first[row["item_id"]] = min(first[row["item_id"]], row["dt"])
+    found = rows(item_features(property_frame(given, ids), window, tree(), end_of(DAY), DAY))
+    assert {r["item_id"]: r["first_seen"] for r in found} == first
+    for row in found:
+        item = row["item_id"]
+        price = last.get((item, "price"))
+        assert row["category_id"] == last.get((item, "category"))
+        assert row["available"] == (last.get((item, "available"), "1") == "1")
+        assert row["price"] == (None if price is None else float(price[1:]))
+        assert row["days_known"] == (DAY - row["first_seen"]).days + 1
+
+
+def test_the_future_and_the_order_of_rows_change_no_byte():
+    given, happened = properties(seed=5), events(seed=5)
+    changed = [{**row, "value": "77"} if row["dt"] > DAY else row for row in given]
+    random.Random(1).shuffle(changed)
+    past = [row for row in given if row["dt"] <= DAY]
+    assert len(past) < len(given)
+
+    def result(snapshots: list[Row], acts: list[Row]) -> bytes:
+        activity = marts(acts).item_activity
+        return written(item_features(property_frame(snapshots), activity, tree(), end_of(DAY), DAY), ITEM_FEATURES)
+
+    expected = result(given, happened)
+    assert result(changed, happened) == expected
+    assert result(past, [e for e in happened if e["dt"] <= DAY]) == expected
+
+
+def test_no_properties_no_tree_no_activity():
+    nothing = item_features(
+        frame([], ITEM_PROPERTIES), frame([], ITEM_ACTIVITY), frame([], CATEGORY_TREE), end_of(DAY), DAY
+    )
+    assert rows(nothing) == []
+    no_tree = item_features(
+        property_frame([snapshot(0, "category", "c1")]),
+        frame([], ITEM_ACTIVITY),
+        frame([], CATEGORY_TREE, day=False),
+        end_of(DAY),
+        DAY,
+    )
+    assert [(r["category_id"], r["root_id"], r["available"]) for r in rows(no_tree)] == [("c1", None, True)]

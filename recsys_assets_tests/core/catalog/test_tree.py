@@ -1,0 +1,65 @@
+"""The category tree: shape, orphans, and what is not a tree."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+import pytest
+
+from recsys_assets.core.catalog.tree import CategoryTreeError, build_tree
+from recsys_assets.core.contracts import CATEGORY_TREE, IdTypes, arrow_schema
+
+REAL = Path(__file__).parents[4] / "shared/data/retailrocket/category_tree.csv"
+
+
+def edges(*pairs: tuple[str | None, str | None]) -> pa.Table:
+    schema = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
+    return pa.Table.from_pylist([{"category_id": c, "parent_id": p} for c, p in pairs], schema=schema)
+
+
+def test_root_depth_and_path():
+    tree = build_tree(edges(("9", "10"), ("10", "0"), ("0", None), ("7", ""), ("10", "0")))
+    assert tree.orphans == ()
+    assert tree.table.schema == arrow_schema(CATEGORY_TREE, IdTypes())
+    assert [tuple(row.values()) for row in tree.table.to_pylist()] == [
+        ("0", None, "0", 1, "0"),
+        ("10", "0", "0", 2, "0/10"),
+        ("7", None, "7", 1, "7"),
+        ("9", "10", "0", 3, "0/10/9"),
+    ]
+
+
+def test_orphans_are_dropped_with_their_subtree_and_named():
+    tree = build_tree(edges(("a", None), ("b", "lost"), ("c", "b"), ("d", "a")))
+    assert tree.orphans == ("b", "c")
+    assert tree.table["category_id"].to_pylist() == ["a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("a", None), ("b", "c"), ("c", "d"), ("d", "b")], "cycle.*'b', 'c', 'd'"),
+        ([("a", "a")], "cycle.*'a'"),
+        ([("a", None), ("c", None), ("b", "a"), ("b", "c")], "'b' has two parents: 'a' and 'c'"),
+        ([("a", None), ("b", "a"), ("b", None)], "'b' has two parents: 'a' and None"),
+        ([("a", None), (None, "a")], "row 1 has no category_id"),
+    ],
+)
+def test_what_is_not_a_tree_is_refused_by_name(pairs, message):
+    with pytest.raises(CategoryTreeError, match=message):
+        build_tree(edges(*pairs))
+
+
+def test_integer_ids_deep_chains_and_no_rows():
+    deep = pa.table({"category_id": range(5000), "parent_id": [None, *range(4999)]})
+    assert build_tree(deep).table["depth"].to_pylist() == [int(i) + 1 for i in sorted(map(str, range(5000)))]
+    assert build_tree(edges()).table.num_rows == 0
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real tree is not on this machine")
+def test_the_real_tree_has_its_known_shape():
+    tree = build_tree(csv.read_csv(REAL).rename_columns(["category_id", "parent_id"]))
+    assert tree.orphans == ()
+    assert Counter(tree.table["depth"].to_pylist()) == {1: 25, 2: 174, 3: 702, 4: 665, 5: 90, 6: 13}
+    assert len(set(tree.table["root_id"].to_pylist())) == 25

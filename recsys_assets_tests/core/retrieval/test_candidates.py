@@ -1,0 +1,242 @@
+"""Candidates: the union of the generators, its ranks and features, and what must never be in it."""
+
+import random
+from collections import defaultdict
+from dataclasses import replace
+from datetime import timedelta
+
+import duckdb
+import narwhals as nw
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.contracts import (
+    CANDIDATES,
+    FEATURES,
+    GENERATORS,
+    ITEM_FACTORS,
+    ITEM_FEATURES,
+    SIMILAR_ITEMS,
+    TOP_POPULAR,
+    USER_FACTORS,
+    IdTypes,
+)
+from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator, candidates, fuse
+from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity
+from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors, similar_by_factors
+from recsys_assets.core.retrieval.generators import user_history
+from recsys_assets.core.retrieval.popular import PopularParams, top_popular
+from recsys_assets.core.retrieval.similar import similar_items
+from recsys_assets_tests.core.world import (
+    ENGINE,
+    FIRST,
+    INTS,
+    STRINGS,
+    Row,
+    end_of,
+    events,
+    frame,
+    marts,
+    properties,
+    property_frame,
+    rows,
+    tree,
+    written,
+)
+
+DAY = FIRST + timedelta(days=9)
+END = end_of(DAY)
+PARAMS = CandidateParams(
+    popular=Generator(6), trending=Generator(4, 0.5), covisit=Generator(8), factors=Generator(7, 2.0),
+    repeat=Generator(5, 3.0), category=Generator(3), activity_days=7, active_days=2, popular_days=6, trending_days=2,
+    repeat_half_life=3.0,
+)  # fmt: skip
+
+
+def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> CandidateInputs:
+    """Everything candidates are made of, from events and property snapshots."""
+    window = marts(happened, ids)
+    features = item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY)
+    history = user_history(window.user_activity, DAY, END, 10, 5.0)
+    weighed = history.with_columns(weight=nw.col("fresh_weight"))
+    fitted = fit_factors(weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
+    past = [one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity)]
+    return CandidateInputs(
+        user_activity=window.user_activity,
+        item_activity=window.item_activity,
+        item_features=features,
+        top_popular=top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False)),
+        similar_items=similar_items(
+            covisit_similarity(*past, CovisitParams()),
+            ENGINE.from_arrow(similar_by_factors(fitted.items, 20)),
+            20,
+        ),
+        user_factors=ENGINE.from_arrow(fitted.users),
+        item_factors=ENGINE.from_arrow(fitted.items),
+    )
+
+
+def run(happened: list[Row], snapshots: list[Row], params: CandidateParams = PARAMS, ids: IdTypes = INTS):
+    return candidates(ENGINE, inputs(happened, snapshots, ids), DAY, END, params)
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_users_ranks_and_fusion(ids: IdTypes):
+    happened = events(seed=31, ids=ids)
+    found = rows(run(happened, properties(ids=ids), ids=ids), "user_id", "fused_rank")
+    active = {e["user_id"] for e in happened if DAY - timedelta(days=1) <= e["dt"] <= DAY} - {None}
+    assert {row["user_id"] for row in found} == active
+    assert len({(row["user_id"], row["item_id"]) for row in found}) == len(found)
+    by_user = defaultdict(list)
+    for row in found:
+        by_user[row["user_id"]].append(row)
+        assert row["fused_score"] == pytest.approx(
+            sum(PARAMS.of(g).weight / (10 + row[f"{g}_rank"]) for g in GENERATORS if row[f"{g}_rank"] is not None)
+        )
+    for mine in by_user.values():
+        assert [row["fused_rank"] for row in mine] == list(range(1, len(mine) + 1))
+        assert mine == sorted(mine, key=lambda row: (-row["fused_score"], row["item_id"]))
+        for name in GENERATORS:
+            listed = sorted((r for r in mine if r[f"{name}_rank"] is not None), key=lambda r: r[f"{name}_rank"])
+            assert [r[f"{name}_rank"] for r in listed] == list(range(1, len(listed) + 1))
+            assert len(listed) <= PARAMS.of(name).k
+            assert listed == sorted(listed, key=lambda r: (-r[f"{name}_score"], r["item_id"]))
+    for name in ("popular", "trending", "factors"):
+        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == PARAMS.of(name).k for mine in by_user.values())
+    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in GENERATORS)
+    assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
+
+
+def test_features_equal_brute_force():
+    happened = [e for e in events(seed=32) if e["dt"] <= DAY]
+    given = inputs(happened, properties())
+    catalog = {row["item_id"]: row for row in rows(given.item_features)}
+    weight = {"view": 1.0, "cart": 2.5, "buy": 6.0}
+
+    def within(days: int, keep=lambda e: True) -> list[Row]:
+        return [e for e in happened if (DAY - e["dt"]).days < days and keep(e)]
+
+    def hours(some: list[Row]) -> float | None:
+        return min(((END - e["ts"]).total_seconds() / 3600 for e in some), default=None)
+
+    def buys(some: list[Row]) -> int:
+        return sum(e["event_type"] == "buy" for e in some)
+
+    def weigh(some: list[Row]) -> float:
+        return sum(weight[e["event_type"]] for e in some)
+
+    average = buys(within(6)) / len(within(6))
+    found = rows(candidates(ENGINE, given, DAY, END, PARAMS), "user_id", "item_id")
+    for row in random.Random(0).sample(found, 60):
+        user, item = row["user_id"], row["item_id"]
+        mine = within(7, lambda e, user=user: e["user_id"] == user)
+        pair = [e for e in mine if e["item_id"] == item]
+        about = within(6, lambda e, item=item: e["item_id"] == item)
+        known = [e for e in about if e["user_id"] is not None]
+        recent = [e for e in about if (DAY - e["dt"]).days < 2]
+        category = catalog[item]["category_id"]
+        alike = [e for e in mine if category and catalog[e["item_id"]]["category_id"] == category]
+        expected = {
+            "ui_events": len(pair),
+            "ui_days": len({e["dt"] for e in pair}),
+            "ui_targets": buys(pair),
+            "ui_weight": weigh(pair),
+            "ui_top_weight": max((weight[e["event_type"]] for e in pair), default=0),
+            "ui_hours_since": hours(pair),
+            "user_events": len(mine),
+            "user_items": len({e["item_id"] for e in mine}),
+            "user_targets": buys(mine),
+            "user_hours_since": hours(mine),
+            "user_category_share": weigh(alike) / weigh(mine),
+            "item_events": len(about),
+            "item_targets": buys(about),
+            "item_users": len({(e["user_id"], e["dt"]) for e in known}),
+            "item_conversion": (buys(about) + 20 * average) / (len(about) + 20) if about else None,
+            "item_trend": weigh(recent) / weigh(about) if about else None,
+            "item_hours_since": hours(about),
+            "item_days_known": catalog[item]["days_known"],
+            "item_price": catalog[item]["price"],
+            "item_depth": catalog[item]["depth"],
+        }
+        assert list(expected) == list(FEATURES)
+        for name, value in expected.items():
+            assert row[name] == (None if value is None else pytest.approx(value, abs=1e-5)), name
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids: IdTypes):
+    happened = events(seed=33, items=60, ids=ids)
+    found = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
+    touched = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    assert found
+    assert not touched & {(row["user_id"], row["item_id"]) for row in found}
+    assert all(row["repeat_rank"] is None for row in found)
+    for name in ("popular", "factors"):
+        users = {row["user_id"] for row in found}
+        given = sum(row[f"{name}_rank"] is not None for row in found)
+        assert given == len(users) * PARAMS.of(name).k, f"{name} found others in the place of what was touched"
+
+
+def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
+    happened, snapshots = events(seed=34), properties(seed=34)
+    features = rows(inputs(happened, snapshots).item_features)
+    gone = {row["item_id"] for row in features if not row["available"]}
+    assert gone
+    assert not gone & {row["item_id"] for row in rows(run(happened, snapshots))}
+    kept = rows(run(happened, snapshots, replace(PARAMS, exclude_unavailable=False)))
+    assert gone & {row["item_id"] for row in kept}
+
+
+def test_the_future_and_the_order_of_rows_change_no_byte():
+    happened, snapshots = events(seed=35), properties(seed=35)
+    expected = written(run([e for e in happened if e["dt"] <= DAY], snapshots), CANDIDATES)
+    shuffled = random.Random(3).sample(happened, len(happened))
+    later = [e for e in happened if e["dt"] > DAY]
+    assert later
+    assert written(run(happened, snapshots), CANDIDATES) == expected
+    assert written(run(shuffled, snapshots[::-1]), CANDIDATES) == expected
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+@pytest.mark.parametrize("repeats", [True, False])
+def test_empty_inputs(ids: IdTypes, repeats: bool):
+    params = replace(PARAMS, repeats=repeats)
+    assert rows(run([], [], params, ids)) == []
+    happened = events(seed=36, ids=ids)
+    old = [e for e in happened if e["dt"] < DAY - timedelta(days=3)]
+    assert rows(run(old, [], params, ids)) == [], "nobody was active"
+    alone = inputs(happened, [], ids)
+    bare = replace(
+        alone,
+        item_features=frame([], ITEM_FEATURES, ids),
+        top_popular=frame([], TOP_POPULAR, ids),
+        similar_items=frame([], SIMILAR_ITEMS, ids),
+        user_factors=frame([], USER_FACTORS, ids),
+        item_factors=frame([], ITEM_FACTORS, ids),
+    )
+    found = rows(candidates(ENGINE, bare, DAY, END, params))
+    assert bool(found) is repeats
+    assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in found)
+
+
+def test_fusion_runs_on_duckdb_alike():
+    rng = random.Random(7)
+    schema = pa.schema([("user_id", pa.int64()), ("item_id", pa.int64()), ("score", pa.float64())])
+    tables = {
+        name: pa.Table.from_pylist(
+            [
+                {"user_id": user, "item_id": item, "score": float(rng.randrange(5))}
+                for user in range(5)
+                for item in rng.sample(range(20), 9)
+            ],
+            schema=schema,
+        )
+        for name in GENERATORS
+    }
+    expected = rows(
+        fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS), "user_id", "item_id"
+    )
+    with duckdb.connect() as connection:
+        relations = {name: nw.from_native(connection.from_arrow(table)) for name, table in tables.items()}
+        assert rows(fuse(relations, PARAMS), "user_id", "item_id") == expected

@@ -1,0 +1,129 @@
+"""Popular and similar items."""
+
+import math
+from collections import defaultdict
+from datetime import timedelta
+
+import duckdb
+import narwhals as nw
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import ITEM_ACTIVITY, ITEM_FEATURES, ITEM_PAIRS, SIMILAR_ITEMS, TOP_POPULAR, IdTypes
+from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity
+from recsys_assets.core.retrieval.popular import PopularParams, top_popular
+from recsys_assets.core.retrieval.similar import similar_items
+from recsys_assets_tests.core.world import ENGINE, FIRST, INTS, STRINGS, Row, events, frame, marts, rows, written
+
+DAY = FIRST + timedelta(days=9)
+
+
+def activity(item: int, age: int, weight: float) -> Row:
+    return {"item_id": item, "weight": weight, "dt": DAY - timedelta(days=age)}
+
+
+def feature(item: int, category: str | None = None, available: bool = True) -> Row:
+    return {"item_id": item, "category_id": category, "available": available}
+
+
+def lists(window: list[Row], features: list[Row], params: PopularParams) -> dict[str, list[tuple[int, float]]]:
+    result = top_popular(frame(window, ITEM_ACTIVITY), frame(features, ITEM_FEATURES), DAY, params)
+    found = defaultdict(list)
+    for row in rows(result, "segment", "rank"):
+        found[row["segment"]].append((row["item_id"], row["score"]))
+        assert row["rank"] == len(found[row["segment"]])
+    return found
+
+
+def test_segments_by_hand():
+    window = [
+        activity(0, 0, 4.0), activity(0, 1, 4.0), activity(1, 4, 10.0), activity(2, 5, 99.0), activity(3, 0, 8.0),
+        activity(3, -1, 99.0), activity(4, 0, 0.0), activity(5, 0, 50.0),
+    ]  # fmt: skip
+    features = [feature(0, "x"), feature(1, "x"), feature(3, "y"), feature(5, "y", available=False)]
+    params = PopularParams(days=5, trending_days=2, trending_half_life=1.0, k=2)
+    assert lists(window, features, params) == {
+        "all": [(1, 10.0), (0, 8.0)],
+        "trending": [(3, 8.0), (0, 6.0)],
+        "category:x": [(1, 10.0), (0, 8.0)],
+        "category:y": [(3, 8.0)],
+    }, "ties go to the smaller id; the future, the far past and what is gone are not popular"
+    keep = lists(window, features, PopularParams(days=5, k=2, exclude_unavailable=False))
+    assert keep["all"] == [(5, 50.0), (1, 10.0)]
+
+
+def test_covisitation_equals_brute_force_in_both_directions():
+    window = marts(events(seed=11))
+    sessions, weights = defaultdict(int), defaultdict(float)
+    for row in rows(window.item_activity):
+        sessions[row["item_id"]] += row["sessions"]
+    for row in rows(window.item_pairs):
+        weights[row["item_id"], row["other_item_id"]] += row["weight"]
+        weights[row["other_item_id"], row["item_id"]] += row["weight"]
+    expected = defaultdict(list)
+    for (a, b), weight in weights.items():
+        expected[a].append((-weight / (math.sqrt(sessions[a] * sessions[b]) + 2.0), b))
+    found = rows(covisit_similarity(window.item_pairs, window.item_activity, CovisitParams(4, 2.0)), "item_id", "rank")
+    for item, near in expected.items():
+        mine = [row for row in found if row["item_id"] == item]
+        assert [row["similar_item_id"] for row in mine] == [other for _, other in sorted(near)[:4]]
+        assert [row["score"] for row in mine] == pytest.approx([-score for score, _ in sorted(near)[:4]])
+        assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
+        assert item not in [row["similar_item_id"] for row in mine]
+
+
+def neighbours(item: int, *others: int) -> list[Row]:
+    return [
+        {"item_id": item, "similar_item_id": other, "score": 1 / rank, "rank": rank}
+        for rank, other in enumerate(others, 1)
+    ]
+
+
+def test_fusion_by_hand():
+    covisit = ENGINE.from_arrow(pa.Table.from_pylist(neighbours(0, 5, 6, 7)))
+    factors = ENGINE.from_arrow(pa.Table.from_pylist(neighbours(0, 6, 8) + neighbours(9, 0)))
+    found = defaultdict(list)
+    for row in rows(similar_items(covisit, factors, 3), "item_id", "source", "rank"):
+        found[row["item_id"], row["source"]].append(row["similar_item_id"])
+        assert row["rank"] == len(found[row["item_id"], row["source"]])
+    assert found == {
+        (0, "covisit"): [5, 6, 7],
+        (0, "factors"): [6, 8],
+        (0, "fused"): [6, 5, 8],
+        (9, "factors"): [0],
+        (9, "fused"): [0],
+    }
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_the_future_changes_no_list_and_nothing_gives_nothing(ids: IdTypes):
+    happened = events(seed=12, ids=ids)
+    features = frame([], ITEM_FEATURES, ids)
+    now, later = (
+        top_popular(marts(given, ids).item_activity, features, DAY, PopularParams())
+        for given in ([e for e in happened if e["dt"] <= DAY], happened)
+    )
+    assert written(now, TOP_POPULAR, ids) == written(later, TOP_POPULAR, ids)
+    empty = frame([], ITEM_ACTIVITY, ids)
+    assert rows(top_popular(empty, features, DAY, PopularParams())) == []
+    none = covisit_similarity(frame([], ITEM_PAIRS, ids), empty, CovisitParams())
+    assert rows(similar_items(none, none, 5)) == []
+
+
+def test_duckdb_gives_the_same_lists():
+    window, features = (
+        marts(events(seed=13)),
+        frame([feature(n, f"c{n % 4}", n % 7 > 0) for n in range(30)], ITEM_FEATURES),
+    )
+    with duckdb.connect() as connection:
+
+        def moved(one: nw.LazyFrame) -> nw.LazyFrame:
+            return nw.from_native(connection.from_arrow(one.collect(backend="polars").to_arrow()))
+
+        here = top_popular(window.item_activity, features, DAY, PopularParams())
+        there = top_popular(moved(window.item_activity), moved(features), DAY, PopularParams())
+        assert written(there, TOP_POPULAR) == written(here, TOP_POPULAR)
+        near = covisit_similarity(window.item_pairs, window.item_activity, CovisitParams())
+        near_there = covisit_similarity(moved(window.item_pairs), moved(window.item_activity), CovisitParams())
+        expected = written(similar_items(near, near, 5), SIMILAR_ITEMS)
+        assert written(similar_items(near_there, near_there, 5), SIMILAR_ITEMS) == expected

@@ -1,0 +1,212 @@
+"""The whole graph, on local files: what users rely on from the landing zone to the release."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from recsys_assets.storage.releases import Releases
+from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.world import World, make_world
+
+AS_OF = (
+    "item_features", "top_popular", "user_factors", "item_factors", "similar_items", "candidates", "ranking_examples",
+    "ranker_params", "ranker", "ranker_evaluation", "recommendations",
+)  # fmt: skip
+
+
+def read(world: World, asset: str, day: str = "*") -> pl.DataFrame:
+    return pl.read_parquet(world.folder / "store" / "assets" / asset / f"dt={day}" / "*.parquet")
+
+
+def copy_of(world: World, folder: Path, instance: dg.DagsterInstance) -> World:
+    shutil.copytree(world.folder / "store", folder / "store")
+    return make_world(folder, instance, landing_uri=world.settings.landing_uri)
+
+
+def test_no_row_is_lost(built: World, sample: Path) -> None:
+    raw = pl.read_csv(sample / "events.csv")
+    clean, rejected = read(built, "clean_events"), read(built, "rejected_events")
+    distinct = raw.unique()
+    assert len(raw) > len(distinct), "the sample holds exact duplicates"
+    assert len(clean) + len(rejected) == len(distinct)
+    assert clean["user_id"].min() == 0
+
+
+def test_release_holds_what_the_assets_hold(built: World) -> None:
+    releases = built.store.releases()
+    pointer = releases.current()
+    assert pointer is not None
+    assert pointer.as_of == DAY
+    manifest = releases.verify(pointer.release_id)
+    for asset, sha256 in manifest.facts["inputs"].items():
+        lineage = built.store.partitions().read_lineage(asset, DAY)
+        assert lineage is not None
+        assert lineage.sha256 == sha256
+    lists = read(built, "recommendations", DAY)
+    assert lists.group_by("user_id").agg(pl.col("rank").sort().eq(pl.int_range(1, pl.len() + 1)).all())["rank"].all()
+    assert not lists.select("user_id", "item_id").is_duplicated().any()
+
+
+def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> None:
+    store = built.store.partitions()
+    seen: set[tuple[str, str]] = set()
+    queue = [("recommendations", DAY)]
+    while queue:
+        asset, day = queue.pop()
+        if (asset, day) in seen:
+            continue
+        seen.add((asset, day))
+        lineage = store.read_lineage(asset, day)
+        assert lineage is not None
+        assert store.fetch(asset, day, built.folder).exists()
+        for one in lineage.inputs:
+            upstream = store.read_lineage(one.asset, one.day)
+            assert upstream is not None
+            assert upstream.sha256 == one.sha256, f"{asset} {day} was built from other bytes of {one}"
+            queue.append((one.asset, one.day))
+    files = {store.read_lineage(asset, day).params["files"][0] for asset, day in seen if asset == "clean_events"}
+    assert len(files) == 1
+    assert {asset for asset, _ in seen} >= {"clean_events", "item_properties", "category_tree", "ranker", *AS_OF[:6]}
+
+
+def test_running_again_changes_no_byte_and_no_pointer(built: World) -> None:
+    before = built.hashes("assets", "releases")
+    assert built.run("refresh", DAY).success
+    with built.materializer() as materializer:
+        materializer.catch_up()
+        materializer.refresh([DAY])
+    history = built.definitions().resolve_job_def("history")
+    tags = {"dagster/asset_partition_range_start": "2015-05-20", "dagster/asset_partition_range_end": DAY}
+    assert history.execute_in_process(instance=built.instance, tags=tags).success
+    assert built.hashes("assets", "releases") == before
+
+
+@pytest.mark.parametrize("change", ["deleted", "shuffled"])
+def test_nothing_from_the_future_leaks(
+    change: str, built: World, sample: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    """Events and property snapshots after D are deleted or scrambled: not one byte of any partition <= D changes."""
+    as_of = "2015-05-27"
+    boundary = 1432782000000  # 2015-05-28 03:00 UTC, when 2015-05-27 ends
+    world = make_world(tmp_path, instance)
+    rng = random.Random(1)
+    for name in ("events.csv", "item_properties_part1.csv", "item_properties_part2.csv"):
+        rows = pl.read_csv(sample / name, infer_schema=False)
+        past = rows.filter(pl.col("timestamp").cast(pl.Int64) < boundary)
+        future = rows.filter(pl.col("timestamp").cast(pl.Int64) >= boundary)
+        assert len(future), name
+        if change == "shuffled":
+            items = future["itemid"].to_list()
+            rng.shuffle(items)
+            future = future.with_columns(itemid=pl.Series(items), **(
+                {"event": pl.lit("view"), "transactionid": pl.lit(None)} if name == "events.csv" else {"value": pl.lit("1")}
+            ))  # fmt: skip
+            past = pl.concat([past, future])
+        past.write_csv(world.landing / name)
+    shutil.copy(sample / "category_tree.csv", world.landing)
+    with world.materializer() as materializer:
+        materializer.catch_up_history()
+        materializer.learn_from_the_past(as_of)
+        materializer.refresh([as_of])
+    reference = copy_of(built, tmp_path / "reference", instance)
+    with reference.materializer() as materializer:
+        materializer.catch_up_history()
+        materializer.learn_from_the_past(as_of)
+        materializer.refresh([as_of])
+    compared = {name: data_of(one, as_of) for name, one in (("changed", world), ("reference", reference))}
+    assert set(compared["changed"]) <= set(compared["reference"])
+    assert {key.split("/")[1] for key in compared["changed"]} >= {*AS_OF, "clean_events", "item_pairs"}
+    assert compared["changed"] == {key: compared["reference"][key] for key in compared["changed"]}
+
+
+def data_of(world: World, until: str) -> dict[str, str]:
+    """Hashes of all data files of days up to one, but not of lineage, which names the landing files."""
+    return {
+        key: value
+        for key, value in world.hashes("assets").items()
+        if key.split("dt=")[1][:10] <= until and not key.endswith("_lineage.json")
+    }
+
+
+def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    world = make_world(tmp_path, instance, landing_uri=built.settings.landing_uri)
+    assert world.run("history", "2015-05-20").success
+    alone = {k: v for k, v in world.hashes("assets").items() if not k.endswith("_lineage.json")}
+    assert len(alone) == 7
+    in_range = built.hashes("assets")
+    assert alone == {key: in_range[key] for key in alone}
+
+
+def test_a_failed_gate_leaves_the_old_release(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    """The day after the data ends has no events within a short window: nothing to build on, nothing released."""
+    world = copy_of(built, tmp_path, instance)
+    world.settings = world.settings.model_copy(update={"popular_days": 1, "trending_days": 1})
+    before = world.hashes("releases")
+    assert world.run("history", "2015-06-20").success
+    result = world.run("refresh", "2015-06-20")
+    assert not result.success
+    failed = {(c.asset_key.to_user_string(), c.check_name) for c in result.get_asset_check_evaluations() if not c.passed}
+    assert ("top_popular", "not_empty") in failed
+    assert not {"recommendations", "release"} & {e.step_key for e in result.get_step_success_events()}
+    assert world.hashes("releases") == before
+
+
+def test_older_days_are_released_but_not_served(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    world = copy_of(built, tmp_path, instance)
+    before = world.store.releases().current()
+    assert world.run("refresh", "2015-05-22").success
+    releases = world.store.releases()
+    assert releases.current() == before
+    older = next(one for one in releases.list() if one.startswith("2015-05-22"))
+    job = world.definitions().resolve_job_def("rollback_release")
+    config = {"ops": {"point_back": {"config": {"release_id": older}}}}
+    assert job.execute_in_process(instance=instance, run_config=config).success
+    assert releases.current().release_id == older
+    # The withdrawn day is not served again by running it again.
+    assert world.run("refresh", DAY).success
+    assert releases.current().release_id == older
+
+
+def test_manual_mode_waits_for_approval(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    world = copy_of(built, tmp_path, instance)
+    shutil.rmtree(tmp_path / "store" / "releases")
+    world.settings = world.settings.model_copy(update={"mode": "manual"})
+    assert world.run("refresh", DAY).success
+    releases: Releases = world.store.releases()
+    assert releases.current() is None
+    (waiting,) = releases.list()
+    job = world.definitions().resolve_job_def("approve_release")
+    config = {"ops": {"approve": {"config": {"release_id": waiting}}}}
+    assert job.execute_in_process(instance=instance, run_config=config).success
+    assert releases.current().release_id == waiting
+
+
+def test_first_day_is_served_by_the_fused_generators(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    world = make_world(tmp_path, instance, landing_uri=built.settings.landing_uri)
+    for day in ("2015-05-19", "2015-05-20"):
+        assert world.run("history", day).success
+    result = world.run("refresh", "2015-05-20")
+    assert result.success
+    assert set(read(world, "recommendations")["source"]) == {"fused"}
+    told = {
+        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    assert "nothing was judged" in told["recommendations"]["why"].value
+    assert told["ranker"]["trained"].value is False
+    manifest = world.store.releases().manifest(world.store.releases().list()[0])
+    assert manifest.facts["served_by"] == "fused"
+
+
+def test_evaluation_is_readable_without_python(built: World) -> None:
+    releases = built.store.releases()
+    files = releases.fetch(releases.current().release_id, built.folder)
+    rows = json.loads(files["evaluation.json"].read_text())
+    assert {row["model"] for row in rows} >= {"ranker", "fused", "popular", "covisit"}

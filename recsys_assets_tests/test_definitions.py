@@ -1,0 +1,97 @@
+"""The graph as declared: what it holds, that every asset is described, and that changes of it are seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from recsys_assets.definitions import build_definitions
+from recsys_assets.settings import load_settings
+
+SNAPSHOT = Path(__file__).parent / "graph.json"
+GROUPS = {
+    "events": {"raw_events", "clean_events", "rejected_events"},
+    "catalog": {"item_properties", "category_tree", "item_features"},
+    "activity": {"user_activity", "item_activity", "item_pairs"},
+    "retrieval": {"top_popular", "similar_items", "user_factors", "item_factors", "candidates"},
+    "ranking": {"ranking_examples", "ranker_params", "ranker", "ranker_evaluation"},
+    "serving": {"recommendations", "release"},
+}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions(*load_settings(dataset="retailrocket"))
+
+
+def describe(definitions: dg.Definitions) -> dict[str, Any]:
+    """Everything about the graph that a change should not slip into."""
+    assets = definitions.resolve_asset_graph()
+    checks = sorted(key.to_user_string() for key in assets.asset_check_keys)
+    found: dict[str, Any] = {}
+    for key in sorted(assets.get_all_asset_keys()):
+        node = assets.get(key)
+        mappings = {
+            parent.to_user_string(): str(node.partition_mappings.get(parent, "same day"))
+            for parent in sorted(node.parent_keys)
+        }
+        found[key.to_user_string()] = {
+            "group": node.group_name,
+            "reads": mappings,
+            "kinds": sorted(node.kinds),
+            "owners": list(node.owners),
+            "code_version": node.code_version,
+            "backfill": str(node.backfill_policy),
+            "checks": [check.split(":")[1] for check in checks if check.split(":")[0] == key.to_user_string()],
+        }
+    return found
+
+
+def test_graph_is_as_recorded(definitions: dg.Definitions) -> None:
+    """A change of the graph shows in review. RECORD_GRAPH=1 writes the record anew."""
+    found = json.dumps(describe(definitions), indent=1) + "\n"
+    if os.environ.get("RECORD_GRAPH"):
+        SNAPSHOT.write_text(found)
+    assert json.loads(found) == json.loads(SNAPSHOT.read_text()), "the graph changed: read it, then RECORD_GRAPH=1"
+
+
+def test_every_asset_is_described(definitions: dg.Definitions) -> None:
+    specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+    assert {group: {k for k, s in specs.items() if s.group_name == group} for group in GROUPS} == GROUPS
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.code_version or name == "raw_events", name
+        assert spec.partitions_def == specs["release"].partitions_def, name
+
+
+def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> None:
+    checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
+    not_frames = {"raw_events", "ranker", "ranker_params", "release"}
+    for name in set().union(*GROUPS.values()) - not_frames:
+        assert f"{name}:contract" in checks
+
+
+def test_loading_touches_neither_disk_nor_network(tmp_path: Path) -> None:
+    """In a fresh interpreter, with sockets forbidden and the working folder read before and after."""
+    program = (
+        "import socket\n"
+        "def no(*a, **k): raise AssertionError('network at import')\n"
+        "socket.socket.connect = no\n"
+        "import recsys_assets.definitions as d\n"
+        "print(len(list(d.defs.resolve_all_asset_specs())))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) == 20
+    assert not list(tmp_path.iterdir())
