@@ -26,6 +26,8 @@ class FactorsParams:
         alpha: scale of the confidence in what was touched.
         half_life: days in which an activity's weight halves.
         min_item_users: items that fewer users touched get no vector.
+        min_user_items: users with fewer items get no vector: one item says nothing about which items go together, and
+            its neighbours are what 'covisit' proposes.
         seed: of the first vectors.
         num_threads: 0 for all cores. The result does not depend on it.
     """
@@ -36,6 +38,7 @@ class FactorsParams:
     alpha: float = 3.0
     half_life: float = 30.0
     min_item_users: int = 1
+    min_user_items: int = 2
     seed: int = 0
     num_threads: int = 0
 
@@ -61,9 +64,10 @@ def fit_factors(activity: Frame, params: FactorsParams, users: Frame | None = No
         users: user_id of the users to return; all where None. Everybody is fitted on.
     """
     weighed = activity.filter(nw.col("weight") > 0)
-    frequent = weighed.group_by("item_id").agg(nw.len().alias("__users"))
-    frequent = frequent.filter(nw.col("__users") >= params.min_item_users)
-    chosen = weighed.join(frequent, on="item_id", how="semi").select("user_id", "item_id", "weight")
+    for key, least in (("user_id", params.min_user_items), ("item_id", params.min_item_users)):
+        enough = weighed.group_by(key).agg(nw.len().alias("__n")).filter(nw.col("__n") >= least)
+        weighed = weighed.join(enough, on=key, how="semi")
+    chosen = weighed.select("user_id", "item_id", "weight")
     pairs = chosen.sort("user_id", "item_id").collect(backend="polars").to_arrow()
     user_ids, rows = positions(pairs["user_id"])
     item_ids, cols = positions(pairs["item_id"])
