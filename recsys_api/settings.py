@@ -30,8 +30,12 @@ class Settings(BaseSettings):
 
     dataset: str = Field("retailrocket", description="data set; names the default store")
     storage_uri: str = Field("", description="store that holds the releases: a path, file:// or s3://")
-    api_poll_seconds: float = Field(5.0, gt=0, le=3600, description="seconds between looks at the release pointer")
-    api_cache_dir: Path = Field(default_factory=_default_cache, description="where releases from s3:// are kept")
+    api_poll_seconds: float = Field(
+        5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
+    )
+    api_cache_dir: Path = Field(
+        default_factory=_default_cache, description="where the API keeps its copies of releases from `s3://`"
+    )
 
     @field_validator("storage_uri")
     @classmethod
@@ -47,7 +51,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _default_store(self) -> Self:
         if not self.storage_uri:
-            if "/" in self.dataset:
+            if "/" in self.dataset or self.dataset.endswith(".toml"):
                 raise ValueError(f"{_PREFIX}STORAGE_URI must be set where {_PREFIX}DATASET is a file")
             uri = (Path.cwd() / "data" / "store" / self.dataset).as_uri()
             object.__setattr__(self, "storage_uri", uri)

@@ -12,13 +12,17 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-from recsys_assets.core.dataset import Dataset
+from botocore.exceptions import BotoCoreError, ClientError
+
 from recsys_assets.launch import LaunchError, Service, call, free_port, wait_until_ready
-from recsys_assets.materialize import MaterializeError, Materializer
 from recsys_assets.progress import Progress
 from recsys_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from recsys_assets.materialize import Materializer
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_EVENTS = 200_000
@@ -35,18 +39,30 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         settings, dataset = load_settings()
-        return _serve(settings, dataset, progress, stay=command == "run")
-    except (LaunchError, MaterializeError, ValueError, OSError) as error:
-        progress.note(f"failed: {error}")
-        return 1
+    except (ValueError, OSError) as error:
+        return _failed(progress, error)
+    # Not at the top: the graph reads the settings when it is imported, and their faults are to be told in one line.
+    from recsys_assets.materialize import MaterializeError, Materializer
+
+    try:
+        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        _sample(settings, progress)
+        with Materializer(settings, dataset, progress) as materializer:
+            return _serve(settings, materializer, progress, stay=command == "run")
+    except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
+        return _failed(progress, error)
     except KeyboardInterrupt:
         progress.note("stopped")
         return 0
 
 
-def _serve(settings: Settings, dataset: Dataset, progress: Progress, *, stay: bool) -> int:
-    os.environ.setdefault("DAGSTER_HOME", str(ROOT))
-    _sample(settings, progress)
+def _failed(progress: Progress, error: Exception) -> int:
+    progress.note(f"failed: {error}")
+    return 1
+
+
+def _serve(settings: Settings, materializer: Materializer, progress: Progress, *, stay: bool) -> int:
+    materializer.expect_files()
     logs = ROOT / "data" / "logs"
     ui_port, api_port = free_port(settings.ui_port), free_port(settings.api_port)
     ui = Service(
@@ -63,8 +79,15 @@ def _serve(settings: Settings, dataset: Dataset, progress: Progress, *, stay: bo
         environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
     )
     with ui, api:
-        with Materializer(settings, dataset, progress) as materializer:
-            day = materializer.catch_up()
+        day = materializer.catch_up()
+        if waiting := materializer.waiting():
+            with progress.step("Dagster UI answers"):
+                wait_until_ready(ui, "/server_info")
+            progress.note(f"nothing is served before the job approve_release has run for one of: {', '.join(waiting)}")
+            progress.note(f"Dagster UI  {ui.url}")
+            if stay:
+                signal.pause()
+            return 1
         with progress.step("API has the release"):
             wait_until_ready(api, "/health/ready")
         with progress.step("Dagster UI answers"):

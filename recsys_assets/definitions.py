@@ -28,7 +28,7 @@ _GROUPS = (events, catalog, activity, retrieval, ranking, serving)
 
 def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """The resources of a deployment; nothing is opened yet."""
-    ids = {"user_ids": dataset.ids.user, "item_ids": dataset.ids.item}
+    ids = dataset.ids
     s3 = S3Resource()
     store = StoreResource(uri=settings.storage_uri, s3=s3)
     engine = EngineResource(name=settings.engine, store=store)
@@ -38,8 +38,8 @@ def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
         "landing": LandingResource(
             uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
         ),
-        "frames": FrameWriter(engine=engine, **ids),
-        "io_manager": ParquetIOManager(store=store, engine=engine, **ids),
+        "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item),
+        "io_manager": ParquetIOManager(store=store, engine=engine, user_ids=ids.user, item_ids=ids.item),
     }
 
 

@@ -15,14 +15,17 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.read import DataFileError
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.progress import Progress
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
+from recsys_assets.storage.lineage import Input
 
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+# Errors are told once, as MaterializeError.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class MaterializeError(RuntimeError):
@@ -36,6 +39,7 @@ class Materializer:
         self, settings: Settings, dataset: Dataset, progress: Progress, instance: dg.DagsterInstance | None = None
     ):
         self._settings = settings
+        self._dataset = dataset
         self._progress = progress
         self._definitions = build_definitions(settings, dataset)
         self._instance = instance or dg.DagsterInstance.get()
@@ -44,6 +48,7 @@ class Materializer:
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
         self._stale: list[str] = []
+        self._done: set[str] = set()
 
     def __enter__(self) -> Materializer:
         return self
@@ -54,11 +59,20 @@ class Materializer:
         if self._owns_instance:
             self._instance.dispose()
 
+    def expect_files(self) -> None:
+        """Fail at once where the landing zone holds no event file: nothing could be built.
+
+        Raises:
+            MaterializeError: naming the landing zone and the files that the data set expects there.
+        """
+        if not self._landing.found("events"):
+            raise MaterializeError(self._nothing_found())
+
     def catch_up(self) -> str:
         """Materialize what the landing zone has and the store has not; returns the newest day.
 
         Raises:
-            MaterializeError: a run failed, or the landing zone holds no event.
+            MaterializeError: a run failed, a file cannot be used, or the landing zone holds no event.
         """
         newest = self.catch_up_history()
         pointer = self._store.releases().current()
@@ -72,33 +86,47 @@ class Materializer:
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
-            files_of = self._landing.files_by_day(self._progress.note)
+            try:
+                staged = self._landing.files_by_day(self._progress.note)
+            except DataFileError as error:
+                raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
+        first, end = self._settings.start_date, self._settings.end_date
+        files_of = {
+            day: files
+            for day, files in staged.items()
+            if (first is None or day >= first.isoformat()) and (end is None or day < end.isoformat())
+        }
         if not files_of:
-            raise MaterializeError(f"no event in {self._settings.landing_uri}")
-        store = self._store.partitions()
-        self._stale = [
-            day
-            for day, files in sorted(files_of.items())
-            if (known := store.read_lineage("clean_events", day)) is None or known.params.get("files") != files
-        ]
-        for first, last in _ranges(self._stale):
-            with self._progress.step(f"events and marts {first} to {last}"):
-                self._run("history", {_RANGE_START: first, _RANGE_END: last})
+            raise MaterializeError(self._nothing_found())
+        self._stale = [day for day, files in sorted(files_of.items()) if not self._is_current(day, files)]
+        for begin, last in _ranges(self._stale):
+            with self._progress.step(f"events and marts {begin} to {last}"):
+                self._run("history", {_RANGE_START: begin, _RANGE_END: last})
         return max(files_of)
 
     def learn_from_the_past(self, newest: str) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first."""
-        have = set(self._store.partitions().days("ranking_examples")) - set(self._stale)
+        # Candidates read trailing windows: a day that changed makes every later as-of day stale.
+        changed = min(self._stale, default="9999")
+        stored = self._store.partitions().days("ranking_examples")
+        have = {day for day in stored if day < changed} | self._done
         for day in training_days(self._settings, newest):
             if day not in have:
                 with self._progress.step(f"examples as of {day}"):
                     self._run("examples", {"dagster/partition": day})
+                self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
         """Materialize everything as of each day, up to its release."""
         for day in days:
             with self._progress.step(f"release as of {day}"):
                 self._run("refresh", {"dagster/partition": day})
+            self._done.add(day)
+
+    def waiting(self) -> list[str]:
+        """Releases that wait for an approval while nothing is served yet."""
+        releases = self._store.releases()
+        return [] if releases.current() else releases.list()
 
     def someone(self, day: str) -> tuple[str, str, str]:
         """A user with recommendations, a user nobody knows, and an item to ask about."""
@@ -109,6 +137,22 @@ class Materializer:
             raise MaterializeError(f"nobody has recommendations as of {day}")
         unknown = str(2**62) if isinstance(first[0]["user_id"], int) else "nobody-knows-me"
         return str(first[0]["user_id"]), unknown, str(first[0]["item_id"])
+
+    def _is_current(self, day: str, files: list[str]) -> bool:
+        """Whether a day's events were cleaned from these files, and its marts built from those very events."""
+        read = self._store.partitions().read_lineage
+        events = read("clean_events", day)
+        if events is None or events.params.get("files") != files:
+            return False
+        marts = [read(name, day) for name in ("user_activity", "item_activity", "item_pairs")]
+        built_from = Input("clean_events", day, events.sha256)
+        return all(mart is not None and built_from in mart.inputs for mart in marts)
+
+    def _nothing_found(self) -> str:
+        return (
+            f"no event in the landing zone {self._settings.landing_uri} (RECSYS_LANDING_URI): data set "
+            f"{self._dataset.name!r} expects files named {', '.join(self._dataset.events.files)} there"
+        )
 
     def _run(self, job: str, tags: dict[str, str]) -> None:
         result = self._definitions.resolve_job_def(job).execute_in_process(
@@ -139,10 +183,9 @@ def training_days(settings: Settings, newest: str) -> list[str]:
     Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D itself judges on the candidates of D-h.
     """
     last = date.fromisoformat(newest)
-    assert settings.start_date is not None
     steps = range(settings.training_windows + 1, 0, -1)
     days = [last - timedelta(days=settings.horizon_days * step) for step in steps]
-    return [day.isoformat() for day in days if day >= settings.start_date]
+    return [day.isoformat() for day in days if day >= settings.first_day]
 
 
 def _ranges(days: Sequence[str]) -> list[tuple[str, str]]:

@@ -14,9 +14,8 @@ from recsys_assets.settings import Settings
 
 def daily(settings: Settings, dataset: Dataset) -> dg.DailyPartitionsDefinition:
     """Days in the data set's own day boundary, from its first day to its end (or to now)."""
-    assert settings.start_date is not None
     return dg.DailyPartitionsDefinition(
-        start_date=settings.start_date.isoformat(),
+        start_date=settings.first_day.isoformat(),
         end_date=settings.end_date.isoformat() if settings.end_date else None,
         hour_offset=dataset.boundary_hours,
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from recsys_assets.core.dataset import Dataset, load_dataset
+from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
 
 
 def _days(default: int, about: str) -> Any:
@@ -21,7 +21,7 @@ def _days(default: int, about: str) -> Any:
 
 
 def _half_life(default: float, about: str) -> Any:
-    return Field(default, gt=0, le=3650, description=f"days in which an event's weight halves for {about}")
+    return Field(default, gt=0, le=3650, description=f"days after which an event counts half {about}")
 
 
 class Settings(BaseSettings):
@@ -30,64 +30,77 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RECSYS_", frozen=True, extra="forbid")
 
     dataset: str = Field(
-        "retailrocket", description="preset (retailrocket, movielens, online_retail) or path of a dataset.toml"
+        "retailrocket", description="preset (`retailrocket`, `movielens`, `online_retail`) or path of a `dataset.toml`"
     )
     landing_uri: str = Field(
-        "", description="where event files arrive: a path, file:// or s3://; read only; default data/landing/<dataset>"
+        "", description="where event files arrive: a path, `file://` or `s3://`; it is read and never changed"
     )
-    storage_uri: str = Field(
-        "", description="where assets and releases are kept: a path, file:// or s3://; default data/store/<dataset>"
+    storage_uri: str = Field("", description="where assets and releases are kept: a path, `file://` or `s3://`")
+    start_date: date | None = Field(None, description="first day of the graph; earlier days are not built")
+    end_date: date | None = Field(None, description="day after the last one; later days are not built")
+    engine: Literal["polars"] = Field("polars", description="what runs the frames; more may follow")
+    executor: Literal["in_process", "multiprocess"] = Field(
+        "in_process",
+        description="steps of a run started in the UI: all in one process, or each in a process of its own",
     )
-    start_date: date | None = Field(None, description="first day; default: the data set's")
-    end_date: date | None = Field(
-        None, description="day after the last one; default: the data set's, which may be open"
-    )
-    engine: Literal["polars"] = Field("polars", description="where frames run")
-    executor: Literal["in_process", "multiprocess"] = Field("in_process", description="how steps of a run are executed")
     mode: Literal["autonomous", "manual"] = Field(
         "autonomous",
-        description="autonomous: a release that passes its gates is served; manual: it waits for the approve_release job",
+        description="`autonomous`: a release that passes its gates is served; `manual`: it waits for `approve_release`",
     )
 
-    horizon_days: int = _days(7, "h: how far ahead targets count; also the distance between training windows")
-    active_days: int = _days(28, "who gets recommendations: users with an event in this window")
-    activity_days: int = _days(90, "history of a user that generators and features read")
-    popular_days: int = _days(28, "window of top_popular's 'all' and category segments")
-    trending_days: int = _days(3, "window of top_popular's 'trending' segment")
-    covisit_days: int = _days(90, "window of item pairs")
-    factors_days: int = _days(90, "window that ALS is fitted on")
-    properties_days: int = _days(365, "how far back property snapshots are looked up")
-    trending_half_life: float = _half_life(2, "'trending'")
-    repeat_half_life: float = _half_life(30, "repeat items")
-    covisit_half_life: float = _half_life(14, "the items that co-visitation starts from")
-    factors_half_life: float = _half_life(30, "what ALS is fitted on")
-    training_windows: int = Field(2, ge=1, le=26, description="label windows that a ranker learns from")
+    horizon_days: int = _days(
+        7, "how many days ahead a recommendation may come true; also the distance between the ranker's training windows"
+    )
+    active_days: int = _days(28, "who gets a list of their own: users with an event in the last so many days")
+    activity_days: int = _days(90, "how far back a user's history is read")
+    popular_days: int = _days(28, "how far back popularity is counted, over all items and by category")
+    trending_days: int = _days(3, "how far back trending items are counted")
+    covisit_days: int = _days(90, "how far back items seen in one session are counted")
+    factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
+    properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    trending_half_life: float = _half_life(2, "among trending items")
+    repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
+    covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
+    factors_half_life: float = _half_life(30, "when ALS is fitted")
+    training_windows: int = Field(
+        2, ge=1, le=26, description="past windows of `RECSYS_HORIZON_DAYS` each that a ranker learns from"
+    )
 
-    popular_k: int = Field(200, ge=1, le=1000, description="length of each top_popular segment")
-    similar_k: int = Field(30, ge=1, le=500, description="neighbours kept per item and source")
+    popular_k: int = Field(200, ge=1, le=1000, description="items per popularity list: all, trending, each category")
+    similar_k: int = Field(30, ge=1, le=500, description="similar items kept per item")
     recommendations_k: int = Field(100, ge=1, le=100, description="recommendations kept per user")
     candidates_k: int = Field(
-        40, ge=3, le=500, description="candidates per user and personal generator; shared lists give a half or a third"
+        40,
+        ge=3,
+        le=500,
+        description="candidates per user from each personal generator; popular ones are half as many, trending a third",
     )
 
-    factors: int = Field(64, ge=1, le=1024, description="latent factors of ALS")
-    als_iterations: int = Field(10, ge=1, le=500, description="iterations of ALS")
-    tuning_trials: int = Field(5, ge=1, le=500, description="Optuna trials per ranker")
+    factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
+    als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
+    tuning_trials: int = Field(5, ge=1, le=500, description="parameter sets that Optuna tries for each ranker")
     min_evaluated_users: int = Field(
-        30, ge=1, description="below this many evaluated users the fused generators are served"
+        30, ge=1, description="with fewer users to judge by, nobody wins and the fused generators order the lists"
     )
-    exclude_unavailable: bool = Field(True, description="leave out items known to be unavailable at the end of the day")
+    exclude_unavailable: bool = Field(
+        True, description="leave out items that are known to be unavailable at the end of the day"
+    )
     seed: int = Field(0, ge=0, description="seed of everything random")
 
-    api_port: int = Field(8000, ge=0, le=65535, description="port of the API started by make run (0: any free one)")
-    ui_port: int = Field(
-        3000, ge=0, le=65535, description="port of the Dagster UI started by make run (0: any free one)"
-    )
+    api_port: int = Field(8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0")
+    ui_port: int = Field(3000, ge=0, le=65535, description="port of the UI in `make run`; any free one if taken or 0")
 
     @field_validator("dataset", mode="before")
     @classmethod
     def _blank_means_default(cls, value: str) -> str:
         return value or "retailrocket"
+
+    @property
+    def first_day(self) -> date:
+        """The first day of the graph; :func:`load_settings` fills it in."""
+        if self.start_date is None:
+            raise ValueError("RECSYS_START_DATE is not set: take settings from load_settings, which asks the data set")
+        return self.start_date
 
 
 def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
@@ -96,8 +109,14 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     Raises:
         ValueError: naming the variable or the data set's key at fault.
     """
-    stated = Settings(**overrides)
-    dataset = load_dataset(stated.dataset)
+    try:
+        stated = Settings(**overrides)
+    except ValidationError as error:
+        raise ValueError(_explain(error, "RECSYS_")) from None
+    try:
+        dataset = load_dataset(stated.dataset)
+    except DatasetError as error:
+        raise ValueError(f"RECSYS_DATASET: {error}") from error
     unknown = sorted(set(dataset.defaults) - set(Settings.model_fields))
     if unknown:
         raise ValueError(f"data set {dataset.name!r}: [defaults] names unknown settings: {', '.join(unknown)}")
@@ -109,7 +128,17 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     try:
         return Settings(**{**overrides, **completed}), dataset
     except ValidationError as error:
-        raise ValueError(f"data set {dataset.name!r}: [defaults]: {error}") from error
+        raise ValueError(f"data set {dataset.name!r}: [defaults]: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError, prefix: str = "") -> str:
+    """Each fault as ``variable: what is wrong (found …)``, on one line."""
+    faults = error.errors(include_url=False)
+    names = ["_".join(str(part) for part in fault["loc"]) for fault in faults]
+    return "; ".join(
+        f"{prefix}{name.upper() if prefix else name}: {fault['msg']} (found {fault['input']!r})"
+        for name, fault in zip(names, faults, strict=True)
+    )
 
 
 def _absolute(uri: str) -> str:

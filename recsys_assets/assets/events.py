@@ -40,7 +40,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     def clean_events(
         context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter, store: StoreResource
     ) -> Result:
-        """Events of the day in canonical columns: exact duplicates removed, sessions named, the source of each row kept."""
+        """Events of the day in canonical columns: exact duplicates removed, sessions named, each row's source kept."""
         for day in context.partition_keys:
             context.log_event(
                 dg.AssetObservation("raw_events", partition=day, metadata={"files": landing.digests("events", day)})
@@ -85,11 +85,16 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingResource) -> 
 
 
 def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> Gate:
-    """Compare the day with those before it."""
+    """Compare the day with those before it, whether stored earlier or built in this run."""
+    built: dict[str, int] = {}
+
+    def rows_of(day: str) -> int | None:
+        record = None if day in built else partitions.read_lineage("clean_events", day)
+        return record.rows if record else built.get(day)
 
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
+        built[day] = count(clean)
         before = [(graph.day(day) - timedelta(days=n)).isoformat() for n in range(1, _VOLUME_DAYS + 1)]
-        records = [partitions.read_lineage("clean_events", one) for one in before]
-        return volume(count(clean), [record.rows for record in records if record])
+        return volume(built[day], [rows for one in before if (rows := rows_of(one))])
 
     return check

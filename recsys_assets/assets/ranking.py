@@ -39,8 +39,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def ranking_examples(
         context: dg.AssetExecutionContext, candidates: Partitions, user_activity: Partitions, frames: FrameWriter
     ) -> Result:
-        """Candidates of one horizon ago of the users who acted since, labelled with what they acted on. Nothing is
-        injected. Empty where that day has no candidates yet."""
+        """Candidates of one horizon ago of the users who acted since, labelled with what they acted on.
+
+        Nothing is injected. Empty where that day has no candidates yet.
+        """
 
         def labelled(day: str) -> Frame:
             if candidates.latest is None:
@@ -82,11 +84,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranker_params: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """A CatBoost ranker of candidates, stopped early on held-out users. An empty file where there is too little to
-        learn from: then the fused generators are served."""
+        """A CatBoost ranker of candidates, stopped early on held-out users.
+
+        An empty file where there is too little to learn from: then the fused generators are served.
+        """
         day = context.partition_key
         path = ranker_params.file(day)
-        assert path is not None, "ranker_params of the day is an input of this step"
+        if path is None:
+            raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
         params = tuning.Tuning.from_json(path.read_text()).best
         try:
             trained = model.train(training_table(ranking_examples, day, horizon), params)
@@ -133,7 +138,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         table = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
         decision = choose(table, settings.min_evaluated_users)
         ndcg = headline(table, "ndcg")
-        result = frames.write(
+        return frames.write(
             context,
             "ranker_evaluation",
             lambda _: table,
@@ -146,8 +151,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 **{f"recall_at_10_{name}": value for name, value in headline(table, "recall").items()},
                 "ndcg_at_10": bars("NDCG@10", ndcg),
             },
+            checks=[beats_generators(decision)],
         )
-        return result._replace(check_results=[*(result.check_results or []), beats_generators(decision)])
 
     return [ranking_examples, ranker_params, ranker, ranker_evaluation]
 

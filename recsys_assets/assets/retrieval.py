@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import dagster as dg
 import narwhals as nw
+import pyarrow as pa
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
@@ -69,11 +70,18 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
         active = last_days(user_activity.frame(), graph.day(day), settings.active_days).select("user_id").unique()
         fitted = factors.fit_factors(history.with_columns(weight=nw.col("fresh_weight")), factors_params, active)
-        told = {"params": asdict(factors_params), "seed": settings.seed, "metadata": user_activity.facts}
-        return (
-            frames.write(context, "user_factors", lambda _: fitted.users, **told),
-            frames.write(context, "item_factors", lambda _: fitted.items, **told),
-        )
+
+        def write(asset: str, vectors: pa.Table) -> Result:
+            return frames.write(
+                context,
+                asset,
+                lambda _: vectors,
+                params=asdict(factors_params),
+                seed=settings.seed,
+                metadata=user_activity.facts,
+            )
+
+        return write("user_factors", fitted.users), write("item_factors", fitted.items)
 
     through_io_manager(user_and_item_factors)
     factor_assets = dg.multi_asset(

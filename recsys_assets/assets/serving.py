@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -43,16 +44,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranker_evaluation: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """The best candidates of each active user: by the ranker if it won its evaluation, else by the generator that did,
-        and by the fused generators as long as there is nothing to judge on."""
+        """The best candidates of each active user, ordered by whoever won the evaluation: the ranker or a generator.
+
+        The fused generators order them as long as there is nothing to judge on.
+        """
         evaluation = ranker_evaluation.frame().drop("dt").collect(backend="polars").to_arrow()
         decision = choose(evaluation, settings.min_evaluated_users)
         proposed = candidates.frame().drop("dt")
-        scores = None
-        if decision.order_by == "ranker":
-            trained = trained_model(ranker, context.partition_key)
-            assert trained is not None, "a ranker that won its evaluation exists"
-            scores = score_candidates(frames.run, proposed, trained, graph.ids)
+        trained = trained_model(ranker, context.partition_key) if decision.order_by == "ranker" else None
+        scores = score_candidates(frames.run, proposed, trained, graph.ids) if trained else None
         return frames.write(
             context,
             "recommendations",
@@ -82,18 +82,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranker: Partitions,
         ranker_evaluation: Partitions,
         store: StoreResource,
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day = context.partition_key
         given = (recommendations, similar_items, top_popular, ranker, ranker_evaluation)
         lineage = {one.asset: store.partitions().read_lineage(one.asset, day) for one in given}
         tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
-        served_by = pc.unique(tables["recommendations"]["source"]).to_pylist()
+        served_by = tables["recommendations"]["source"].unique().to_pylist()
+        rows = {name: one.num_rows for name, one in tables.items()}
         facts = {
             "dataset": graph.dataset.name,
             "ids": {"user": graph.ids.user, "item": graph.ids.item},
             "served_by": served_by[0] if served_by else None,
-            "lists": {name: one.num_rows for name, one in tables.items()},
+            "lists": rows,
             "inputs": {asset: record.sha256 for asset, record in lineage.items() if record},
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
@@ -108,7 +109,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "why": published.reason,
                 "generation": published.generation,
                 "served_by": facts["served_by"],
-                **{f"{name}_rows": rows for name, rows in facts["lists"].items()},
+                **{f"{name}_rows": count for name, count in rows.items()},
             },
             data_version=dg.DataVersion(published.manifest_sha256),
             check_results=[follows(store, day, published, served=settings.mode == "autonomous")],
@@ -130,7 +131,7 @@ def release_files(
 ) -> dict[str, Path]:
     """The files of a release: memory-mappable lists, the model and its evaluation."""
     similar = tables["similar_items"]
-    fused = similar.filter(pc.equal(similar["source"], "fused"))
+    fused = similar.filter(pc.call_function("equal", [similar["source"], pa.scalar("fused")]))
     paths = [
         *write_lists(tables["recommendations"], "user_id", "recommendations", folder),
         *write_lists(fused, "item_id", "similar_items", folder, item="similar_item_id"),

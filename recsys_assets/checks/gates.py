@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log1p
 from statistics import median
 
 import dagster as dg
@@ -12,7 +13,8 @@ from recsys_assets.core.evaluation.compare import Decision
 from recsys_assets.core.quality import gaps_in_rank
 from recsys_assets.engines.base import Frame
 
-_WARN_BELOW, _FAIL_BELOW, _ENOUGH_DAYS = 0.5, 0.1, 3
+_WARN_BELOW, _FAIL_BELOW, _ENOUGH_DAYS = -3.0, -12.0, 7
+_LEAST_SPREAD = 0.25  # days that hardly differ would make any change look grave; this is about a quarter up or down
 
 
 def dense_ranks(*by: str) -> Callable[[str, Frame], dg.AssetCheckResult]:
@@ -38,18 +40,23 @@ def never_itself(_: str, frame: Frame) -> dg.AssetCheckResult:
 
 
 def volume(rows: int, trailing: Sequence[int]) -> dg.AssetCheckResult:
-    """A day far below the median of the days before it is suspicious: half is a warning, a tenth a failure."""
+    """A day much quieter than those before it: a warning, and far beyond what those days vary by, a failure.
+
+    The distance is the robust z-score of the logarithm of the rows (median and median absolute deviation; Iglewicz and
+    Hoaglin, 1993), so that a shop with steady days is held to it and a small data set with bursts is not.
+    """
     if len(trailing) < _ENOUGH_DAYS:
         about = {"rows": rows, "days_before": len(trailing), "note": "too few days before it to judge"}
         return dg.AssetCheckResult(check_name="volume", passed=True, metadata=about)
-    usual = median(trailing)
-    passed = rows >= _WARN_BELOW * usual
-    grave = rows < _FAIL_BELOW * usual
+    logs = [log1p(before) for before in trailing]
+    middle = median(logs)
+    spread = max(_LEAST_SPREAD, 1.4826 * median(abs(one - middle) for one in logs))
+    z = (log1p(rows) - middle) / spread
     return dg.AssetCheckResult(
         check_name="volume",
-        passed=passed,
-        severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
-        metadata={"rows": rows, "median_of_days_before": usual, "days_before": len(trailing)},
+        passed=z > _WARN_BELOW,
+        severity=dg.AssetCheckSeverity.WARN if z > _FAIL_BELOW else dg.AssetCheckSeverity.ERROR,
+        metadata={"rows": rows, "median_before": median(trailing), "days_before": len(trailing), "z_score": z},
     )
 
 

@@ -11,7 +11,8 @@ def merge_results(results: Sequence[tuple[str, dg.AssetCheckResult]]) -> list[dg
     """One result per check: that of the only partition, or of all of a range, naming the days that failed."""
     by_name: dict[str, list[tuple[str, dg.AssetCheckResult]]] = {}
     for day, result in results:
-        assert result.check_name is not None
+        if result.check_name is None:
+            raise ValueError(f"a check result of {day} names no check")
         by_name.setdefault(result.check_name, []).append((day, result))
     return [_merge(name, group) for name, group in by_name.items()]
 

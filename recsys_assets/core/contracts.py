@@ -65,6 +65,7 @@ class Contract:
 
     @property
     def sort_by(self) -> tuple[str, ...]:
+        """Columns that the rows are sorted by when written."""
         return self.order or self.key
 
 

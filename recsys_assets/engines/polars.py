@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import narwhals as nw
 import polars as pl
@@ -74,9 +75,7 @@ class PolarsEngine:
 
 
 def _from_arrow(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return cast("pl.DataFrame", pl.from_arrow(table))  # a Series only for an array
 
 
 def _polars_schema(schema: pa.Schema) -> pl.Schema:

@@ -33,10 +33,12 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     _known: dict[tuple[str, str], str] = PrivateAttr(default_factory=dict)
     _reads: dict[str, list[Input]] = PrivateAttr(default_factory=lambda: defaultdict(list))
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Make the folder that fetched files go to."""
         self._folder = tempfile.TemporaryDirectory(prefix="recsys-fetched-")
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Remove what was fetched."""
         if self._folder:
             self._folder.cleanup()
 
@@ -54,7 +56,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             return engine.scan([uris[day] for day in chosen], arrow_schema(CONTRACTS[asset], ids))
 
         def fetch(day: str) -> Path:
-            assert self._folder is not None
+            if self._folder is None:
+                raise RuntimeError(f"{asset} of {day} is fetched outside of a run")
             return partitions.fetch(asset, day, Path(self._folder.name))
 
         return Partitions(asset, days, tuple(day for day in wanted if day not in uris), scan, fetch)

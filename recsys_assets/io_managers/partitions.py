@@ -9,7 +9,6 @@ from typing import Any
 
 from recsys_assets.engines.base import Frame
 
-
 FILE_NAMES: Mapping[str, str] = {"ranker": "model.cbm", "ranker_params": "params.json"}
 """Assets whose partitions are not parquet, and what their file is called."""
 

@@ -1,5 +1,7 @@
 """The engine of this run, as a resource."""
 
+from typing import Any
+
 import dagster as dg
 
 from recsys_assets.engines.base import Engine
@@ -7,7 +9,7 @@ from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.resources.store import StoreResource
 
 
-class EngineResource(dg.ConfigurableResource):
+class EngineResource(dg.ConfigurableResource[Any]):
     """Makes the engine that the settings name, with the credentials of the store."""
 
     name: str = "polars"

@@ -22,10 +22,11 @@ Gate = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
 
 _PREVIEW_ROWS = 8
+_OUTSIDE = "FrameWriter is used outside of a run"
 
 
-class FrameWriter(dg.ConfigurableResource):
-    """Turns what ``core`` computes into a :class:`dagster.MaterializeResult`: bytes, checks and metadata in one place."""
+class FrameWriter(dg.ConfigurableResource[Any]):
+    """Turns what ``core`` computes into a :class:`dagster.MaterializeResult`: bytes, checks, metadata in one place."""
 
     user_ids: str = "int64"
     item_ids: str = "int64"
@@ -33,18 +34,21 @@ class FrameWriter(dg.ConfigurableResource):
     _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
     _engine: Engine | None = PrivateAttr(default=None)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Make the folder of this run's staged files and its engine."""
         self._folder = tempfile.TemporaryDirectory(prefix="recsys-staged-")
         self._engine = self.engine.open()
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: D102
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Remove what was staged; the IO manager has stored it."""
         if self._folder:
             self._folder.cleanup()
 
     @property
     def run(self) -> Engine:
         """The engine of this run."""
-        assert self._engine is not None, "FrameWriter is used outside of a run"
+        if self._engine is None:
+            raise RuntimeError(_OUTSIDE)
         return self._engine
 
     @property
@@ -52,13 +56,13 @@ class FrameWriter(dg.ConfigurableResource):
         """The data set's id types."""
         return IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
 
-    def schema(self, contract: Contract) -> pa.Schema:
+    def schema_of(self, contract: Contract) -> pa.Schema:
         """The contract's parquet schema."""
         return arrow_schema(contract, self.ids)
 
     def empty(self, contract: Contract) -> Frame:
         """A frame of the contract with no rows."""
-        return self.run.from_arrow(self.schema(contract).empty_table())
+        return self.run.from_arrow(self.schema_of(contract).empty_table())
 
     def write(
         self,
@@ -70,6 +74,7 @@ class FrameWriter(dg.ConfigurableResource):
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        checks: Sequence[dg.AssetCheckResult] = (),
     ) -> dg.MaterializeResult[Staged]:
         """Stage the frame of every partition of this run and judge it.
 
@@ -78,19 +83,20 @@ class FrameWriter(dg.ConfigurableResource):
             asset: the asset, which is also its contract's name.
             build: day to frame (or Arrow table).
             gates: further checks of each partition.
-            params: what the frame was computed with (a function of the day where days differ); kept in the lineage record.
+            params: what the frame was computed with (a function of the day where days differ), for the lineage record.
             seed: of anything random in it.
             metadata: further metadata, the same for every partition of the run.
+            checks: results that concern the run as a whole, after those of the partitions.
         """
         contract = CONTRACTS[asset]
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:
             of_day = params(day) if callable(params) else (params or {})
-            staged, checks = self._stage(context, contract, day, build(day), gates, of_day)
+            staged, judged = self._stage(context, contract, day, build(day), gates, of_day)
             files[day] = staged
-            results += [(day, check) for check in checks]
-        return self._result(asset, Staged(files, seed=seed), merge_results(results), metadata)
+            results += [(day, check) for check in judged]
+        return self._result(asset, Staged(files, seed=seed), [*merge_results(results), *checks], metadata)
 
     def write_bytes(
         self,
@@ -121,8 +127,8 @@ class FrameWriter(dg.ConfigurableResource):
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
         path = self._path(contract.name, day, "data.parquet")
-        rows = self.run.sink(lazy, path, self.schema(contract), contract.sort_by)
-        written = self.run.scan([str(path)], self.schema(contract)).drop("dt")
+        rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
+        written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
         found = audit(written, contract)
         checks = [
             dg.AssetCheckResult(
@@ -155,7 +161,8 @@ class FrameWriter(dg.ConfigurableResource):
         )
 
     def _path(self, asset: str, day: str, file_name: str) -> Path:
-        assert self._folder is not None, "FrameWriter is used outside of a run"
+        if self._folder is None:
+            raise RuntimeError(_OUTSIDE)
         # The hive folder lets the engine scan a staged file just like a stored one.
         folder = Path(self._folder.name) / asset / f"dt={day}"
         folder.mkdir(parents=True, exist_ok=True)

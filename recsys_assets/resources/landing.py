@@ -1,6 +1,7 @@
 """The landing zone: files that others put there, read by day and never changed."""
 
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -24,7 +25,7 @@ from recsys_assets.storage.uri import open_store
 Note = Callable[[str], None]
 
 
-class LandingResource(dg.ConfigurableResource):
+class LandingResource(dg.ConfigurableResource[Any]):
     """Lists the landing zone, stages what is new in it once, and hands out single days."""
 
     uri: str
@@ -106,7 +107,9 @@ class LandingResource(dg.ConfigurableResource):
             ]
         parts = urlsplit(self.uri)
         prefix = parts.path.strip("/")
-        objects = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        found = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        # boto3's stubs leave open whether a listed object has a key and a size.
+        objects = cast("list[dict[str, Any]]", found)
         return [
             LandingFile(f"s3://{parts.netloc}/{o['Key']}", name, o["Size"], o["ETag"].strip('"'))
             for o in objects

@@ -1,8 +1,11 @@
 """The object store of this deployment, with credentials from ``dagster-aws``."""
 
+from typing import Any
+
 import boto3
 import dagster as dg
 from dagster_aws.s3 import S3Resource
+from pydantic import PrivateAttr
 
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partitions import PartitionStore
@@ -11,15 +14,18 @@ from recsys_assets.storage.s3 import S3Options
 from recsys_assets.storage.uri import open_store
 
 
-class StoreResource(dg.ConfigurableResource):
+class StoreResource(dg.ConfigurableResource[Any]):
     """Opens the store that ``uri`` names; ``s3://`` through the credentials that the S3 resource finds."""
 
     uri: str
     s3: dg.ResourceDependency[S3Resource]
+    _opened: ObjectStore | None = PrivateAttr(default=None)
 
     def open(self) -> ObjectStore:
-        """The store."""
-        return open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
+        """The store; opened once, since making an S3 client costs far more than a request."""
+        if self._opened is None:
+            self._opened = open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
+        return self._opened
 
     def partitions(self) -> PartitionStore:
         """The partitions in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -15,7 +15,7 @@ Append = Callable[[pl.DataFrame], None]
 
 
 @contextmanager
-def csv_files(out_dir: Path, names: tuple[str, ...], compress: bool) -> Iterator[dict[str, Append]]:
+def csv_files(out_dir: Path, names: tuple[str, ...], compress: bool) -> Generator[dict[str, Append]]:
     """Open CSV files for appending frames under temporary names; rename all of them once every one is complete.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.bootstrap import Interval, intervals
+from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
 from recsys_assets.core.evaluation.judge import Judge
 from recsys_assets.core.evaluation.metrics import Floats, novelty, per_user
 from recsys_assets.engines.base import Frame
@@ -65,7 +65,8 @@ def evaluate(
     Returns:
         Table of contract RANKER_EVALUATION, sorted by its key. Beside the metrics at each k:
         ``candidate_recall`` of each generator and, as ``fused``, of their union: the share of all targets that is
-        among the candidates, with k the longest list; ``ndcg_gain`` of the ranker over the best other contender.
+        among the candidates, with k the longest list; ``ndcg_gain``, paired, of the best single generator over
+        ``fused``, and of the ranker over its rival (see :func:`choose`).
     """
     judge = Judge(targets, popularity, users)
     rows: list[tuple[str, str, int]] = []
@@ -91,17 +92,22 @@ def evaluate(
             longest = max(1, read.longest)
             add(model, "candidate_recall", longest, read.found.astype(np.float64), judge.targets.astype(np.float64))
         decisive[model] = per_user(read.hits, judge.targets, DECISIVE_K)["ndcg"]
-    rival = best_rival({model: float(column.mean()) if len(column) else 0.0 for model, column in decisive.items()})
-    if "ranker" in decisive and rival:
+    best = best_generator({model: float(column.mean()) if len(column) else 0.0 for model, column in decisive.items()})
+    rival = best or "fused"
+    if best and "fused" in decisive:
+        gain = decisive[best] - decisive["fused"]
+        add(best, "ndcg_gain", DECISIVE_K, gain)
+        rival = best if paired_difference(decisive[best], decisive["fused"], resamples, seed).low > 0 else "fused"
+    if "ranker" in decisive and rival in decisive:
         add("ranker", "ndcg_gain", DECISIVE_K, decisive["ranker"] - decisive[rival])
     bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed) if values else []
     return _table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
 
 
-def best_rival(ndcg: Mapping[str, float]) -> str | None:
-    """The contender other than the ranker with the best mean NDCG; of equals, fused, then by name."""
-    others = [model for model in ndcg if model != "ranker"]
-    return min(others, key=lambda model: (-round(ndcg[model], _DECIMALS), model != "fused", model), default=None)
+def best_generator(ndcg: Mapping[str, float]) -> str | None:
+    """The single generator with the best mean NDCG; of equals, the first by name."""
+    singles = [model for model in ndcg if model not in ("ranker", "fused")]
+    return min(singles, key=lambda model: (-round(ndcg[model], _DECIMALS), model), default=None)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Decision:
 
     Attributes:
         order_by: 'ranker', 'fused' or a generator.
-        rival: the best contender other than the ranker; None where nothing was judged.
+        rival: what the ranker had to beat; None where nothing was judged.
         gain: mean paired difference of NDCG@10, ranker minus rival; None without a judged ranker.
         low: lower bound of its 95 % interval.
         high: upper bound of its 95 % interval.
@@ -128,31 +134,37 @@ class Decision:
 
 
 def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
-    """Decide who orders the recommendations: the ranker if it beat the best other contender, else that one.
+    """Decide who orders the recommendations.
+
+    The fused generators do, unless something beat them: the best single generator, and then the ranker against whichever
+    of the two stands. To beat is to have the whole 95 % interval of the paired difference of NDCG@10 above zero. A mean
+    alone would change its mind with every handful of users, and the fusion is the safest of all to keep.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION with k = 10; None or empty if there was none.
         min_users: with fewer users judged, figures say too little and the fused generators are used.
     """
     found = evaluation.to_pylist() if evaluation is not None else []
-    ndcg = {row["model"]: row["value"] for row in found if row["metric"] == "ndcg" and row["k"] == DECISIVE_K}
+    at = [row for row in found if row["k"] == DECISIVE_K]
+    ndcg = {row["model"]: row["value"] for row in at if row["metric"] == "ndcg" and row["value"] is not None}
+    gains = {row["model"]: row for row in at if row["metric"] == "ndcg_gain" and row["value"] is not None}
     users = max((row["users"] for row in found), default=0)
-    rival = best_rival({model: value for model, value in ndcg.items() if value is not None})
-    if rival is None:
+    best = best_generator(ndcg)
+    if not set(ndcg) - {"ranker"}:
         return Decision("fused", None, None, None, None, users, "nothing was judged yet, so the fused generators order")
-    gain = next((row for row in found if row["metric"] == "ndcg_gain"), None)
+    rival = best if best and ("fused" not in ndcg or (best in gains and gains[best]["low"] > 0)) else "fused"
+    gain = gains.get("ranker")
     figures = (gain["value"], gain["low"], gain["high"]) if gain else (None, None, None)
     if users < min_users:
         why = f"only {users} users could be judged and {min_users} are needed, so the fused generators order"
         return Decision("fused", rival, *figures, users, why)
     if gain is None:
-        why = f"there is no ranker, and {rival} has the best NDCG@10 ({ndcg[rival]:.4f} over {users} users)"
+        why = f"there is no ranker, and {rival} stands with NDCG@10 {ndcg[rival]:.4f} over {users} users"
         return Decision(rival, rival, *figures, users, why)
-    won = gain["value"] > 0
+    won = gain["low"] > 0
     why = (
         f"the ranker {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg['ranker']:.4f} against "
-        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] "
-        f"over {users} users"
+        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] over {users} users"
     )
     return Decision("ranker" if won else rival, rival, *figures, users, why)
 

@@ -72,6 +72,7 @@ class Judge:
         self._targets = distinct.collect(backend="polars")
         counts = self._targets.group_by("user_id").agg(targets=nw.len()).sort("user_id")
         self._users = counts.with_row_index("u").with_columns(nw.col("u").cast(nw.Int64))
+        self.users: list[int] | list[str] = counts["user_id"].to_list()
         self.targets: Ints = counts["targets"].to_numpy().astype(np.int64)
         self._popular = popular.collect(backend="polars")
         self._known = int(self._popular["known_users"].max()) if len(self._popular) else 0

@@ -19,7 +19,7 @@ def evaluate_window(candidates: Frame, activity: Frame, cut: date, scores: Frame
     """Every contender on the target events after a cut (``RANKER_EVALUATION``).
 
     Args:
-        candidates: frame with the columns of contract CANDIDATES as of day ``cut``; at least those of users with a target.
+        candidates: frame with the columns of contract CANDIDATES as of day ``cut``; at least of users with a target.
         activity: USER_ACTIVITY with ``dt``: days up to ``cut`` say what was known, later days hold the targets.
         cut: the last day that the contenders know.
         scores: user_id, item_id, score of the candidates by the ranker; None if there is none.

@@ -12,8 +12,8 @@ _KEY = ["user_id", "item_id"]
 def label(candidates: Frame, targets: Frame) -> Frame:
     """The candidates of the users who acted, marked with what they acted on.
 
-    Nothing is injected: each row is a candidate, so training sees what serving will see. Users without a target are left
-    out, because no ranking loss learns from them and nobody can judge their lists; they are nearly everybody.
+    Nothing is injected: each row is a candidate, so training sees what serving will see. Users without a target are
+    left out, because no ranking loss learns from them and nobody can judge their lists; they are nearly everybody.
 
     Args:
         candidates: frame of contract CANDIDATES, as of day D-h.

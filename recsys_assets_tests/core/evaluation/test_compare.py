@@ -55,9 +55,12 @@ def test_the_table_holds_every_contender_in_the_contract(contenders):
     assert judged(some, lists).equals(table)
 
 
-def test_the_gain_is_paired_with_the_best_other_contender(contenders):
+def test_gains_are_paired(contenders):
     some, lists = contenders
     rows = {(r["model"], r["metric"], r["k"]): r for r in judged(some, lists).to_pylist()}
+    gain = rows["popular", "ndcg_gain", 10]
+    assert gain["value"] == pytest.approx(rows["popular", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
+    assert gain["low"] > 0
     gain = rows["ranker", "ndcg_gain", 10]
     assert gain["value"] == pytest.approx(rows["ranker", "ndcg", 10]["value"] - rows["popular", "ndcg", 10]["value"])
     assert 0 < gain["low"] < gain["value"] < gain["high"]
@@ -132,3 +135,14 @@ def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders):
 def test_equal_contenders_prefer_the_fusion():
     some = case(4)
     assert _chosen(some, {"category": some.lists, "fused": some.lists}, min_users=1).order_by == "fused"
+
+
+def test_a_lead_that_chance_explains_changes_nothing(contenders):
+    """One user's luck makes the mean better, but not the interval."""
+    some, lists = contenders
+    lucky = some.targets.unique().sort("user_id", "item_id").group_by("user_id", maintain_order=True).first().head(1)
+    better = pl.concat([lucky.with_columns(rank=0).select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
+    decision = _chosen(some, {"fused": lists["fused"], "popular": better, "ranker": better}, min_users=1)
+    assert decision.gain is not None
+    assert decision.gain >= 0
+    assert decision.order_by == decision.rival == "fused"
