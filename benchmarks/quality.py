@@ -66,6 +66,7 @@ class Backtest:
     sums: Mapping[str, Sums] = field(default_factory=lambda: {model: Sums() for model in MODELS})
     days_of: dict[object, int] = field(default_factory=lambda: defaultdict(int))
     served_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    untrained: int = 0
 
     def add(self, model: str, users: list[object], values: np.ndarray) -> None:
         """Count the metrics [users, metrics] of one model on one day."""
@@ -166,6 +167,7 @@ def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -
         lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
     else:
         lists["ranker"] = lists["fused"]
+        found.untrained += 1
     order = lists["final"].filter(nw.col("rank") == 1).select("source").head(1).collect(backend="polars")
     found.served_by[order.item()] += 1
     judge = Judge(targets, popularity(activity.filter(nw.col("dt") <= cut)), candidates.select("user_id").unique())
@@ -196,7 +198,8 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
     observations = sum(found.days_of.values())
     return f"""{len(days)} weekly as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
 {observations:,} lists of {len(found.days_of):,} users who had candidates and a target after it. `final` is what was
-released: {served} of the days. Brackets: 95 % bootstrap over users.
+released: {served} of the days. The ranker's row holds the fused list on {found.untrained} early days without enough to
+learn from. Brackets: 95 % bootstrap over users.
 
 {table(["model", f"recall@{K}", f"NDCG@{K}", "NDCG against popular"], rows)}
 

@@ -1,4 +1,4 @@
-"""Writes what a benchmark found into docs/benchmarks.md: each benchmark has one section, replaced when it runs again."""
+"""Writes what a benchmark found into docs/benchmarks.md: one section each, replaced when it runs again."""
 
 from __future__ import annotations
 

@@ -79,20 +79,20 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
     )
     with ui, api:
-        day = materializer.catch_up()
-        if waiting := materializer.waiting():
-            with progress.step("Dagster UI answers"):
-                wait_until_ready(ui, "/server_info")
-            progress.note(f"nothing is served before the job approve_release has run for one of: {', '.join(waiting)}")
+        materializer.catch_up()
+        with progress.step("Dagster UI answers"):
+            wait_until_ready(ui, "/server_info")
+        served = materializer.served()
+        if served is None:
+            waiting = ", ".join(materializer.waiting())
+            progress.note(f"nothing is served before the job approve_release has run for one of: {waiting}")
             progress.note(f"Dagster UI  {ui.url}")
             if stay:
                 signal.pause()
             return 1
-        with progress.step("API has the release"):
-            wait_until_ready(api, "/health/ready")
-        with progress.step("Dagster UI answers"):
-            wait_until_ready(ui, "/server_info")
-        passed = _ask(api.url, materializer.someone(day), progress, everything=not stay)
+        with progress.step(f"API serves {served.release_id}"):
+            wait_until_ready(api, "/health/ready", lambda answer: answer["release_id"] == served.release_id)
+        passed = _ask(api.url, materializer.someone(served.as_of), progress, everything=not stay)
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
         if stay and passed:

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -51,31 +52,32 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ask the group to stop, then make it: a Dagster child that ignores SIGTERM must not outlive us."""
-        assert self._process is not None
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         while self._group_lives() and time.monotonic() < deadline:
             time.sleep(0.1)
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        self._started.wait()
 
     @property
     def exit_code(self) -> int | None:
         """Exit code if the server has ended."""
         return self._process.poll() if self._process else None
 
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process
+
     def _signal(self, number: int) -> None:
-        assert self._process is not None
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass
+        with suppress(ProcessLookupError):
+            os.killpg(self._started.pid, number)
 
     def _group_lives(self) -> bool:
-        assert self._process is not None
-        self._process.poll()
+        self._started.poll()
         try:
-            os.killpg(self._process.pid, 0)
+            os.killpg(self._started.pid, 0)
         except ProcessLookupError:
             return False
         return True
@@ -99,8 +101,16 @@ def call(url: str, timeout: float = 10.0) -> dict[str, Any]:
         return json.load(response)
 
 
-def wait_until_ready(service: Service, path: str, seconds: float = 120.0) -> None:
-    """Poll a server until it answers with success.
+def wait_until_ready(
+    service: Service, path: str, is_so: Callable[[Mapping[str, Any]], bool] = lambda _: True, seconds: float = 120.0
+) -> None:
+    """Poll a server until it answers with success, and as it should.
+
+    Args:
+        service: a running server.
+        path: of a JSON document.
+        is_so: whether the answer is the one waited for.
+        seconds: how long to wait.
 
     Raises:
         LaunchError: it ended, or did not answer in time.
@@ -111,10 +121,11 @@ def wait_until_ready(service: Service, path: str, seconds: float = 120.0) -> Non
         if service.exit_code is not None:
             raise LaunchError(f"{service.name} ended with code {service.exit_code}; see {service.log}")
         try:
-            call(service.url + path, timeout=2)
+            answer = call(service.url + path, timeout=2)
+            if is_so(answer):
+                return
+            reason = f"it answers {json.dumps(answer)}"
         except (URLError, TimeoutError, ConnectionError) as error:
             reason = str(error)
-            time.sleep(0.2)
-        else:
-            return
+        time.sleep(0.2)
     raise LaunchError(f"{service.name} was not ready after {seconds:.0f} s ({reason}); see {service.log}")

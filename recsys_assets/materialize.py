@@ -6,7 +6,7 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.manifest import Pointer
 
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 # Errors are told once, as MaterializeError.
@@ -99,7 +100,7 @@ class Materializer:
         if not files_of:
             raise MaterializeError(self._nothing_found())
         self._stale = [day for day, files in sorted(files_of.items()) if not self._is_current(day, files)]
-        for begin, last in _ranges(self._stale):
+        for begin, last in _ranges(self._stale, files_of):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._run("history", {_RANGE_START: begin, _RANGE_END: last})
         return max(files_of)
@@ -123,10 +124,13 @@ class Materializer:
                 self._run("refresh", {"dagster/partition": day})
             self._done.add(day)
 
+    def served(self) -> Pointer | None:
+        """The release being served; None before the first, which may wait for an approval."""
+        return self._store.releases().current()
+
     def waiting(self) -> list[str]:
-        """Releases that wait for an approval while nothing is served yet."""
-        releases = self._store.releases()
-        return [] if releases.current() else releases.list()
+        """The releases that could be approved while nothing is served."""
+        return self._store.releases().list()
 
     def someone(self, day: str) -> tuple[str, str, str]:
         """A user with recommendations, a user nobody knows, and an item to ask about."""
@@ -139,10 +143,12 @@ class Materializer:
         return str(first[0]["user_id"]), unknown, str(first[0]["item_id"])
 
     def _is_current(self, day: str, files: list[str]) -> bool:
-        """Whether a day's events were cleaned from these files, and its marts built from those very events."""
+        """Whether a day was built from the files that it has now, and its marts from those very events."""
         read = self._store.partitions().read_lineage
-        events = read("clean_events", day)
+        events, properties = read("clean_events", day), read("item_properties", day)
         if events is None or events.params.get("files") != files:
+            return False
+        if properties is None or properties.params.get("files") != self._landing.digests("properties", day):
             return False
         marts = [read(name, day) for name in ("user_activity", "item_activity", "item_pairs")]
         built_from = Input("clean_events", day, events.sha256)
@@ -188,13 +194,21 @@ def training_days(settings: Settings, newest: str) -> list[str]:
     return [day.isoformat() for day in days if day >= settings.first_day]
 
 
-def _ranges(days: Sequence[str]) -> list[tuple[str, str]]:
-    """Consecutive days as (first, last)."""
+def _ranges(days: Sequence[str], known: Container[str]) -> list[tuple[str, str]]:
+    """Days as ranges (first, last), for one run each.
+
+    A range goes on over days on which nothing happened (no file knows them): a run costs more than empty partitions.
+    """
     ranges: list[tuple[str, str]] = []
     for day in days:
-        follows = ranges and date.fromisoformat(day) - date.fromisoformat(ranges[-1][1]) == timedelta(days=1)
-        if follows:
+        if ranges and not any(between in known for between in _days_between(ranges[-1][1], day)):
             ranges[-1] = (ranges[-1][0], day)
         else:
             ranges.append((day, day))
     return ranges
+
+
+def _days_between(first: str, last: str) -> list[str]:
+    """The days after ``first`` and before ``last``."""
+    start = date.fromisoformat(first)
+    return [(start + timedelta(days=n)).isoformat() for n in range(1, (date.fromisoformat(last) - start).days)]

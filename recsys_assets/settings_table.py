@@ -1,4 +1,4 @@
-"""The table of settings in the README, made from the settings themselves: ``python -m recsys_assets.settings_table``."""
+"""The table of settings in the README, made from the settings: ``python -m recsys_assets.settings_table`` writes it."""
 
 from __future__ import annotations
 

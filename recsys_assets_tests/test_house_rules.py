@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.core.dataset import load_dataset
-
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("recsys_assets", "recsys_api")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -183,21 +181,3 @@ def test_tracked_files_hold_nothing_foreign(what: str) -> None:
 def test_no_data_or_secret_files_are_tracked() -> None:
     names = [str(path.relative_to(ROOT)) for path in tracked_texts()]
     assert [name for name in names if re.search(r"(^|/)\.env$|\.(pem|p12|key)$|^data/", name)] == []
-
-
-def test_the_data_set_of_the_readme_is_valid(tmp_path: Path) -> None:
-    example = re.search(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert example is not None
-    path = tmp_path / "dataset.toml"
-    path.write_text(example.group(1))
-    assert load_dataset(path).kind_of("events-2025-01.csv.gz") == "events"
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    broken = [
-        f"{path.relative_to(ROOT)}: {target}"
-        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
-        if "://" not in target and not (path.parent / target).exists()
-    ]
-    assert broken == []

@@ -73,6 +73,29 @@ def test_a_server_that_ends_or_never_answers_is_an_error_that_names_its_log(tmp_
         wait_until_ready(silent, "/", seconds=0.4)
 
 
+COUNTING = """
+import http.server, itertools, json, sys
+numbers = itertools.count()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"number": next(numbers)}).encode())
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_waiting_ends_with_the_answer_that_is_waited_for(tmp_path: Path) -> None:
+    """The API is ready with the old release while the new one has just been published."""
+    port = free_port(0)
+    url, log = f"http://127.0.0.1:{port}", tmp_path / "test.log"
+    with Service("Counter", [sys.executable, "-c", COUNTING, str(port)], url, log) as counter:
+        wait_until_ready(counter, "/", lambda answer: answer["number"] == 2)
+        assert launch.call(url)["number"] == 3
+        with pytest.raises(LaunchError, match=r"Counter was not ready .*it answers \{\"number\": \d+\}"):
+            wait_until_ready(counter, "/", lambda answer: answer["number"] < 0, seconds=0.5)
+
+
 def test_a_port_that_is_taken_gives_way_to_a_free_one() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

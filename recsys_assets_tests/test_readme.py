@@ -2,19 +2,141 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shlex
 from pathlib import Path
+
+import dagster as dg
+import pytest
+from fastapi.testclient import TestClient
+
+from recsys_api.app import create_app
+from recsys_api.settings import Settings as ApiSettings
+from recsys_assets import settings_table
+from recsys_assets.core.dataset import load_dataset
+from recsys_assets.definitions import build_definitions
+from recsys_assets.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+SETTINGS = {f"RECSYS_{name.upper()}" for name in {*Settings.model_fields, *ApiSettings.model_fields}}
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions(*load_settings(dataset="retailrocket"))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The code blocks of a document in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
 def dataset_example() -> str:
     """The ``dataset.toml`` that the README shows."""
-    (example,) = blocks("toml")
+    (example,) = blocks(README, "toml")
     return example
+
+
+def code(path: Path) -> list[str]:
+    """What a document shows as code within its sentences and tables."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL))
+
+
+def commands() -> list[list[str]]:
+    """Every command line that a document shows, as words."""
+    shown = [line[2:] for path in DOCUMENTS for block in blocks(path, "console") for line in block.splitlines()]
+    told = [
+        one for path in DOCUMENTS for one in code(path) if re.match(r"(make|python|dagster|curl|\.\S+/bin/\w+) ", one)
+    ]
+    return [shlex.split(line, comments=True) for line in [*shown, *told]]
+
+
+def test_the_table_of_settings_is_made_from_the_settings() -> None:
+    """To write it anew: python -m recsys_assets.settings_table."""
+    text = README.read_text()
+    assert text == settings_table.with_table(text), "python -m recsys_assets.settings_table writes the table anew"
+    assert all(f"| `{name}` |" in text for name in SETTINGS)
+    assert "None" not in settings_table.table()
+
+
+def test_variables_that_documents_name_exist() -> None:
+    elsewhere = (ROOT / ".ci" / "setup").read_text() + (ROOT / "docker" / "compose.yaml").read_text()
+    for path in DOCUMENTS:
+        for name in re.findall(r"\bRECSYS_[A-Z_]+\b", path.read_text()):
+            assert name in SETTINGS or name in elsewhere, f"{path.name}: {name}"
+
+
+def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assets = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    api = TestClient(create_app(ApiSettings(storage_uri=ROOT.as_uri())))
+    checked = set()
+    for words in commands():
+        checked.add(words[0])
+        if words[0] == "make":
+            assert {word for word in words[1:] if "=" not in word} <= targets, words
+        if words[0] == "curl":
+            path = words[1].removeprefix("localhost:8000")
+            assert api.get(path).status_code == 503, f"{path} is no route: with one, nothing released is a 503"
+        if words[0] == "cp":
+            assert (ROOT / words[1]).exists(), words
+        if "-m" in words:
+            assert importlib.util.find_spec(words[words.index("-m") + 1]), words
+        if "--select" in words:
+            assert words[words.index("--select") + 1].strip("*+") in assets, words
+        if "--partition" in words:
+            day = words[words.index("--partition") + 1]
+            assert definitions.resolve_assets_def("release").partitions_def.has_partition_key(day)
+    assert checked >= {"make", "curl", "dagster", "docker", "python"}
+
+
+def test_the_table_of_jobs_is_complete(definitions: dg.Definitions) -> None:
+    table = README.read_text().split("| job | what it does |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {job.name for job in definitions.jobs or ()}
+
+
+def test_the_picture_of_the_graph_shows_every_asset(definitions: dg.Definitions) -> None:
+    (picture,) = blocks(ROOT / "docs" / "architecture.md", "mermaid")
+    words = set(re.findall(r"\w+", picture))
+    assert [
+        key for key in definitions.resolve_asset_graph().get_all_asset_keys() if key.to_user_string() not in words
+    ] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    path = ROOT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        linked = path.parent / file if file else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_documents_name_exist(name: str) -> None:
+    """Paths of this repository, as far as they can be told from other words with a slash."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"data", "docs"}
+    for one in code(ROOT / name):
+        first, slash, _ = one.partition("/")
+        if slash and first in folders and re.fullmatch(r"[\w./-]+", one) and not first.startswith(".venv"):
+            assert (ROOT / one).exists(), one
+
+
+def test_the_data_set_of_the_readme_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.toml"
+    path.write_text(dataset_example())
+    dataset = load_dataset(path)
+    assert dataset.kind_of("events-2025-01.csv.gz") == "events"
+    assert set(dataset.defaults) <= set(Settings.model_fields)
+    settings, _ = load_settings(dataset=str(path), seed=5)
+    assert settings.horizon_days == dataset.defaults["horizon_days"]
+    assert load_settings(dataset=str(path), horizon_days=3)[0].horizon_days == 3, "what is stated wins"

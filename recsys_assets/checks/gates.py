@@ -43,7 +43,8 @@ def volume(rows: int, trailing: Sequence[int]) -> dg.AssetCheckResult:
     """A day much quieter than those before it: a warning, and far beyond what those days vary by, a failure.
 
     The distance is the robust z-score of the logarithm of the rows (median and median absolute deviation; Iglewicz and
-    Hoaglin, 1993), so that a shop with steady days is held to it and a small data set with bursts is not.
+    Hoaglin, 1993), so that a shop with steady days is held to it and a small data set with bursts is not. A day without
+    any event is a warning too: shops close, and nothing downstream is built from that day alone.
     """
     if len(trailing) < _ENOUGH_DAYS:
         about = {"rows": rows, "days_before": len(trailing), "note": "too few days before it to judge"}
@@ -55,7 +56,7 @@ def volume(rows: int, trailing: Sequence[int]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="volume",
         passed=z > _WARN_BELOW,
-        severity=dg.AssetCheckSeverity.WARN if z > _FAIL_BELOW else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.ERROR if rows and z <= _FAIL_BELOW else dg.AssetCheckSeverity.WARN,
         metadata={"rows": rows, "median_before": median(trailing), "days_before": len(trailing), "z_score": z},
     )
 

@@ -15,7 +15,8 @@ WEEK = [1000, 1100, 900, 1050, 950, 300, 400]
         (300, False, dg.AssetCheckSeverity.WARN),
         (100, False, dg.AssetCheckSeverity.WARN),
         (20, False, dg.AssetCheckSeverity.ERROR),
-        (0, False, dg.AssetCheckSeverity.ERROR),
+        (1, False, dg.AssetCheckSeverity.ERROR),
+        (0, False, dg.AssetCheckSeverity.WARN),
         (100_000, True, None),
     ],
 )
@@ -36,7 +37,7 @@ def test_bursts_of_a_small_data_set_never_stop_it():
 
 
 def test_a_range_fails_where_one_of_its_days_fails():
-    days = [("2015-05-03", volume(1000, WEEK)), ("2015-05-04", volume(0, WEEK)), ("2015-05-05", volume(300, WEEK))]
+    days = [("2015-05-03", volume(1000, WEEK)), ("2015-05-04", volume(5, WEEK)), ("2015-05-05", volume(300, WEEK))]
     (merged,) = merge_results(days)
     assert not merged.passed
     assert merged.severity is dg.AssetCheckSeverity.ERROR

@@ -140,8 +140,8 @@ def test_equal_contenders_prefer_the_fusion():
 def test_a_lead_that_chance_explains_changes_nothing(contenders):
     """One user's luck makes the mean better, but not the interval."""
     some, lists = contenders
-    lucky = some.targets.unique().sort("user_id", "item_id").group_by("user_id", maintain_order=True).first().head(1)
-    better = pl.concat([lucky.with_columns(rank=0).select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
+    lucky = some.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
+    better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
     decision = _chosen(some, {"fused": lists["fused"], "popular": better, "ranker": better}, min_users=1)
     assert decision.gain is not None
     assert decision.gain >= 0
