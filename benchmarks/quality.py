@@ -203,8 +203,8 @@ learn from. Brackets: 95 % bootstrap over users.
 
 {table(["model", f"recall@{K}", f"NDCG@{K}", "NDCG against popular"], rows)}
 
-The ranker {verdict} its best rival, {rival}: NDCG {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], paired. The best
-single generator is {best}."""
+The ranker {verdict} its best rival, {rival}: NDCG {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], paired.
+The best single generator is {best}."""
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ end of day D. All assets share one set of partitions, so that any selection of t
 
 from __future__ import annotations
 
+from datetime import datetime, time
+
 import dagster as dg
 
 from recsys_assets.core.dataset import Dataset
@@ -14,9 +16,11 @@ from recsys_assets.settings import Settings
 
 def daily(settings: Settings, dataset: Dataset) -> dg.DailyPartitionsDefinition:
     """Days in the data set's own day boundary, from its first day to its end (or to now)."""
+    # The last day ends at the day boundary of end_date: at its midnight, Dagster would leave that day out.
+    end = datetime.combine(settings.end_date, time(dataset.boundary_hours)) if settings.end_date else None
     return dg.DailyPartitionsDefinition(
         start_date=settings.first_day.isoformat(),
-        end_date=settings.end_date.isoformat() if settings.end_date else None,
+        end_date=end,
         hour_offset=dataset.boundary_hours,
     )
 

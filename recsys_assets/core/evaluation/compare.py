@@ -136,9 +136,9 @@ class Decision:
 def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
     """Decide who orders the recommendations.
 
-    The fused generators do, unless something beat them: the best single generator, and then the ranker against whichever
-    of the two stands. To beat is to have the whole 95 % interval of the paired difference of NDCG@10 above zero. A mean
-    alone would change its mind with every handful of users, and the fusion is the safest of all to keep.
+    The fused generators do, unless something beat them: the best single generator, and then the ranker against
+    whichever of the two stands. To beat is to have the whole 95 % interval of the paired difference of NDCG@10 above
+    zero. A mean alone would change its mind with every handful of users, and the fusion is the safest of all to keep.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION with k = 10; None or empty if there was none.
@@ -164,7 +164,8 @@ def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
     won = gain["low"] > 0
     why = (
         f"the ranker {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg['ranker']:.4f} against "
-        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] over {users} users"
+        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] "
+        f"over {users} users"
     )
     return Decision("ranker" if won else rival, rival, *figures, users, why)
 
