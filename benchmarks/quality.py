@@ -82,11 +82,11 @@ class Backtest:
         found = intervals(flat, np.repeat(days[:, None], flat.shape[1], axis=1))
         return {model: found[i * len(METRICS) : (i + 1) * len(METRICS)] for i, model in enumerate(models)}
 
-    def gain(self, ours: str, theirs: str) -> Interval:
-        """Paired difference of NDCG."""
+    def gain(self, ours: str, theirs: str, metric: str = "ndcg") -> Interval:
+        """Paired difference of a metric."""
         users = sorted(self.days_of, key=str)
         days = np.array([self.days_of[user] for user in users], dtype=float)
-        at = METRICS.index("ndcg")
+        at = METRICS.index(metric)
         one = np.array([self.sums[ours].totals[user][at] - self.sums[theirs].totals[user][at] for user in users])
         return intervals(one[:, None], days[:, None])[0]
 
@@ -187,7 +187,7 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
 
     popular = results["popular"][1].mean
     rows = [
-        [name, *(cell(interval) for interval in results[name]), f"{results[name][1].mean / popular:.1f}"]
+        [name, *(cell(interval) for interval in results[name]), f"{results[name][1].mean / popular:.2f}"]
         for name in MODELS
     ]
     best = max(GENERATORS, key=lambda name: results[name][1].mean)
@@ -195,15 +195,21 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
     gain = found.gain("ranker", rival)
     verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is level with"
     served = ", ".join(f"{name} on {n}" for name, n in sorted(found.served_by.items()))
-    observations = sum(found.days_of.values())
+    early = f" On {found.untrained} early days without enough to learn from, the ranker's row is the fused list."
+
+    def paired(interval: Interval) -> str:
+        return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+    recall, ndcg = (paired(found.gain("final", "popular", metric)) for metric in METRICS)
     return f"""{len(days)} weekly as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
-{observations:,} lists of {len(found.days_of):,} users who had candidates and a target after it. `final` is what was
-released: {served} of the days. The ranker's row holds the fused list on {found.untrained} early days without enough to
-learn from. Brackets: 95 % bootstrap over users.
+{sum(found.days_of.values()):,} lists of {len(found.days_of):,} users who had candidates and a target after it.
+`final` is what was released: {served} of the days.{early if found.untrained else ""}
+Brackets: 95 % bootstrap over users.
 
 {table(["model", f"recall@{K}", f"NDCG@{K}", "NDCG against popular"], rows)}
 
-The ranker {verdict} its best rival, {rival}: NDCG {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], paired.
+`final` against popular, paired: recall {recall}, NDCG {ndcg}.
+The ranker {verdict} its best rival, {rival}: NDCG {paired(gain)}, paired.
 The best single generator is {best}."""
 
 

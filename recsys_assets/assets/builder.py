@@ -70,6 +70,7 @@ class GraphBuilder:
         checks: Sequence[str] = ("contract",),
         advisory: Sequence[str] = (),
         deps: Sequence[str] = (),
+        pool: str | None = None,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate an asset function; its name is the key, its docstring the description.
 
@@ -83,6 +84,7 @@ class GraphBuilder:
             checks: blocking checks that the function returns results for.
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
+            pool: what at most one step at a time may do.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -94,6 +96,7 @@ class GraphBuilder:
                 partitions_def=self.partitions,
                 ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
                 deps=list(deps),
+                pool=pool,
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,

@@ -73,6 +73,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         },
         kinds=("arrow",),
         checks=("follows_the_gate",),
+        pool="publishing",
     )
     def release(
         context: dg.AssetExecutionContext,
