@@ -1,0 +1,82 @@
+"""Draw ``docs/lineage.png``: the lineage in the Dagster UI, over a small sample with every day built.
+
+Needs Chromium, and Playwright only here::
+
+    VIRTUAL_ENV=.venv uv run --no-project --with playwright docs/screenshot.py
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from recsys_assets.launch import Service, free_port, wait_until_ready
+from recsys_assets.materialize import Materializer
+from recsys_assets.progress import Progress
+from recsys_assets.sample.generate import SampleConfig, generate
+from recsys_assets.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "lineage.png"
+SAMPLE = SampleConfig(events=20_000, days=12, seed=3)
+SETTINGS = {"horizon_days": 3, "factors": 16, "tuning_trials": 2, "min_evaluated_users": 5}
+WIDTH, HEIGHT = 1800, 1500
+
+
+def main() -> None:
+    """Build the sample in a temporary folder, show it, take the picture."""
+    with tempfile.TemporaryDirectory(prefix="recsys-lineage-") as name:
+        home = Path(name)
+        for file in ("dagster.yaml", "workspace.yaml"):
+            shutil.copy(ROOT / file, home)
+        stated = {
+            **SETTINGS,
+            "landing_uri": home / "landing",
+            "storage_uri": home / "store",
+            # The graph ends with the sample, so that nothing in it is missing.
+            "end_date": SAMPLE.start + timedelta(days=SAMPLE.days),
+        }
+        os.chdir(home)
+        os.environ.update({f"RECSYS_{key.upper()}": str(value) for key, value in stated.items()}, DAGSTER_HOME=name)
+        build(home)
+        port = free_port(0)
+        command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)]
+        with Service("Dagster UI", command, f"http://127.0.0.1:{port}", home / "ui.log") as ui:
+            wait_until_ready(ui, "/server_info")
+            take(ui.url)
+
+
+def build(home: Path) -> None:
+    """Materialize every day of the sample, oldest first."""
+    generate(SAMPLE, home / "landing")
+    with Materializer(*load_settings(), Progress()) as materializer:
+        materializer.catch_up_history()
+        materializer.refresh((SAMPLE.start + timedelta(days=n)).isoformat() for n in range(SAMPLE.days))
+
+
+def take(url: str) -> None:
+    """Open the lineage with all groups expanded and write the picture."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        page.add_init_script(
+            "localStorage.setItem('dagster-nav-collapsed', 'true');"
+            "localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'));"
+        )
+        page.goto(f"{url}/asset-groups")
+        page.get_by_text("events", exact=True).last.wait_for()
+        page.keyboard.press("Alt+e")
+        page.get_by_text("rejected_events").first.wait_for()
+        page.wait_for_timeout(6_000)
+        page.screenshot(path=PICTURE)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
