@@ -14,7 +14,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from recsys_assets.launch import Service, free_port, wait_until_ready
 from recsys_assets.materialize import Materializer
