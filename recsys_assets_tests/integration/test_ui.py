@@ -115,8 +115,13 @@ def ui(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
 
 @pytest.fixture(scope="module")
 def backfilled(ui: UI) -> UI:
-    """All assets over five days, with the call that the UI makes for "Materialize all" and a range of partitions."""
-    params = {"assetSelection": [{"path": [name]} for name in ASSETS], "partitionNames": DAYS}
+    """All assets over five days, and those days alone.
+
+    Days are named for each asset. Named once for all, they would be those of the first assets, and Dagster would add
+    every later day whose window reads them.
+    """
+    days = {"ranges": [{"start": DAYS[0], "end": DAYS[-1]}]}
+    params = {"partitionsByAssets": [{"assetKey": {"path": [name]}, "partitions": days} for name in ASSETS]}
     launched = ui.ask(LAUNCH, params=params)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
     deadline = time.monotonic() + SECONDS_TO_BACKFILL
