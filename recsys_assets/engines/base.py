@@ -6,7 +6,8 @@ between engines sits behind this protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +16,57 @@ import pyarrow as pa
 
 Frame = nw.LazyFrame
 BatchFunction = Callable[[pa.Table], pa.Table]
+Keep = Callable[[Frame], Frame]
+"""What :meth:`Engine.keep` does; functions that read a frame twice take it."""
+
+
+@dataclass(frozen=True)
+class AlsParams:
+    """How implicit ALS is fitted (Hu, Koren and Volinsky, 2008).
+
+    Args:
+        factors: length of a vector.
+        iterations: alternations.
+        regularization: L2 penalty.
+        alpha: scale of the confidence in what was touched.
+        seed: of the first vectors.
+        num_threads: of one box, 0 for all cores. The result does not depend on it.
+    """
+
+    factors: int = 64
+    iterations: int = 15
+    regularization: float = 1.0
+    alpha: float = 3.0
+    seed: int = 0
+    num_threads: int = 0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The fitted tables: user_id or item_id, and factors (list of float32); each sorted by id."""
+
+    users: pa.Table
+    items: pa.Table
+
+
+def same(frame: Frame) -> Frame:
+    """The :data:`Keep` of engines that see for themselves what they would make twice."""
+    return frame
+
+
+def together(frame: Frame | Iterable[Frame]) -> Frame:
+    """One frame of one or several."""
+    return frame if isinstance(frame, nw.LazyFrame) else nw.concat(list(frame), how="vertical")
 
 
 class Engine(Protocol):
     """Runs lazy frames."""
 
     name: str
+    users_at_once: int | None
+    """How many users to make a frame of many rows a user for at a time, where that is cheaper; None: all at once."""
+    rows_at_once: int | None
+    """How many rows to rank at a time, where more may not fit into memory; None: all at once."""
 
     def scan(self, uris: Sequence[str], schema: pa.Schema) -> Frame:
         """Lazily read parquet files of one schema.
@@ -34,13 +80,35 @@ class Engine(Protocol):
         """A lazy frame over a table in memory."""
         ...
 
+    def keep(self, frame: Frame) -> Frame:
+        """The frame, its rows made only once however often what becomes of it reads them.
+
+        The rows are let go with the next :meth:`sink`, so they serve one output.
+        """
+        ...
+
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise Python function (Arrow table in, Arrow table of ``schema`` out) to batches of a frame."""
         ...
 
-    def sink(self, frame: Frame, path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
+    def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame and write it as one parquet file, sorted, in exactly the schema; returns the row count.
 
-        Equal data gives equal bytes, whatever the engine and the number of threads.
+        Equal data gives equal bytes, whatever the engine and the number of threads. Several frames make one file, as
+        their union would; the sort keys of each must come before those of the next.
         """
+        ...
+
+    def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
+        """Latent factors of users and items by implicit ALS.
+
+        Args:
+            pairs: user_id, item_id (unique pairs) and weight (above 0). The confidence in a pair is
+                alpha * log(1 + weight) against the 1 of a pair that never met.
+            params: see :class:`AlsParams`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what the engine holds: connections, processes, temporary files. Its frames are of no use then."""
         ...

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import cast
+
+# Polars gives freed memory back to the system within half a second, and a query of the next second asks for it again
+# page by page: a fifth of the CPU time of large frames. Its allocator reads this once, when Polars is loaded.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:5000,muzzy_decay_ms:5000")
 
 import narwhals as nw
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recsys_assets.engines.base import BatchFunction, Frame
+from recsys_assets.engines import local_als
+from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame
+from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
-ROW_GROUP = 131_072
+SORTED_IN_MEMORY = 8_000_000
+"""Rows of a frame up to which it is sorted in memory, which is fastest."""
 
 
 class PolarsEngine:
@@ -25,6 +33,10 @@ class PolarsEngine:
     """
 
     name = "polars"
+    # Smaller tables stay in the processor's caches, and memory holds one part.
+    users_at_once: int | None = 32_768
+    # To rank rows takes some 150 bytes for each, and Polars does that in memory.
+    rows_at_once: int | None = 24_000_000
 
     def __init__(self, storage_options: Mapping[str, str] | None = None):
         self._storage_options = dict(storage_options) if storage_options else None
@@ -37,6 +49,7 @@ class PolarsEngine:
         frame = pl.scan_parquet(
             list(uris),
             schema=_polars_schema(schema),
+            glob=False,  # a path is what it says, brackets included
             hive_partitioning=True,
             hive_schema={"dt": pl.Date},
             storage_options=self._storage_options,
@@ -46,6 +59,10 @@ class PolarsEngine:
     def from_arrow(self, table: pa.Table) -> Frame:
         """A lazy frame over a table in memory."""
         return nw.from_native(_from_arrow(table).lazy())
+
+    def keep(self, frame: Frame) -> Frame:
+        """The frame as it is: Polars finds the common parts of a plan; see :class:`Engine`."""
+        return frame
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`."""
@@ -64,14 +81,61 @@ class PolarsEngine:
             )
         )
 
-    def sink(self, frame: Frame, path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
+    def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`."""
-        native: pl.LazyFrame = frame.to_native()
-        # Cast before sorting: a sort moves every byte of every column.
-        narrow = native.select(pl.col(name).cast(dtype) for name, dtype in _polars_schema(schema).items())
-        table = narrow.sort(list(sort_by), nulls_last=True).collect(engine="streaming").to_arrow().cast(schema)
-        pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd")
-        return table.num_rows
+        if not isinstance(frame, nw.LazyFrame):
+            parts = (_narrow(part, schema).collect(engine="streaming") for part in frame)
+            return write_parquet((_sorted(part, schema, sort_by) for part in parts), path, schema)
+        narrow = _narrow(frame, schema)
+        batches = iter(narrow.collect_batches(chunk_size=ROW_GROUP, maintain_order=False, engine="streaming"))
+        held, rows = [_from_arrow(schema.empty_table())], 0
+        for batch in batches:
+            held.append(batch)
+            rows += batch.height
+            if rows > SORTED_IN_MEMORY:
+                return _sink_large(chain(held, batches), path, schema, sort_by)
+        return write_parquet([_sorted(pl.concat(held), schema, sort_by)], path, schema)
+
+    def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
+        """Factors by ``implicit``; see :class:`Engine`."""
+        return local_als.factorize(pairs, params)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _sink_large(batches: Iterable[pl.DataFrame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
+    """Let rows that are too many to be sorted in memory wait on disk; the streaming engine sorts them from there."""
+    unsorted = path.with_name(f"{path.name}.unsorted")
+    try:
+        with pa.ipc.new_file(unsorted, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
+            for batch in batches:
+                file.write_table(batch.to_arrow().cast(schema))
+        ordered = pl.scan_ipc(unsorted).sort(_sort_keys(schema, sort_by))
+        ordered_batches = ordered.collect_batches(chunk_size=ROW_GROUP, engine="streaming")
+        return write_parquet((batch.to_arrow() for batch in ordered_batches), path, schema)
+    finally:
+        unsorted.unlink(missing_ok=True)
+
+
+def _narrow(frame: Frame, schema: pa.Schema) -> pl.LazyFrame:
+    """The schema's columns in its types, before a sort: that moves every byte of every column."""
+    native: pl.LazyFrame = frame.to_native()
+    return native.select(pl.col(name).cast(dtype) for name, dtype in _polars_schema(schema).items())
+
+
+def _sorted(frame: pl.DataFrame, schema: pa.Schema, sort_by: Sequence[str]) -> pa.Table:
+    """Sorted rows; moving rows out of one piece of memory takes half the time that it takes out of many."""
+    return frame.rechunk().sort(_sort_keys(schema, sort_by)).to_arrow()
+
+
+def _sort_keys(schema: pa.Schema, sort_by: Sequence[str]) -> list[pl.Expr]:
+    """Ascending, nulls last. Said this way a sort takes a tenth of the time that it takes with ``nulls_last``."""
+    return [
+        key
+        for name in sort_by
+        for key in ([pl.col(name).is_null()] if schema.field(name).nullable else []) + [pl.col(name)]
+    ]
 
 
 def _from_arrow(table: pa.Table) -> pl.DataFrame:

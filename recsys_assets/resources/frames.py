@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from recsys_assets.core.quality import audit
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
+from recsys_assets.storage.lineage import Input
 
 Gate = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
@@ -68,25 +69,27 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         self,
         context: dg.AssetExecutionContext,
         asset: str,
-        build: Callable[[str], Frame | pa.Table],
+        build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
         gates: Sequence[Gate] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         checks: Sequence[dg.AssetCheckResult] = (),
+        inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
         """Stage the frame of every partition of this run and judge it.
 
         Args:
             context: of the running step.
             asset: the asset, which is also its contract's name.
-            build: day to frame (or Arrow table).
+            build: day to frame (or Arrow table, or frames that follow one another; see :meth:`Engine.sink`).
             gates: further checks of each partition.
             params: what the frame was computed with (a function of the day where days differ), for the lineage record.
             seed: of anything random in it.
             metadata: further metadata, the same for every partition of the run.
             checks: results that concern the run as a whole, after those of the partitions.
+            inputs: partitions that were read past the IO manager, for the lineage record.
         """
         contract = CONTRACTS[asset]
         files: dict[str, StagedFile] = {}
@@ -96,7 +99,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             staged, judged = self._stage(context, contract, day, build(day), gates, of_day)
             files[day] = staged
             results += [(day, check) for check in judged]
-        return self._result(asset, Staged(files, seed=seed), [*merge_results(results), *checks], metadata)
+        if len(files) > 1:
+            _log_failed_days(context, asset, results)
+        return self._result(asset, Staged(files, seed, tuple(inputs)), [*merge_results(results), *checks], metadata)
 
     def write_bytes(
         self,
@@ -108,12 +113,14 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         checks: Sequence[dg.AssetCheckResult] = (),
+        inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
         """Stage a file that is not a frame (a model, parameters) as this run's partition."""
         path = self._path(asset, context.partition_key, FILE_NAMES[asset])
         path.write_bytes(content)
         staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
-        output = Staged({context.partition_key: staged}, seed)
+        output = Staged({context.partition_key: staged}, seed, tuple(inputs))
+        context.add_asset_metadata({"sha256": staged.sha256}, asset_key=asset, partition_key=context.partition_key)
         return self._result(asset, output, checks, metadata)
 
     def _stage(
@@ -121,7 +128,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         context: dg.AssetExecutionContext,
         contract: Contract,
         day: str,
-        frame: Frame | pa.Table,
+        frame: Frame | Iterable[Frame] | pa.Table,
         gates: Sequence[Gate],
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
@@ -129,7 +136,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         path = self._path(contract.name, day, "data.parquet")
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
         written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
-        found = audit(written, contract)
+        found = audit(self.run, written, contract)
         checks = [
             dg.AssetCheckResult(
                 check_name="contract",
@@ -138,13 +145,11 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             )
         ]
         checks += [gate(day, written) for gate in gates]
-        context.add_asset_metadata(
-            {"dagster/partition_row_count": rows, "preview": dg.MetadataValue.md(_preview(path))},
-            asset_key=contract.name,
-            partition_key=day,
-        )
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        # The data version is one for all days of a run; automation asks which of them have changed.
+        facts = {"dagster/partition_row_count": rows, "sha256": sha256, **_preview(path, contract)}
+        context.add_asset_metadata(facts, asset_key=contract.name, partition_key=day)
         return StagedFile(path, rows, sha256, params), checks
 
     def _result(
@@ -169,8 +174,33 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         return folder / file_name
 
 
-def _preview(path: Path) -> str:
-    """The first rows as a markdown table."""
+def _log_failed_days(
+    context: dg.AssetExecutionContext, asset: str, results: Sequence[tuple[str, dg.AssetCheckResult]]
+) -> None:
+    """Record which days of a range a check stopped: by itself Dagster records one result for the whole run.
+
+    Days that passed are not logged, since an event costs milliseconds and a first load has thousands.
+    """
+    for day, check in results:
+        if check.check_name and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
+            failed = dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(asset),
+                check_name=check.check_name,
+                passed=False,
+                metadata=check.metadata,
+                partition=day,
+            )
+            context.log_event(failed)  # pyright: ignore[reportArgumentType]
+
+
+def _preview(path: Path, contract: Contract) -> dict[str, dg.MetadataValue[Any]]:
+    """The first rows as a markdown table, unless they are about persons: Dagster's event log forgets nothing."""
+    if any(name == "raw" or column.dtype == "user" for name, column in contract.columns.items()):
+        return {}
+    return {"preview": dg.MetadataValue.md(_table(path))}
+
+
+def _table(path: Path) -> str:
     head = next(pq.ParquetFile(path).iter_batches(batch_size=_PREVIEW_ROWS), None)
     if head is None or not head.num_rows:
         return "no rows"

@@ -1,0 +1,178 @@
+"""DuckDB: lazy, all cores of one box, spills to disk above a memory limit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_assets.engines import local_als
+from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+_DAY = "dt"
+_SQL_TYPES: Mapping[pa.DataType, str] = {
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.float32(): "FLOAT",
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.list_(pa.float32()): "FLOAT[]",
+}
+"""Types of contracts as DuckDB names them. Its times with a zone are UTC instants, and the session's zone is UTC."""
+
+
+class DuckDBEngine:
+    """Runs lazy frames on a DuckDB database in memory; all frames of an engine can be joined with each other.
+
+    Args:
+        storage_options: credentials and endpoint for ``s3://`` paths, in the names Polars takes; None looks for them
+            where boto3 does.
+        memory_limit: what queries may hold before they spill, such as "8GB"; None is DuckDB's own, 80 % of the memory.
+        spill_folder: where a folder of this engine's own for spilled data is made; None is the system's folder for
+            temporary files. It is removed when the engine is closed.
+        threads: None for all cores. Results do not depend on it.
+    """
+
+    name = "duckdb"
+    users_at_once: int | None = None
+    rows_at_once: int | None = None
+
+    def __init__(
+        self,
+        storage_options: Mapping[str, str] | None = None,
+        memory_limit: str | None = None,
+        spill_folder: Path | None = None,
+        threads: int | None = None,
+    ):
+        import duckdb  # nothing of it is needed where another engine runs
+
+        self._folder = tempfile.TemporaryDirectory(prefix="recsys-duckdb-", dir=spill_folder)
+        self._files = 0
+        self._kept: list[str] = []
+        self._storage_options = storage_options
+        self._reads_s3 = False
+        config = {
+            "temp_directory": str(Path(self._folder.name) / "spilled"),
+            "memory_limit": memory_limit,
+            "threads": threads,
+            # Rows have no order but the one that a sort gives them, and to keep one takes memory.
+            "preserve_insertion_order": False,
+            # What is needed comes with the package; nothing is fetched.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        self._connection = duckdb.connect(
+            ":memory:", config={name: value for name, value in config.items() if value is not None}
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+
+    def scan(self, uris: Sequence[str], schema: pa.Schema) -> Frame:
+        """Lazily read parquet files; see :class:`Engine`.
+
+        Raises:
+            ValueError: the first file's columns are not those of the schema. Others are compared when they are read.
+        """
+        if not uris:
+            return self.from_arrow(schema.append(pa.field(_DAY, pa.date32())).empty_table())
+        if any(uri.startswith("s3://") for uri in uris):
+            self._read_s3()
+        relation = self._connection.read_parquet(list(uris), hive_partitioning=True)
+        found = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        expected = {field.name: _SQL_TYPES[field.type] for field in schema} | {_DAY: "DATE"}
+        wrong = [
+            f"{name} is {found.get(name, 'missing')}, expected {sql}"
+            for name, sql in expected.items()
+            if found.get(name) != sql
+        ]
+        if wrong:
+            raise ValueError(f"{uris[0]}: {'; '.join(wrong)}")
+        return nw.from_native(relation.select(*expected))
+
+    def from_arrow(self, table: pa.Table) -> Frame:
+        """A lazy frame over a table in memory, which the frame and all that is made of it keep alive."""
+        return nw.from_native(self._connection.from_arrow(table))
+
+    def keep(self, frame: Frame) -> Frame:
+        """The frame as a table, which spills like all that the database holds; see :class:`Engine`."""
+        self._kept.append(f"kept_{len(self._kept)}")
+        frame.to_native().create(self._kept[-1])
+        return nw.from_native(self._connection.table(self._kept[-1]))
+
+    def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a row-wise function to batches; see :class:`Engine`.
+
+        It is applied at once and its rows wait in the engine's folder, so that they can be read more than once.
+        """
+        path = self._new_file()
+        with pq.ParquetWriter(path, schema, compression="lz4") as writer:
+            for batch in _batches(frame.to_native()):
+                writer.write_table(function(batch).cast(schema))
+        return nw.from_native(self._connection.read_parquet(str(path), hive_partitioning=False))
+
+    def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
+        """Run a frame into one sorted parquet file; see :class:`Engine`."""
+        import duckdb
+
+        native: DuckDBPyRelation = together(frame).to_native()
+        column = duckdb.ColumnExpression
+        types = {field.name: _SQL_TYPES[field.type] for field in schema}
+        narrow = native.select(*(column(name).cast(sql).alias(name) for name, sql in types.items()))
+        ordered = narrow.sort(*(column(name).asc().nulls_last() for name in sort_by))
+        try:
+            return write_parquet(_batches(ordered), path, schema)
+        finally:
+            while self._kept:
+                self._connection.execute(f"DROP TABLE {self._kept.pop()}")
+
+    def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
+        """Factors by ``implicit``; see :class:`Engine`."""
+        return local_als.factorize(pairs, params)
+
+    def close(self) -> None:
+        """Close the database and remove what it spilled."""
+        self._connection.close()
+        self._folder.cleanup()
+
+    def _new_file(self) -> Path:
+        self._files += 1
+        return Path(self._folder.name) / f"{self._files}.parquet"
+
+    def _read_s3(self) -> None:
+        """Let the database read ``s3://`` paths, through the client that the store uses."""
+        if not self._reads_s3:
+            self._connection.register_filesystem(s3_filesystem(self._storage_options))
+            self._reads_s3 = True
+
+
+def _batches(relation: DuckDBPyRelation) -> Iterator[pa.Table]:
+    """The rows of a relation, a row group at a time."""
+    for batch in relation.to_arrow_reader(ROW_GROUP):
+        yield pa.Table.from_batches([batch])
+
+
+def s3_filesystem(storage_options: Mapping[str, str] | None) -> Any:
+    """What DuckDB reads ``s3://`` paths through; without given keys, credentials are looked for where boto3 does."""
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.fsspec import FsspecStore
+
+    given = dict(storage_options or {})
+    allow_http = given.pop("aws_allow_http", "false") == "true"
+    config: Any = {name.removeprefix("aws_"): value for name, value in given.items()}
+    return FsspecStore(
+        "s3",
+        config=config,
+        client_options={"allow_http": allow_http},
+        credential_provider=None if "access_key_id" in config else Boto3CredentialProvider(),
+    )

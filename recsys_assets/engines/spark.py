@@ -1,0 +1,192 @@
+"""Spark: lazy frames on a cluster, for an asset that outgrows one box.
+
+Works over a classic session (``spark://``) and over Spark Connect (``sc://``) alike: it uses nothing but the DataFrame
+API and ``pyspark.ml``.
+"""
+
+# pyright: reportMissingImports=false
+# pyspark comes with the extra 'spark' only.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import narwhals as nw
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.parquet import write_parquet
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+SESSION: Mapping[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    # What cannot be computed (an overflow, a bad cast) is an error and not a silent null.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+}
+"""Settings that every session has, wherever it comes from: results must not depend on a cluster's defaults."""
+
+_DAY = r"/dt=(\d{4}-\d{2}-\d{2})/"
+_GLOB = re.compile(r"([\[\]{}*?\\])")
+_BATCH = "batch"
+
+
+class SparkEngine:
+    """Runs lazy frames on a Spark session, which whoever opened it closes.
+
+    Args:
+        session: a classic or a Connect session.
+        shares_disk: whether the cluster sees the files of this machine. Where it does not, a local file is read here
+            and sent to the cluster; files of the store are then read by the cluster's own connector.
+    """
+
+    name = "spark"
+    users_at_once: int | None = None
+    rows_at_once: int | None = None
+
+    def __init__(self, session: SparkSession, *, shares_disk: bool = True):
+        self.session = session
+        self._shares_disk = shares_disk
+        self._kept: list[DataFrame] = []
+        for key, value in SESSION.items():
+            session.conf.set(key, value)
+
+    def scan(self, uris: Sequence[str], schema: pa.Schema) -> Frame:
+        """Lazily read parquet files; see :class:`Engine`."""
+        with_day = schema.append(pa.field("dt", pa.date32()))
+        if not uris:
+            return self.from_arrow(with_day.empty_table())
+        paths = {uri: path for uri in uris if (path := _local_path(uri)) is not None}
+        if paths and not self._shares_disk:
+            dated = [_read_dated(path, schema) for path in paths.values()]
+            return self.from_arrow(pa.concat_tables(dated).select(with_day.names))
+        for path in paths.values():
+            _expect_columns(path, schema)
+        from pyspark.sql import functions as sf
+
+        frame = self.session.read.schema(_spark_schema(schema)).parquet(
+            *(_GLOB.sub(r"\\\1", f"file://{paths[uri].absolute()}" if uri in paths else uri) for uri in uris)
+        )
+        # The day is taken from each file's path, not by partition discovery: staged files lie under several roots.
+        day = sf.to_date(sf.regexp_extract(sf.col("_metadata.file_path"), _DAY, 1))
+        return nw.from_native(frame.select(*schema.names, day.alias("dt")))
+
+    def from_arrow(self, table: pa.Table) -> Frame:
+        """A lazy frame over a table in memory."""
+        return nw.from_native(self.session.createDataFrame(table, schema=_spark_schema(table.schema)))
+
+    def keep(self, frame: Frame) -> Frame:
+        """The frame, persisted on the cluster; see :class:`Engine`."""
+        from pyspark import StorageLevel
+
+        self._kept.append(_native(frame).persist(StorageLevel.MEMORY_AND_DISK))
+        return nw.from_native(self._kept[-1])
+
+    def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a row-wise function to batches on the cluster; see :class:`Engine`."""
+        native = _native(frame)
+        return nw.from_native(native.mapInArrow(_on_batches(function, schema), _spark_schema(schema)))
+
+    def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
+        """Run a frame into one sorted parquet file; see :class:`Engine`.
+
+        The cluster sorts by ranges; this process fetches one range after the other and writes it, so that it holds one
+        range and one row group however large the frame is.
+        """
+        from pyspark import StorageLevel
+        from pyspark.sql import functions as sf
+
+        types = _spark_schema(schema)
+        narrow = _native(together(frame)).select(*(sf.col(field.name).cast(field.dataType) for field in types))
+        # A sort by ranges reads its input twice: once to find the ranges.
+        kept = narrow.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            ordered = kept.sort(*(sf.asc_nulls_last(name) for name in sort_by))
+            batches = ordered.mapInArrow(_packed, f"{_BATCH} binary")
+            return write_parquet(map(_unpacked, batches.toLocalIterator()), path, schema)
+        finally:
+            for one in (kept, *self._kept):
+                one.unpersist()
+            self._kept.clear()
+
+    def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
+        """Factors by Spark MLlib's ALS; see :class:`Engine`."""
+        from recsys_assets.engines.spark_als import factorize
+
+        return factorize(_native(pairs), params)
+
+    def close(self) -> None:
+        """Nothing to let go of: the session belongs to whoever opened it."""
+
+
+def _on_batches(
+    function: BatchFunction, schema: pa.Schema
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function as Spark's workers call it."""
+
+    def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield from function(pa.Table.from_batches([batch])).cast(schema).to_batches()
+
+    return apply
+
+
+def _packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each batch of a partition as one value, so that rows travel to the driver as Arrow and in order."""
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        yield pa.RecordBatch.from_arrays([pa.array([sink.getvalue().to_pybytes()], pa.binary())], [_BATCH])
+
+
+def _unpacked(row: Mapping[str, bytes]) -> pa.Table:
+    return pa.ipc.open_stream(row[_BATCH]).read_all()
+
+
+def _native(frame: Frame) -> DataFrame:
+    return cast("DataFrame", frame.to_native())
+
+
+def _spark_schema(schema: pa.Schema) -> StructType:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+def _local_path(uri: str) -> Path | None:
+    """The path of a plain path or a ``file://`` address; None for anything else."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return None if parts.scheme else Path(uri)
+
+
+def _expect_columns(path: Path, schema: pa.Schema) -> None:
+    """Fail where a file lacks a column: Spark would read it as null.
+
+    Raises:
+        ValueError: naming the file and the columns.
+    """
+    lacking = set(schema.names) - set(pq.read_schema(path).names)
+    if lacking:
+        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(lacking))}")
+
+
+def _read_dated(path: Path, schema: pa.Schema) -> pa.Table:
+    _expect_columns(path, schema)
+    found = re.search(_DAY, str(path))
+    day = pa.scalar(found.group(1) if found else None).cast(pa.date32())
+    table = pq.ParquetFile(path).read(columns=schema.names).cast(schema)
+    return table.append_column("dt", pa.repeat(day, table.num_rows))

@@ -1,0 +1,92 @@
+"""Implicit ALS by Spark MLlib, brought to the same objective as the local one.
+
+Both minimise the sum over all pairs of c_ui (p_ui - x_u y_i)^2 plus a penalty (Hu, Koren and Volinsky, 2008), p being 1
+for pairs that met and 0 for others. They differ in two places:
+
+- Confidence. Ours is c = alpha log(1 + weight) for pairs that met, MLlib's c = 1 + alpha' rating. So MLlib gets
+  alpha' = 1 and the rating alpha log(1 + weight) - 1, at least a little above 0: what met is never less certain than
+  what did not.
+- Penalty. Ours is lambda for each vector. MLlib scales it with the number of the vector's pairs, n (ALS-WR: Zhou,
+  Wilkinson, Schreiber and Pan, 2008). With lambda' = lambda (users + items) / (2 pairs) the coefficients of all vectors
+  add up to the same: sum of lambda' n_u + sum of lambda' n_i = 2 pairs lambda' = lambda (users + items). Vectors with
+  many pairs are held shorter than ours, those with few less so.
+"""
+
+# pyright: reportMissingImports=false
+# pyspark comes with the extra 'spark' only.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.engines.base import AlsParams, Factors
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_LEAST_RATING = 1e-6
+_MOST_BLOCKS = 10
+"""MLlib's own default; a small cluster has fewer parts and is served better by fewer blocks."""
+
+
+def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
+    """Factors by ``pyspark.ml.recommendation.ALS``; see :meth:`Engine.factorize`.
+
+    MLlib adds up a row's pairs in the order in which they come over the network, so the last bits of a vector may
+    differ from run to run.
+    """
+    from pyspark import StorageLevel
+    from pyspark.ml.recommendation import ALS
+    from pyspark.sql import functions as sf
+
+    kept = pairs.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        users, items, met = _distinct(kept, "user_id"), _distinct(kept, "item_id"), kept.count()
+        if not met:
+            nothing = pa.array([], pa.list_(pa.float32()))
+            return Factors(
+                pa.table({"user_id": users, "factors": nothing}), pa.table({"item_id": items, "factors": nothing})
+            )
+        certain = params.alpha * sf.log1p("weight") - 1.0
+        ratings = (
+            kept.join(_numbered(kept, users, "user_id", "user"), "user_id")
+            .join(_numbered(kept, items, "item_id", "item"), "item_id")
+            .select("user", "item", sf.greatest(certain, sf.lit(_LEAST_RATING)).alias("rating"))
+        )
+        blocks = min(_MOST_BLOCKS, int(kept.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")))
+        model = ALS(
+            rank=params.factors,
+            maxIter=params.iterations,
+            regParam=params.regularization * (len(users) + len(items)) / (2 * met),
+            implicitPrefs=True,
+            alpha=1.0,
+            nonnegative=False,
+            seed=params.seed,
+            numUserBlocks=blocks,
+            numItemBlocks=blocks,
+            checkpointInterval=-1,
+            userCol="user",
+            itemCol="item",
+            ratingCol="rating",
+        ).fit(ratings)
+        return Factors(_vectors(model.userFactors, users, "user_id"), _vectors(model.itemFactors, items, "item_id"))
+    finally:
+        kept.unpersist()
+
+
+def _distinct(pairs: DataFrame, key: str) -> pa.Array:
+    """The distinct ids, sorted. An id's place among them is its number: MLlib takes 32-bit numbers only."""
+    return pairs.select(key).distinct().toArrow()[key].combine_chunks().sort()
+
+
+def _numbered(pairs: DataFrame, ids: pa.Array, key: str, number: str) -> DataFrame:
+    places = pa.array(np.arange(len(ids), dtype=np.int32))
+    return pairs.sparkSession.createDataFrame(pa.table({key: ids, number: places}))
+
+
+def _vectors(factors: DataFrame, ids: pa.Array, key: str) -> pa.Table:
+    found = factors.toArrow().sort_by("id")
+    return pa.table({key: ids.take(found["id"]), "factors": found["features"].cast(pa.list_(pa.float32()))})

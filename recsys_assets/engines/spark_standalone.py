@@ -1,0 +1,227 @@
+"""A Spark cluster on this machine: a master and its workers as processes, on loopback, as long as somebody holds it.
+
+A process of its own, the keeper, owns the cluster. It holds on to a pipe from the process that asked for the cluster
+and tears everything down when the pipe closes, which the kernel does however that process ends, SIGKILL included.
+Should the keeper itself be killed, the kernel ends master and workers (Linux), and executors follow their worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, cast
+
+from recsys_assets.engines.spark_java import java_home
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 120.0
+_STOP_SECONDS = 10.0
+_DEFAULTS: Mapping[str, str] = {
+    "spark.authenticate": "true",
+    "spark.master.rest.enabled": "false",
+    "spark.driver.host": _HOST,
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+_DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of prctl(2)
+
+
+@dataclass(frozen=True)
+class ClusterSize:
+    """How large a cluster is.
+
+    Args:
+        workers: processes that run executors, with one core each.
+        memory: per worker, in Spark's notation, such as "2g".
+    """
+
+    workers: int = 2
+    memory: str = "2g"
+
+
+class StandaloneCluster:
+    """A running cluster; :meth:`stop` ends it, and so does the end of this process.
+
+    Args:
+        size: see :class:`ClusterSize`.
+
+    Raises:
+        RuntimeError: the cluster did not start, with what its log says.
+    """
+
+    def __init__(self, size: ClusterSize):
+        self.size = size
+        self.folder = Path(tempfile.mkdtemp(prefix="recsys-spark-"))
+        """For logs and whatever spills; removed in the end."""
+        self.environment = _environment(self.folder)
+        """What a driver on this machine needs in its environment to join the cluster."""
+        self._stopped = False
+        self._watch: threading.Thread | None = None
+        words = [str(self.folder), str(size.workers), size.memory]
+        self._keeper = subprocess.Popen(  # noqa: S603 our own module
+            [sys.executable, "-m", __name__, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,  # Ctrl-C is for the run, which then stops its cluster in order
+        )
+        self.url = cast("IO[str]", self._keeper.stdout).readline().strip()
+        """``spark://host:port``."""
+        if not self.url:
+            self.stop()
+            raise RuntimeError(f"the Spark cluster did not start: {self._keeper.returncode=}")
+
+    def when_lost(self, then: Callable[[], None]) -> None:
+        """Call ``then`` in a thread of its own as soon as the cluster has ended without being asked to."""
+
+        def wait() -> None:
+            cast("IO[str]", self._keeper.stdout).read()  # it says nothing more: this returns when the keeper ends
+            if not self._stopped:
+                then()
+
+        self._watch = threading.Thread(target=wait, name="spark-cluster-watch", daemon=True)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """End every process of the cluster."""
+        self._stopped = True
+        cast("IO[str]", self._keeper.stdin).close()
+        self._keeper.wait()
+        if self._watch:
+            self._watch.join()
+        cast("IO[str]", self._keeper.stdout).close()
+
+
+def keep(folder: Path, size: ClusterSize) -> None:
+    """Run a cluster until standard input closes; prints its address. What the keeper process does."""
+    _prctl(_ADOPT_ORPHANS, 1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        port = _free_port()
+        master = ["master.Master", "--host", _HOST, "--port", str(port), "--webui-port", "0"]
+        started.append(_spawn(master, folder / "master.log"))
+        _await_port(port, started[0], folder / "master.log")
+        url = f"spark://{_HOST}:{port}"
+        for number in range(size.workers):
+            words = ["worker.Worker", "--host", _HOST, "--webui-port", "0", "--cores", "1"]
+            words += ["--memory", size.memory, "--work-dir", str(folder / f"worker-{number}"), url]
+            started.append(_spawn(words, folder / f"worker-{number}.log"))
+        print(url, flush=True)  # noqa: T201 this line is the keeper's answer
+        sys.stdin.read()
+    finally:
+        _end(started)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    """The environment of every process of the cluster."""
+    spec = find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("RECSYS_ENGINE=spark: expected pyspark, found none; install 'recsys-assets[spark]'")
+    java = java_home(folder)
+    # Others on this machine can reach the cluster's ports, so whoever talks to it has to know a secret. It stands in a
+    # file that only we can read: an environment or a command line would show it.
+    (folder / "spark-defaults.conf").write_text(
+        "".join(f"{key} {value}\n" for key, value in {**_DEFAULTS, "spark.authenticate.secret": token_hex(16)}.items())
+    )
+    return {
+        **os.environ,
+        **({"JAVA_HOME": java} if java else {}),
+        "SPARK_HOME": str(Path(spec.origin).parent),
+        "SPARK_CONF_DIR": str(folder),
+        "SPARK_LOCAL_IP": _HOST,
+        "SPARK_LOCAL_DIRS": str(folder),
+        "SPARK_DAEMON_MEMORY": "256m",
+        "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+
+
+def _spawn(words: list[str], log: Path) -> subprocess.Popen[bytes]:
+    start, *arguments = words
+    command = [f"{os.environ['SPARK_HOME']}/bin/spark-class", f"org.apache.spark.deploy.{start}", *arguments]
+    with log.open("wb") as stream:
+        return subprocess.Popen(  # noqa: S603 Spark's own script
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, preexec_fn=_die_with_keeper
+        )
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection((_HOST, port), 1.0):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"Spark's master did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    """End the processes and everything they started: politely, then by force."""
+    for process in reversed(started):
+        process.terminate()
+    end = time.monotonic() + _STOP_SECONDS
+    while _reap() and time.monotonic() < end:
+        time.sleep(0.05)
+    while children := _children():
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        _reap()
+        time.sleep(0.05)
+
+
+def _reap() -> bool:
+    """Collect children that ended, adopted ones included; whether any is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    """Children of this process; orphans of the cluster are among them, having been adopted."""
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [int(word) for word in listing.read_text().split()] if listing.exists() else []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return cast("int", probe.getsockname()[1])
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        cast("Callable[[int, int], int]", ctypes.CDLL(None).prctl)(option, value)
+
+
+def _die_with_keeper() -> None:
+    _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), ClusterSize(int(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,230 @@
+"""Every frame function of ``core``, each with a call on given frames: the one list that the suite runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import narwhals as nw
+
+from recsys_assets.core import contracts, frames, parts, quality
+from recsys_assets.core.activity import bots, clock, marts, merge
+from recsys_assets.core.catalog import features as catalog
+from recsys_assets.core.evaluation import compare, judge, window
+from recsys_assets.core.events import clean
+from recsys_assets.core.insight import counts, figures
+from recsys_assets.core.ranking import examples, model, recommend
+from recsys_assets.core.retrieval import (
+    candidates,
+    covisitation,
+    factors,
+    features,
+    generators,
+    popular,
+    similar,
+)
+from recsys_assets.engines.base import Frame
+from recsys_assets_tests.engines import given as g
+from recsys_assets_tests.engines.frames import CUT, LAST
+from recsys_assets_tests.engines.given import Given
+
+END = g.end_of(LAST)
+Call = Callable[[Given], Any]
+
+
+def _report_inputs(given: Given) -> figures.ReportInputs:
+    counted = counts.event_counts(given["parsed_events"], given["clean_events"], given["rejected_events"])
+    return figures.ReportInputs(counted.with_columns(dt=nw.lit(LAST)), given["user_activity"], given["bot_users"])
+
+
+def _report(given: Given) -> Any:
+    return figures.figures(_report_inputs(given), LAST, figures.ReportParams("shop", g.WEIGHTS.weights, 5))
+
+
+def _judge(given: Given) -> judge.Judge:
+    return judge.Judge(given["targets"], judge.popularity(given["user_activity"]), given["users"])
+
+
+def _read(given: Given) -> judge.Lists:
+    return _judge(given).read(compare.lists_from_candidates(given["candidates"])["fused"], 3)
+
+
+def _evaluated(given: Given) -> Any:
+    lists = compare.lists_from_candidates(given["candidates"])
+    two = {name: lists[name] for name in ("fused", "covisit")}
+    known = judge.popularity(given["user_activity"])
+    return compare.evaluate(two, given["targets"], given["users"], known, 30, ks=(3,), resamples=20)
+
+
+def _generated(given: Given) -> dict[str, Frame]:
+    """A score of each generator, as ``fuse`` takes them."""
+    rows = given["candidates"]
+    return {
+        name: rows.filter(~nw.col(f"{name}_score").is_null()).select(
+            "user_id", "item_id", nw.col(f"{name}_score").cast(nw.Float64).alias("score")
+        )
+        for name in contracts.GENERATORS
+    }
+
+
+def _with_features(given: Given) -> Frame:
+    pairs = given["candidates"].select("user_id", "item_id")
+    return features.with_features(pairs, given["history"], given["item_activity"], given["item_features"], LAST, END, 2)
+
+
+def _listed(given: Given, touched: Frame | None = None) -> Frame:
+    best = given["top_popular"].filter(nw.col("segment") == popular.ALL)
+    return generators.listed(given["users"], best, g.LISTED_K, touched)
+
+
+FUNCTIONS: Mapping[str, Call] = {
+    "activity.bots.bot_users": lambda given: bots.bot_users(given["clean_events"], g.BOTS),
+    "activity.bots.without": lambda given: bots.without(given["clean_events"], given["bot_users"]),
+    "activity.clock.days_before": lambda given: given["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
+    "activity.clock.epoch_day": lambda given: given["clean_events"].select(
+        "ts", "dt", day=clock.epoch_day(nw.col("dt")), moment=clock.epoch_day(nw.col("ts"))
+    ),
+    "activity.clock.half_life": lambda given: clock.last_days(given["user_activity"], LAST, 999).select(
+        x=frames.exact_sum(clock.half_life(clock.days_before(nw.col("dt"), LAST), 2.5))
+    ),
+    "activity.clock.hours_before": lambda given: given["clean_events"].select(
+        "source_file", "source_row", x=clock.hours_before(nw.col("ts"), END)
+    ),
+    "activity.clock.last_days": lambda given: clock.last_days(given["clean_events"], LAST, 2),
+    "activity.clock.wall_clock": lambda given: given["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
+    "activity.marts.EventWeights.target": lambda given: given["clean_events"].select(
+        "event_type", x=g.WEIGHTS.target()
+    ),
+    "activity.marts.EventWeights.weight": lambda given: given["clean_events"].select(
+        "event_type", x=g.WEIGHTS.weight()
+    ),
+    "activity.marts.item_activity": lambda given: marts.item_activity(given["clean_events"], g.WEIGHTS),
+    "activity.marts.item_pairs": lambda given: marts.item_pairs(given["clean_events"], 7),
+    "activity.marts.user_activity": lambda given: marts.user_activity(given["clean_events"], g.WEIGHTS),
+    "activity.merge.merge_item_activity": lambda given: merge.merge_item_activity(given["item_activity"]),
+    "activity.merge.merge_item_pairs": lambda given: merge.merge_item_pairs(given["item_pairs"]),
+    "activity.merge.merge_user_activity": lambda given: merge.merge_user_activity(
+        given["user_activity"].with_columns(twice=nw.col("weight") * 2.0), also=["twice"]
+    ),
+    "catalog.features.item_features": lambda given: catalog.item_features(
+        given["item_properties"], given["item_activity"], given["tree"], END, LAST
+    ),
+    "evaluation.compare.evaluate": _evaluated,
+    "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
+    "evaluation.judge.Judge.__init__": lambda given: (_judge(given).users, _judge(given).targets),
+    "evaluation.judge.Judge.read": _read,
+    "evaluation.judge.popularity": lambda given: judge.popularity(given["user_activity"]),
+    "evaluation.window.evaluate_window": lambda given: window.evaluate_window(
+        given["candidates"], given["user_activity"], CUT, {"ranker": given["scores"]}, 1
+    ),
+    "evaluation.window.targets_after": lambda given: window.targets_after(given["user_activity"], CUT),
+    "events.clean.clean_day": lambda given: clean.clean_day(given["parsed_events"], clean.CleanParams()),
+    "events.clean.clean_properties": lambda given: clean.clean_properties(given["parsed_properties"]),
+    "events.clean.ingest_counts": lambda given: clean.ingest_counts(
+        given["parsed_events"], given["clean_events"], given["rejected_events"]
+    ),
+    "frames.dense_rank": lambda given: frames.dense_rank(
+        given["user_activity"], ["user_id"], "weight", ["item_id", "dt"]
+    ),
+    "frames.exact_sum": lambda given: (
+        given["clean_events"]
+        .group_by("item_id")
+        .agg(
+            price=frames.exact_sum(nw.when(nw.col("price").is_finite()).then(nw.col("price"))),
+            weight=frames.exact_sum(g.WEIGHTS.weight()),
+            less=frames.exact_sum(-g.WEIGHTS.weight()),
+        )
+    ),
+    "frames.running_total": lambda given: given["user_activity"].select(
+        "user_id", "item_id", "dt", x=frames.running_total(nw.col("events"), ["user_id"], ["dt", "item_id"])
+    ),
+    "frames.top_k": lambda given: frames.top_k(given["user_activity"], 2, [], "weight", ["user_id", "item_id", "dt"]),
+    "frames.total": lambda given: given["user_activity"].group_by("item_id").agg(x=frames.total(nw.col("events"))),
+    "insight.counts.event_counts": lambda given: counts.event_counts(
+        given["parsed_events"], given["clean_events"], given["rejected_events"]
+    ),
+    "insight.figures.ReportInputs.__init__": _report_inputs,
+    "insight.figures.figures": _report,
+    "parts.by_rows": lambda given: parts.by_rows(given.engine, "user_id", given["history"], given["users"])[0],
+    "parts.by_users": lambda given: parts.by_users(given.engine, given["users"], given["history"])[0],
+    "quality.audit": lambda given: (
+        quality.audit(given.engine, given["clean_events"], contracts.CLEAN_EVENTS),
+        quality.audit(given.engine, given["parsed_events"].with_columns(session_id=nw.lit(-1)), contracts.CLEAN_EVENTS),
+        quality.audit(given.engine, given["user_activity"], contracts.USER_ACTIVITY),
+        quality.audit(
+            given.engine, given["item_properties"].with_columns(property=nw.col("value")), contracts.ITEM_PROPERTIES
+        ),
+    ),
+    "quality.gaps_in_rank": lambda given: (
+        quality.gaps_in_rank(given["similar_items"], ("item_id", "source")),
+        quality.gaps_in_rank(given["similar_items"], ("item_id",)),
+        quality.gaps_in_rank(given["top_popular"].filter(nw.col("rank") != 2), ("segment",)),
+    ),
+    "ranking.examples.label": lambda given: examples.label(given["candidates"], given["targets"]),
+    "ranking.examples.training_rows": lambda given: (
+        examples.training_rows(given["ranking_examples"]),
+        examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
+    ),
+    "ranking.model.score_candidates": lambda given: model.score_candidates(
+        given.engine, given["candidates"], g.model(), given.ids
+    ),
+    "ranking.recommend.recommend": lambda given: (
+        recommend.recommend(given["candidates"], "ranker", given["scores"], 4),
+        recommend.recommend(given["candidates"], "fused", k=3),
+        recommend.recommend(given["candidates"], "covisit"),
+    ),
+    "retrieval.candidates.CandidateInputs.__init__": lambda given: vars(given.inputs),
+    "retrieval.candidates.candidates": lambda given: candidates.candidates(
+        given.engine, given.inputs, LAST, END, g.CANDIDATES
+    ),
+    "retrieval.candidates.fuse": lambda given: candidates.fuse(_generated(given), g.CANDIDATES),
+    "retrieval.candidates.in_parts": lambda given: tuple(
+        frame
+        for part in candidates.in_parts(given.engine, given.inputs, LAST, g.CANDIDATES)
+        for frame in (part.user_activity, part.user_factors)
+    ),
+    "retrieval.covisitation.covisit_in_parts": lambda given: next(
+        covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
+    ),
+    "retrieval.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
+        given["item_pairs"], given["item_activity"], g.COVISIT
+    ),
+    "retrieval.factors.fit_factors": lambda given: vars(
+        factors.fit_factors(given.engine, given["history"], g.FACTORS, given["users"])
+    ),
+    "retrieval.features.with_features": _with_features,
+    "retrieval.generators.category": lambda given: generators.category(
+        given["history"], given["item_features"], given["top_popular"], 2, 5
+    ),
+    "retrieval.generators.category_shares": lambda given: generators.category_shares(
+        given["history"], given["item_features"]
+    ),
+    "retrieval.generators.covisit": lambda given: generators.covisit(
+        given["history"], given["similar_items"].filter(nw.col("source") == "covisit"), 4, 4, 3.0
+    ),
+    "retrieval.generators.factors": lambda given: (
+        generators.factors(
+            given.engine, given["user_factors"], given["item_factors"], given["users"], 4, given["history"]
+        ),
+        generators.factors(given.engine, given["user_factors"], given["item_factors"], given["users"], 4, None),
+    ),
+    "retrieval.generators.listed": lambda given: (_listed(given), _listed(given, given["history"])),
+    "retrieval.generators.repeat": lambda given: generators.repeat(given["history"], given["item_activity"], 0.35),
+    "retrieval.generators.user_history": lambda given: generators.user_history(
+        given["user_activity"], LAST, END, 4, 14.0
+    ),
+    "retrieval.popular.top_popular": lambda given: popular.top_popular(
+        given["item_activity"], given["item_features"], LAST, g.POPULAR
+    ),
+    "retrieval.similar.similar_in_parts": lambda given: next(
+        similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
+    ),
+    "retrieval.similar.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),
+}
+"""Function (its module within ``core``, its class where it has one) to a call of it."""
+
+OWN_RESULT: Mapping[str, frozenset[str]] = {
+    # Spark fits by MLlib: other factors, no worse; what is made of given factors is the same everywhere.
+    "spark": frozenset({"retrieval.factors.fit_factors"}),
+}
+"""Functions whose result is an engine's own."""

@@ -1,0 +1,147 @@
+"""What each function under test is given: tables that the reference engine made of raw frames, on any engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+import narwhals as nw
+import pyarrow as pa
+
+from recsys_assets.core import contracts
+from recsys_assets.core.activity import marts
+from recsys_assets.core.activity.bots import BotRule, bot_users
+from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
+from recsys_assets.core.evaluation.window import targets_after
+from recsys_assets.core.events import clean
+from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
+from recsys_assets.core.ranking import examples
+from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
+from recsys_assets.core.retrieval import candidates, covisitation, factors, generators, popular, similar
+from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets_tests.core.ranking import synthetic
+from recsys_assets_tests.core.world import Row
+from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
+
+# 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
+WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
+POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
+COVISIT = covisitation.CovisitParams(k=6)
+FACTORS = factors.FactorsParams(factors=4, iterations=3)
+CANDIDATES = candidates.CandidateParams(activity_days=5, active_days=3, popular_days=4, trending_days=2)
+BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
+LISTED_K = 5
+TREE: list[Row] = [
+    {"category_id": name, "parent_id": above, "root_id": root, "depth": depth, "path": name}
+    for name, above, root, depth in (
+        ("c0", None, "c0", 1),
+        ("c1", "c0", "c0", 2),
+        ("c2", "c0", "c0", 2),
+        ("é", None, "é", 1),
+    )
+]
+
+
+def end_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Tables by name, as frames of an engine."""
+
+    engine: Engine
+    tables: Mapping[str, pa.Table]
+    ids: IdTypes
+    _frames: dict[str, Frame] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Frame:
+        if name not in self._frames:
+            self._frames[name] = self.engine.from_arrow(self.tables[name])
+        return self._frames[name]
+
+    def undated(self, name: str) -> Frame:
+        """As a single partition is read."""
+        return self[name].drop("dt")
+
+    @property
+    def inputs(self) -> candidates.CandidateInputs:
+        names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
+        return candidates.CandidateInputs(covisited_items=self["covisit"], **{name: self[name] for name in names})
+
+
+@lru_cache(maxsize=1)
+def model() -> bytes:
+    """A ranker of candidates."""
+    return train(synthetic.examples(60, 10), RankerParams(iterations=5, min_users=5)).model
+
+
+@lru_cache(maxsize=len(RAW))
+def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
+    """The tables of a raw frame; see :func:`derived`."""
+    raw = RAW[name]()
+    return derived(raw), raw.ids
+
+
+def derived(raw: Raw) -> Mapping[str, pa.Table]:
+    """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
+    given = Given(PolarsEngine(), made := _raw_tables(raw), raw.ids)
+
+    def keep(name: str, frame: Frame | pa.Table) -> None:
+        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
+
+    def keep_days(name: str, contract: Contract, source: str, function: Callable[[Frame], Frame]) -> None:
+        """As partitions are when read: made a day at a time, with the day."""
+        columns = [*contract.columns]
+        parts = [given.engine.from_arrow(arrow_schema(contract, raw.ids).empty_table()).with_columns(dt=nw.lit(LAST))]
+        for day in sorted(set(made[source]["dt"].to_pylist())):
+            one = function(given[source].filter(nw.col("dt") == day).drop("dt"))
+            parts.append(one.select(*columns, nw.lit(day).alias("dt")))
+        keep(name, nw.concat(parts, how="vertical"))
+
+    keep_days(
+        "clean_events", contracts.CLEAN_EVENTS, "parsed_events", lambda day: clean.clean_day(day, clean.CleanParams())
+    )
+    keep_days("item_properties", contracts.ITEM_PROPERTIES, "parsed_properties", clean.clean_properties)
+    keep_days("user_activity", contracts.USER_ACTIVITY, "clean_events", lambda day: marts.user_activity(day, WEIGHTS))
+    keep_days("item_activity", contracts.ITEM_ACTIVITY, "clean_events", lambda day: marts.item_activity(day, WEIGHTS))
+    keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
+    keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
+    keep(
+        "item_features",
+        item_features(given["item_properties"], given["item_activity"], given["tree"], end_of(LAST), LAST),
+    )
+    keep("top_popular", popular.top_popular(given["item_activity"], given["item_features"], LAST, POPULAR))
+    keep("covisit", covisitation.covisit_similarity(given["item_pairs"], given["item_activity"], COVISIT))
+    keep("history", generators.user_history(given["user_activity"], LAST, end_of(LAST), 5, 14.0))
+    keep("users", given["history"].select("user_id").unique())
+    fitted = factors.fit_factors(given.engine, given["history"], FACTORS)
+    made["user_factors"], made["item_factors"] = fitted.users, fitted.items
+    made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
+    keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
+    schema = arrow_schema(contracts.CANDIDATES, raw.ids)
+    keep("pairs", candidates.candidates(given.engine, given.inputs, LAST, end_of(LAST), CANDIDATES))
+    made["candidates"] = made["pairs"].select(schema.names).cast(schema)
+    keep("targets", targets_after(given["user_activity"], CUT))
+    keep("ranking_examples", examples.label(given["candidates"], given["targets"]).with_columns(dt=nw.lit(LAST)))
+    keep("scores", score_candidates(given.engine, given["candidates"], model(), raw.ids))
+    return made
+
+
+def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
+    def table(rows: list[Row], contract: Contract, *more: pa.Field) -> pa.Table:
+        schema = arrow_schema(contract, raw.ids)
+        fields = [pa.field(one.name, one.type) for one in schema]  # raw rows may break a contract
+        return pa.Table.from_pylist(rows, schema=pa.schema([*fields, *more]))
+
+    day = pa.field("dt", pa.date32())
+    return {
+        "parsed_events": table(raw.events, PARSED_EVENTS, day),
+        "parsed_properties": table(raw.properties, PARSED_PROPERTIES, day),
+        "rejected_events": table(raw.rejected, contracts.REJECTED_EVENTS),
+        "tree": table(TREE, contracts.CATEGORY_TREE),
+    }

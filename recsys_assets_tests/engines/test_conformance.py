@@ -1,0 +1,94 @@
+"""Every frame function on every engine, over frames that are plain and frames that are out to break something."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import typing
+from functools import cache, lru_cache
+from typing import Any
+
+import narwhals as nw
+import pytest
+
+import recsys_assets.core
+from recsys_assets.engines.base import Engine
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets_tests.engines.frames import RAW
+from recsys_assets_tests.engines.functions import FUNCTIONS, OWN_RESULT
+from recsys_assets_tests.engines.given import Given, tables_of
+from recsys_assets_tests.engines.same import assert_same, plain
+
+TOLERANCE = {"duckdb": 0.0, "spark": 1e-9}
+"""Relative, of floats: one library of mathematics is not the other's, down to the last bit."""
+BEFORE_ANY_ENGINE = frozenset({"events.values"})
+"""Modules that take single columns of landing files, a batch at a time, in memory."""
+
+
+def functions_of(engine: str) -> list[str]:
+    return sorted(FUNCTIONS.keys() - OWN_RESULT.get(engine, frozenset()))
+
+
+CASES = [
+    pytest.param(engine, frames, function, marks=marks, id=f"{engine}-{frames}-{function}")
+    for engine, marks in (("duckdb", ()), ("spark", pytest.mark.spark))
+    for frames in RAW
+    for function in functions_of(engine)
+]
+
+
+@pytest.mark.parametrize(("engine", "frames", "function"), CASES, indirect=["engine"])
+def test_an_engine_gives_what_polars_gives(engine: Engine, frames: str, function: str) -> None:
+    found = plain(FUNCTIONS[function](given(engine, frames)))
+    assert_same(found, reference(function, frames), TOLERANCE[engine.name])
+
+
+@lru_cache(maxsize=1)
+def given(engine: Engine, frames: str) -> Given:
+    return Given(engine, *tables_of(frames))
+
+
+@cache
+def reference(function: str, frames: str) -> Any:
+    return plain(FUNCTIONS[function](Given(PolarsEngine(), *tables_of(frames))))
+
+
+def test_every_frame_function_is_in_the_list() -> None:
+    """A new one joins the list, or nobody knows whether the other engines can run it."""
+    assert sorted(FUNCTIONS) == sorted(frame_functions())
+
+
+def frame_functions() -> list[str]:
+    found: list[str] = []
+    for module in pkgutil.walk_packages(recsys_assets.core.__path__, "recsys_assets.core."):
+        place = module.name.removeprefix("recsys_assets.core.")
+        if place in BEFORE_ANY_ENGINE:
+            continue
+        for name, member in vars(importlib.import_module(module.name)).items():
+            if not name.startswith("_") and getattr(member, "__module__", None) == module.name:
+                found += [f"{place}.{name}{rest}" for rest, code in callables(member) if takes_or_gives_frames(code)]
+    return found
+
+
+def callables(member: Any) -> list[tuple[str, Any]]:
+    """A function, or the public methods of a class, by what follows the member's name."""
+    if inspect.isfunction(member):
+        return [("", member)]
+    methods = vars(member).items() if inspect.isclass(member) else ()
+    return [
+        (f".{name}", method)
+        for name, method in methods
+        if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_"))
+    ]
+
+
+def takes_or_gives_frames(function: Any) -> bool:
+    """Lazy frames, or expressions over them, are among its parameters or its result."""
+
+    def mentions(hint: Any) -> bool:
+        fields = typing.get_type_hints(hint).values() if dataclasses.is_dataclass(hint) else ()
+        return hint in (nw.LazyFrame, nw.Expr) or any(map(mentions, (*typing.get_args(hint), *fields)))
+
+    return any(mentions(hint) for hint in typing.get_type_hints(function).values())

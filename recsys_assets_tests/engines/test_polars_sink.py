@@ -1,0 +1,70 @@
+"""The two roads of the Polars engine's sink, in memory and by way of the disk, write one and the same file."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_assets.engines import polars as module
+from recsys_assets.engines.polars import PolarsEngine
+
+SCHEMA = pa.schema(
+    [
+        pa.field("user", pa.string()),
+        pa.field("ts", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+    ]
+)
+SORT = ("ts", "user", "row")
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    rng = random.Random(count)
+    return [
+        {"user": rng.choice([None, "", "a", "ü", "z" * 40]), "ts": rng.randrange(30), "row": row}
+        for row in rng.sample(range(count), count)
+    ]
+
+
+def table(of: list[dict[str, object]]) -> pa.Table:
+    return pa.Table.from_pylist(of, SCHEMA)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+def test_both_roads_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    engine, given = PolarsEngine(), table(rows(count))
+    assert engine.sink(engine.from_arrow(given), tmp_path / "memory", SCHEMA, SORT) == count
+    monkeypatch.setattr(module, "SORTED_IN_MEMORY", 100)
+    monkeypatch.setattr(module, "ROW_GROUP", 64)
+    assert engine.sink(engine.from_arrow(given), tmp_path / "disk", SCHEMA, SORT) == count
+    assert (tmp_path / "memory").read_bytes() == (tmp_path / "disk").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "memory"]
+
+
+def test_nulls_come_last_within_their_moment(tmp_path: Path) -> None:
+    engine, given = PolarsEngine(), rows(2_000)
+    engine.sink(engine.from_arrow(table(given)), tmp_path / "data", SCHEMA, SORT)
+    # Python compares strings by code points, which is the order of their bytes in UTF-8.
+    wanted = sorted(given, key=lambda row: (row["ts"], row["user"] is None, row["user"] or "", row["row"]))
+    assert pq.read_table(tmp_path / "data").equals(table(wanted))
+
+
+@pytest.mark.parametrize("limit", [10, 10_000])
+def test_a_fault_while_rows_are_made_is_told_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(module, "SORTED_IN_MEMORY", limit)
+
+    def fails(_: pa.Table) -> pa.Table:
+        raise ValueError("no such row")
+
+    engine = PolarsEngine()
+    with pytest.raises(Exception, match="no such row"):
+        engine.sink(
+            engine.map_batches(engine.from_arrow(table(rows(500))), fails, SCHEMA), tmp_path / "data", SCHEMA, SORT
+        )
+    assert not list(tmp_path.iterdir())
