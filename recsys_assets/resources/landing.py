@@ -1,11 +1,16 @@
 """The landing zone: files that others put there, read by day and never changed."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 from dagster_aws.s3 import S3Resource
 from dagster_aws.s3.sensor import get_objects
 from pydantic import PrivateAttr
@@ -14,84 +19,205 @@ from recsys_assets.core.contracts import REJECTED_EVENTS, Contract, arrow_schema
 from recsys_assets.core.dataset import Dataset, Kind, load_dataset
 from recsys_assets.core.events.clean import clean_properties
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, parse_categories
-from recsys_assets.core.events.read import read_rows
+from recsys_assets.core.events.read import DataFileError, read_rows
+from recsys_assets.core.events.schema import differences
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
+from recsys_assets.storage.accepted import Accepted, AcceptedFile, accept, find_fault, note_fault, read_accepted
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.staging import LandingFile, StagedFile, StagedKind, find_staged, stage
+from recsys_assets.storage.staging import LandingFile, StagedFile, StagedKind, file_digest, read_staged, stage
 from recsys_assets.storage.uri import open_store
 
 Note = Callable[[str], None]
 
+_INDEX = {"events": "index.json", "properties": "index.json", "categories": "edges.parquet"}
+"""The object of a staged file that is written last."""
+
+_EARLIER = 20
+"""Files whose columns a new one is compared with: enough to know them, and few to read."""
+
+ACCEPTED_ONLY = {"recsys/landing": "accepted"}
+"""Tag of runs that read the files that were found whole, rather than whatever is there when they start."""
+
 
 class LandingResource(dg.ConfigurableResource[Any]):
-    """Lists the landing zone, stages what is new in it once, and hands out single days."""
+    """Lists the landing zone, stages what is new in it once, and hands out single days.
+
+    All days of a run see the same files: those that were accepted as whole where the run has the tag
+    :data:`ACCEPTED_ONLY`, else those that are there when it first asks.
+    """
 
     uri: str
     dataset: str
     s3: dg.ResourceDependency[S3Resource]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
-    _staged: dict[str, list[StagedFile]] = PrivateAttr(default_factory=dict)
     _spec: Dataset | None = PrivateAttr(default=None)
+    _only_accepted: bool = PrivateAttr(default=False)
+    _files: Accepted | None = PrivateAttr(default=None)
+    _staged: dict[str, StagedFile] = PrivateAttr(default_factory=dict)
 
-    def found(self, kind: Kind) -> list[LandingFile]:
-        """The files of one kind, by name."""
-        listed = sorted(self._listed(), key=lambda file: file.name)
-        return [file for file in listed if self._dataset.kind_of(file.name) == kind]
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Learn which files this run reads."""
+        self._only_accepted = context.run is not None and ACCEPTED_ONLY.items() <= context.run.tags.items()
 
-    def staged(self, kind: StagedKind, note: Note = lambda _: None) -> list[StagedFile]:
-        """The files of one kind, each split by day; files seen before are not read again.
+    def listing(self) -> dict[str, AcceptedFile]:
+        """The files that are there now and that the data set knows, by name; their days are not known yet."""
+        found: dict[str, AcceptedFile] = {}
+        for file in sorted(self._listed(), key=lambda file: file.name):
+            kind = self._dataset.kind_of(file.name)
+            if kind is not None:
+                found[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, self._digest(kind, file))
+        return found
 
-        Listed once per run, so that all days of a run see the same files.
+    def accepted(self) -> Accepted:
+        """The files that were accepted as whole, and staged."""
+        return read_accepted(self.store.open())
+
+    def changes(self) -> dict[str, AcceptedFile | None]:
+        """How the landing zone differs from what was accepted; None: the file is gone."""
+        accepted, found = self.accepted().files, self.listing()
+        return {
+            name: found.get(name)
+            for name in sorted({*accepted, *found})
+            if name not in found or name not in accepted or found[name].digest != accepted[name].digest
+        }
+
+    def accept(self, changes: Mapping[str, AcceptedFile | None], note: Note = lambda _: None) -> Accepted:
+        """Stage changed files and let them count; if one cannot be used, none counts: better no day than half of one.
+
+        Raises:
+            DataFileError: naming each file that cannot be used, or that changed while it was read.
         """
-        if kind not in self._staged:
-            self._staged[kind] = list(self._stage(kind, note))
-        return self._staged[kind]
+        staged: dict[str, AcceptedFile | None] = {}
+        faults: list[str] = []
+        for name, file in changes.items():
+            try:
+                staged[name] = file and self._stage(file, note)
+            except DataFileError as error:
+                faults.append(str(error))
+                if file is not None:
+                    note_fault(self.store.open(), file.digest, str(error))
+        now = self.listing()
+        for name, file in staged.items():
+            if file and (name not in now or now[name].digest != file.digest):
+                self.store.open().delete(f"staging/{file.kind}/{file.digest}/{_INDEX[file.kind]}")
+                faults.append(f"{name}: changed while it was read")
+        if faults:
+            raise DataFileError("; ".join(faults))
+        return accept(self.store.open(), staged)
 
-    def digests(self, kind: StagedKind, day: str) -> list[str]:
-        """Names of the contents that a day is made of."""
-        return sorted(file.digest for file in self.staged(kind) if day in file.days)
+    def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
+        """Why files cannot be staged, of those at which somebody failed."""
+        store = self.store.open()
+        return [fault for file in files if file and (fault := find_fault(store, file.digest)) is not None]
 
-    def files_by_day(self, note: Note) -> dict[str, list[str]]:
-        """Day to the names of the event contents that touch it, for every day of the landing zone."""
-        self.staged("properties", note)
-        days = sorted({day for file in self.staged("events", note) for day in file.days})
-        return {day: self.digests("events", day) for day in days}
+    def digests(self, kind: Kind, day: str) -> list[str]:
+        """Names of the contents that a day is made of; a category tree serves every day."""
+        files = self.files()
+        if kind == "categories":
+            return sorted(file.digest for file in files.files.values() if file.kind == kind)
+        return files.digests(kind, day)
+
+    def files(self) -> Accepted:
+        """The files that this run reads."""
+        if self._files is None:
+            if self._only_accepted:
+                self._files = self.accepted()
+            else:
+                known = self.accepted().files
+                found = {
+                    name: known[name]
+                    if name in known and known[name].digest == file.digest
+                    else self._stage(file, lambda _: None)
+                    for name, file in self.listing().items()
+                }
+                self._files = Accepted().with_changes(found)
+        return self._files
 
     def events(self, day: str) -> Frame:
         """Parsed rows of a day from all files (``PARSED_EVENTS``)."""
-        return self._scan([file.rows_key(day) for file in self.staged("events")], PARSED_EVENTS)
+        return self._scan([file.rows_key(day) for file in self._of("events", day)], PARSED_EVENTS)
 
     def rejected(self, day: str) -> Frame:
         """Rejected rows that belong to a day (``REJECTED_EVENTS``)."""
-        return self._scan([file.rejected_key(day) for file in self.staged("events")], REJECTED_EVENTS)
+        return self._scan([file.rejected_key(day) for file in self._of("events", day)], REJECTED_EVENTS)
+
+    def erased(self, day: str) -> int:
+        """Number of the day's rows that were left out because the person was erased."""
+        return sum(file.days[day].erased for file in self._of("events", day))
 
     def properties(self, day: str) -> Frame:
         """Property snapshots of a day (``ITEM_PROPERTIES``)."""
-        rows = self._scan([file.rows_key(day) for file in self.staged("properties")], PARSED_PROPERTIES)
+        rows = self._scan([file.rows_key(day) for file in self._of("properties", day)], PARSED_PROPERTIES)
         return clean_properties(rows)
 
     def categories(self) -> pa.Table:
         """Edges of the category tree: category_id, parent_id; none where the data set has no tree."""
-        spec = self._dataset.categories
         edges = [pa.table({"category_id": pa.array([], pa.string()), "parent_id": pa.array([], pa.string())})]
-        if spec is not None:
-            for file in self.found("categories"):
-                with self._landing.open(file.name) as stream:
-                    for batch in read_rows(stream, file.name, spec, dict(spec.columns)):
-                        edges.append(parse_categories(batch, spec).select(["category_id", "parent_id"]))
+        for digest in self.digests("categories", ""):
+            with self.store.open().open(f"staging/categories/{digest}/{_INDEX['categories']}") as stream:
+                edges.append(pq.read_table(stream))
         return pa.concat_tables(edges)
 
-    def _stage(self, kind: StagedKind, note: Note) -> Iterator[StagedFile]:
-        landing, store = self._landing, self.store.open()
-        for file in self.found(kind):
-            known = find_staged(kind, file, self._dataset, store)
-            if known is None:
-                note(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
-                known = stage(kind, file, lambda name=file.name: landing.open(name), self._dataset, store)
-            yield known
+    def differences(self, day: str) -> dict[str, list[str]]:
+        """How the columns of a day's event files differ from those of the files before them, by file."""
+        files = [file for file in self.files().files.values() if file.kind == "events" and file.days]
+        files.sort(key=lambda file: (file.days[0], file.name))
+        found: dict[str, list[str]] = {}
+        for n, file in enumerate(files):
+            if day in file.days:
+                earlier = [self._index("events", one).columns for one in files[max(n - _EARLIER, 0) : n]]
+                if changed := differences(self._index("events", file).columns, earlier):
+                    found[file.name] = changed
+        return found
+
+    def _of(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
+        """What was staged of the files that have rows of a day, by name."""
+        for _, file in sorted(self.files().files.items()):
+            if file.kind == kind and day in file.days:
+                yield self._index(kind, file)
+
+    def _index(self, kind: StagedKind, file: AcceptedFile) -> StagedFile:
+        if file.digest not in self._staged:
+            staged = read_staged(kind, file.digest, self.store.open())
+            if staged is None:
+                raise DataFileError(f"{file.name}: what was staged of it is gone; run make run, which reads it")
+            self._staged[file.digest] = staged
+        return self._staged[file.digest]
+
+    def _stage(self, file: AcceptedFile, note: Note) -> AcceptedFile:
+        """Read a file, unless that was done before; the file with its days."""
+        store, landing = self.store.open(), self._landing
+        if file.kind == "categories":
+            if not store.exists(f"staging/categories/{file.digest}/{_INDEX['categories']}"):
+                self._stage_tree(file)
+            return file
+        known = read_staged(file.kind, file.digest, store)
+        if known is None:
+            note(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
+            source = LandingFile(landing.uri(file.name), file.name, file.size, file.fingerprint)
+            known = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
+        return replace(file, days=tuple(sorted(known.days)))
+
+    def _stage_tree(self, file: AcceptedFile) -> None:
+        spec = self._dataset.categories
+        if spec is None:
+            raise DataFileError(f"{file.name}: data set {self._dataset.name!r} has no [categories]")
+        with self._landing.open(file.name) as stream, tempfile.TemporaryDirectory(prefix="staging-") as scratch:
+            batches = read_rows(stream, file.name, spec, dict(spec.columns))
+            edges = [parse_categories(batch, spec).select(["category_id", "parent_id"]) for batch in batches]
+            path = Path(scratch) / "edges.parquet"
+            empty = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())]).empty_table()
+            pq.write_table(pa.concat_tables([empty, *edges]), path)
+            self.store.open().put(f"staging/categories/{file.digest}/{_INDEX['categories']}", path)
+
+    def _digest(self, kind: Kind, file: LandingFile) -> str:
+        if kind != "categories":
+            return file_digest(kind, file, self._dataset)
+        recipe = self._dataset.categories.model_dump_json() if self._dataset.categories else ""
+        return hashlib.sha256("\0".join((file.name, file.fingerprint, recipe)).encode()).hexdigest()[:32]
 
     def _scan(self, keys: list[str | None], contract: Contract) -> Frame:
         store = self.store.open()

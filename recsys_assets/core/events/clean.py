@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import epoch_day
+from recsys_assets.core.activity.clock import epoch_day, wall_clock
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_PROPERTIES
+from recsys_assets.core.frames import running_total, total
 from recsys_assets.engines.base import Frame
 
 DUPLICATE_KEY = ("user_id", "item_id", "event_type", "ts", "order_id", "quantity", "price")
@@ -37,11 +38,20 @@ def clean_day(rows: Frame, params: CleanParams) -> Frame:
         rows: ``PARSED_EVENTS`` of one day, from any number of files in any order.
         params: see :class:`CleanParams`.
     """
-    unique = rows.unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
+    timed = rows.with_columns(__us=_epoch_micros(nw.col("ts")), __rows=nw.len().over("user_id"))
+    # A user's only row of a day is no duplicate and a session of its own: many are, and they need no sorting.
+    alone = (nw.col("__rows") == 1) & ~nw.col("user_id").is_null()
+    first = timed.filter(alone).with_columns(session_id=nw.col("__us") // 1_000_000)
+    unique = timed.filter(~alone).unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
+    both = [frame.select(*CLEAN_EVENTS.columns) for frame in (first, _with_sessions(unique, params))]
+    return nw.concat(both, how="vertical")
+
+
+def _with_sessions(events: Frame, params: CleanParams) -> Frame:
+    """Events with ``session_id``: the second in which their session began; null where nobody knows the user."""
     order = ["ts", *_SOURCE]
     return (
-        unique.with_columns(__us=_epoch_micros(nw.col("ts")))
-        .with_columns(__previous=nw.col("__us").shift(1).over("user_id", order_by=order))
+        events.with_columns(__previous=nw.col("__us").shift(1).over("user_id", order_by=order))
         .with_columns(
             __start=nw.when(
                 nw.col("__previous").is_null()
@@ -50,7 +60,6 @@ def clean_day(rows: Frame, params: CleanParams) -> Frame:
         )
         .with_columns(__session=nw.col("__start").fill_null(strategy="forward").over("user_id", order_by=order))
         .with_columns(session_id=nw.when(~nw.col("user_id").is_null()).then(nw.col("__session")))
-        .select(*CLEAN_EVENTS.columns)
     )
 
 
@@ -81,7 +90,7 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
     source = nw.col("source_file")
     copies = (
         rows.with_columns(__one=nw.lit(1, dtype=nw.Int64))
-        .with_columns(__copy=nw.col("__one").cum_sum().over(*DUPLICATE_KEY, order_by=_SOURCE))
+        .with_columns(__copy=running_total(nw.col("__one"), DUPLICATE_KEY, _SOURCE))
         .filter(nw.col("__copy") > 1)
     )
     counted = [
@@ -93,7 +102,7 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
             (copies, ("duplicates",)),
         )
     ]
-    return nw.concat(counted).group_by("source_file").agg(*(nw.col(name).sum() for name in _COUNTS))
+    return nw.concat(counted).group_by("source_file").agg(*(total(nw.col(name)) for name in _COUNTS))
 
 
 _COUNTS = ("rows", "clean", "duplicates", "rejected")
@@ -101,6 +110,8 @@ _COUNTS = ("rows", "clean", "duplicates", "rejected")
 
 def _epoch_micros(ts: nw.Expr) -> nw.Expr:
     """Microseconds since 1970 of a UTC timestamp, by date functions that every engine has."""
+    ts = wall_clock(ts)
     seconds = (epoch_day(ts) * 24 + ts.dt.hour().cast(nw.Int64)) * 3600
     seconds = seconds + ts.dt.minute().cast(nw.Int64) * 60 + ts.dt.second().cast(nw.Int64)
-    return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64)
+    # Before 1970 some engines count a second's microseconds backwards, below 0.
+    return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64) % 1_000_000

@@ -138,7 +138,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
 
     A snapshot from before the data set's first day belongs to that day: it is what was known then.
     """
-    frame = _texts(batch, dict(spec.columns))
+    frame = _texts(batch, dict(spec.columns), _mapped(batch, spec))
     renamed = nw.lit(None, dtype=nw.String)
     for ours, theirs in spec.names.items():
         renamed = nw.when(nw.col("property") == theirs).then(nw.lit(ours)).otherwise(renamed)
@@ -184,10 +184,18 @@ def parse_categories(batch: RawBatch, spec: CategoriesSpec) -> pa.Table:
     return frame.select(*ids).collect().to_arrow().cast(schema)
 
 
-def _texts(batch: RawBatch, columns: Mapping[str, str]) -> Frame:
-    """The mapped columns as trimmed text under their canonical names, and source_row."""
+def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
+    """Which rows hold a mapped property or none at all; most hold others, which nobody should pay for."""
+    name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])
+    wanted = pc.SetLookupOptions(value_set=pa.array([*spec.names.values(), "", None], pa.string()))
+    return pc.call_function("is_in", [name], wanted)
+
+
+def _texts(batch: RawBatch, columns: Mapping[str, str], kept: pa.Array | None = None) -> Frame:
+    """The mapped columns as trimmed text under their canonical names, and source_row; of the rows kept."""
     texts = {canonical: _as_text(batch.rows.column(raw)) for canonical, raw in columns.items()}
-    frame = nw.from_arrow(pa.table({**texts, "source_row": batch.source_row}), backend="polars").lazy()
+    table = pa.table({**texts, "source_row": batch.source_row})
+    frame = nw.from_arrow(table if kept is None else table.filter(kept), backend="polars").lazy()
     return frame.with_columns(trimmed(nw.col(name)).alias(name) for name in columns)
 
 

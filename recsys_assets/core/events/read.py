@@ -12,8 +12,10 @@ from __future__ import annotations
 import csv
 import io
 import lzma
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -28,7 +30,7 @@ from recsys_assets.core.dataset import FileSpec
 WRONG_COLUMNS = "wrong number of columns"
 NOT_JSON = "not JSON"
 
-_BLOCK = 4 << 20
+_BLOCK = 16 << 20
 _LINE_LIMIT = 16 << 20
 _BATCH_LINES = 32_768
 _BROKEN_LIMIT = 1_000_000
@@ -40,7 +42,7 @@ class DataFileError(ValueError):
 
 
 class SchemaError(DataFileError):
-    """A landing file lacks a column."""
+    """A landing file's columns, types or units are not what the data set says."""
 
 
 class UnreadableFileError(DataFileError):
@@ -56,12 +58,14 @@ class RawBatch:
         source_row: int64, ascending: number of each row.
         lines: the row's own JSON text, where the file is jsonl.
         broken: source_row, reason, raw (JSON): rows without columns. Their numbers lie between those of ``rows``.
+        columns: name to type of all columns of the file seen so far, mapped or not; text files know no types.
     """
 
     rows: pa.Table
     source_row: pa.Array
     lines: pa.Array | None
     broken: pa.Table
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def num_rows(self) -> int:
@@ -120,7 +124,20 @@ def _require(name: str, columns: Mapping[str, str], found: list[str]) -> None:
     for canonical, raw in columns.items():
         if found.count(raw) != 1:
             how = "is missing" if raw not in found else "appears more than once"
-            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {how}; expected it once, found {found}")
+            free = [one for one in found if one not in columns.values()]
+            near = None if raw in found else _nearest(raw, canonical, free)
+            hint = f"; its new name may be {near!r}" if near else ""
+            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {how}; expected it once, found {found}{hint}")
+
+
+def _nearest(missing: str, canonical: str, candidates: Sequence[str]) -> str | None:
+    """The column that a lost one may be called now: like its old name or like ours, whatever the case."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(candidates)}
+    for wanted in (missing, canonical):
+        close = get_close_matches(re.sub(r"[^a-z0-9]", "", wanted.lower()), list(plain), n=1, cutoff=0.6)
+        if close:
+            return plain[close[0]]
+    return None
 
 
 def _header(text: io.BufferedReader, name: str, spec: FileSpec) -> list[str]:
@@ -141,6 +158,7 @@ def _read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
     _require(name, columns, found)
     if not text.peek(1):
         return
+    names = _untyped(found)
     broken: list[_Broken] = []
 
     def set_aside(row: Any) -> str:
@@ -168,10 +186,11 @@ def _read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
         numbers = np.arange(position, position + batch.num_rows + inside, dtype=np.int64)
         numbers = np.delete(numbers, [row - position for row, _, _ in broken[:inside]])
         position += batch.num_rows + inside
-        yield _batch(pa.Table.from_batches([batch]), numbers, broken[:inside])
+        yield _batch(pa.Table.from_batches([batch]), numbers, broken[:inside], names)
         del broken[:inside]
     if broken:
-        yield _batch(pa.table({column: pa.array([], pa.string()) for column in columns.values()}), np.array([]), broken)
+        none = pa.table({column: pa.array([], pa.string()) for column in columns.values()})
+        yield _batch(none, np.array([]), broken, names)
 
 
 def _read_jsonl(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
@@ -200,13 +219,13 @@ def _read_jsonl(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[st
                 rows.append(row)
                 numbers.append(position)
                 lines.append(line.decode())
-                if len(seen) < len(wanted):
-                    seen.update(column for column in wanted if column in row)
+                if not row.keys() <= seen:
+                    seen.update(row)
             position += 1
         any_object = any_object or bool(rows)
         table = pa.table({column: pa.array([_field(r.get(column)) for r in rows], pa.string()) for column in wanted})
         if rows or broken:
-            yield _batch(table, np.array(numbers), broken, pa.array(lines, pa.string()))
+            yield _batch(table, np.array(numbers), broken, _untyped(sorted(seen)), pa.array(lines, pa.string()))
     if any_object:
         _require(name, columns, sorted(seen))
 
@@ -228,16 +247,27 @@ def _read_parquet(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[
         raise UnreadableFileError(f"{name}: parquet compresses its own columns; a compressed parquet file is not read")
     file = pq.ParquetFile(stream)
     _require(name, columns, file.schema_arrow.names)
+    names = {field.name: str(field.type) for field in file.schema_arrow}
     position = 0
     for batch in file.iter_batches(batch_size=131_072):
-        yield _batch(pa.Table.from_batches([batch]), np.arange(position, position + batch.num_rows), [])
+        yield _batch(pa.Table.from_batches([batch]), np.arange(position, position + batch.num_rows), [], names)
         position += batch.num_rows
+
+
+def _untyped(names: Iterable[str]) -> dict[str, str]:
+    return dict.fromkeys(names, "text")
 
 
 def _json(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def _batch(rows: pa.Table, numbers: np.ndarray[Any, Any], broken: list[_Broken], lines: Any = None) -> RawBatch:
+def _batch(
+    rows: pa.Table,
+    numbers: np.ndarray[Any, Any],
+    broken: list[_Broken],
+    columns: Mapping[str, str],
+    lines: Any = None,
+) -> RawBatch:
     cells = [list(column) for column in zip(*broken, strict=True)] or [[], [], []]
-    return RawBatch(rows, pa.array(numbers, pa.int64()), lines, pa.table(cells, schema=_BROKEN))
+    return RawBatch(rows, pa.array(numbers, pa.int64()), lines, pa.table(cells, schema=_BROKEN), columns)

@@ -1,0 +1,36 @@
+"""A landing file of either kind as batches of raw and of parsed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+from recsys_assets.core.dataset import Dataset, DatasetError
+from recsys_assets.core.events.parse import Parsed, event_columns, parse_events, parse_properties
+from recsys_assets.core.events.read import RawBatch, read_rows
+
+
+def parse_file(
+    kind: Literal["events", "properties"], name: str, stream: BinaryIO, dataset: Dataset
+) -> Iterator[tuple[RawBatch, Parsed]]:
+    """Read and parse the rows of one file, in order and in bounded memory.
+
+    Args:
+        kind: what the file holds.
+        name: path below the landing zone; the ``source_file`` of the rows.
+        stream: its bytes.
+        dataset: how it is read and parsed.
+
+    Raises:
+        DataFileError: the file cannot be read or lacks a column; names it.
+        DatasetError: the data set has no files of this kind.
+    """
+    if kind == "events":
+        for batch in read_rows(stream, name, dataset.events, event_columns(dataset)):
+            yield batch, parse_events(batch, dataset, name)
+        return
+    spec = dataset.properties
+    if spec is None:
+        raise DatasetError(f"{name}: data set {dataset.name!r} has no [properties]")
+    for batch in read_rows(stream, name, spec, dict(spec.columns)):
+        yield batch, parse_properties(batch, dataset, spec, name)

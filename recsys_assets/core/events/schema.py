@@ -1,0 +1,167 @@
+"""Has a landing file changed under us? Renamed and lost columns, other types, other units of time, by name.
+
+A share of bad rows is rejected row by row. Where most rows of a file are bad in one and the same way, the file has
+changed, and taking the few others for its content would be worse than stopping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, cast
+
+import orjson
+import pyarrow as pa
+
+from recsys_assets.core.dataset import Dataset, FileSpec, TimeUnit
+from recsys_assets.core.events.parse import OUTSIDE_SPAN, Parsed
+from recsys_assets.core.events.read import WRONG_COLUMNS, SchemaError
+
+_UNITS: Mapping[TimeUnit, str] = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "iso": "ISO 8601 text",
+}
+_PER_SECOND: Mapping[TimeUnit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_MOST, _ENOUGH, _EXAMPLES = 0.5, 10, 100
+_FIRST_SECOND, _LAST_SECOND = -2_208_988_800, 253_402_300_799  # 1900 to 9999: what reads as a date
+_TIMES = ("unparsable ts", OUTSIDE_SPAN)
+
+
+class SchemaWatch:
+    """Sees the rows of a file go by and says at the end whether it has changed."""
+
+    def __init__(self, kind: Literal["events", "properties"], dataset: Dataset) -> None:
+        self._kind, self._dataset = kind, dataset
+        spec = dataset.events if kind == "events" else dataset.properties
+        if spec is None:
+            raise ValueError(f"data set {dataset.name!r} has no [{kind}]")
+        self._spec: FileSpec = spec
+        self._unit: TimeUnit = spec.time_unit
+        self._columns = {canonical: raw for canonical, raw in spec.columns if raw is not None}
+        self._rows = self._good = 0
+        self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, list[tuple[int, Any]]] = {}
+        self._first = datetime.combine(dataset.start_date, datetime.min.time(), UTC).timestamp()
+        self._end = datetime.combine(dataset.end_date or date(2100, 1, 1), datetime.min.time(), UTC).timestamp()
+
+    def add(self, parsed: Parsed) -> None:
+        """Take note of what became of a batch."""
+        bad = parsed.rejected
+        self._rows += parsed.good.num_rows + bad.num_rows
+        self._good += parsed.good.num_rows
+        reasons = cast("list[str]", bad["reason"].to_pylist())
+        for reason, count in Counter(reasons).items():
+            self._reasons[reason] += count
+            known = self._examples.setdefault(reason, [])
+            if len(known) < _EXAMPLES:
+                of_it = pa.array(one == reason for one in reasons)
+                rows = bad.filter(of_it).slice(0, _EXAMPLES - len(known)).to_pylist()
+                known += [(row["source_row"], orjson.loads(row["raw"])) for row in rows]
+        if self._kind == "properties":
+            self._add_early(parsed.good)
+
+    def check(self, name: str) -> None:
+        """Raise where most rows are bad in one way that tells of another type, unit or layout.
+
+        Raises:
+            SchemaError: names the file, the column, what was expected and an example of what was found.
+        """
+        for reason, count in self._reasons.most_common():
+            enough = count >= _ENOUGH or count == self._rows
+            if count > _MOST * self._rows and enough and (fault := self._fault(reason)):
+                raise SchemaError(f"{name}: {fault}; so in {count:,} of {self._rows:,} rows")
+
+    def _fault(self, reason: str) -> str | None:
+        row, raw = self._examples[reason][0]
+        if reason == WRONG_COLUMNS:
+            named = f" ({', '.join(self._spec.column_names)})" if self._spec.column_names else ""
+            return f"row {row}: expected as many columns as there are names{named}, found {str(raw)[:200]!r}"
+        if reason in _TIMES:
+            return self._unit_fault(reason)
+        canonical = reason.removeprefix("unparsable ")
+        if canonical == reason:
+            return None
+        ids = {"user_id": "user", "item_id": "item"}
+        expected, hint = "a number", ""
+        if canonical in ids:
+            expected, hint = "int64", f' (if these ids are text now, state ids.{ids[canonical]} = "string")'
+        column = self._columns[canonical]
+        return f"column {column!r} ({canonical}): expected {expected}, found {raw.get(column)!r} in row {row}{hint}"
+
+    def _unit_fault(self, reason: str) -> str | None:
+        column = self._columns["ts"]
+        found = [(row, raw.get(column)) for row, raw in self._examples[reason]]
+        guesses: Counter[TimeUnit | None] = Counter(self._unit_of(value) for _, value in found)
+        unit, votes = guesses.most_common(1)[0]
+        row, value = next((row, value) for row, value in found if self._unit_of(value) == unit)
+        expected = f'expected {_UNITS[self._unit]} ({self._kind}.time_unit = "{self._unit}")'
+        if unit is not None and unit != self._unit and votes > _MOST * len(found):
+            would = _would_be(value, self._unit)
+            return f"column {column!r} (ts) looks like {_UNITS[unit]}: {value} in row {row} {would}; {expected}"
+        if reason == OUTSIDE_SPAN:
+            return None
+        return f"column {column!r} (ts): {expected}, found {value!r} in row {row}"
+
+    def _unit_of(self, value: object) -> TimeUnit | None:
+        """The unit in which a time lies within the data set's days; None if there is none."""
+        text = str(value).strip()
+        if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return "iso"
+        number = _number(text)
+        if number is None:
+            return None
+        return next((unit for unit, per in _PER_SECOND.items() if self._first <= number / per < self._end), None)
+
+    def _add_early(self, good: pa.Table) -> None:
+        """Snapshots from before the first day count for it, so that a wrong unit would not show as a rejected row."""
+        if self._unit == "iso":
+            return
+        micros = good["ts"].cast(pa.int64()).to_numpy()
+        early = good.filter(pa.array(micros < self._first * 1e6))
+        column, per = self._columns["ts"], _PER_SECOND[self._unit]
+        known = self._examples.setdefault(OUTSIDE_SPAN, [])
+        self._reasons[OUTSIDE_SPAN] += early.num_rows
+        for row in early.slice(0, max(_EXAMPLES - len(known), 0)).to_pylist():
+            known.append((row["source_row"], {column: round(row["ts"].timestamp() * per)}))
+
+
+def differences(columns: Mapping[str, str], earlier: Sequence[Mapping[str, str]]) -> list[str]:
+    """What a file's columns (name to type) have that those of earlier files, oldest first, had not.
+
+    None of it does harm: a column that the data set needs is an error when it is lost, and what is new is not read.
+    """
+    known: dict[str, str] = {}
+    for one in earlier:
+        known.update(one)
+    if not known:
+        return []
+    new = [f"new column {name!r} ({kind})" for name, kind in sorted(columns.items()) if name not in known]
+    other = [
+        f"column {name!r} is {kind}, was {known[name]}"
+        for name, kind in sorted(columns.items())
+        if known.get(name, kind) != kind and "text" not in (kind, known[name])
+    ]
+    return new + other
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _would_be(value: object, unit: TimeUnit) -> str:
+    """What a time would mean in the unit that was expected."""
+    number = _number(str(value))
+    if unit == "iso" or number is None:
+        return "is none"
+    seconds = number / _PER_SECOND[unit]
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
+        return f"would be in the year {1970 + seconds / 31_556_952:.0f}"
+    return f"would be {(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).date()}"

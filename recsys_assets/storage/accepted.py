@@ -1,0 +1,157 @@
+"""Which files of the landing zone count, and when each day last changed.
+
+::
+
+    staging/accepted.json    the files that were found whole and were staged; moved by compare-and-swap
+    staging/faults/<digest>  why a file could not be staged; the digest names its content: a changed file is tried anew
+
+Runs that sensors start read these files and no others: a file that is being written does not reach a day by chance, and
+an old version serves until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from recsys_assets.storage.objects import Conflict, NotFound, ObjectStore
+
+KEY = "staging/accepted.json"
+FORMAT_VERSION = 1
+_ATTEMPTS = 20
+
+FileKind = Literal["events", "properties", "categories"]
+
+
+@dataclass(frozen=True)
+class AcceptedFile:
+    """A file that counts.
+
+    Attributes:
+        kind: what it holds.
+        name: path below the landing zone.
+        size: bytes.
+        fingerprint: of its content, as listed.
+        digest: names what staging made of it.
+        days: the days that it has rows of, ascending; none for categories.
+    """
+
+    kind: FileKind
+    name: str
+    size: int
+    fingerprint: str
+    digest: str
+    days: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The landing zone as the graph takes it.
+
+    Attributes:
+        id: of this record's line of generations; another one where a store was emptied and begun anew.
+        generation: counts the changes.
+        files: by name.
+        changed: day to the generation that last changed which contents it is made of; deleted ones included.
+        format_version: of this record.
+    """
+
+    id: str = ""
+    generation: int = 0
+    files: Mapping[str, AcceptedFile] = field(default_factory=dict[str, AcceptedFile])
+    changed: Mapping[str, int] = field(default_factory=dict[str, int])
+    format_version: int = FORMAT_VERSION
+
+    def digests(self, kind: FileKind, day: str) -> list[str]:
+        """Names of the contents that a day is made of."""
+        return sorted(file.digest for file in self.files.values() if file.kind == kind and day in file.days)
+
+    def event_days(self) -> list[str]:
+        """The days with events (or rejected rows), ascending."""
+        return sorted({day for file in self.files.values() if file.kind == "events" for day in file.days})
+
+    def with_changes(self, changes: Mapping[str, AcceptedFile | None]) -> Accepted:
+        """The record after some files came, changed or went (None); itself if that changes nothing.
+
+        A category tree has no days: it holds from the newest day with events on.
+        """
+        changes = {
+            name: file
+            for name, file in changes.items()
+            if (old := self.files.get(name)) is not file and (not old or not file or old.digest != file.digest)
+        }
+        if not changes:
+            return self
+        kept = {name: file for name, file in self.files.items() if name not in changes}
+        files = {**kept, **{name: file for name, file in changes.items() if file}}
+        after = replace(self, id=self.id or uuid.uuid4().hex[:12], generation=self.generation + 1, files=files)
+        both = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
+        touched = {day for file in both for day in file.days}
+        if any(file.kind == "categories" for file in both):
+            touched.update(after.event_days()[-1:])
+        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(touched), after.generation)})
+
+
+_RECORD = TypeAdapter(Accepted)
+
+
+def read_accepted(store: ObjectStore) -> Accepted:
+    """The record of a store; empty before the first file.
+
+    Raises:
+        ValueError: it is of a newer format.
+    """
+    return _read(store)[0]
+
+
+def accept(store: ObjectStore, changes: Mapping[str, AcceptedFile | None]) -> Accepted:
+    """Let files count from now on (None: no longer); what other processes accept meanwhile is kept."""
+    return _swap(store, lambda accepted: accepted.with_changes(changes))
+
+
+def note_fault(store: ObjectStore, digest: str, error: str) -> None:
+    """Remember why a content cannot be staged."""
+    store.put(_fault_key(digest), error.encode())
+
+
+def find_fault(store: ObjectStore, digest: str) -> str | None:
+    """Why a content could not be staged; None if nobody failed at it."""
+    try:
+        return store.get(_fault_key(digest)).decode()
+    except NotFound:
+        return None
+
+
+def _swap(store: ObjectStore, change: Callable[[Accepted], Accepted]) -> Accepted:
+    for _ in range(_ATTEMPTS):
+        accepted, etag = _read(store)
+        wanted = change(accepted)
+        if wanted is accepted:
+            return accepted
+        try:
+            store.replace(KEY, _RECORD.dump_json(wanted), etag)
+            return wanted
+        except Conflict:
+            continue
+    raise Conflict(f"{store.uri(KEY)}: could not be changed in {_ATTEMPTS} attempts")
+
+
+def _read(store: ObjectStore) -> tuple[Accepted, str | None]:
+    try:
+        data, etag = store.get_with_etag(KEY)
+    except NotFound:
+        return Accepted(), None
+    accepted = _RECORD.validate_json(data)
+    if accepted.format_version != FORMAT_VERSION:
+        raise ValueError(
+            f"{store.uri(KEY)}: format_version: expected {FORMAT_VERSION}, found {accepted.format_version}"
+        )
+    return accepted, etag
+
+
+def _fault_key(digest: str) -> str:
+    return f"staging/faults/{digest}"
