@@ -1,0 +1,177 @@
+"""Removes a person from everything that a store holds, and says what it rewrote.
+
+The order makes it safe to be cut off anywhere and started again: first nobody can bring the person back, then what is
+to be done is written down, then it is done, and the last step looks at every stored file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from recsys_assets.erasure.plan import Part, Stored
+from recsys_assets.erasure.report import Affected, Erasure, read_erasure, write_erasure
+from recsys_assets.storage.erasures import Person, erased_rows, forget_staged, holders
+from recsys_assets.storage.manifest import Manifest
+from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.releases import Releases
+from recsys_assets.storage.suppression import suppress
+
+Rebuild = Callable[[str, list[str]], None]
+"""Day and assets: materialize them again, from what is stored."""
+
+
+_NEVER = "9999-12-31"
+_MORE_ROUNDS = 3
+
+
+class ErasureError(RuntimeError):
+    """Something of the person is left; the message says where. Starting the erasure again goes on from there."""
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """Erases one person.
+
+    Attributes:
+        store: all that we hold.
+        person: whom.
+        rebuild: materializes assets as of a day; raises if that fails.
+        note: told what is being done.
+        waited: waits until no other run is in progress, which may store rows that it read before; says whether it had
+            to.
+    """
+
+    store: ObjectStore
+    person: Person
+    rebuild: Rebuild
+    note: Callable[[str], None]
+    waited: Callable[[], bool]
+
+    def run(self) -> Erasure:
+        """Erase, and return the record; nothing found is a record without rows, too.
+
+        Raises:
+            ErasureError: something is left.
+        """
+        token = suppress(self.store, self.person.id)
+        erasure, stored = self._round(read_erasure(self.store, token), token)
+        for _ in range(_MORE_ROUNDS):
+            if not self.waited():
+                break
+            erasure, stored = self._round(erasure, token)
+        left = holders(self.store, self.person)
+        if left:
+            shown = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(left.items())[:10])
+            raise ErasureError(f"{len(left)} stored files still hold the person: {shown}")
+        serving = Releases(self.store).current()
+        rows_after = {part: record.rows for part, record in stored.records.items()}
+        erasure = erasure.finished(rows_after, erased_rows(self.store), serving.release_id if serving else None)
+        write_erasure(self.store, token, erasure)
+        return erasure
+
+    def _round(self, erasure: Erasure, token: str) -> tuple[Erasure, Stored]:
+        """Plan and do all that there is to do; does nothing where nothing is left."""
+        held = holders(self.store, self.person)
+        stored = Stored(PartitionStore(self.store))
+        erasure = _planned(erasure, stored, _parts(held))
+        if erasure.erased_before is None:
+            erasure = replace(erasure, erased_before=erased_rows(self.store))
+        write_erasure(self.store, token, erasure)
+        for before, after in forget_staged(self.store, self.person):
+            self.note(f"{before.name}: {after.erased - before.erased} rows taken out of what was staged of it")
+        self._rebuild(erasure, stored, _parts(held))
+        suspicion = Suspicion(
+            stored,
+            since=min((part.day for part in erasure.affected), default=_NEVER),
+            holding=frozenset(key.split("/")[1] for key in held if key.startswith("releases/")),
+        )
+        self._serve_without(suspicion)
+        for release in self._releases_to_delete(suspicion):
+            self.note(f"release {release} is deleted")
+            erasure = replace(erasure, releases_deleted=tuple(sorted({*erasure.releases_deleted, release})))
+            write_erasure(self.store, token, erasure)
+            Releases(self.store).delete(release)
+        return erasure, stored
+
+    def _rebuild(self, erasure: Erasure, stored: Stored, held: set[Part]) -> None:
+        affected = {(part.asset, part.day) for part in erasure.affected}
+        # What reads no other partition cannot show by its inputs that a write of it was cut off.
+        torn = {root for root in erasure.roots if root in stored.records and not stored.is_whole(root)}
+        for day in sorted({day for _, day in affected}):
+            due = stored.outdated({part for part in affected if part[1] == day}, held | torn)
+            if due:
+                assets = sorted(asset for asset, _ in due)
+                self.note(f"{day}: {', '.join(assets)}")
+                self.rebuild(day, assets)
+                stored.refresh(due)
+
+    def _serve_without(self, suspicion: Suspicion) -> None:
+        """Replace the release being served, if the person took part in it, by one of the same day."""
+        releases = Releases(self.store)
+        current = releases.current()
+        if current is None or not suspicion.falls_on(releases.manifest(current.release_id)):
+            return
+        self.note(f"release {current.release_id} is served and is replaced")
+        self.rebuild(current.as_of, ["release"])
+        of_day = [releases.manifest(release) for release in releases.list() if release.startswith(current.as_of)]
+        fresh = [manifest.release_id for manifest in of_day if not suspicion.falls_on(manifest)]
+        if not fresh:
+            raise ErasureError(f"no release as of {current.as_of} replaces {current.release_id}, which is served")
+        now = releases.current()
+        if now and now.release_id == current.release_id:  # RECSYS_MODE=manual: who erases approves
+            releases.approve(fresh[-1])
+
+    def _releases_to_delete(self, suspicion: Suspicion) -> list[str]:
+        """Releases that the person took part in, or may have, and what is left of publishing that was cut off."""
+        releases = Releases(self.store)
+        found = [one for one in releases.list() if suspicion.falls_on(releases.manifest(one))]
+        return [*found, *(releases.leftovers() if suspicion.since != _NEVER or suspicion.holding else ())]
+
+
+def _planned(erasure: Erasure, stored: Stored, held: set[Part]) -> Erasure:
+    """The record with all partitions that held the person, now or when it was begun, and all that read them."""
+    if erasure.status == "done" and not held:
+        return erasure
+    # Whoever was erased and came back is erased from the beginning.
+    earlier = erasure if erasure.status == "running" else Erasure()
+    known = {(part.asset, part.day): part for part in earlier.affected}
+    for part in sorted(stored.dependents({*held, *earlier.roots})):
+        if part not in known:
+            known[part] = Affected(*part, stored.records[part].rows, part in held)
+        elif part in held:
+            known[part] = replace(known[part], held=True)
+    return replace(earlier, affected=tuple(known[part] for part in sorted(known)))
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """Which releases have to go.
+
+    Attributes:
+        stored: the partitions without the person.
+        since: first day from which on the person may have taken part.
+        holding: ids of releases in which the person was found.
+    """
+
+    stored: Stored
+    since: str
+    holding: frozenset[str]
+
+    def falls_on(self, manifest: Manifest) -> bool:
+        """Whether a release holds the person, or is not what would be made now of the day's partitions.
+
+        Those are known to be clean. A release made of others may hold what they had learned.
+        """
+        if manifest.release_id in self.holding or manifest.as_of < self.since:
+            return manifest.release_id in self.holding
+        inputs = cast(Mapping[str, Any], manifest.facts.get("inputs", {}))
+        return not inputs or any(self.stored.sha256((asset, manifest.as_of)) != sha for asset, sha in inputs.items())
+
+
+def _parts(keys: Mapping[str, int]) -> set[Part]:
+    """The partitions among keys of stored files."""
+    split = [key.split("/") for key in keys if key.startswith("assets/")]
+    return {(asset, day.removeprefix("dt=")) for _, asset, day, _ in split}

@@ -1,0 +1,142 @@
+"""The job ``erase_user``."""
+
+import time
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.erasure.erase import Eraser, ErasureError
+from recsys_assets.erasure.report import Erasure, report_key
+from recsys_assets.progress import Progress
+from recsys_assets.resources.landing import LandingResource
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.settings import Settings
+from recsys_assets.storage.erasures import Person
+from recsys_assets.storage.suppression import parse_user, read_suppressed
+
+JOB = "erase_user"
+_OWN_RUNS = {"recsys/started_by": JOB}
+_POLL_SECONDS = 2.0
+_BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class WhomToErase(dg.Config):
+    """Whom to erase."""
+
+    user_id: str
+    wait_minutes: float = 30.0
+
+
+class _Logged(Progress):
+    def __init__(self, context: dg.OpExecutionContext) -> None:
+        super().__init__()
+        self._log = context.log
+
+    def note(self, text: str) -> None:
+        self._log.info(text)
+
+
+def erase_job(settings: Settings, dataset: Dataset) -> dg.JobDefinition:
+    """The job for given settings; it runs other runs, with the same settings."""
+
+    # No two erasures at once, and no file is staged meanwhile.
+    @dg.op(pool="landing", out=dg.Out(dg.Nothing))
+    def erase(
+        context: dg.OpExecutionContext, config: WhomToErase, landing: LandingResource, store: StoreResource
+    ) -> None:
+        """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
+        # Not at the top: it loads the definitions, which load this module.
+        from recsys_assets.materialize import MaterializeError, Materializer
+
+        try:
+            person = Person(parse_user(config.user_id, dataset.ids.user), dataset)
+        except ValueError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        wait_until_quiet(context, config.wait_minutes)
+        if not landing.accepted().files:
+            # Everything was built by hand so far; the runs below read the files that were accepted.
+            landing.accept(landing.changes(), context.log.info)
+        with Materializer(settings, dataset, _Logged(context), context.instance) as materializer:
+            eraser = Eraser(
+                store.open(),
+                person,
+                lambda day, assets: materializer.rebuild(day, assets, _OWN_RUNS),
+                context.log.info,
+                lambda: wait_until_quiet(context, config.wait_minutes),
+            )
+            try:
+                erasure = eraser.run()
+            except (MaterializeError, ErasureError) as error:
+                raise dg.Failure(
+                    f"{error}; something of the person is left: erase_user goes on when it is started again",
+                    allow_retries=False,
+                ) from error
+        token = read_suppressed(store.open()).token(person.id)
+        context.add_output_metadata(described(erasure, store.open().uri(report_key(token))))
+        context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")
+
+    @dg.job(
+        name=JOB,
+        description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
+        "Config: ops.erase.config.user_id.",
+    )
+    def erase_user() -> None:
+        erase()
+
+    return erase_user
+
+
+def wait_until_quiet(context: dg.OpExecutionContext, minutes: float) -> bool:
+    """Wait while other runs are in progress: what they read before may come back after. Returns whether any was.
+
+    Raises:
+        dagster.Failure: they did not end in time; names them.
+    """
+    deadline = time.monotonic() + minutes * 60
+    waited = False
+    while others := [
+        f"{run.run_id} ({run.job_name})"
+        for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
+        # Dead ones of an erasure that was killed, which this one finishes: two at once are not let run.
+        if run.job_name != JOB and not _OWN_RUNS.items() <= run.tags.items()
+    ]:
+        names = ", ".join(others)
+        if time.monotonic() > deadline:
+            raise dg.Failure(
+                f"runs are in progress and may store rows of the person that they have read: {names}; "
+                "start erase_user again when they have ended (end dead ones in the UI)",
+                allow_retries=False,
+            )
+        if not waited:
+            context.log.info(f"waiting for runs in progress: {names}")
+        waited = True
+        time.sleep(_POLL_SECONDS)
+    return waited
+
+
+def described(erasure: Erasure, report: str) -> dict[str, dg.MetadataValue[Any]]:
+    """What the UI shows of an erasure."""
+    rows = [
+        dg.TableRecord(
+            {
+                "asset": one.asset,
+                "partitions": one.partitions,
+                "rows before": one.rows_before,
+                "rows after": one.rows_after,
+            }
+        )
+        for one in erasure.rewritten
+    ]
+    columns = [
+        dg.TableColumn("asset"),
+        *(dg.TableColumn(n, "int") for n in ("partitions", "rows before", "rows after")),
+    ]
+    return {
+        "found": dg.MetadataValue.bool(bool(erasure.rewritten or erasure.staged_rows)),
+        "staged_rows": dg.MetadataValue.int(erasure.staged_rows),
+        "rewritten": dg.MetadataValue.table(rows, dg.TableSchema(columns)),
+        "releases_deleted": dg.MetadataValue.json(list(erasure.releases_deleted)),
+        "serving": dg.MetadataValue.text(erasure.serving or "nothing"),
+        "report": dg.MetadataValue.path(report),
+    }
