@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import dagster as dg
+
+from recsys_assets.core.insight.charts import Picture
 
 _INK, _BAR = "#1f2937", "#4f43dd"
 
@@ -15,6 +18,12 @@ def bars(title: str, values: Mapping[str, float], most: int = 20) -> dg.Markdown
     """A horizontal bar chart, largest first, as an inline PNG."""
     if not values:
         return dg.MetadataValue.md("nothing to draw yet")
+    encoded = base64.b64encode(bar_chart(title, values, most)).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+
+
+def bar_chart(title: str, values: Mapping[str, float], most: int = 20) -> bytes:
+    """The same as a PNG file; at least one value."""
     # Importing matplotlib takes most of a second; only steps that draw pay for it.
     from matplotlib.figure import Figure
 
@@ -29,4 +38,23 @@ def bars(title: str, values: Mapping[str, float], most: int = 20) -> dg.Markdown
     axes.margins(x=0.12)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return buffer.getvalue()
+
+
+def report(drawn: Sequence[Picture]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Hand-made charts: all of them in full in the first entry, and the gist of each in one of its own.
+
+    The UI shows markdown of up to 1,000 characters in place, and more behind a link.
+    """
+    return {
+        "report": dg.MetadataValue.md("\n\n".join(_image(one.name, one.canvas.alone(one.height)) for one in drawn)),
+        **{one.name: dg.MetadataValue.md(_image(one.name, one.glance)) for one in drawn},
+    }
+
+
+def _image(name: str, svg: str) -> str:
+    # Not base64, which is a third longer; within <> a markdown address may hold blanks and brackets.
+    return f"![{name}](<data:image/svg+xml,{quote(svg, safe=_PLAIN)}>)"
+
+
+_PLAIN = " !$&'()*+,/:;=?@[]{}|\""

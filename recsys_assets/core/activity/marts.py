@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.frames import exact_sum
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.frames import exact_sum, running_total, total
+from recsys_assets.engines.base import Frame, Keep, same
 
 
 @dataclass(frozen=True)
@@ -55,31 +55,41 @@ def item_activity(events: Frame, weights: EventWeights) -> Frame:
     return by_user.group_by("item_id").agg(
         *_sums(),
         nw.col("user_id").count().cast(nw.Int64).alias("users"),
-        nw.col("sessions").sum(),
+        total(nw.col("sessions")),
         _last("last_ts"),
     )
 
 
-def item_pairs(events: Frame, max_items_per_session: int = 50) -> Frame:
+def item_pairs(events: Frame, max_items_per_session: int = 50, keep: Keep = same) -> Frame:
     """Which items met in a session on one day (``ITEM_PAIRS``).
 
     A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the
     square and a session of thousands of items is a bot. A session of n items gives each of its pairs 1/log2(1 + n).
+
+    Args:
+        events: clean events of one day.
+        max_items_per_session: see above.
+        keep: of the engine.
     """
     session = ["user_id", "session_id"]
-    touched = (
-        events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
+    known = events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
+    # Most sessions hold one item and make no pair: they leave before anything is sorted.
+    ends = known.group_by(*session).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
+    several = ends.filter(nw.col("__first") < nw.col("__last")).select(*session)
+    sized = (
+        known.join(several, on=session, how="semi")
         .group_by(*session, "item_id")
         .agg(nw.col("ts").max())
         .with_columns(__one=nw.lit(1, dtype=nw.Int64))
+        .with_columns(__n=nw.col("__one").sum().over(*session).cast(nw.Int64))
     )
     # Counted from the oldest on, the most recent items are those whose place lies within max_items of the last place.
-    placed = touched.with_columns(
-        __place=nw.col("__one").cum_sum().over(*session, order_by=["ts", "item_id"]),
-        __n=nw.col("__one").sum().over(*session),
-    ).filter(nw.col("__place") > nw.col("__n") - max_items_per_session)
+    placed = sized.with_columns(__place=running_total(nw.col("__one"), session, ["ts", "item_id"])).filter(
+        nw.col("__place") > nw.col("__n") - max_items_per_session
+    )
     size = nw.when(nw.col("__n") > max_items_per_session).then(nw.lit(max_items_per_session)).otherwise(nw.col("__n"))
-    kept = placed.with_columns(__share=1.0 / (size + 1).cast(nw.Float64).log(2)).select(*session, "item_id", "__share")
+    share = 1.0 / (size + 1).cast(nw.Float64).log(2)
+    kept = keep(placed.with_columns(__share=share).select(*session, "item_id", "__share"))
     other = kept.select(*session, nw.col("item_id").alias("other_item_id"))
     return (
         kept.join(other, on=session, how="inner")
@@ -96,13 +106,13 @@ def _weighed(events: Frame, weights: EventWeights) -> Frame:
 def _counts() -> tuple[nw.Expr, ...]:
     return (
         nw.len().cast(nw.Int64).alias("events"),
-        nw.col("targets").sum(),
+        total(nw.col("targets")),
         exact_sum(nw.col("weight")).alias("weight"),
     )
 
 
 def _sums() -> tuple[nw.Expr, ...]:
-    return nw.col("events").sum(), nw.col("targets").sum(), exact_sum(nw.col("weight")).alias("weight")
+    return total(nw.col("events")), total(nw.col("targets")), exact_sum(nw.col("weight")).alias("weight")
 
 
 def _deepest() -> nw.Expr:

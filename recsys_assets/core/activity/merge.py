@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import narwhals as nw
 
-from recsys_assets.core.frames import exact_sum
+from recsys_assets.core.frames import exact_sum, total
 from recsys_assets.engines.base import Frame
 
 
@@ -40,7 +40,7 @@ def merge_item_activity(window: Frame) -> Frame:
         item_id, events, targets, weight, users (user days), sessions, last_ts, days, first_day, last_day.
     """
     return window.group_by("item_id").agg(
-        *_sums(), nw.col("users").sum(), nw.col("sessions").sum(), nw.col("last_ts").max(), *_days()
+        *_sums(), total(nw.col("users")), total(nw.col("sessions")), nw.col("last_ts").max(), *_days()
     )
 
 
@@ -51,12 +51,12 @@ def merge_item_pairs(window: Frame) -> Frame:
         item_id, other_item_id, sessions, weight, days, first_day, last_day.
     """
     return window.group_by("item_id", "other_item_id").agg(
-        nw.col("sessions").sum(), exact_sum(nw.col("weight")).alias("weight"), *_days()
+        total(nw.col("sessions")), exact_sum(nw.col("weight")).alias("weight"), *_days()
     )
 
 
 def _sums() -> tuple[nw.Expr, ...]:
-    return nw.col("events").sum(), nw.col("targets").sum(), exact_sum(nw.col("weight")).alias("weight")
+    return total(nw.col("events")), total(nw.col("targets")), exact_sum(nw.col("weight")).alias("weight")
 
 
 def _days() -> tuple[nw.Expr, ...]:
