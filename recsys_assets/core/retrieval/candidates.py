@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import narwhals as nw
@@ -11,6 +11,7 @@ import narwhals as nw
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.contracts import GENERATORS
 from recsys_assets.core.frames import dense_rank, top_k
+from recsys_assets.core.parts import by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.popular import ALL, TRENDING
@@ -81,7 +82,7 @@ class CandidateInputs:
     item_activity: Frame
     item_features: Frame
     top_popular: Frame
-    similar_items: Frame
+    covisited_items: Frame
     user_factors: Frame
     item_factors: Frame
 
@@ -106,22 +107,41 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
     )
 
 
+def in_parts(
+    engine: Engine, inputs: CandidateInputs, as_of: date, params: CandidateParams
+) -> Sequence[CandidateInputs]:
+    """The inputs cut by users, as many at once as the engine likes; candidates of a part come before those of the next.
+
+    Args:
+        engine: where the frames run.
+        inputs: what is known at the end of D.
+        as_of: D.
+        params: sizes and windows.
+    """
+    users = last_days(inputs.user_activity, as_of, params.active_days)
+    return [
+        replace(inputs, user_activity=activity, user_factors=factors)
+        for activity, factors in by_users(engine, users, inputs.user_activity, inputs.user_factors)
+    ]
+
+
 def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     """Rank each generator's items, keep its k best, and fuse: sum of weight / (constant + rank).
 
     Args:
-        found: user_id, item_id, score of each of ``GENERATORS``.
+        found: user_id, item_id, score of each of ``GENERATORS``, and rank where the generator knows it.
         params: sizes and weights.
 
     Returns:
-        user_id, item_id, <generator>_score and <generator>_rank of each, fused_score and fused_rank.
+        user_id, item_id, <generator>_score and <generator>_rank of each, fused_score and fused_rank; in single
+        precision, as candidates are stored: at tens of millions of rows, width is time.
     """
     parts = [
-        top_k(found[name], params.of(name).k, by=["user_id"], score="score", ties=["item_id"]).select(
+        _ranked(found[name], params.of(name).k).select(
             "user_id",
             "item_id",
-            nw.col("score").alias(f"{name}_score"),
-            nw.col("rank").cast(nw.Int64).alias(f"{name}_rank"),
+            nw.col("score").cast(nw.Float32).alias(f"{name}_score"),
+            nw.col("rank").cast(nw.Int32).alias(f"{name}_rank"),
         )
         for name in GENERATORS
     ]
@@ -130,10 +150,18 @@ def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     # Added in one fixed order, so the sum has the same bits each time.
     score = nw.lit(0.0)
     for name in GENERATORS:
-        score = score + (params.of(name).weight / (params.fusion_constant + nw.col(f"{name}_rank"))).fill_null(0.0)
+        rank = nw.col(f"{name}_rank").cast(nw.Float64)
+        score = score + (params.of(name).weight / (params.fusion_constant + rank)).fill_null(0.0)
     return dense_rank(
         wide.with_columns(fused_score=score), by=["user_id"], score="fused_score", ties=["item_id"], name="fused_rank"
     )
+
+
+def _ranked(found: Frame, k: int) -> Frame:
+    """The k best of each user, with their rank."""
+    if "rank" in found.collect_schema().names():
+        return found.filter(nw.col("rank") <= k)
+    return top_k(found, k, by=["user_id"], score="score", ties=["item_id"])
 
 
 def _generate(
@@ -153,9 +181,8 @@ def _generate(
         return available(inputs.top_popular.filter(nw.col("segment") == name))
 
     recent = last_days(inputs.item_activity, as_of, params.trending_days)
-    similar = inputs.similar_items.filter(nw.col("source") == "covisit")
     near = generators.covisit(
-        history, similar, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
+        history, inputs.covisited_items, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
     )
     by_factors = generators.factors(
         engine, inputs.user_factors, available(inputs.item_factors), users, params.factors.k, touched

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs
-from recsys_assets.core.frames import top_k
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.frames import exact_sum, top_k
+from recsys_assets.core.parts import by_rows
+from recsys_assets.engines.base import Engine, Frame, Keep, same
 
 
 @dataclass(frozen=True)
@@ -24,28 +26,55 @@ class CovisitParams:
     shrinkage: float = 5.0
 
 
-def covisit_similarity(item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
+def covisit_similarity(item_pairs: Frame, item_activity: Frame, params: CovisitParams, keep: Keep = same) -> Frame:
     """The nearest items by co-visitation: weight(i,j) / (sqrt(sessions_i * sessions_j) + shrinkage).
 
     Args:
         item_pairs: window of ``ITEM_PAIRS`` with ``dt``.
         item_activity: the same days of ``ITEM_ACTIVITY``.
         params: sizes.
+        keep: of the engine.
 
     Returns:
         item_id, similar_item_id, score, rank: both directions of each pair, never the item itself.
     """
     pairs = merge_item_pairs(item_pairs).select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
-    sessions = merge_item_activity(item_activity).select("item_id", "sessions")
+    return _nearest(_both_ways(keep(_scored(pairs, _sessions(item_activity), params))), params)
+
+
+def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Iterator[Frame]:
+    """What :func:`covisit_similarity` gives, by ranges of items where the engine takes no more at once."""
+    daily = item_pairs.select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
+    parts = by_rows(engine, "item_id", _both_ways(daily))
+    if len(parts) == 1:
+        yield covisit_similarity(item_pairs, item_activity, params, engine.keep)
+        return
+    sessions = engine.from_arrow(_sessions(item_activity).collect(backend="polars").to_arrow())  # merged once for all
+    for (met,) in parts:
+        pairs = met.group_by("item_id", "similar_item_id").agg(exact_sum(nw.col("weight")).alias("weight"))
+        yield _nearest(_scored(pairs, sessions, params), params)
+
+
+def _sessions(item_activity: Frame) -> Frame:
+    return merge_item_activity(item_activity).select("item_id", "sessions")
+
+
+def _scored(pairs: Frame, sessions: Frame, params: CovisitParams) -> Frame:
     other = sessions.select(nw.col("item_id").alias("similar_item_id"), nw.col("sessions").alias("__others"))
     norm = (nw.col("sessions").cast(nw.Float64) * nw.col("__others").cast(nw.Float64)).sqrt()
-    scored = (
+    return (
         pairs.join(sessions, on="item_id", how="inner")
         .join(other, on="similar_item_id", how="inner")
         .select("item_id", "similar_item_id", (nw.col("weight") / (norm + params.shrinkage)).alias("score"))
     )
-    mirrored = scored.select(
-        nw.col("similar_item_id").alias("item_id"), nw.col("item_id").alias("similar_item_id"), "score"
-    )
-    both = nw.concat([scored, mirrored], how="vertical")
-    return top_k(both, params.k, by=["item_id"], score="score", ties=["similar_item_id"])
+
+
+def _both_ways(pairs: Frame) -> Frame:
+    """Each pair from either side."""
+    turned = {"item_id": "similar_item_id", "similar_item_id": "item_id"}
+    columns = pairs.collect_schema().names()
+    return nw.concat([pairs, pairs.rename(turned).select(columns)], how="vertical")
+
+
+def _nearest(scored: Frame, params: CovisitParams) -> Frame:
+    return top_k(scored, params.k, by=["item_id"], score="score", ties=["similar_item_id"])

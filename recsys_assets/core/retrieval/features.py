@@ -28,6 +28,8 @@ def with_features(
 ) -> Frame:
     """Join the features to pairs. What is a count is 0 where nothing happened; times and shares are null then.
 
+    Features are made single precision before they are joined: there are far fewer users and items than pairs.
+
     Args:
         pairs: user_id, item_id and any further columns.
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of the users of the pairs.
@@ -37,20 +39,23 @@ def with_features(
         end: the instant at which D ends.
         trending_days: window of item_trend.
     """
-    shares = category_shares(history, item_features).rename({"share": "user_category_share"})
+    shares = category_shares(history, item_features).select(
+        "user_id", "category_id", nw.col("share").cast(nw.Float32).alias("user_category_share")
+    )
     wide = (
         pairs.join(_pair_features(history), on=["user_id", "item_id"], how="left")
         .join(_user_features(history), on="user_id", how="left")
-        .join(_catalog_features(item_features), on="item_id", how="left")
-        .join(_item_features(popularity, as_of, end, trending_days), on="item_id", how="left")
+        .join(
+            _items(_catalog_features(item_features), _item_features(popularity, as_of, end, trending_days)),
+            on="item_id",
+            how="left",
+        )
         .join(shares, on=["user_id", "category_id"], how="left")
         .drop("category_id")
     )
     counts = [name for name in FEATURES if name in _COUNTS]
-    return wide.with_columns(
-        nw.col(*counts).cast(nw.Float64).fill_null(0.0),
-        nw.col(*[name for name in FEATURES if name not in _COUNTS]).cast(nw.Float64),
-    )
+    # The zero is double precision, and some engines widen to it.
+    return wide.with_columns(nw.col(*counts).fill_null(0.0).cast(nw.Float32))
 
 
 _COUNTS = frozenset(
@@ -68,17 +73,34 @@ def _pair_features(history: Frame) -> Frame:
     return history.select(
         "user_id",
         "item_id",
-        *(nw.col(name).alias(f"ui_{name}") for name in ("events", "days", "targets", "weight", "top_weight")),
-        nw.col("hours_since").alias("ui_hours_since"),
+        *(
+            nw.col(name).cast(nw.Float32).alias(f"ui_{name}")
+            for name in ("events", "days", "targets", "weight", "top_weight", "hours_since")
+        ),
     )
 
 
 def _user_features(history: Frame) -> Frame:
-    return history.group_by("user_id").agg(
+    features = history.group_by("user_id").agg(
         nw.col("events").sum().alias("user_events"),
         nw.len().alias("user_items"),
         nw.col("targets").sum().alias("user_targets"),
         nw.col("hours_since").min().alias("user_hours_since"),
+    )
+    return _single(features, ["user_id"])
+
+
+def _single(frame: Frame, others: list[str]) -> Frame:
+    """All columns but the others as float32."""
+    names = [name for name in frame.collect_schema().names() if name not in others]
+    return frame.select(*others, nw.col(*names).cast(nw.Float32))
+
+
+def _items(catalog: Frame, activity: Frame) -> Frame:
+    """What is known of an item from either side, in one table, since each join of the pairs costs."""
+    known = nw.concat([catalog.select("item_id"), activity.select("item_id")], how="vertical").unique()
+    return known.join(_single(catalog, ["item_id", "category_id"]), on="item_id", how="left").join(
+        _single(activity, ["item_id"]), on="item_id", how="left"
     )
 
 

@@ -1,5 +1,7 @@
 """Sources of candidates. Each gives user_id, item_id, score, at least the k best of each user where it knows so many.
 
+Some know the rank as well: then they give exactly the k best, and ``rank``.
+
 ``history`` below is :func:`user_history`; ``touched``, where given, holds the pairs that are not to be found again.
 """
 
@@ -51,14 +53,19 @@ def listed(users: Frame, items: Frame, k: int, touched: Frame | None) -> Frame:
         items: item_id and score of the list.
         k: items per user.
         touched: pairs to leave out; the list goes on below k by as many as a user has touched of it.
+
+    Returns:
+        user_id, item_id, score and rank.
     """
     ranked = dense_rank(items.select("item_id", "score"), [], "score", ["item_id"], name="__place")
     if touched is None:
-        return users.join(ranked.filter(nw.col("__place") <= k), how="cross").select(*_PAIR, "score")
+        short = ranked.filter(nw.col("__place") <= k).rename({"__place": "rank"})
+        return users.join(short, how="cross").select(*_PAIR, "score", "rank")
     taken = touched.join(items.select("item_id"), on="item_id", how="inner").group_by("user_id").agg(__taken=nw.len())
     room = users.join(taken, on="user_id", how="left").with_columns(__k=nw.col("__taken").fill_null(0) + k)
     longer = room.join(ranked, how="cross").filter(nw.col("__place") <= nw.col("__k"))
-    return longer.select(*_PAIR, "score").join(touched.select(*_PAIR), on=_PAIR, how="anti")
+    left = longer.select(*_PAIR, "score").join(touched.select(*_PAIR), on=_PAIR, how="anti")
+    return top_k(left, k, by=["user_id"], score="score", ties=["item_id"])
 
 
 def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_life_days: float) -> Frame:
@@ -71,7 +78,7 @@ def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_li
         neighbours: neighbours per seed.
         half_life_days: days in which a seed's weight halves.
     """
-    recency = half_life(nw.col("hours_since") / 24.0, half_life_days)
+    recency = half_life(nw.col("hours_since") * (1 / 24), half_life_days)
     depth = (1.0 + nw.col("top_weight")).log(2)
     latest = top_k(
         history.with_columns(__fresh=-nw.col("hours_since"), __seed=recency * depth),
@@ -102,6 +109,9 @@ def factors(
         users: user_id.
         k: items per user.
         touched: pairs to leave out.
+
+    Returns:
+        user_id, item_id, score and rank.
     """
     items = item_factors.select("item_id", "factors").sort("item_id").collect(backend="polars").to_arrow()
     asked = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
@@ -114,6 +124,7 @@ def factors(
             ("user_id", _arrow_type(types[0]["user_id"])),
             ("item_id", _arrow_type(types[1]["item_id"])),
             ("score", pa.float64()),
+            ("rank", pa.int64()),
         ]
     )
     return engine.map_batches(asked, recommend_by_factors(items, k, seen), schema)

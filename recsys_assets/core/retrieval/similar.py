@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import narwhals as nw
 
 from recsys_assets.core.frames import exact_sum, top_k
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.parts import by_rows
+from recsys_assets.engines.base import Engine, Frame
 
 RRF_CONSTANT = 60
 """Rank at which a list's voice has halved against its top: Cormack, Clarke and Büttcher, 2009."""
+
+
+def similar_in_parts(engine: Engine, covisit: Frame, factors: Frame, k: int) -> Iterator[Frame]:
+    """What :func:`similar_items` gives, by ranges of items where the engine takes no more at once."""
+    for near, alike in by_rows(engine, "item_id", covisit, factors, makes=3):
+        yield similar_items(near, alike, k)
 
 
 def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:

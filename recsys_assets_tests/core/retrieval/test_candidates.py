@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import narwhals as nw
@@ -13,21 +14,29 @@ import pytest
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import (
     CANDIDATES,
+    COVISITED_ITEMS,
     FEATURES,
     GENERATORS,
     ITEM_FACTORS,
     ITEM_FEATURES,
-    SIMILAR_ITEMS,
     TOP_POPULAR,
     USER_FACTORS,
     IdTypes,
+    arrow_schema,
 )
-from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator, candidates, fuse
+from recsys_assets.core.retrieval.candidates import (
+    CandidateInputs,
+    CandidateParams,
+    Generator,
+    candidates,
+    fuse,
+    in_parts,
+)
 from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity
-from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors, similar_by_factors
+from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
-from recsys_assets.core.retrieval.similar import similar_items
+from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,
     FIRST,
@@ -60,18 +69,14 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     features = item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY)
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
-    fitted = fit_factors(weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
+    fitted = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
     past = [one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity)]
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,
         item_features=features,
         top_popular=top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False)),
-        similar_items=similar_items(
-            covisit_similarity(*past, CovisitParams()),
-            ENGINE.from_arrow(similar_by_factors(fitted.items, 20)),
-            20,
-        ),
+        covisited_items=covisit_similarity(*past, CovisitParams(20)),
         user_factors=ENGINE.from_arrow(fitted.users),
         item_factors=ENGINE.from_arrow(fitted.items),
     )
@@ -211,13 +216,30 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         alone,
         item_features=frame([], ITEM_FEATURES, ids),
         top_popular=frame([], TOP_POPULAR, ids),
-        similar_items=frame([], SIMILAR_ITEMS, ids),
+        covisited_items=frame([], COVISITED_ITEMS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
     )
     found = rows(candidates(ENGINE, bare, DAY, END, params))
     assert bool(found) is repeats
     assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in found)
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, ids: IdTypes):
+    given, schema = inputs(events(seed=41, ids=ids), properties(ids=ids), ids), arrow_schema(CANDIDATES, ids)
+    small = PolarsEngine()
+    small.users_at_once = 2
+    parts = in_parts(small, given, DAY, PARAMS)
+    assert len(parts) > 2
+    found = [candidates(small, part, DAY, END, PARAMS) for part in parts]
+    whole = candidates(ENGINE, given, DAY, END, PARAMS)
+    rows_of = [
+        small.sink(frames, tmp_path / name, schema, CANDIDATES.sort_by)
+        for name, frames in (("parts", iter(found)), ("whole", whole))
+    ]
+    assert rows_of[0] == rows_of[1] > 0
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_fusion_runs_on_duckdb_alike():

@@ -47,7 +47,7 @@ def as_lists(table: pa.Table) -> dict[int | str, list[int | str]]:
 @pytest.mark.parametrize("ids", ["int64", "string"])
 def test_planted_tastes_are_found_and_popularity_does_not_find_them(ids: str):
     seen, held = planted(ids)
-    fitted = fit_factors(ENGINE.from_arrow(seen), SMALL)
+    fitted = fit_factors(ENGINE, ENGINE.from_arrow(seen), SMALL)
     lists = as_lists(recommend_by_factors(fitted.items, 10, seen)(fitted.users))
     counts = pl.from_arrow(seen).group_by("item_id").len().sort("len", "item_id", descending=True)["item_id"].to_list()
     touched = as_lists(seen)
@@ -69,7 +69,7 @@ def test_two_fits_give_equal_bytes_whatever_the_threads_and_the_order_of_rows(tm
     shuffled = seen.take(pa.array(np.random.default_rng(0).permutation(len(seen))))
     written = set()
     for given, threads in ((seen, 1), (seen, 2), (shuffled, 2)):
-        fitted = fit_factors(ENGINE.from_arrow(given), replace(SMALL, num_threads=threads))
+        fitted = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, num_threads=threads))
         both = b""
         for table, contract in ((fitted.users, USER_FACTORS), (fitted.items, ITEM_FACTORS)):
             path = tmp_path / contract.name
@@ -84,11 +84,11 @@ def test_users_are_limited_rare_items_left_out_and_weightless_pairs_ignored():
     rare = {"user_id": [0, 1], "item_id": [1000, 1001], "weight": [1.0, 0.0]}
     given = pa.concat_tables([seen, pa.table(rare)])
     few = ENGINE.from_arrow(pa.table({"user_id": [3, 0, 12345, 3]}))
-    fitted = fit_factors(ENGINE.from_arrow(given), SMALL, few)
+    fitted = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, min_item_users=1), few)
     assert fitted.users["user_id"].to_pylist() == [0, 3]
     assert max(fitted.items["item_id"].to_pylist()) == 1000
     assert fitted.items["item_id"].to_pylist() == sorted(fitted.items["item_id"].to_pylist())
-    strict = fit_factors(ENGINE.from_arrow(given), replace(SMALL, min_item_users=2))
+    strict = fit_factors(ENGINE, ENGINE.from_arrow(given), SMALL)
     assert 1000 not in strict.items["item_id"].to_pylist()
 
 
@@ -103,6 +103,25 @@ def test_top_k_equals_sorting_everything_with_ties_by_position():
         assert found_rows.tolist() == np.repeat(np.arange(300), best.shape[1]).tolist()
         assert found_items.tolist() == best.reshape(-1).tolist()
         assert scores.tolist() == np.take_along_axis(everything, best, 1).reshape(-1).tolist()
+
+
+def test_no_barred_pair_is_found_wherever_tiles_and_groups_end():
+    rng = np.random.default_rng(7)
+    queries = rng.integers(-3, 4, (520, 5)).astype(np.float32)
+    for count in (1, 33, 1025, 2500):
+        items = rng.integers(-3, 4, (count, 5)).astype(np.float32)
+        barred = rng.random((520, count)) < 0.3
+        barred[0] = True
+
+        def forbid(start: int, stop: int, barred: np.ndarray = barred) -> tuple[np.ndarray, np.ndarray]:
+            return np.nonzero(barred[start:stop])  # pyright: ignore[reportReturnType]
+
+        found_rows, found_items, _ = nearest(queries, items, 9, forbid)
+        allowed = np.where(barred, -np.inf, queries @ items.T)
+        best = np.argsort(-allowed, axis=1, kind="stable")[:, :9]
+        rows, places = np.nonzero(np.take_along_axis(allowed, best, 1) > -np.inf)
+        assert found_rows.tolist() == rows.tolist()
+        assert found_items.tolist() == best[rows, places].tolist()
 
 
 def test_a_users_list_does_not_depend_on_the_batch():
@@ -130,7 +149,7 @@ def test_items_without_direction_are_nobodys_neighbour():
 def test_nothing_gives_nothing(ids):
     key = arrow_schema(USER_FACTORS, ids).field("user_id").type
     schema = pa.schema([("user_id", key), ("item_id", key), ("weight", pa.float64())])
-    fitted = fit_factors(ENGINE.from_arrow(schema.empty_table()), SMALL)
+    fitted = fit_factors(ENGINE, ENGINE.from_arrow(schema.empty_table()), SMALL)
     assert (fitted.users.num_rows, fitted.items.num_rows) == (0, 0)
     assert similar_by_factors(fitted.items, 5).num_rows == 0
     users, items = ENGINE.from_arrow(fitted.users), ENGINE.from_arrow(fitted.items)

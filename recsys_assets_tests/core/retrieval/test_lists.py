@@ -3,16 +3,27 @@
 import math
 from collections import defaultdict
 from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import ITEM_ACTIVITY, ITEM_FEATURES, ITEM_PAIRS, SIMILAR_ITEMS, TOP_POPULAR, IdTypes
-from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity
+from recsys_assets.core.contracts import (
+    COVISITED_ITEMS,
+    ITEM_ACTIVITY,
+    ITEM_FEATURES,
+    ITEM_PAIRS,
+    SIMILAR_ITEMS,
+    TOP_POPULAR,
+    IdTypes,
+    arrow_schema,
+)
+from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_in_parts, covisit_similarity
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
-from recsys_assets.core.retrieval.similar import similar_items
+from recsys_assets.core.retrieval.similar import similar_in_parts, similar_items
+from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import ENGINE, FIRST, INTS, STRINGS, Row, events, frame, marts, rows, written
 
 DAY = FIRST + timedelta(days=9)
@@ -77,6 +88,24 @@ def neighbours(item: int, *others: int) -> list[Row]:
         {"item_id": item, "similar_item_id": other, "score": 1 / rank, "rank": rank}
         for rank, other in enumerate(others, 1)
     ]
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_parts_of_the_items_make_the_files_that_all_items_make(tmp_path: Path, ids: IdTypes):
+    window, small = marts(events(seed=14, ids=ids), ids), PolarsEngine()
+    params = CovisitParams(4, 2.0)
+    near = covisit_similarity(window.item_pairs, window.item_activity, params)
+    small.rows_at_once = 20
+    parts = list(covisit_in_parts(small, window.item_pairs, window.item_activity, params))
+    fused = list(similar_in_parts(small, near, near, 3))
+    assert min(len(parts), len(fused)) > 2
+    for name, contract, whole, cut in (
+        ("near", COVISITED_ITEMS, near, parts),
+        ("fused", SIMILAR_ITEMS, similar_items(near, near, 3), fused),
+    ):
+        for path, frames in ((tmp_path / name, whole), (tmp_path / f"{name} cut", iter(cut))):
+            small.sink(frames, path, arrow_schema(contract, ids), contract.sort_by)
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"{name} cut").read_bytes()
 
 
 def test_fusion_by_hand():
