@@ -34,11 +34,10 @@ def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: 
     if order_by == "ranker":
         if scores is None:
             raise ValueError("recommendations: order_by is 'ranker', expected the scores of the candidates, found none")
-        ordered = candidates.select("user_id", "item_id").join(scores, on=["user_id", "item_id"])
-        ordered = ordered.with_columns(priority=nw.col("score"), source=nw.lit("ranker"))
+        ordered = scores.with_columns(priority=nw.col("score"), source=nw.lit("ranker"))
     elif order_by == "fused":
-        ordered = candidates.with_columns(
-            priority=-nw.col("fused_rank"), score=nw.col("fused_score"), source=nw.lit("fused")
+        return candidates.filter(nw.col("fused_rank") <= k).select(
+            "user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused")
         )
     elif order_by in GENERATORS:
         ordered = _generator_first(candidates, order_by)

@@ -1,0 +1,190 @@
+"""Group ranking, its end: what the ranker of a day is worth, whether it becomes champion, who orders the lists."""
+
+from datetime import timedelta
+
+import dagster as dg
+import pyarrow as pa
+
+from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.assets.pictures import bars
+from recsys_assets.checks.gates import beats_generators
+from recsys_assets.core.contracts import RANKER_EVALUATION
+from recsys_assets.core.evaluation.compare import choose
+from recsys_assets.core.evaluation.window import evaluate_window
+from recsys_assets.core.ranking import model
+from recsys_assets.core.ranking.promotion import Model, Promotion, promote
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.standing import Found, ruling, standing_before
+from recsys_assets.storage.objects import sha256_bytes
+
+Result = dg.MaterializeResult[Staged]
+
+GATE = "gate"
+"""The step; also the pool that it shares with those who decide by hand."""
+
+_ABOUT = {
+    "ranker_evaluation": "Ranker, champion, fusion and every generator on the targets of the last horizon, which none "
+    "of them was built on.",
+    "champion": "The model that may order the lists: the ranker of the day if it passed the gate, else the champion of "
+    "the day before. An empty file as long as there is none.",
+    "promotion": "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
+}
+_KINDS = {"ranker_evaluation": "parquet", "champion": "catboost", "promotion": "json"}
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """Evaluation and gate of a day: one step, since all three speak of the same two models."""
+    settings = graph.settings
+    horizon = settings.horizon_days
+
+    def judged_and_promoted(
+        context: dg.AssetExecutionContext,
+        ranking_examples: Partitions,
+        user_activity: Partitions,
+        ranker: Partitions,
+        frames: FrameWriter,
+        store: StoreResource,
+    ) -> tuple[Result, Result, Result]:
+        day = context.partition_key
+        found = usable(standing_before(store.open(), day), context)
+        path = ranker.file(day)
+        trained = path.read_bytes() if path else b""
+        mine = Model(day, sha256_bytes(trained)) if trained else None
+
+        pool = ranking_examples.frame().drop("dt")
+        contenders = {"ranker": trained, "champion": found.champion}
+        scores = {
+            name: model.score_candidates(frames.run, pool, one, graph.ids) for name, one in contenders.items() if one
+        }
+        cut = graph.day(day) - timedelta(days=horizon)
+        evaluation = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
+        decided = promote(
+            day,
+            settings.mode,
+            found.standing,
+            mine,
+            ruling(store.open(), mine, day) if mine else None,
+            evaluation,
+            settings.min_evaluated_users,
+        )
+        context.log.info(f"{decided.model.id if decided.model else 'no model'}: {decided.verdict}; {decided.gate.why}")
+        return (
+            _evaluation(context, evaluation, decided, found, frames),
+            frames.write_bytes(
+                context,
+                "champion",
+                trained if decided.verdict == "promoted" else found.champion,
+                params={"mode": settings.mode},
+                metadata={"champion": _name(decided.after.champion)},
+                inputs=found.inputs,
+            ),
+            frames.write_bytes(
+                context,
+                "promotion",
+                decided.to_json().encode(),
+                params={"mode": settings.mode},
+                metadata=described(decided, found),
+                inputs=found.inputs,
+            ),
+        )
+
+    def _evaluation(
+        context: dg.AssetExecutionContext, evaluation: pa.Table, decided: Promotion, found: Found, frames: FrameWriter
+    ) -> Result:
+        alone = choose(evaluation, settings.min_evaluated_users)
+        ndcg = headline(evaluation, "ndcg")
+        return frames.write(
+            context,
+            "ranker_evaluation",
+            lambda _: evaluation,
+            seed=settings.seed,
+            metadata={
+                "decision": alone.why,
+                "served_by": decided.order_by,
+                "users": alone.users,
+                **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
+                **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
+                "ndcg_at_10": bars("NDCG@10", ndcg),
+            },
+            checks=[beats_generators(alone)],
+            inputs=found.inputs,
+        )
+
+    through_io_manager(judged_and_promoted)
+    gated = dg.multi_asset(
+        name=GATE,
+        outs={
+            name: dg.AssetOut(
+                group_name="ranking",
+                kinds={_KINDS[name]},
+                owners=OWNERS,
+                code_version="1",
+                tags={"recsys/grain": "as_of"},
+                automation_condition=graph.automation("as_of"),
+                description=about,
+                metadata=graph.columns(RANKER_EVALUATION if name == "ranker_evaluation" else None),
+            )
+            for name, about in _ABOUT.items()
+        },
+        ins={
+            "ranking_examples": dg.AssetIn(),
+            "user_activity": dg.AssetIn(partition_mapping=window(settings.activity_days + horizon)),
+            "ranker": dg.AssetIn(),
+        },
+        partitions_def=graph.partitions,
+        backfill_policy=backfill_policy("as_of"),
+        pool=GATE,
+        check_specs=graph.checks("ranker_evaluation", ("contract",), ("ranker_beats_generators",)),
+    )(judged_and_promoted)
+    return [gated]
+
+
+def usable(found: Found, context: dg.AssetExecutionContext) -> Found:
+    """What stood before, without a champion that knows other features than candidates have now."""
+    if found.champion:
+        try:
+            model.Scorer(found.champion)
+        except ValueError as reason:
+            context.log.warning(f"champion {_name(found.standing.champion)} stands down: {reason}")
+            return found.without_champion()
+    return found
+
+
+def described(decided: Promotion, found: Found) -> dict[str, object]:
+    """What the UI shows of a decision."""
+    gate = decided.gate
+    return {
+        "verdict": decided.verdict,
+        "model": _name(decided.model),
+        "gate": gate.why,
+        "against": gate.against or "nobody",
+        **({"gain": gate.gain, "low": gate.low, "high": gate.high} if gate.gain is not None else {}),
+        "champion_before": _name(decided.before.champion),
+        "champion": _name(decided.after.champion),
+        "challenger": _name(decided.after.challenger),
+        "follows": found.since or "no earlier day",
+        "order_by": decided.order_by,
+        "why": decided.why,
+        "mode": decided.mode,
+    }
+
+
+def headline(evaluation: pa.Table, metric: str) -> dict[str, float]:
+    """A metric at 10 of every model."""
+    rows = evaluation.to_pylist()
+    return {r["model"]: r["value"] for r in rows if r["metric"] == metric and r["k"] == 10 and r["value"] is not None}
+
+
+def stored_promotion(promotion: Partitions, day: str) -> Promotion:
+    """What the gate of a day decided."""
+    path = promotion.file(day)
+    if path is None:
+        raise dg.Failure(f"promotion has no partition {day}: materialize it first", allow_retries=False)
+    return Promotion.from_json(path.read_text())
+
+
+def _name(one: Model | None) -> str:
+    return one.id if one else "none"

@@ -1,0 +1,158 @@
+"""Group ranking, beside the way: what MLflow shows of a ranker and of its gate."""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.pictures import bar_chart
+from recsys_assets.assets.promotion import headline, stored_promotion
+from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
+from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.io_managers.partitions import Partitions
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.resources.tracking import Recorded, Tracking, named_by
+from recsys_assets.standing import standing_now
+from recsys_assets.storage.lineage import Lineage, content_hash
+from recsys_assets.storage.objects import canonical_json, sha256_bytes
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """The mirror in MLflow; nothing reads it, and it comes last, so that no list waits for it."""
+
+    @graph.asset(
+        "ranking",
+        reads={"ranker": None, "ranker_params": None, "ranker_evaluation": None, "promotion": None},
+        kinds=("mlflow",),
+        checks=(),
+        advisory=("tracked",),
+        last=True,
+    )
+    def model_tracking(
+        context: dg.AssetExecutionContext,
+        ranker: Partitions,
+        ranker_params: Partitions,
+        ranker_evaluation: Partitions,
+        promotion: Partitions,
+        store: StoreResource,
+        tracking: dg.ResourceParam[Tracking],
+    ) -> dg.MaterializeResult[Any]:
+        """A run in MLflow with the ranker of the day, its version in the registry, and the aliases of who stands.
+
+        The aliases follow the newest day, whichever day this is. If MLflow is down, this says so and nothing else
+        lacks anything; materialized again, it catches up.
+        """
+        day = context.partition_key
+        decided = stored_promotion(promotion, day)
+        lineage = store.partitions().read_lineage("ranker", day)
+        path, params = ranker.file(day), ranker_params.file(day)
+        if lineage is None or path is None or params is None:
+            raise dg.Failure(f"there is no ranker of {day} to track", allow_retries=False)
+        trained = path.read_bytes()
+        evaluation = ranker_evaluation.frame().drop("dt").collect("polars").to_arrow()
+        ndcg = headline(evaluation, "ndcg")
+        metrics = {
+            f"{metric}_at_10_{name}": value
+            for metric in ("ndcg", "recall", "map", "mrr", "hit", "coverage", "novelty")
+            for name, value in headline(evaluation, metric).items()
+        }
+        tuned = Tuning.from_json(params.read_text())
+        metrics |= {"tuning_ndcg": max(trial["ndcg"] for trial in tuned.trials)} if tuned.trials else {}
+
+        def write(mlflow: Any) -> None:
+            mlflow.log_params(dict(lineage.params))
+            mlflow.log_metrics({**metrics, **figures_of(decided)})
+            mlflow.log_text(decided.to_json(), "promotion.json")
+            log_plot(mlflow, "ndcg_at_10", "NDCG@10", ndcg)
+            if trained and decided.model:
+                log_model(mlflow, tracking, trained, decided.model, decided.verdict)
+
+        recorded = tracking.record(f"ranker {day}", tags_of(decided, lineage, graph), write)
+        mirrored = tracking.mirror(standing_now(store.open())[1]) if recorded.problem is None else recorded
+        return told(tracking, recorded, mirrored, decided)
+
+    return [model_tracking]
+
+
+def tags_of(decided: Promotion, lineage: Lineage, graph: GraphBuilder) -> dict[str, str]:
+    """What a run in MLflow leads back to."""
+    return {
+        "partition": decided.as_of,
+        "dataset": graph.dataset.name,
+        "model_id": decided.model.id if decided.model else "none",
+        "model_sha256": lineage.sha256,
+        "lineage_sha256": content_hash(lineage),
+        "code_version": f"{version('recsys-assets')}/{lineage.code_version}",
+        "trained_by_dagster_run": lineage.run_id,
+        "verdict": decided.verdict,
+        "why": decided.gate.why[:5000],
+        "champion": decided.after.champion.id if decided.after.champion else "none",
+    }
+
+
+def figures_of(decided: Promotion) -> dict[str, float]:
+    """The gate's interval as metrics."""
+    gate = decided.gate
+    found = {"gate_gain": gate.gain, "gate_low": gate.low, "gate_high": gate.high, "gate_users": gate.users}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
+    """The model with its signature, as a version in the registry unless these bytes are one already."""
+    import mlflow.catboost as flavour
+    from catboost import CatBoost, EFstrType
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    model = CatBoost().load_model(blob=trained)
+    importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
+    by_feature = dict(zip(FEATURE_COLUMNS, importance.tolist(), strict=True))
+    log_plot(mlflow, "feature_importance", "Feature importance, %", by_feature)
+    mlflow.log_metric("trees", model.tree_count_)
+    client = tracking.client()
+    if tracking.tag_version(client, name, "verdict", verdict):
+        return
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.float, name) for name in FEATURE_COLUMNS]),
+        outputs=Schema([ColSpec(DataType.double, "score")]),
+    )
+    info = flavour.log_model(
+        model,
+        name="ranker",
+        signature=signature,
+        # Stated, since MLflow would find them by loading the model in a process of its own.
+        pip_requirements=[f"{package}=={version(package)}" for package in ("catboost", "numpy", "pandas")],
+    )
+    tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
+
+
+def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> None:
+    """A bar chart among the run's artifacts."""
+    if values:
+        with tempfile.TemporaryDirectory(prefix="recsys-plot-") as folder:
+            path = Path(folder) / f"{file}.png"
+            path.write_bytes(bar_chart(title, values))
+            mlflow.log_artifact(str(path), "plots")
+
+
+def told(tracking: Tracking, recorded: Recorded, mirrored: Recorded, decided: Promotion) -> dg.MaterializeResult[Any]:
+    """What Dagster shows of it. Where MLflow is off, nothing is amiss."""
+    problem = recorded.problem or mirrored.problem
+    state = problem or f"run {recorded.run_id} at {tracking.address}"
+    return dg.MaterializeResult(
+        metadata={"mlflow": state, "registered_model": tracking.registered_name, "verdict": decided.verdict},
+        data_version=dg.DataVersion(sha256_bytes(canonical_json({"mlflow": state}))),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="tracked",
+                passed=problem in (None, "off"),
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"mlflow": state},
+            )
+        ],
+    )

@@ -1,0 +1,247 @@
+"""MLflow: what people look at and compare. Nothing depends on it, and whatever goes wrong with it is a warning.
+
+``dagster-mlflow`` opens a run when its resource is made and leaves it RUNNING. Here a run is opened when all that it
+will hold is known, and ended in the same breath: training that is killed leaves none behind. MLflow is imported then
+too, which takes seconds.
+
+No configurable resource of Dagster's: the UI would show its address, and that of a database holds a password.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from recsys_assets.core.ranking.promotion import Model, Standing
+from recsys_assets.resources.reachable import probe, without_password
+from recsys_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.model import ModelInfo
+
+OFF = "off"
+_QUICK = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
+}
+"""MLflow's own patience is minutes per request. What the environment says wins."""
+
+_ABANDONED_MS = 600_000
+"""A run is written within seconds: one that is RUNNING for longer belonged to a process that was killed."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of recording.
+
+    Attributes:
+        run_id: of the MLflow run; None where there is none.
+        problem: why there is none, for people; None if all went well.
+    """
+
+    run_id: str | None = None
+    problem: str | None = None
+
+
+class Tracking:
+    """Records runs and mirrors who is champion; never raises for MLflow's sake.
+
+    Args:
+        settings: where MLflow is.
+        context: of the run that the resource is made for.
+        attempts: before it gives up.
+        pause: seconds before the second attempt, doubled before each further one.
+    """
+
+    def __init__(self, settings: Settings, context: dg.InitResourceContext, attempts: int = 3, pause: float = 1.0):
+        self._uri = settings.mlflow_tracking_uri.get_secret_value()
+        self._artifacts = settings.mlflow_artifacts_uri
+        self._experiment = settings.mlflow_experiment
+        self._context = context
+        self._attempts = attempts
+        self._pause = pause
+
+    @property
+    def registered_name(self) -> str:
+        """The name of the ranker in the registry."""
+        return f"{self._experiment}_ranker"
+
+    @property
+    def address(self) -> str:
+        """Where MLflow is, for people."""
+        return without_password(self._uri, self._uri)
+
+    def record(
+        self, name: str, tags: Mapping[str, str], write: Callable[[Any], None], *, failed: bool = False
+    ) -> Recorded:
+        """Write one run and end it, FINISHED or FAILED.
+
+        Args:
+            name: of the run.
+            tags: of the run; Dagster's run id comes by itself.
+            write: logs what the run holds with ``MlFlow`` of ``dagster-mlflow``, which has all of MLflow's functions
+                but no types. It is called again when MLflow fails in the middle.
+            failed: whether it tells of something that failed.
+        """
+
+        def once() -> str:
+            with self._run(name, tags, failed=failed) as mlflow:
+                write(mlflow)
+                return mlflow.active_run().info.run_id
+
+        return self._patiently(once)
+
+    @contextmanager
+    def failures(self, name: str, tags: Mapping[str, str], but: type[Exception]) -> Generator[None]:
+        """Record a FAILED run if the block raises, ``but`` for what is no failure, and let the error go on."""
+        try:
+            yield
+        except but:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            self.record(name, {**tags, "error": reason[:5000]}, lambda _: None, failed=True)
+            raise
+
+    def mirror(self, standing: Standing) -> Recorded:
+        """Let the aliases ``champion`` and ``challenger`` of the registry name those who stand."""
+
+        def once() -> None:
+            self.set_aliases(self.client(), standing)
+
+        return self._patiently(once)
+
+    def archive(self, model: Model) -> Recorded:
+        """Mark a model's version in the registry as rejected."""
+
+        def once() -> None:
+            self.tag_version(self.client(), model, "verdict", "archived")
+
+        return self._patiently(once)
+
+    def client(self) -> MlflowClient:
+        """A client of the registry, which opens no run."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(self._uri)
+
+    def register(self, client: MlflowClient, info: ModelInfo, tags: Mapping[str, str]) -> None:
+        """Make a logged model a version in the registry, found by its tags from then on."""
+        name = self.registered_name
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name, description="Orders the candidates of each user.")
+        client.create_model_version(name, info.model_uri, info.run_id, dict(tags), model_id=info.model_id)
+
+    def version_of(self, client: MlflowClient, model: Model) -> ModelVersion | None:
+        """The version of a model in the registry; None if it is not there."""
+        found = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
+        return min(found, key=lambda version: int(version.version), default=None)
+
+    def tag_version(self, client: MlflowClient, model: Model, key: str, value: str) -> bool:
+        """Tag a model's version in the registry; False if it is not there."""
+        found = self.version_of(client, model)
+        if found:
+            client.set_model_version_tag(self.registered_name, str(found.version), key, value)
+        return found is not None
+
+    def set_aliases(self, client: MlflowClient, standing: Standing) -> None:
+        """Point the aliases to the versions of those who stand; an alias of nobody goes.
+
+        Raises:
+            LookupError: a model is not in the registry, because MLflow was down when it was trained.
+        """
+        missing: list[str] = []
+        for alias, model in (("champion", standing.champion), ("challenger", standing.challenger)):
+            version = self.version_of(client, model) if model else None
+            if model and version is None:
+                missing.append(model.day)
+            if version:
+                client.set_registered_model_alias(self.registered_name, alias, version.version)
+            elif client.search_registered_models(f"name = '{self.registered_name}'"):
+                client.delete_registered_model_alias(self.registered_name, alias)
+        if missing:
+            raise LookupError(f"not in the registry: materialize model_tracking of {', '.join(missing)} to register it")
+
+    @contextmanager
+    def _run(self, name: str, tags: Mapping[str, str], *, failed: bool) -> Generator[Any]:
+        from dagster_mlflow.resources import MlFlow
+        from mlflow import end_run
+
+        self._prepare()
+        settings = {"mlflow_tracking_uri": self._uri, "experiment_name": self._experiment}
+        try:
+            # Made here and not by Dagster: making it opens the run, or the one that an attempt before has opened.
+            mlflow: Any = MlFlow(self._context.replace_config(settings))
+            mlflow.set_tags({"mlflow.runName": name, **tags})
+            yield mlflow
+        except BaseException:
+            end_run("FAILED")
+            raise
+        end_run("FAILED" if failed else "FINISHED")
+
+    def _prepare(self) -> None:
+        """The experiment, with our place for files, and no run of ours RUNNING that nobody writes any more."""
+        client = self.client()
+        experiment = client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            client.create_experiment(self._experiment, artifact_location=self._artifacts or None)
+            return
+        before = int(time.time() * 1000) - _ABANDONED_MS
+        old = f"attributes.status = 'RUNNING' and attributes.start_time < {before}"
+        for run in client.search_runs([experiment.experiment_id], old):
+            if "dagster_run_id" in run.data.tags:
+                client.set_terminated(run.info.run_id, "FAILED")
+
+    def _patiently(self, once: Callable[[], str | None]) -> Recorded:
+        if self._uri == OFF:
+            return Recorded(problem="off")
+        for name, value in _QUICK.items():
+            os.environ.setdefault(name, value)
+        problem = ""
+        for attempt in range(self._attempts):
+            if attempt:
+                time.sleep(self._pause * 2 ** (attempt - 1))
+            try:
+                probe(self._uri)
+            except (OSError, sqlite3.Error) as error:
+                problem = f"unreachable: {error}"
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    return Recorded(run_id=once())
+            except LookupError as error:
+                return self._told(str(error))
+            except Exception as error:  # a client of a server fails in more ways than it declares
+                problem = f"failed: {type(error).__name__}: {error}"
+        return self._told(f"{problem} ({self._attempts} attempts at {self._uri})")
+
+    def _told(self, problem: str) -> Recorded:
+        text = f"mlflow: {without_password(problem, self._uri)}"
+        if self._context.log:
+            self._context.log.warning(f"{text}. Nothing but MLflow lacks it: who is champion stands in the store.")
+        return Recorded(problem=text)
+
+
+def named_by(model: Model) -> dict[str, str]:
+    """The tags by which a model is found in the registry."""
+    return {"model_id": model.id, "sha256": model.sha256}
+
+
+def tracking_resource(settings: Settings) -> dg.ResourceDefinition:
+    """The resource, made anew for each run."""
+    return dg.ResourceDefinition(lambda context: Tracking(settings, context), description="MLflow, if it is there.")

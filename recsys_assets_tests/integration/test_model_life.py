@@ -1,0 +1,257 @@
+"""Champions, challengers and MLflow in the whole graph.
+
+A model of the very labels that it is judged on stands in for a good one, a model of shuffled labels for a bad one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from pydantic import SecretStr
+
+from recsys_assets.assets import ranking
+from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.ranking.model import Scorer, features
+from recsys_assets.core.ranking.promotion import Promotion
+from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.test_graph import copy_of, read
+from recsys_assets_tests.integration.world import World
+
+EARLIER = "2015-05-27"
+"""A horizon before the newest day: its candidates are there, so it can have a gate of its own."""
+
+CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion", "recommendations")
+GATED = ("ranker", "champion", "promotion", "ranker_evaluation", "recommendations")
+DOWN = "http://127.0.0.1:9"
+
+Train = Callable[[str], None]
+
+
+@pytest.fixture
+def train_on(monkeypatch: pytest.MonkeyPatch, built: World) -> Train:
+    """Makes the rankers of the test good or bad."""
+
+    def choose(what: str) -> None:
+        def table(_: Any, day: str, __: int) -> pa.Table:
+            if what == "error":
+                raise RuntimeError("no memory left")
+            judged = pl.read_parquet(built.folder / f"store/assets/ranking_examples/dt={day}/data.parquet")
+            # The sample is small: the same users, many times, are enough to train on.
+            rows = pl.concat([judged.with_columns(pl.col("user_id") + 1_000_000 * copy) for copy in range(20)])
+            rows = rows.with_columns(dt=pl.lit(day).str.to_date())
+            if what == "bad":
+                rows = rows.with_columns(pl.col("label").shuffle(seed=0))
+            return rows.to_arrow()
+
+        monkeypatch.setattr(ranking, "training_table", table)
+
+    return choose
+
+
+@pytest.fixture
+def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
+    return copy_of(built, tmp_path, instance)
+
+
+def refresh(world: World, day: str, *more: str) -> dg.ExecuteInProcessResult:
+    """What comes after the candidates, up to the release of the newest day."""
+    job = world.definitions().resolve_job_def("refresh")
+    assets = [dg.AssetKey(name) for name in (*CHAIN, *(["release"] if day == DAY else []), *more)]
+    tags = {"dagster/partition": day}
+    return job.execute_in_process(instance=world.instance, tags=tags, asset_selection=assets, raise_on_error=False)
+
+
+def decide(world: World, job: str, op: str, model_id: str) -> bool:
+    config = {"ops": {op: {"config": {"model_id": model_id}}}}
+    run = world.definitions().resolve_job_def(job)
+    return run.execute_in_process(instance=world.instance, run_config=config, raise_on_error=False).success
+
+
+def promotion(world: World, day: str) -> Promotion:
+    path = world.folder / f"store/assets/promotion/dt={day}/promotion.json"
+    return Promotion.from_json(path.read_text())
+
+
+def champion(world: World, day: str) -> bytes:
+    return (world.folder / f"store/assets/champion/dt={day}/model.cbm").read_bytes()
+
+
+def of_day(world: World, day: str) -> dict[str, str]:
+    found = world.hashes(*(f"assets/{name}" for name in GATED))
+    return {key: value for key, value in found.items() if f"dt={day}" in key}
+
+
+def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: Train) -> None:
+    train_on("good")
+    assert refresh(world, EARLIER).success
+    first = promotion(world, EARLIER)
+    assert (first.verdict, first.before.champion, first.order_by) == ("promoted", None, "ranker")
+    assert first.after.champion is not None
+    assert sha256_bytes(champion(world, EARLIER)) == first.after.champion.sha256
+    assert set(read(world, "recommendations", EARLIER)["source"]) == {"ranker"}
+
+    train_on("bad")
+    assert refresh(world, DAY).success
+    second = promotion(world, DAY)
+    assert (second.verdict, second.before.champion, second.gate.against) == ("refused", first.model, "champion")
+    assert second.after.champion == first.model
+    assert champion(world, DAY) == champion(world, EARLIER)
+    assert second.model != first.model
+    record = world.store.partitions().read_lineage("champion", DAY)
+    assert record is not None
+    assert {("champion", EARLIER), ("promotion", EARLIER), ("ranker", DAY)} <= {(i.asset, i.day) for i in record.inputs}
+    pointer = world.store.releases().current()
+    assert pointer is not None
+    released = world.store.releases().fetch(pointer.release_id, world.folder)
+    assert released["ranker.cbm"].read_bytes() == champion(world, DAY)
+    assert Promotion.from_json(released["promotion.json"].read_text()) == second
+
+    before = of_day(world, DAY)
+    assert refresh(world, DAY).success
+    assert of_day(world, DAY) == before, "equal inputs, equal bytes"
+    train_on("bad")
+    assert refresh(world, EARLIER).success
+    assert promotion(world, EARLIER).verdict == "refused"
+    assert champion(world, EARLIER) == b"", "a day's gate knows nothing of the days after it"
+    assert of_day(world, DAY) == before, "making an earlier day again takes no champion away"
+    assert world.store.releases().current() == pointer
+
+
+def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: World, train_on: Train) -> None:
+    world.settings = world.settings.model_copy(update={"mode": "manual"})
+    train_on("bad")
+    assert refresh(world, EARLIER).success
+    assert promotion(world, EARLIER).verdict == "refused"
+    old = of_day(world, EARLIER)
+
+    train_on("good")
+    assert refresh(world, DAY).success
+    waiting = promotion(world, DAY)
+    assert (waiting.verdict, waiting.after.champion) == ("waiting", None)
+    assert waiting.after.challenger == waiting.model
+    assert waiting.model is not None
+    assert "ranker" not in set(read(world, "recommendations", DAY)["source"])
+    assert not decide(world, "approve_model", "promote", f"{DAY}-000000000000")
+    assert decide(world, "approve_model", "promote", waiting.model.id)
+    assert not decide(world, "reject_model", "archive", waiting.model.id), "a ruling stays"
+    ruling = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
+    assert (ruling["ruling"], ruling["counts_from"]) == ("approved", DAY)
+
+    assert refresh(world, DAY).success
+    approved = promotion(world, DAY)
+    assert (approved.verdict, approved.after.champion, approved.after.challenger) == ("promoted", waiting.model, None)
+    assert set(read(world, "recommendations", DAY)["source"]) == {"ranker"}
+    train_on("bad")
+    assert refresh(world, EARLIER).success
+    assert of_day(world, EARLIER) == old, "a ruling does not reach the days before it"
+
+
+def test_a_rejected_model_never_comes_back(world: World, train_on: Train) -> None:
+    world.settings = world.settings.model_copy(update={"mode": "manual"})
+    train_on("good")
+    assert refresh(world, EARLIER).success
+    model = promotion(world, EARLIER).after.challenger
+    assert refresh(world, DAY).success
+    waiting = promotion(world, DAY).after.challenger
+    assert model is not None
+    assert waiting is not None
+    assert waiting != model, "the next that passed took its place"
+    assert not decide(world, "approve_model", "promote", model.id)
+    assert decide(world, "reject_model", "archive", waiting.id)
+    world.settings = world.settings.model_copy(update={"mode": "autonomous"})
+    assert refresh(world, DAY).success
+    assert promotion(world, DAY).verdict == "archived"
+    assert champion(world, DAY) == b""
+
+
+def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+    from mlflow.catboost import load_model
+    from mlflow.models import get_model_info
+
+    uri = f"sqlite:///{world.folder / 'mlflow' / 'runs.db'}"
+    world.settings = world.settings.model_copy(
+        update={
+            "mode": "manual",
+            "mlflow_tracking_uri": SecretStr(uri),
+            "mlflow_artifacts_uri": (world.folder / "mlflow" / "files").as_uri(),
+        }
+    )
+    train_on("good")
+    done = refresh(world, DAY, "model_tracking")
+    assert done.success
+    client = MlflowClient(uri)
+
+    def statuses() -> list[str]:
+        experiment = client.get_experiment_by_name("retailrocket")
+        assert experiment is not None
+        return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+
+    assert statuses() == ["FINISHED"]
+    (version,) = client.search_model_versions("name = 'retailrocket_ranker'")
+    assert client.get_registered_model("retailrocket_ranker").aliases.keys() == {"challenger"}
+    decided = promotion(world, DAY)
+    assert decided.model is not None
+    run = client.get_run(str(version.run_id))
+    (check,) = [check for check in done.get_asset_check_evaluations() if check.check_name == "tracked"]
+    assert check.passed
+    assert check.metadata["mlflow"].value == f"run {run.info.run_id} at {uri}"
+    lineage = world.store.partitions().read_lineage("ranker", DAY)
+    assert lineage is not None
+    tags = run.data.tags
+    assert (tags["partition"], tags["model_id"], tags["verdict"]) == (DAY, decided.model.id, "waiting")
+    assert tags["dagster_run_id"] == done.run_id == lineage.run_id
+    assert len(tags["lineage_sha256"]) == 64
+    assert tags["code_version"].endswith(f"/{lineage.code_version}")
+    assert run.data.params["loss"] == "QuerySoftMax"
+    assert run.data.metrics["gate_low"] == decided.gate.low
+    assert run.data.metrics["ndcg_at_10_ranker"] > run.data.metrics["ndcg_at_10_fused"]
+    files = {file.path for file in client.list_artifacts(run.info.run_id, "plots")}
+    assert files == {"plots/feature_importance.png", "plots/ndcg_at_10.png"}
+    folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))
+    assert [path.name for path in folder.iterdir() if path.suffix in (".pkl", ".pickle")] == []
+    signature = get_model_info(str(folder)).signature
+    assert signature is not None
+    assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
+
+    assert decide(world, "approve_model", "promote", decided.model.id)
+    aliases = client.get_registered_model("retailrocket_ranker").aliases
+    assert {name: str(of) for name, of in aliases.items()} == {"champion": str(version.version)}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    table = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet").to_arrow()
+    ranker = world.folder / f"store/assets/ranker/dt={DAY}/model.cbm"
+    loaded = load_model("models:/retailrocket_ranker@champion")
+    assert np.array_equal(loaded.predict(features(table)), Scorer(ranker.read_bytes()).score(table))
+    assert refresh(world, DAY, "model_tracking").success
+    (again,) = client.search_model_versions("name = 'retailrocket_ranker'")
+    assert again.tags["verdict"] == "promoted", "equal bytes are one version"
+    train_on("error")
+    assert not refresh(world, DAY, "model_tracking").success
+    assert statuses() == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def test_mlflow_down_stops_nothing_and_is_told(world: World, train_on: Train) -> None:
+    update = {"mlflow_tracking_uri": SecretStr(DOWN)}
+    world.settings = world.settings.model_copy(update=update)
+    train_on("good")
+    result = refresh(world, DAY, "model_tracking")
+    assert result.success
+    (told,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "tracked"]
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert str(told.metadata["mlflow"].value).startswith("mlflow: unreachable")
+    assert promotion(world, DAY).verdict == "promoted"
+    assert set(read(world, "recommendations", DAY)["source"]) == {"ranker"}
+    pointer = world.store.releases().current()
+    assert pointer is not None
+    assert world.store.releases().manifest(pointer.release_id).facts["served_by"] == "ranker"
+    steps = [event.step_key for event in result.get_step_success_events()]
+    assert steps[-1] == "model_tracking", "nobody waits for MLflow"
