@@ -1,216 +1,66 @@
-"""Backtest: backfill weekly as-of days and judge each on the days that came after it.
+"""How good the recommendations are, on several data sets, by the platform's own generators and ranker.
 
-    python -m benchmarks.quality [--only sample|online_retail|movielens] [--weeks 8] [--work FOLDER]
+    python -m benchmarks.quality [--only NAME] [--work FOLDER]
 
-Partition D of every asset is what was known at the end of D, so a backfill is a backtest: candidates, ranker and
-recommendations of D are judged on the target events of (D, D+h], which none of them has seen. Real data is read from
-../shared/data beside the checkout; a set that is not there is left out and said so.
+Each set writes its section of docs/benchmarks.md; the last lines printed give one figure per split, system and metric.
+Real data is read from ../shared/data beside the checkout; a set that is not there is left out and said so. Whatever is
+chosen is chosen on training data alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import dagster as dg
-import narwhals as nw
-import numpy as np
-
-from benchmarks.report import table, write_section
-from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
-from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.evaluation.bootstrap import Interval, intervals
-from recsys_assets.core.evaluation.compare import lists_from_candidates
-from recsys_assets.core.evaluation.judge import Judge, popularity
-from recsys_assets.core.evaluation.metrics import per_user
-from recsys_assets.core.evaluation.window import targets_after
-from recsys_assets.core.frames import dense_rank
-from recsys_assets.core.ranking.model import score_candidates
-from recsys_assets.engines.base import Frame
-from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.materialize import Materializer
+from benchmarks import quality_backtests, quality_gowalla, quality_sessions, quality_temporal
+from benchmarks.report import Line
 from recsys_assets.progress import Progress
-from recsys_assets.sample.generate import SampleConfig, generate
-from recsys_assets.settings import Settings, load_settings
-from recsys_assets.storage.partitions import PartitionStore
-from recsys_assets.storage.uri import open_store
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-SETS = {
-    "sample": ("the generator's data (200,000 events, 60 days, seed 0)", None),
-    "online_retail": ("UCI Online Retail I and II (purchases of gifts, repeats count)", DATA / "online-retail"),
-    "movielens": ("MovieLens 100K (ratings as events, only new films count)", DATA / "ml-100k"),
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One data set to be judged on.
+
+    Attributes:
+        data: its folder; None where the generator makes it.
+        run: judges, given the folder, a folder for work and where progress is told.
+    """
+
+    data: Path | None
+    run: Callable[..., list[Line]]
+
+
+SETS: Mapping[str, Quality] = {
+    "gowalla": Quality(DATA / "gowalla", quality_gowalla.run),
+    "online_retail_cuts": Quality(DATA / "online-retail", quality_temporal.run),
+    "sample": Quality(None, partial(quality_backtests.run, "sample")),
+    "online_retail": Quality(DATA / "online-retail", partial(quality_backtests.run, "online_retail")),
+    "movielens": Quality(DATA / "ml-100k", partial(quality_backtests.run, "movielens")),
+    "diginetica": Quality(DATA / "diginetica", quality_sessions.run),
 }
-MODELS = ("final", "ranker", "fused", *GENERATORS)
-K = 10
-METRICS = ("recall", "ndcg")
-
-
-@dataclass
-class Sums:
-    """Metrics of one model, summed per user over the days on which the user was judged."""
-
-    totals: dict[object, np.ndarray] = field(default_factory=lambda: defaultdict(lambda: np.zeros(len(METRICS))))
-
-
-@dataclass
-class Backtest:
-    """What all days together say."""
-
-    sums: Mapping[str, Sums] = field(default_factory=lambda: {model: Sums() for model in MODELS})
-    days_of: dict[object, int] = field(default_factory=lambda: defaultdict(int))
-    served_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    untrained: int = 0
-
-    def add(self, model: str, users: list[object], values: np.ndarray) -> None:
-        """Count the metrics [users, metrics] of one model on one day."""
-        for user, row in zip(users, values, strict=True):
-            self.sums[model].totals[user] += row
-
-    def results(self, models: list[str]) -> dict[str, list[Interval]]:
-        """Mean over (user, day) of each metric, and its interval when users are drawn again."""
-        users = sorted(self.days_of, key=str)
-        days = np.array([self.days_of[user] for user in users], dtype=float)
-        values = np.stack([[self.sums[model].totals[user] for user in users] for model in models], axis=1)
-        flat = values.reshape(len(users), -1)
-        found = intervals(flat, np.repeat(days[:, None], flat.shape[1], axis=1))
-        return {model: found[i * len(METRICS) : (i + 1) * len(METRICS)] for i, model in enumerate(models)}
-
-    def gain(self, ours: str, theirs: str, metric: str = "ndcg") -> Interval:
-        """Paired difference of a metric."""
-        users = sorted(self.days_of, key=str)
-        days = np.array([self.days_of[user] for user in users], dtype=float)
-        at = METRICS.index(metric)
-        one = np.array([self.sums[ours].totals[user][at] - self.sums[theirs].totals[user][at] for user in users])
-        return intervals(one[:, None], days[:, None])[0]
 
 
 def main() -> None:
-    """Run the backtests asked for and write their tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Judge on the sets asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--only", choices=SETS)
-    parser.add_argument("--weeks", type=int, default=8)
-    parser.add_argument("--work", type=Path, help="keep stores here, so that a second call only judges")
+    parser.add_argument("--work", type=Path, help="keep here what was built, so that a second call only judges")
     asked = parser.parse_args()
-    progress = Progress()
+    progress, lines = Progress(), list[Line]()
     with tempfile.TemporaryDirectory(prefix="quality-") as scratch:
-        work = asked.work or Path(scratch)
         for name in [asked.only] if asked.only else SETS:
-            about, landing = SETS[name]
-            if landing is not None and not landing.is_dir():
-                progress.note(f"{name}: left out, {landing} is not there")
+            one = SETS[name]
+            if one.data is not None and not one.data.is_dir():
+                progress.note(f"{name}: left out, {one.data} is not there")
                 continue
-            run(name, about, landing, work / name, asked.weeks, progress)
-
-
-def run(name: str, about: str, landing: Path | None, work: Path, weeks: int, progress: Progress) -> None:
-    """Backfill one data set, judge it and write its section."""
-    work.mkdir(parents=True, exist_ok=True)
-    if landing is None:
-        landing = work / "landing"
-        if not landing.exists():
-            generate(SampleConfig(), landing)
-    os.environ["DAGSTER_HOME"] = str(work)
-    (work / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    preset = "retailrocket" if name == "sample" else name
-    settings, dataset = load_settings(dataset=preset, landing_uri=str(landing), storage_uri=str(work / "store"))
-    with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
-        newest = date.fromisoformat(materializer.catch_up_history())
-        last = newest - timedelta(days=settings.horizon_days)
-        days = [(last - timedelta(weeks=week)).isoformat() for week in reversed(range(weeks))]
-        done = set(PartitionStore(open_store(settings.storage_uri)).days("recommendations"))
-        for day in days:
-            if day not in done:
-                materializer.learn_from_the_past(day)
-                materializer.refresh([day])
-    found = Backtest()
-    for day in days:
-        judge_day(found, settings, dataset, day)
-        progress.note(f"{name}: judged {day}")
-    write_section(
-        f"quality-{name}",
-        f"Quality: {about}",
-        f"python -m benchmarks.quality --only {name}",
-        ("polars", "implicit", "catboost", "optuna", "dagster"),
-        describe(found, settings, days),
-    )
-
-
-def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -> None:
-    """Judge what was known at the end of a day by the horizon after it."""
-    store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
-    cut = date.fromisoformat(day)
-
-    def scan(asset: str, days: list[str]) -> Frame:
-        uris = [uri for _, uri in store.uris(asset, days)]
-        return engine.scan(uris, arrow_schema(CONTRACTS[asset], dataset.ids))
-
-    window = [(cut + timedelta(days=n)).isoformat() for n in range(-settings.activity_days, settings.horizon_days + 1)]
-    activity = scan("user_activity", window)
-    candidates = scan("candidates", [day]).drop("dt")
-    if not dataset.repeats:
-        known = activity.filter(nw.col("dt") <= cut).select("user_id", "item_id").unique()
-        targets = targets_after(activity, cut).join(known, on=["user_id", "item_id"], how="anti")
-    else:
-        targets = targets_after(activity, cut)
-    lists = {**lists_from_candidates(candidates), "final": scan("recommendations", [day])}
-    with tempfile.TemporaryDirectory() as folder:
-        model = store.fetch("ranker", day, Path(folder)).read_bytes()
-    if model:
-        scores = score_candidates(engine, candidates, model, dataset.ids)
-        lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
-    else:
-        lists["ranker"] = lists["fused"]
-        found.untrained += 1
-    order = lists["final"].filter(nw.col("rank") == 1).select("source").head(1).collect(backend="polars")
-    found.served_by[order.item()] += 1
-    judge = Judge(targets, popularity(activity.filter(nw.col("dt") <= cut)), candidates.select("user_id").unique())
-    for user in judge.users:
-        found.days_of[user] += 1
-    for name in MODELS:
-        metrics = per_user(judge.read(lists[name], K).hits, judge.targets, K)
-        found.add(name, judge.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
-
-
-def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
-    """The table, and what it says in words."""
-    results = found.results(list(MODELS))
-
-    def cell(interval: Interval) -> str:
-        return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
-
-    popular = results["popular"][1].mean
-    rows = [
-        [name, *(cell(interval) for interval in results[name]), f"{results[name][1].mean / popular:.2f}"]
-        for name in MODELS
-    ]
-    best = max(GENERATORS, key=lambda name: results[name][1].mean)
-    rival = max(("fused", *GENERATORS), key=lambda name: results[name][1].mean)
-    gain = found.gain("ranker", rival)
-    verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is level with"
-    served = ", ".join(f"{name} on {n}" for name, n in sorted(found.served_by.items()))
-    early = f" On {found.untrained} early days without enough to learn from, the ranker's row is the fused list."
-
-    def paired(interval: Interval) -> str:
-        return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
-
-    recall, ndcg = (paired(found.gain("final", "popular", metric)) for metric in METRICS)
-    return f"""{len(days)} weekly as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
-{sum(found.days_of.values()):,} lists of {len(found.days_of):,} users who had candidates and a target after it.
-`final` is what was released: {served} of the days.{early if found.untrained else ""}
-Brackets: 95 % bootstrap over users.
-
-{table(["model", f"recall@{K}", f"NDCG@{K}", "NDCG against popular"], rows)}
-
-`final` against popular, paired: recall {recall}, NDCG {ndcg}.
-The ranker {verdict} its best rival, {rival}: NDCG {paired(gain)}, paired.
-The best single generator is {best}."""
+            lines += one.run(one.data, (asked.work or Path(scratch)) / name, progress)
+    print("\n".join(map(str, lines)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from os import sched_getaffinity
@@ -17,6 +18,19 @@ _HEAD = """# Benchmarks
 Each section is written by the command it names. Figures are ratios or metrics of one run on one machine; run the
 command to get yours.
 """
+
+
+@dataclass(frozen=True)
+class Line:
+    """The figures of one system on one split; as text ``gowalla fused recall@20=0.1953 ndcg@20=0.1620``."""
+
+    split: str
+    system: str
+    metrics: Mapping[str, float]
+
+    def __str__(self) -> str:
+        figures = " ".join(f"{metric}={value:.4f}" for metric, value in self.metrics.items())
+        return f"{self.split} {self.system} {figures}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,0 +1,125 @@
+"""Gowalla check-ins in the split of NGCF and LightGCN: who goes where next, without times.
+
+Every model is fitted by the platform's functions with its default parameters. Those of iALS and RP3beta, and the
+weights of the fusion, were chosen on a fifth of the training items of some users, which models fitted on the rest do
+not know. Then all models are fitted on all of the training items. The test items are read last and only scored.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from benchmarks import report
+from benchmarks.report import Line
+from recsys_assets.core.collaborative.blend import hits, learn, pool, top
+from recsys_assets.core.collaborative.fit import fit_models
+from recsys_assets.core.collaborative.interactions import Interactions, Model
+from recsys_assets.core.evaluation.metrics import per_user
+from recsys_assets.core.retrieval.ids import Ints, lookup
+from recsys_assets.progress import Progress
+
+K, SEED, HELD_OUT, USERS = 20, 0, 0.2, 3_000
+REFERENCES = {
+    "MostPop": (0.0416, 0.0317),
+    "ItemCF": (0.1570, 0.1214),
+    "SLIM": (0.1699, 0.1382),
+    "EASE": (0.1765, 0.1467),
+    "LightGCN": (0.1824, 0.1547),
+    "GF-CF": (0.1849, 0.1518),
+    "UltraGCN": (0.1862, 0.1580),
+    "SimpleX": (0.1872, 0.1557),
+}
+"""Published for this split: recall and NDCG at 20."""
+
+
+def run(data: Path, work: Path, progress: Progress) -> list[Line]:
+    """Learn the fusion on a slice of train, fit on all of it, judge on test, and write the section."""
+    pairs = _read(data / "train.txt")
+    known = Interactions.of(pairs)
+    started, cpu = time.perf_counter(), time.process_time()
+    weights = _weights(known, progress)
+    learned = time.perf_counter() - started
+    models = _fit(known, progress)
+    found = {name: _lists(models, {name: 1.0}, known.matrix) for name in models}
+    found["fused"] = _lists(models, weights, known.matrix)
+    took = time.perf_counter() - started, time.process_time() - cpu
+    test = _read(data / "test.txt")
+    users, targets = _targets(known, test)
+    values = {name: _metrics(lists[users], targets) for name, lists in found.items()}
+    rows = [[f"{name}, published", f"{recall:.4f}", f"{gain:.4f}", ""] for name, (recall, gain) in REFERENCES.items()]
+    rows += [
+        [name, f"{recall:.4f}", f"{gain:.4f}", f"{weights.get(name, 0.0):.2f}" if name != "fused" else ""]
+        for name, (recall, gain) in values.items()
+    ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    report.write_section(
+        "quality-gowalla",
+        "Quality: Gowalla check-ins",
+        "python -m benchmarks.quality --only gowalla",
+        ("numpy", "scipy", "scikit-learn"),
+        f"""{len(known.users):,} users, {len(known.items):,} items, {pairs.num_rows:,} pairs to learn from; full
+ranking, training items masked, mean over {len(users):,} users with a test item. The fusion was learned on
+{HELD_OUT:.0%} of the training items of {USERS:,} users (seed {SEED}), held out for that; nothing was chosen on test.
+Learning the weights took {learned:.0f} s, everything {took[0]:.0f} s ({took[1]:.0f} CPU s); peak {peak:.1f} GiB.
+
+{report.table(["system", f"recall@{K}", f"NDCG@{K}", "weight in the fusion"], rows)}""",
+    )
+    return [
+        Line("gowalla", name, {f"recall@{K}": recall, f"ndcg@{K}": gain}) for name, (recall, gain) in values.items()
+    ]
+
+
+def _read(path: Path) -> pa.Table:
+    lines = [np.array(line.split(), np.int64) for line in path.read_text().splitlines()]
+    users = np.concatenate([np.full(len(line) - 1, line[0]) for line in lines if len(line) > 1])
+    items = np.concatenate([line[1:] for line in lines if len(line) > 1])
+    return pa.table({"user_id": users, "item_id": items}).group_by(["user_id", "item_id"]).aggregate([])
+
+
+def _fit(known: Interactions, progress: Progress) -> Mapping[str, Model]:
+    models: dict[str, Model] = {}
+    for name, fit in fit_models(known).items():
+        with progress.step(f"gowalla: {name}"):
+            models[name] = fit()
+    return models
+
+
+def _weights(known: Interactions, progress: Progress) -> dict[str, float]:
+    """Weights learned on held-out training items of some users."""
+    rng = np.random.default_rng(SEED)
+    matrix = known.matrix.tocoo()
+    chosen = rng.permutation(len(known.users))[:USERS]
+    out = (rng.random(matrix.nnz) < HELD_OUT) & np.isin(matrix.row, chosen)
+
+    def part(which: np.ndarray) -> csr_matrix:
+        return csr_matrix((matrix.data[which], (matrix.row[which], matrix.col[which])), shape=matrix.shape)
+
+    left, held = part(~out), part(out)
+    models = _fit(Interactions(known.users, known.items, left), progress)
+    users = chosen[np.diff(held.indptr)[chosen] > 0]
+    with progress.step("gowalla: weights of the fusion"):
+        return learn(list(models), pool(models, users, left, 300), csr_matrix(held[users]), K)
+
+
+def _lists(models: Mapping[str, Model], weights: Mapping[str, float], seen: csr_matrix) -> Ints:
+    return top(models, weights, np.arange(seen.shape[0]), seen, K)[0]
+
+
+def _targets(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
+    """Rows of the users with a test item, and what it is; every user and item of the test is in train."""
+    rows, columns = lookup(test["user_id"], known.users), lookup(test["item_id"], known.items)
+    matrix = csr_matrix((np.ones(len(rows)), (rows, columns)), known.matrix.shape)
+    users = np.flatnonzero(np.diff(matrix.indptr))
+    return users, csr_matrix(matrix[users])
+
+
+def _metrics(lists: Ints, targets: csr_matrix) -> tuple[float, float]:
+    found = per_user(hits(targets, lists), np.diff(targets.indptr), K)
+    return float(found["recall"].mean()), float(found["ndcg"].mean())

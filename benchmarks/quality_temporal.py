@@ -1,0 +1,118 @@
+"""Purchases of a gift shop, three cut-offs: what do customers buy in the four weeks after, repeats counted or not.
+
+The whole graph runs as of the day before each cut-off, once with a data set whose customers may be recommended what
+they bought before (``keep``) and once without (``new``). ../shared/tools/evaluate.py scores the released lists of all
+customers with a purchase before the cut-off; whoever has no list scores 0.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from datetime import date, timedelta
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from benchmarks.home import make_home
+from benchmarks.report import Line, table, write_section
+from recsys_assets.materialize import Materializer
+from recsys_assets.progress import Progress
+from recsys_assets.settings import load_settings
+from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.uri import open_store
+
+CUTS = (date(2011, 9, 1), date(2011, 10, 1), date(2011, 11, 1))
+DAYS, K = 28, 10
+REFERENCES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
+    "keep": {
+        "repeat purchase": (0.359, 0.315, 0.331),
+        "RecTools two-stage": (0.356, 0.314, 0.353),
+        "ALS (implicit)": (0.309, 0.268, 0.311),
+    },
+    "new": {"RecTools two-stage": (0.100, 0.100, 0.126), "EASE": (0.094, 0.097, 0.103), "ALS": (0.094, 0.093, 0.100)},
+}
+"""NDCG at 10 of others at the three cut-offs, as measured with the same judge on the same files."""
+
+
+def run(data: Path, work: Path, progress: Progress) -> list[Line]:
+    """Run the graph in both modes, judge its lists, write the section."""
+    judge = _judge(data.parents[1] / "tools")
+    purchases = pl.read_parquet(next(data.glob("*.parquet"))).filter(pl.col("qty") > 0)
+    purchases = purchases.select(user_id="user", item_id="item", ts="ts")
+    lines, parts = list[Line](), list[str]()
+    for mode in ("keep", "new"):
+        lists = _lists(data, work / mode, mode, progress)
+        found = [_score(judge, purchases, lists[cut], cut, mode) for cut in CUTS]
+        lines += [
+            Line(f"online_retail-{mode}-{cut:%m-%d}", "released", {"recall@10": one["recall"], "ndcg@10": one["ndcg"]})
+            for cut, one in zip(CUTS, found, strict=True)
+        ]
+        rows = [[name, *(f"{value:.3f}" for value in values)] for name, values in REFERENCES[mode].items()]
+        rows.append(["released lists", *(f"{one['ndcg']:.3f} ± {_half(one['ndcg_ci']):.3f}" for one in found)])
+        rows.append(["released lists, recall", *(f"{one['recall']:.3f}" for one in found)])
+        parts.append(f"`{mode}`:\n\n{table(['NDCG@10', *(f'{cut:%Y-%m-%d}' for cut in CUTS)], rows)}")
+    about = (
+        f"Targets are the distinct items of the {DAYS} days from the cut-off on; customers with a purchase before it. "
+        "In `new`, items bought before are neither targets nor listed."
+    )
+    write_section(
+        "quality-temporal",
+        "Quality: Online Retail, three cut-offs",
+        "python -m benchmarks.quality --only online_retail_cuts",
+        ("polars", "implicit", "catboost", "optuna", "dagster"),
+        "\n\n".join([about, *parts]),
+    )
+    return lines
+
+
+def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, pl.DataFrame]:
+    """The released recommendations as of the day before each cut-off."""
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(work)
+    make_home(work)
+    preset = (files("recsys_assets") / "presets" / "online_retail.toml").read_text()
+    described = work / "dataset.toml"
+    described.write_text(preset.replace("repeats = true", f"repeats = {str(mode == 'keep').lower()}"))
+    everybody = (CUTS[-1] - date(2009, 12, 1)).days
+    settings, dataset = load_settings(
+        dataset=str(described),
+        landing_uri=str(data),
+        storage_uri=str(work / "store"),
+        active_days=everybody,
+        activity_days=everybody,
+    )
+    store = PartitionStore(open_store(settings.storage_uri))
+    with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
+        materializer.catch_up_history()
+        for cut in CUTS:
+            day = (cut - timedelta(days=1)).isoformat()
+            if day not in store.days("recommendations"):
+                materializer.learn_from_the_past(day)
+                materializer.refresh([day])
+    return {
+        cut: pl.read_parquet([uri for _, uri in store.uris("recommendations", [(cut - timedelta(days=1)).isoformat()])])
+        for cut in CUTS
+    }
+
+
+def _score(judge: ModuleType, purchases: pl.DataFrame, lists: pl.DataFrame, cut: date, mode: str) -> dict[str, Any]:
+    train = purchases.filter(pl.col("ts") < cut)
+    test = purchases.filter(pl.col("ts").is_between(cut, cut + timedelta(days=DAYS), closed="left"))
+    found: dict[str, Any] = judge.Split(train, test, mode).score(lists, K)["hist"]
+    return found
+
+
+def _half(interval: list[float]) -> float:
+    return (interval[1] - interval[0]) / 2
+
+
+def _judge(path: Path) -> ModuleType:
+    sys.path.insert(0, str(path))
+    return importlib.import_module("evaluate")
