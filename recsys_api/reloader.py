@@ -106,9 +106,10 @@ class Reloader:
         served = self.current
         if served and served.pointer.manifest_sha256 == pointer.manifest_sha256:
             self.current = replace(served, pointer=pointer)
-            return
-        self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
-        logger.info("serving release %s as of %s", pointer.release_id, pointer.as_of)
+        else:
+            self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
+            logger.info("serving release %s as of %s", pointer.release_id, pointer.as_of)
+        # Also for a pointer that merely forgot its previous release, as after an erasure.
         self._clear_cache({pointer.release_id, pointer.previous})
 
     def _clear_cache(self, keep: set[str | None]) -> None:

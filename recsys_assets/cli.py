@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -65,11 +66,19 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
     materializer.expect_files()
     logs = ROOT / "data" / "logs"
     ui_port, api_port = free_port(settings.ui_port), free_port(settings.api_port)
+    workspace = ["-w", "workspace.yaml"]
     ui = Service(
         "Dagster UI",
-        [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(ui_port)],
+        [_command("dagster-webserver"), *workspace, "-h", "127.0.0.1", "-p", str(ui_port)],
         url=f"http://127.0.0.1:{ui_port}",
         log=logs / "ui.log",
+    )
+    # Started only when everything is up to date, so that its sensors do not ask for what is being built here.
+    daemon = Service(
+        "Dagster daemon",
+        [_command("dagster-daemon"), "run", *workspace],
+        url="",
+        log=logs / "daemon.log",
     )
     api = Service(
         "API",
@@ -88,17 +97,33 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
             progress.note(f"nothing is served before the job approve_release has run for one of: {waiting}")
             progress.note(f"Dagster UI  {ui.url}")
             if stay:
-                signal.pause()
+                _stay(daemon, settings, progress)
             return 1
         with progress.step(f"API serves {served.release_id}"):
             wait_until_ready(api, "/health/ready", lambda answer: answer["release_id"] == served.release_id)
         passed = _ask(api.url, materializer.someone(served.as_of), progress, everything=not stay)
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
+        materializer.track()
         if stay and passed:
-            progress.note("Ctrl-C stops both")
-            signal.pause()
+            _stay(daemon, settings, progress)
     return 0 if passed else 1
+
+
+def _command(name: str) -> str:
+    """A command of the environment that this runs in."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _stay(daemon: Service, settings: Settings, progress: Progress) -> None:
+    """Run what the UI starts, and take in new files, until Ctrl-C."""
+    with daemon:
+        if settings.automation:
+            progress.note(f"new files in {settings.landing_uri} are taken in by themselves")
+        progress.note("Ctrl-C stops everything")
+        while daemon.exit_code is None:
+            time.sleep(1)
+        raise LaunchError(f"{daemon.name} ended with code {daemon.exit_code}; see {daemon.log}")
 
 
 def _sample(settings: Settings, progress: Progress) -> None:

@@ -12,18 +12,26 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from recsys_assets import jobs
-from recsys_assets.assets import activity, catalog, events, ranking, retrieval, serving
+from recsys_assets.assets import activity, catalog, events, insight, promotion, ranking, retrieval, serving, tracking
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.automation import automation_sensor
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.erasure.job import erase_job
 from recsys_assets.io_managers.parquet import ParquetIOManager
+from recsys_assets.notifications import notification_sensors
 from recsys_assets.partitions import daily
-from recsys_assets.resources.engine import EngineResource
+from recsys_assets.resources.engine import EngineOptions, EngineResource
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.landing import LandingResource
+from recsys_assets.resources.notifier import notifier_of
+from recsys_assets.resources.spark_cluster import spark_cluster
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.resources.tracking import tracking_resource
+from recsys_assets.schedules import daily_schedules
+from recsys_assets.sensors import landing_sensor
 from recsys_assets.settings import Settings, load_settings
 
-_GROUPS = (events, catalog, activity, retrieval, ranking, serving)
+_GROUPS = (events, catalog, activity, retrieval, ranking, promotion, serving, tracking, insight)
 
 
 def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
@@ -31,13 +39,21 @@ def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     ids = dataset.ids
     s3 = S3Resource()
     store = StoreResource(uri=settings.storage_uri, s3=s3)
-    engine = EngineResource(name=settings.engine, store=store)
+    # Not copied for each of its owners: all frames of a run have to live on one engine.
+    engine = EngineResource.configure_at_launch(
+        options=EngineOptions(
+            name=settings.engine, memory_limit=settings.memory_limit, spill_folder=settings.spill_folder
+        ),
+        store=store,
+        spark=spark_cluster(settings),
+    )
     return {
         "store": store,
         "engine": engine,
         "landing": LandingResource(
             uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
         ),
+        "tracking": tracking_resource(settings),
         "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item),
         "io_manager": ParquetIOManager(store=store, engine=engine, user_ids=ids.user, item_ids=ids.item),
     }
@@ -55,9 +71,25 @@ def build_definitions(
     """
     graph = GraphBuilder(settings, dataset, daily(settings, dataset))
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
+    on = settings.automation
     return dg.Definitions(
         assets=[asset for group in _GROUPS for asset in group.build(graph)],
-        jobs=[jobs.history, jobs.examples, jobs.refresh, jobs.rollback_release, jobs.approve_release],
+        jobs=[
+            jobs.stage_landing,
+            jobs.history,
+            jobs.examples,
+            jobs.refresh,
+            jobs.rollback_release,
+            jobs.approve_release,
+            jobs.approve_model,
+            jobs.reject_model,
+            erase_job(settings, dataset),
+        ],
+        sensors=[
+            *([landing_sensor(graph.partitions, settings), automation_sensor(settings)] if on else []),
+            *notification_sensors(notifier_of(settings)),
+        ],
+        schedules=daily_schedules(graph.partitions, settings) if on else [],
         resources={**build_resources(settings, dataset), **(resources or {})},
         executor=executor,
     )

@@ -1,8 +1,18 @@
 """Jobs: selections of the graph that people, schedules and ``make run`` start."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
+from recsys_assets.assets.promotion import GATE
+from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.ranking.promotion import Model, Ruling
+from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.resources.tracking import Tracking
+from recsys_assets.standing import standing_now
+from recsys_assets.storage import rulings
+from recsys_assets.storage.rulings import Rulings
 
 history = dg.define_asset_job(
     "history",
@@ -18,9 +28,36 @@ examples = dg.define_asset_job(
 
 refresh = dg.define_asset_job(
     "refresh",
-    selection=dg.AssetSelection.assets("release").upstream() - dg.AssetSelection.tag("recsys/grain", "day"),
-    description="Everything as of one day, from marts to the release.",
+    selection=dg.AssetSelection.assets("release", "data_report", "model_tracking").upstream()
+    - dg.AssetSelection.tag("recsys/grain", "day"),
+    description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
 )
+
+
+class Changes(dg.Config):
+    """Files of the landing zone that were found whole: name to digest, or to nothing where the file is gone."""
+
+    files: dict[str, str]
+
+
+@dg.op(pool="landing")
+def accept_files(context: dg.OpExecutionContext, config: Changes, landing: LandingResource) -> None:
+    """Read new and changed files once, split them by day, and let them count; all of them or none."""
+    changes = landing.changes()
+    still = {name: changes[name] for name in config.files if name in changes}
+    whole = {name: file for name, file in still.items() if config.files[name] == (file.digest if file else "")}
+    try:
+        accepted = landing.accept(whole, context.log.info)
+    except DataFileError as error:
+        # The file is as it is: reading it again would fail again.
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.log.info(f"generation {accepted.generation}: {len(whole)} of {len(config.files)} files changed")
+
+
+@dg.job(description="Read the files that the landing sensor found whole; it starts this by itself.")
+def stage_landing() -> None:
+    """Take files in."""
+    accept_files()
 
 
 class ReleaseChoice(dg.Config):
@@ -53,3 +90,57 @@ def rollback_release() -> None:
 def approve_release() -> None:
     """Move serving forward."""
     approve()
+
+
+class ModelChoice(dg.Config):
+    """Which challenger to decide about."""
+
+    model_id: str
+
+
+@dg.op(pool=GATE)
+def promote(
+    context: dg.OpExecutionContext, config: ModelChoice, store: StoreResource, tracking: dg.ResourceParam[Tracking]
+) -> None:
+    """Let a waiting challenger be champion from the newest as-of day on."""
+    _decide(context, config.model_id, "approved", store)
+    tracking.mirror(standing_now(store.open())[1])
+
+
+@dg.op(pool=GATE)
+def archive(
+    context: dg.OpExecutionContext, config: ModelChoice, store: StoreResource, tracking: dg.ResourceParam[Tracking]
+) -> None:
+    """Let a waiting challenger wait no longer; the champion stays."""
+    model = _decide(context, config.model_id, "rejected", store)
+    tracking.archive(model)
+    tracking.mirror(standing_now(store.open())[1])
+
+
+@dg.job(description="Promote the challenger that waits (RECSYS_MODE=manual). Config: ops.promote.config.model_id.")
+def approve_model() -> None:
+    """Promote a model."""
+    promote()
+
+
+@dg.job(
+    description="Archive the challenger that waits; it never becomes champion. Config: ops.archive.config.model_id."
+)
+def reject_model() -> None:
+    """Refuse a model."""
+    archive()
+
+
+def _decide(context: dg.OpExecutionContext, model_id: str, word: Ruling, store: StoreResource) -> Model:
+    """Record what was decided about the challenger that waits, and by which run."""
+    newest, standing = standing_now(store.open())
+    waiting = standing.challenger
+    if newest is None or waiting is None or waiting.id != model_id:
+        found = waiting.id if waiting else "none"
+        raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    Rulings(store.open()).record(rulings.Ruling(model_id, word, newest, context.run_id, at))
+    context.log.info(
+        f"model {model_id} is {word}; it counts from {newest} on: run refresh of that day to have it at once"
+    )
+    return waiting

@@ -5,26 +5,34 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Container, Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from socket import gethostname
 from types import TracebackType
 
 import dagster as dg
 import pyarrow.parquet as pq
 
+from recsys_assets import jobs
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.definitions import build_definitions, build_resources
+from recsys_assets.event_log import store_tag
+from recsys_assets.partitions import daily, span
 from recsys_assets.progress import Progress
-from recsys_assets.resources.landing import LandingResource
+from recsys_assets.reconcile import history_tags, newest_day, ranges, stale_days, training_days
+from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.sensors import UNFINISHED
 from recsys_assets.settings import Settings
-from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.manifest import Pointer
 
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+# Dagster's own job of all assets, which the UI's "Materialize" uses too.
+_ANY_ASSETS = "__ASSET_JOB"
+_TRACKING = ("model_tracking",)
+_HOST, _PROCESS = "recsys/host", "recsys/process"
 # Errors are told once, as MaterializeError.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -48,8 +56,10 @@ class Materializer:
         resources = build_resources(settings, dataset)
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
+        self._first: str | None = None
         self._stale: list[str] = []
         self._done: set[str] = set()
+        self._untracked: list[str] = []
 
     def __enter__(self) -> Materializer:
         return self
@@ -60,13 +70,25 @@ class Materializer:
         if self._owns_instance:
             self._instance.dispose()
 
+    def _forget_the_dead(self) -> None:
+        """Cancel the runs of processes like this one that were killed: pools and automation would wait for them."""
+        mine = dg.RunsFilter(statuses=UNFINISHED, tags={_HOST: gethostname()})
+        for run in self._instance.get_runs(mine):
+            try:
+                os.kill(int(run.tags[_PROCESS]), 0)
+            except ProcessLookupError:
+                self._instance.report_run_canceled(run, "the process that ran it was killed")
+                self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            except PermissionError:
+                continue
+
     def expect_files(self) -> None:
         """Fail at once where the landing zone holds no event file: nothing could be built.
 
         Raises:
             MaterializeError: naming the landing zone and the files that the data set expects there.
         """
-        if not self._landing.found("events"):
+        if not any(file.kind == "events" for file in self._landing.listing().values()):
             raise MaterializeError(self._nothing_found())
 
     def catch_up(self) -> str:
@@ -86,24 +108,22 @@ class Materializer:
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
+        self._forget_the_dead()
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             try:
-                staged = self._landing.files_by_day(self._progress.note)
+                accepted = self._landing.accept(self._landing.changes(), self._progress.note)
             except DataFileError as error:
                 raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
-        first, end = self._settings.start_date, self._settings.end_date
-        files_of = {
-            day: files
-            for day, files in staged.items()
-            if (first is None or day >= first.isoformat()) and (end is None or day < end.isoformat())
-        }
-        if not files_of:
+        days = span(daily(self._settings, self._dataset))
+        newest = newest_day(accepted, days)
+        if newest is None:
             raise MaterializeError(self._nothing_found())
-        self._stale = [day for day, files in sorted(files_of.items()) if not self._is_current(day, files)]
-        for begin, last in _ranges(self._stale, files_of):
+        self._first = next(day for day in accepted.event_days() if day >= days[0])
+        self._stale = stale_days(accepted, self._store.partitions(), days)
+        for begin, last in ranges(self._stale, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
-                self._run("history", {_RANGE_START: begin, _RANGE_END: last})
-        return max(files_of)
+                self._run("history", history_tags(begin, last))
+        return newest
 
     def learn_from_the_past(self, newest: str) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first."""
@@ -111,18 +131,37 @@ class Materializer:
         changed = min(self._stale, default="9999")
         stored = self._store.partitions().days("ranking_examples")
         have = {day for day in stored if day < changed} | self._done
-        for day in training_days(self._settings, newest):
+        for day in training_days(self._settings, newest, self._first):
             if day not in have:
                 with self._progress.step(f"examples as of {day}"):
                     self._run("examples", {"dagster/partition": day})
                 self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
-        """Materialize everything as of each day, up to its release."""
+        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`."""
+        graph = self._definitions.resolve_asset_graph()
+        chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
             with self._progress.step(f"release as of {day}"):
-                self._run("refresh", {"dagster/partition": day})
+                self._run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
             self._done.add(day)
+            self._untracked.append(day)
+
+    def track(self) -> None:
+        """Tell MLflow of what was refreshed. Apart, so that nobody waits for it who waits for answers."""
+        while self._untracked:
+            day = self._untracked.pop(0)
+            with self._progress.step(f"MLflow as of {day}"):
+                self._run("refresh", {"dagster/partition": day}, [dg.AssetKey(name) for name in _TRACKING])
+
+    def rebuild(self, day: str, assets: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Materialize some assets of a day again, from what is stored and from the landing files that count.
+
+        Assets that one step makes are made together.
+        """
+        graph = self._definitions.resolve_asset_graph()
+        chosen = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors().resolve(graph)
+        self._run(_ANY_ASSETS, {"dagster/partition": day, **tags}, sorted(chosen))
 
     def served(self) -> Pointer | None:
         """The release being served; None before the first, which may wait for an approval."""
@@ -142,27 +181,20 @@ class Materializer:
         unknown = str(2**62) if isinstance(first[0]["user_id"], int) else "nobody-knows-me"
         return str(first[0]["user_id"]), unknown, str(first[0]["item_id"])
 
-    def _is_current(self, day: str, files: list[str]) -> bool:
-        """Whether a day was built from the files that it has now, and its marts from those very events."""
-        read = self._store.partitions().read_lineage
-        events, properties = read("clean_events", day), read("item_properties", day)
-        if events is None or events.params.get("files") != files:
-            return False
-        if properties is None or properties.params.get("files") != self._landing.digests("properties", day):
-            return False
-        marts = [read(name, day) for name in ("user_activity", "item_activity", "item_pairs")]
-        built_from = Input("clean_events", day, events.sha256)
-        return all(mart is not None and built_from in mart.inputs for mart in marts)
-
     def _nothing_found(self) -> str:
         return (
             f"no event in the landing zone {self._settings.landing_uri} (RECSYS_LANDING_URI): data set "
             f"{self._dataset.name!r} expects files named {', '.join(self._dataset.events.files)} there"
         )
 
-    def _run(self, job: str, tags: dict[str, str]) -> None:
+    def _run(self, job: str, tags: dict[str, str], assets: Sequence[dg.AssetKey] | None = None) -> None:
+        started_by = {_HOST: gethostname(), _PROCESS: str(os.getpid())}
         result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self._instance, tags=tags, run_config=_QUIET, raise_on_error=False
+            instance=self._instance,
+            tags={**tags, **ACCEPTED_ONLY, **store_tag(self._settings.storage_uri), **started_by},
+            run_config=_QUIET,
+            raise_on_error=False,
+            asset_selection=assets,
         )
         if result.success:
             return
@@ -172,7 +204,7 @@ class Materializer:
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
-        raise MaterializeError(f"run {result.run_id} of {job} {tags}: " + "; ".join(checks + failures))
+        raise MaterializeError(f"run {result.run_id} of {job} {tags}: " + "; ".join(dict.fromkeys(checks + failures)))
 
 
 def _root_cause(event: dg.DagsterEvent) -> str:
@@ -181,34 +213,3 @@ def _root_cause(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else "no error was recorded"
-
-
-def training_days(settings: Settings, newest: str) -> list[str]:
-    """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
-
-    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D itself judges on the candidates of D-h.
-    """
-    last = date.fromisoformat(newest)
-    steps = range(settings.training_windows + 1, 0, -1)
-    days = [last - timedelta(days=settings.horizon_days * step) for step in steps]
-    return [day.isoformat() for day in days if day >= settings.first_day]
-
-
-def _ranges(days: Sequence[str], known: Container[str]) -> list[tuple[str, str]]:
-    """Days as ranges (first, last), for one run each.
-
-    A range goes on over days on which nothing happened (no file knows them): a run costs more than empty partitions.
-    """
-    ranges: list[tuple[str, str]] = []
-    for day in days:
-        if ranges and not any(between in known for between in _days_between(ranges[-1][1], day)):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    return ranges
-
-
-def _days_between(first: str, last: str) -> list[str]:
-    """The days after ``first`` and before ``last``."""
-    start = date.fromisoformat(first)
-    return [(start + timedelta(days=n)).isoformat() for n in range(1, (date.fromisoformat(last) - start).days)]

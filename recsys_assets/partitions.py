@@ -30,3 +30,9 @@ def window(days: int, lag: int = 0) -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(
         start_offset=-(days - 1) - lag, end_offset=-lag, allow_nonexistent_upstream_partitions=True
     )
+
+
+def span(partitions: dg.DailyPartitionsDefinition) -> tuple[str, str]:
+    """The first and the last day that have a partition now: a day has one once it is over."""
+    first, last = partitions.get_first_partition_key(), partitions.get_last_partition_key()
+    return (first, last) if first and last else ("9999", "0000")

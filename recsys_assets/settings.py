@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
@@ -38,14 +38,43 @@ class Settings(BaseSettings):
     storage_uri: str = Field("", description="where assets and releases are kept: a path, `file://` or `s3://`")
     start_date: date | None = Field(None, description="first day of the graph; earlier days are not built")
     end_date: date | None = Field(None, description="day after the last one; later days are not built")
-    engine: Literal["polars"] = Field("polars", description="what runs the frames; more may follow")
+    engine: Literal["polars", "duckdb", "spark"] = Field(
+        "polars", description="what runs the frames: `polars`, `duckdb` (spills to disk) or `spark` (a cluster)"
+    )
+    memory_limit: str = Field(
+        "",
+        pattern=r"^$|^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$",
+        description="what DuckDB may hold before it spills to disk, such as `8GB`; empty: what it finds best",
+    )
+    spill_folder: str = Field("", description="where DuckDB spills to; empty: the system's folder for temporary files")
+    spark_cluster: str = Field(
+        "local-standalone",
+        pattern=r"^(local-standalone|emr-serverless|(spark|sc)://.+)$",
+        description="where `spark` runs: `local-standalone` (processes of this machine, for the run), "
+        "`spark://host:port` (a master), `sc://host:port` (Spark Connect) or `emr-serverless` (made for the run)",
+    )
+    spark_workers: int = Field(2, ge=1, le=64, description="workers of `local-standalone`, with one core each")
+    spark_memory: str = Field(
+        "2g", pattern=r"^[1-9][0-9]*[mg]$", description="memory of each worker of `local-standalone`"
+    )
+    emr_role_arn: str = Field("", description="IAM role that Spark on EMR Serverless runs as")
+    emr_release: str = Field("", description="EMR release of the application, such as `emr-7.13.0`")
+    emr_image: str = Field("", description="container image with this package for EMR's workers")
     executor: Literal["in_process", "multiprocess"] = Field(
         "in_process",
         description="steps of a run started in the UI: all in one process, or each in a process of its own",
     )
     mode: Literal["autonomous", "manual"] = Field(
         "autonomous",
-        description="`autonomous`: a release that passes its gates is served; `manual`: it waits for `approve_release`",
+        description="`autonomous`: models and releases that pass their gates are promoted and served; `manual`: they "
+        "wait for `approve_model` and `approve_release`",
+    )
+
+    automation: bool = Field(
+        True, description="`on`: sensors and a daily schedule take new files in; `off`: nothing starts by itself"
+    )
+    fresh_hours: int = Field(
+        36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
     horizon_days: int = _days(
@@ -55,9 +84,10 @@ class Settings(BaseSettings):
     activity_days: int = _days(90, "how far back a user's history is read")
     popular_days: int = _days(28, "how far back popularity is counted, over all items and by category")
     trending_days: int = _days(3, "how far back trending items are counted")
-    covisit_days: int = _days(90, "how far back items seen in one session are counted")
+    covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    report_days: int = _days(28, "how far back `data_report` looks")
     trending_half_life: float = _half_life(2, "among trending items")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
@@ -86,6 +116,24 @@ class Settings(BaseSettings):
         True, description="leave out items that are known to be unavailable at the end of the day"
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
+
+    mlflow_tracking_uri: SecretStr = Field(
+        SecretStr(""),
+        description="where MLflow records: `sqlite:///…`, `postgresql://…` or a server's address; `off`: nowhere",
+    )
+    mlflow_artifacts_uri: str = Field(
+        "", description="where MLflow keeps models and plots: a path, `file://` or `s3://`; a server knows its own"
+    )
+    mlflow_experiment: str = Field("", description="MLflow's experiment; the registered model is `<experiment>_ranker`")
+    mlflow_port: int = Field(5000, ge=0, le=65535, description="port of `make mlflow`")
+
+    notify_webhook_url: SecretStr = Field(
+        SecretStr(""), description="gets a JSON document by POST for every release and every failed run; secret"
+    )
+    telegram_token: SecretStr = Field(
+        SecretStr(""), description="of the Telegram bot that tells of releases and failed runs; secret"
+    )
+    telegram_chat_id: str = Field("", description="the chat that the bot writes to")
 
     api_port: int = Field(8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0")
     ui_port: int = Field(3000, ge=0, le=65535, description="port of the UI in `make run`; any free one if taken or 0")
@@ -123,12 +171,26 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     completed: dict[str, Any] = {k: v for k, v in dataset.defaults.items() if k not in stated.model_fields_set}
     completed["landing_uri"] = _absolute(stated.landing_uri or f"data/landing/{dataset.name}")
     completed["storage_uri"] = _absolute(stated.storage_uri or f"data/store/{dataset.name}")
+    completed |= _mlflow(stated, dataset.name, completed["storage_uri"])
     completed["start_date"] = stated.start_date or dataset.start_date
     completed["end_date"] = stated.end_date or dataset.end_date
     try:
         return Settings(**{**overrides, **completed}), dataset
     except ValidationError as error:
         raise ValueError(f"data set {dataset.name!r}: [defaults]: {_explain(error)}") from None
+
+
+def _mlflow(stated: Settings, name: str, storage_uri: str) -> dict[str, Any]:
+    """Where MLflow records and keeps files; a server decides by itself where files go."""
+    tracking = stated.mlflow_tracking_uri.get_secret_value()
+    artifacts = stated.mlflow_artifacts_uri
+    if not artifacts and not tracking.startswith("http"):
+        artifacts = f"{storage_uri}/mlflow"
+    return {
+        "mlflow_tracking_uri": SecretStr(tracking or f"sqlite:///{Path('data/mlflow').resolve() / f'{name}.db'}"),
+        "mlflow_artifacts_uri": _absolute(artifacts) if artifacts else "",
+        "mlflow_experiment": stated.mlflow_experiment or name,
+    }
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:

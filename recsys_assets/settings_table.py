@@ -16,6 +16,9 @@ BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
 _COMPUTED = {
     "landing_uri": "`data/landing/<data set>`",
     "storage_uri": "`data/store/<data set>`",
+    "mlflow_tracking_uri": "`sqlite:///data/mlflow/<data set>.db`",
+    "mlflow_artifacts_uri": "the folder `mlflow` of the store",
+    "mlflow_experiment": "the data set's name",
     "start_date": "the data set's",
     "end_date": "the data set's",
     "api_cache_dir": "a temporary folder",

@@ -28,6 +28,8 @@ import psycopg2
 import pytest
 from moto.server import ThreadedMotoServer
 
+from recsys_assets.resources.tracking import Tracking, tracking_resource
+from recsys_assets.settings import load_settings
 from recsys_assets_tests.compose import DOCKER, resolved
 
 pytestmark = pytest.mark.stack
@@ -233,3 +235,41 @@ def test_logs_of_steps_reach_s3(stack: Stack, monkeypatch: pytest.MonkeyPatch) -
             print("a line of a step", flush=True)
     listed = boto3.client("s3").list_objects_v2(Bucket="recsys", Prefix="dagster/").get("Contents", [])
     assert any(item["Key"].endswith("some_step.out") for item in listed)
+
+
+def test_mlflow_records_in_postgresql_and_s3(postgres_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient  # takes seconds, which the other tests need not
+
+    password = VARIABLES["POSTGRES_PASSWORD"]
+    login = {"host": "127.0.0.1", "port": postgres_port, "user": "dagster", "password": password}
+    with contextlib.closing(psycopg2.connect(**login, dbname="postgres")) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE mlflow")
+    s3 = ThreadedMotoServer(port=0)
+    s3.start()
+    host, port = s3.get_host_and_port()
+    for name, value in SERVICES["code"]["environment"].items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    boto3.client("s3").create_bucket(Bucket="recsys")
+    uri = f"postgresql://dagster:{password}@127.0.0.1:{postgres_port}/mlflow"
+    settings, _ = load_settings(mlflow_tracking_uri=uri, mlflow_artifacts_uri="s3://recsys/mlflow")
+
+    @dg.op
+    def record(tracking: dg.ResourceParam[Tracking]) -> str:
+        done = tracking.record("a run", {"partition": "2015-05-01"}, lambda mlflow: mlflow.log_text("yes", "note.txt"))
+        assert done.problem is None
+        return f"{done.run_id} at {tracking.address}"
+
+    @dg.job
+    def recording() -> None:
+        record()
+
+    told = recording.execute_in_process(resources={"tracking": tracking_resource(settings)}).output_for_node("record")
+    assert password not in told
+    run = MlflowClient(uri).get_run(told.split()[0])
+    assert (run.info.status, run.data.tags["partition"]) == ("FINISHED", "2015-05-01")
+    stored = boto3.client("s3").list_objects_v2(Bucket="recsys", Prefix="mlflow/")["Contents"]
+    assert [item["Key"].rpartition("/")[2] for item in stored] == ["note.txt"]
+    s3.stop()

@@ -1,9 +1,12 @@
 """Group activity: daily marts that merge by adding, so that a new day costs a new day."""
 
+from dataclasses import asdict
+
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.core.activity import marts
+from recsys_assets.core.activity import bots, marts
+from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.resources.frames import FrameWriter
 
@@ -19,6 +22,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     )
     weighed = {"weights": dict(weights.weights), "targets": sorted(weights.targets)}
     events: dict[str, dg.PartitionMapping | None] = {"clean_events": None}
+    people: dict[str, dg.PartitionMapping | None] = {**events, "bot_users": None}
+    rule = bots.BotRule(**graph.dataset.bots.model_dump())
+
+    @graph.asset("activity", reads=events, grain="day")
+    def bot_users(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
+        """Users of the day who act at rates that no person has. They are served; nothing is learned from them."""
+        return frames.write(
+            context, "bot_users", lambda day: bots.bot_users(clean_events.frame(day), rule), params=asdict(rule)
+        )
 
     @graph.asset("activity", reads=events, grain="day")
     def user_activity(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
@@ -30,19 +42,32 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params=weighed,
         )
 
-    @graph.asset("activity", reads=events, grain="day")
-    def item_activity(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
-        """What happened to each item on the day, unknown users included."""
+    @graph.asset("activity", reads=people, grain="day")
+    def item_activity(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """What happened to each item on the day, unknown users included, bots left out."""
         return frames.write(
             context,
             "item_activity",
-            lambda day: marts.item_activity(clean_events.frame(day), weights),
+            lambda day: marts.item_activity(of_people(clean_events, bot_users, day), weights),
             params=weighed,
         )
 
-    @graph.asset("activity", reads=events, grain="day")
-    def item_pairs(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
-        """Pairs of items that share a session of the day: the raw material of co-visitation."""
-        return frames.write(context, "item_pairs", lambda day: marts.item_pairs(clean_events.frame(day)))
+    @graph.asset("activity", reads=people, grain="day")
+    def item_pairs(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """Pairs of items that share a session of the day: the raw material of co-visitation; bots left out."""
+        return frames.write(
+            context,
+            "item_pairs",
+            lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), keep=frames.run.keep),
+        )
 
-    return [user_activity, item_activity, item_pairs]
+    return [bot_users, user_activity, item_activity, item_pairs]
+
+
+def of_people(clean_events: Partitions, bot_users: Partitions, day: str) -> Frame:
+    """The events of a day without those of its bots."""
+    return bots.without(clean_events.frame(day), bot_users.frame(day))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from recsys_assets.automation import as_of_policy
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.settings import Settings
@@ -17,6 +18,8 @@ from recsys_assets.settings import Settings
 # Ours by choice, and pinned with Dagster's exact version: whoever uses the platform need not read about it.
 warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec is", dg.PreviewWarning)
 warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `(multi_)?asset` is", dg.BetaWarning)
+warnings.filterwarnings("ignore", "Parameter `use_user_code_server` of", dg.BetaWarning)
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 warnings.filterwarnings("ignore", "Parameter `allow_nonexistent_upstream_partitions` of", dg.BetaWarning)
 
 OWNERS = ["team:recsys"]
@@ -29,7 +32,10 @@ CHECKS: Mapping[str, str] = {
     "never_itself": "No item is similar to itself.",
     "orphans": "Categories whose parent is unknown are few.",
     "ranker_beats_generators": "The ranker beats the best generator on a window that neither has seen.",
+    "schema": "Event files have the columns that those before them had.",
+    "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "Lists are ordered by whoever won the evaluation, never by a ranker that lost.",
+    "tracked": "MLflow has the model, and its aliases name who stands.",
     "follows_the_gate": "What is served is this day or a newer one, and its bytes verify.",
 }
 """Every check of the graph and what it asserts."""
@@ -71,6 +77,8 @@ class GraphBuilder:
         advisory: Sequence[str] = (),
         deps: Sequence[str] = (),
         pool: str | None = None,
+        watched: bool = False,
+        last: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate an asset function; its name is the key, its docstring the description.
 
@@ -84,7 +92,9 @@ class GraphBuilder:
             checks: blocking checks that the function returns results for.
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
-            pool: what at most one step at a time may do.
+            pool: what at most one step at a time may do; by default, to write this asset.
+            watched: whether the UI warns when it was not written for ``RECSYS_FRESH_HOURS``.
+            last: whether whatever else can go on in a run goes first.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -96,17 +106,28 @@ class GraphBuilder:
                 partitions_def=self.partitions,
                 ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
                 deps=list(deps),
-                pool=pool,
+                pool=pool or name,
+                automation_condition=self.automation(grain),
+                freshness_policy=self.freshness() if watched else None,
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,
                 tags={"recsys/grain": grain},
+                op_tags={"dagster/priority": "-1"} if last else None,
                 metadata=self.columns(CONTRACTS.get(name)),
                 backfill_policy=backfill_policy(grain),
                 check_specs=self.checks(name, checks, advisory),
             )(function)
 
         return decorate
+
+    def automation(self, grain: Literal["day", "as_of"]) -> dg.AutomationCondition[Any] | None:
+        """What makes an asset run by itself: days are requested by the landing sensor, as-of days follow them."""
+        return as_of_policy(self.settings) if grain == "as_of" and self.settings.automation else None
+
+    def freshness(self) -> dg.FreshnessPolicy:
+        """How old an asset may be."""
+        return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=self.settings.fresh_hours))
 
     def checks(self, asset: str, blocking: Sequence[str], advisory: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
         """Specs of an asset's checks; the only place that uses their partitioned preview."""

@@ -40,7 +40,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             passed=share <= _MOST_ORPHANS,
             metadata={"orphans": len(tree.orphans), "share": share, "first": ", ".join(tree.orphans[:10])},
         )
-        return frames.write(context, "category_tree", lambda _: tree.table, checks=[few])
+        return frames.write(
+            context,
+            "category_tree",
+            lambda _: tree.table,
+            params={"files": landing.digests("categories", "")},
+            checks=[few],
+        )
 
     @graph.asset(
         "catalog",

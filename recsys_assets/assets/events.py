@@ -36,20 +36,21 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         grain="day",
         kinds=("parquet", graph.settings.engine),
         checks=("contract", "rows_add_up", "volume"),
+        advisory=("schema",),
+        watched=True,
     )
     def clean_events(
         context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter, store: StoreResource
     ) -> Result:
         """Events of the day in canonical columns: exact duplicates removed, sessions named, each row's source kept."""
         for day in context.partition_keys:
-            context.log_event(
-                dg.AssetObservation("raw_events", partition=day, metadata={"files": landing.digests("events", day)})
-            )
+            seen = {"files": landing.digests("events", day), "schema": landing.differences(day)}
+            context.log_event(dg.AssetObservation("raw_events", partition=day, metadata=seen))
         return frames.write(
             context,
             "clean_events",
             lambda day: clean_day(landing.events(day), params),
-            gates=[rows_add_up(context, landing), volume_gate(graph, store.partitions())],
+            gates=[rows_add_up(context, landing), volume_gate(graph, store.partitions()), same_columns(landing)],
             params=lambda day: {"files": landing.digests("events", day), "session_gap": params.session_gap_minutes},
         )
 
@@ -74,11 +75,28 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingResource) -> 
         files = counts.sort("source_file").rows(named=True)
         wrong = [one for one in files if one["rows"] != one["clean"] + one["duplicates"] + one["rejected"]]
         sums = {name: sum(one[name] for one in files) for name in ("rows", "clean", "duplicates", "rejected")}
+        # Never read, so in none of the figures above; said so that a count of the landing file can be explained.
+        sums["erased"] = landing.erased(day)
         context.add_asset_metadata(sums, asset_key="clean_events", partition_key=day)
         return dg.AssetCheckResult(
             check_name="rows_add_up",
             passed=not wrong,
             metadata={**sums, "files": len(files), "files_that_do_not_add_up": dg.MetadataValue.json(wrong)},
+        )
+
+    return check
+
+
+def same_columns(landing: LandingResource) -> Gate:
+    """Columns that files before did not have do no harm; somebody may want to know."""
+
+    def check(day: str, _: Frame) -> dg.AssetCheckResult:
+        found = landing.differences(day)
+        return dg.AssetCheckResult(
+            check_name="schema",
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={file: "; ".join(changed) for file, changed in found.items()},
         )
 
     return check

@@ -1,4 +1,4 @@
-"""Group ranking: examples, tuned parameters, the ranker, and what it is worth on days it has not seen."""
+"""Group ranking: examples, tuned parameters, the ranker."""
 
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bars
-from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core import contracts
-from recsys_assets.core.evaluation.compare import choose
-from recsys_assets.core.evaluation.window import evaluate_window, targets_after
+from recsys_assets.core.activity import bots
+from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.ranking import examples, model, tuning
 from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.tracking import Tracking
 
 Result = dg.MaterializeResult[Staged]
 
@@ -33,33 +33,51 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "ranking",
-        reads={"candidates": one_horizon_ago, "user_activity": label_window},
+        reads={
+            "candidates": one_horizon_ago,
+            "user_activity": label_window,
+            "bot_users": window(settings.activity_days),
+        },
         kinds=("parquet", settings.engine),
     )
     def ranking_examples(
-        context: dg.AssetExecutionContext, candidates: Partitions, user_activity: Partitions, frames: FrameWriter
+        context: dg.AssetExecutionContext,
+        candidates: Partitions,
+        user_activity: Partitions,
+        bot_users: Partitions,
+        frames: FrameWriter,
     ) -> Result:
         """Candidates of one horizon ago of the users who acted since, labelled with what they acted on.
 
-        Nothing is injected. Empty where that day has no candidates yet.
+        Nothing is injected, and bots are left out. Empty where that day has no candidates yet.
         """
 
         def labelled(day: str) -> Frame:
             if candidates.latest is None:
                 return frames.empty(contracts.RANKING_EXAMPLES)
             cut = graph.day(day) - timedelta(days=horizon)
-            return examples.label(candidates.frame().drop("dt"), targets_after(user_activity.frame(), cut))
+            return examples.label(
+                candidates.frame().drop("dt"),
+                targets_after(bots.without(user_activity.frame(), bot_users.frame()), cut),
+            )
 
         return frames.write(
             context, "ranking_examples", labelled, params={"horizon_days": horizon}, metadata=candidates.facts
         )
 
     @graph.asset("ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=())
-    def ranker_params(context: dg.AssetExecutionContext, ranking_examples: Partitions, frames: FrameWriter) -> Result:
+    def ranker_params(
+        context: dg.AssetExecutionContext,
+        ranking_examples: Partitions,
+        frames: FrameWriter,
+        tracking: dg.ResourceParam[Tracking],
+    ) -> Result:
         """Parameters of the ranker, searched by Optuna on held-out users of the training windows alone."""
-        rows = training_table(ranking_examples, context.partition_key, horizon)
+        day = context.partition_key
         try:
-            found = tuning.tune(rows, settings.tuning_trials, settings.seed, base)
+            with tracking.failures(f"ranker_params {day}", {"partition": day}, but=model.NotEnoughExamples):
+                rows = training_table(ranking_examples, day, horizon)
+                found = tuning.tune(rows, settings.tuning_trials, settings.seed, base)
         except model.NotEnoughExamples as reason:
             found = tuning.Tuning(base, [])
             context.log.info(f"the defaults are kept: {reason}")
@@ -83,6 +101,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranking_examples: Partitions,
         ranker_params: Partitions,
         frames: FrameWriter,
+        tracking: dg.ResourceParam[Tracking],
     ) -> Result:
         """A CatBoost ranker of candidates, stopped early on held-out users.
 
@@ -94,7 +113,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
         params = tuning.Tuning.from_json(path.read_text()).best
         try:
-            trained = model.train(training_table(ranking_examples, day, horizon), params)
+            with tracking.failures(f"ranker {day}", {"partition": day}, but=model.NotEnoughExamples):
+                trained = model.train(training_table(ranking_examples, day, horizon), params)
         except model.NotEnoughExamples as reason:
             told = {"trained": False, "why": str(reason)}
             return frames.write_bytes(context, "ranker", b"", metadata=told)
@@ -116,45 +136,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             },
         )
 
-    @graph.asset(
-        "ranking",
-        reads={"ranking_examples": None, "user_activity": window(settings.activity_days + horizon), "ranker": None},
-        kinds=("parquet", "catboost"),
-        advisory=("ranker_beats_generators",),
-    )
-    def ranker_evaluation(
-        context: dg.AssetExecutionContext,
-        ranking_examples: Partitions,
-        user_activity: Partitions,
-        ranker: Partitions,
-        frames: FrameWriter,
-    ) -> Result:
-        """Ranker, fusion and every generator on the targets of the last horizon, which none of them was built on."""
-        day = context.partition_key
-        pool = ranking_examples.frame().drop("dt")
-        trained = trained_model(ranker, day)
-        scores = model.score_candidates(frames.run, pool, trained, graph.ids) if trained else None
-        cut = graph.day(day) - timedelta(days=horizon)
-        table = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
-        decision = choose(table, settings.min_evaluated_users)
-        ndcg = headline(table, "ndcg")
-        return frames.write(
-            context,
-            "ranker_evaluation",
-            lambda _: table,
-            seed=settings.seed,
-            metadata={
-                "decision": decision.why,
-                "served_by": decision.order_by,
-                "users": decision.users,
-                **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
-                **{f"recall_at_10_{name}": value for name, value in headline(table, "recall").items()},
-                "ndcg_at_10": bars("NDCG@10", ndcg),
-            },
-            checks=[beats_generators(decision)],
-        )
-
-    return [ranking_examples, ranker_params, ranker, ranker_evaluation]
+    return [ranking_examples, ranker_params, ranker]
 
 
 def picked_windows(days: tuple[str, ...], as_of: str, horizon: int) -> list[str]:
@@ -181,15 +163,3 @@ def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa
 
 _NEGATIVES, _SPREAD = 20, 2
 """Negatives kept of each user: the best by fused rank, and every other one of the rest, so that the tail is known."""
-
-
-def trained_model(ranker: Partitions, day: str) -> bytes | None:
-    """The ranker of a day; None where there was too little to learn from."""
-    path = ranker.file(day)
-    return (path.read_bytes() or None) if path else None
-
-
-def headline(evaluation: pa.Table, metric: str) -> dict[str, float]:
-    """A metric at 10 of every model."""
-    rows = evaluation.to_pylist()
-    return {r["model"]: r["value"] for r in rows if r["metric"] == metric and r["k"] == 10 and r["value"] is not None}

@@ -1,5 +1,6 @@
 """Group retrieval: lists for everybody, neighbours, factors, and the candidates of each active user."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import dagster as dg
@@ -9,10 +10,12 @@ import pyarrow as pa
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core import contracts
+from recsys_assets.core.activity import bots
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.retrieval import covisitation, factors, generators, popular, similar
-from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator
+from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator, in_parts
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
+from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -62,14 +65,20 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     def user_and_item_factors(
-        context: dg.AssetExecutionContext, user_activity: Partitions, frames: FrameWriter
+        context: dg.AssetExecutionContext, user_activity: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> tuple[Result, Result]:
         day = context.partition_key
         history = generators.user_history(
-            user_activity.frame(), graph.day(day), graph.end(day), settings.factors_days, factors_params.half_life
+            bots.without(user_activity.frame(), bot_users.frame()),
+            graph.day(day),
+            graph.end(day),
+            settings.factors_days,
+            factors_params.half_life,
         )
         active = last_days(user_activity.frame(), graph.day(day), settings.active_days).select("user_id").unique()
-        fitted = factors.fit_factors(history.with_columns(weight=nw.col("fresh_weight")), factors_params, active)
+        fitted = factors.fit_factors(
+            frames.run, history.with_columns(weight=nw.col("fresh_weight")), factors_params, active
+        )
 
         def write(asset: str, vectors: pa.Table) -> Result:
             return frames.write(
@@ -91,47 +100,62 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 group_name="retrieval",
                 kinds={"parquet", "numpy"},
                 owners=OWNERS,
-                code_version="1",
+                code_version="2",
                 tags={"recsys/grain": "as_of"},
+                automation_condition=graph.automation("as_of"),
                 description=f"Latent factors of {who} by implicit ALS, fitted on the window.",
                 metadata=graph.columns(contracts.CONTRACTS[name]),
             )
             for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
         },
-        ins={"user_activity": dg.AssetIn(partition_mapping=window(settings.factors_days))},
+        ins={
+            name: dg.AssetIn(partition_mapping=window(settings.factors_days)) for name in ("user_activity", "bot_users")
+        },
         partitions_def=graph.partitions,
         backfill_policy=backfill_policy("as_of"),
+        pool="factors",
         check_specs=[spec for name in ("user_factors", "item_factors") for spec in graph.checks(name, ("contract",))],
     )(user_and_item_factors)
 
     @graph.asset(
         "retrieval",
-        reads={
-            "item_pairs": window(settings.covisit_days),
-            "item_activity": window(settings.covisit_days),
-            "item_factors": None,
-        },
+        reads={"item_pairs": window(settings.covisit_days), "item_activity": window(settings.covisit_days)},
+        kinds=kinds,
+        checks=("contract", "ranks_are_dense", "never_itself"),
+    )
+    def covisited_items(
+        context: dg.AssetExecutionContext, item_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
+    ) -> Result:
+        """Neighbours of each item by co-visitation; never the item itself."""
+        return frames.write(
+            context,
+            "covisited_items",
+            lambda _: covisitation.covisit_in_parts(
+                frames.run, item_pairs.frame(), item_activity.frame(), covisit_params
+            ),
+            gates=[dense_ranks("item_id"), never_itself],
+            params=asdict(covisit_params),
+            metadata=item_pairs.facts,
+        )
+
+    @graph.asset(
+        "retrieval",
+        reads={"covisited_items": None, "item_factors": None},
         kinds=kinds,
         checks=("contract", "ranks_are_dense", "never_itself"),
     )
     def similar_items(
-        context: dg.AssetExecutionContext,
-        item_pairs: Partitions,
-        item_activity: Partitions,
-        item_factors: Partitions,
-        frames: FrameWriter,
+        context: dg.AssetExecutionContext, covisited_items: Partitions, item_factors: Partitions, frames: FrameWriter
     ) -> Result:
         """Neighbours of each item by co-visitation, by factors, and both fused; never the item itself."""
         vectors = item_factors.frame().drop("dt").sort("item_id").collect(backend="polars").to_arrow()
         by_factors = frames.run.from_arrow(factors.similar_by_factors(vectors, settings.similar_k))
-        by_sessions = covisitation.covisit_similarity(item_pairs.frame(), item_activity.frame(), covisit_params)
         return frames.write(
             context,
             "similar_items",
-            lambda _: similar.similar_items(by_sessions, by_factors, settings.similar_k),
+            lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, settings.similar_k),
             gates=[dense_ranks("item_id", "source"), never_itself],
-            params=asdict(covisit_params),
-            metadata=item_pairs.facts,
+            params={"k": settings.similar_k},
         )
 
     @graph.asset(
@@ -141,7 +165,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "item_activity": window(max(settings.popular_days, settings.trending_days)),
             "item_features": None,
             "top_popular": None,
-            "similar_items": None,
+            "covisited_items": None,
             "user_factors": None,
             "item_factors": None,
         },
@@ -154,7 +178,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         item_activity: Partitions,
         item_features: Partitions,
         top_popular: Partitions,
-        similar_items: Partitions,
+        covisited_items: Partitions,
         user_factors: Partitions,
         item_factors: Partitions,
         frames: FrameWriter,
@@ -165,19 +189,24 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             item_activity=item_activity.frame(),
             **{
                 given.asset: given.frame().drop("dt")
-                for given in (item_features, top_popular, similar_items, user_factors, item_factors)
+                for given in (item_features, top_popular, covisited_items, user_factors, item_factors)
             },
         )
+
+        def found(day: str) -> Iterator[Frame]:
+            for part in in_parts(frames.run, inputs, graph.day(day), candidate_params):
+                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), candidate_params)
+
         return frames.write(
             context,
             "candidates",
-            lambda day: find_candidates(frames.run, inputs, graph.day(day), graph.end(day), candidate_params),
+            found,
             gates=[not_empty],
             params=asdict(candidate_params),
             metadata=user_activity.facts,
         )
 
-    return [top_popular, factor_assets, similar_items, candidates]
+    return [top_popular, factor_assets, covisited_items, similar_items, candidates]
 
 
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.ranking import trained_model
+from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import gate
-from recsys_assets.core.evaluation.compare import choose
+from recsys_assets.core.parts import by_users
 from recsys_assets.core.ranking.model import score_candidates
+from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
@@ -33,33 +36,42 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "serving",
-        reads={"candidates": None, "ranker": None, "ranker_evaluation": None},
+        reads={"candidates": None, "champion": None, "promotion": None},
         kinds=("parquet", "catboost"),
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
     def recommendations(
         context: dg.AssetExecutionContext,
         candidates: Partitions,
-        ranker: Partitions,
-        ranker_evaluation: Partitions,
+        champion: Partitions,
+        promotion: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """The best candidates of each active user, ordered by whoever won the evaluation: the ranker or a generator.
+        """The best candidates of each active user, ordered by whoever won the evaluation: the champion or a generator.
 
         The fused generators order them as long as there is nothing to judge on.
         """
-        evaluation = ranker_evaluation.frame().drop("dt").collect(backend="polars").to_arrow()
-        decision = choose(evaluation, settings.min_evaluated_users)
+        decided = stored_promotion(promotion, context.partition_key)
         proposed = candidates.frame().drop("dt")
-        trained = trained_model(ranker, context.partition_key) if decision.order_by == "ranker" else None
-        scores = score_candidates(frames.run, proposed, trained, graph.ids) if trained else None
+        path = champion.file(context.partition_key) if decided.order_by == "ranker" else None
+        trained = path.read_bytes() if path else None
+
+        def ordered(_: str) -> Iterator[Frame]:
+            for (part,) in by_users(frames.run, proposed, proposed):
+                scores = score_candidates(frames.run, part, trained, graph.ids) if trained else None
+                yield recommend(part, decided.order_by, scores, settings.recommendations_k)
+
         return frames.write(
             context,
             "recommendations",
-            lambda _: recommend(proposed, decision.order_by, scores, settings.recommendations_k),
-            gates=[dense_ranks("user_id"), not_empty, ordered_by(decision)],
-            params={"order_by": decision.order_by, "k": settings.recommendations_k},
-            metadata={"order_by": decision.order_by, "why": decision.why},
+            ordered,
+            gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
+            params={"order_by": decided.order_by, "k": settings.recommendations_k},
+            metadata={
+                "order_by": decided.order_by,
+                "why": decided.why,
+                "champion": decided.after.champion.id if decided.after.champion else "none",
+            },
         )
 
     @graph.asset(
@@ -68,38 +80,43 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "recommendations": None,
             "similar_items": None,
             "top_popular": None,
-            "ranker": None,
+            "champion": None,
+            "promotion": None,
             "ranker_evaluation": None,
         },
         kinds=("arrow",),
         checks=("follows_the_gate",),
         pool="publishing",
+        watched=True,
     )
     def release(
         context: dg.AssetExecutionContext,
         recommendations: Partitions,
         similar_items: Partitions,
         top_popular: Partitions,
-        ranker: Partitions,
+        champion: Partitions,
+        promotion: Partitions,
         ranker_evaluation: Partitions,
         store: StoreResource,
     ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day = context.partition_key
-        given = (recommendations, similar_items, top_popular, ranker, ranker_evaluation)
+        given = (recommendations, similar_items, top_popular, champion, promotion, ranker_evaluation)
         lineage = {one.asset: store.partitions().read_lineage(one.asset, day) for one in given}
         tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
+        decided = stored_promotion(promotion, day)
         served_by = tables["recommendations"]["source"].unique().to_pylist()
         rows = {name: one.num_rows for name, one in tables.items()}
         facts = {
             "dataset": graph.dataset.name,
             "ids": {"user": graph.ids.user, "item": graph.ids.item},
             "served_by": served_by[0] if served_by else None,
+            "model": decided.after.champion.id if decided.after.champion and decided.order_by == "ranker" else None,
             "lists": rows,
             "inputs": {asset: record.sha256 for asset, record in lineage.items() if record},
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
-            files = release_files(tables, ranker, ranker_evaluation, day, Path(name))
+            files = release_files(tables, champion, decided, ranker_evaluation, day, Path(name))
             published = store.releases().publish(
                 day, files, facts, lambda bytes_read: gate(bytes_read, facts), serve=settings.mode == "autonomous"
             )
@@ -110,6 +127,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "why": published.reason,
                 "generation": published.generation,
                 "served_by": facts["served_by"],
+                "model": facts["model"] or "none",
                 **{f"{name}_rows": count for name, count in rows.items()},
             },
             data_version=dg.DataVersion(published.manifest_sha256),
@@ -128,9 +146,14 @@ def table(one: Partitions, day: str) -> pa.Table:
 
 
 def release_files(
-    tables: dict[str, pa.Table], ranker: Partitions, ranker_evaluation: Partitions, day: str, folder: Path
+    tables: dict[str, pa.Table],
+    champion: Partitions,
+    decided: Promotion,
+    ranker_evaluation: Partitions,
+    day: str,
+    folder: Path,
 ) -> dict[str, Path]:
-    """The files of a release: memory-mappable lists, the model and its evaluation."""
+    """The files of a release: memory-mappable lists, the champion, what its gate decided, and the evaluation."""
     similar = tables["similar_items"]
     fused = similar.filter(pc.call_function("equal", [similar["source"], pa.scalar("fused")]))
     paths = [
@@ -141,7 +164,10 @@ def release_files(
     evaluation = folder / "evaluation.json"
     evaluation.write_text(json.dumps(table(ranker_evaluation, day).to_pylist(), indent=1))
     paths.append(evaluation)
-    if (model := ranker.file(day)) is not None and model.stat().st_size:
+    decision = folder / "promotion.json"
+    decision.write_text(decided.to_json())
+    paths.append(decision)
+    if (model := champion.file(day)) is not None and model.stat().st_size:
         copy = folder / "ranker.cbm"
         copy.write_bytes(model.read_bytes())
         paths.append(copy)

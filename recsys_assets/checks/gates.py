@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import log1p
 from statistics import median
+from typing import Any
 
 import dagster as dg
 import narwhals as nw
@@ -76,13 +77,23 @@ def beats_generators(decision: Decision) -> dg.AssetCheckResult:
     )
 
 
-def ordered_by(decision: Decision) -> Callable[[str, Frame], dg.AssetCheckResult]:
+def drifts(drift: Mapping[str, Mapping[str, Any]]) -> dg.AssetCheckResult:
+    """The day's mix is much like that of the days before. A warning: a campaign is no fault."""
+    return dg.AssetCheckResult(
+        check_name="drift",
+        passed=all(one["verdict"] != "major" for one in drift.values()),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={f"{name}_{key}": one[key] for name, one in drift.items() for key in ("psi", "chance", "verdict")},
+    )
+
+
+def ordered_by(winner: str) -> Callable[[str, Frame], dg.AssetCheckResult]:
     """Every list is the winner's; where a generator's list ended, the fused generators went on."""
 
     def check(_: str, frame: Frame) -> dg.AssetCheckResult:
-        wrong = count(frame.filter(~nw.col("source").is_in([decision.order_by, "fused"])))
+        wrong = count(frame.filter(~nw.col("source").is_in([winner, "fused"])))
         return dg.AssetCheckResult(
-            check_name="ordered_by_winner", passed=wrong == 0, metadata={"winner": decision.order_by, "others": wrong}
+            check_name="ordered_by_winner", passed=wrong == 0, metadata={"winner": winner, "others": wrong}
         )
 
     return check

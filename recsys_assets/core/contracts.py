@@ -158,6 +158,18 @@ ITEM_FEATURES = Contract(
     key=("item_id",),
 )
 
+EVENT_COUNTS = Contract(
+    "event_counts",
+    {
+        "source_file": _SOURCE["source_file"],
+        "outcome": Column("string", "what became of the rows", isin=("clean", "duplicate", "rejected")),
+        "name": Column("string", "event type of clean rows, reason of others"),
+        "hour": Column("int64", "hour of the day in UTC, of clean rows", nullable=True, ge=0, le=23),
+        "rows": Column("int64", "number of rows", ge=1),
+    },
+    key=("source_file", "outcome", "name", "hour"),
+)
+
 USER_ACTIVITY = Contract(
     "user_activity",
     {
@@ -193,6 +205,21 @@ ITEM_PAIRS = Contract(
     key=("item_id", "other_item_id"),
 )
 
+BOT_USERS = Contract(
+    "bot_users",
+    {
+        "user_id": _USER,
+        "reason": Column("string", "what no person does: the pace, or the hours", isin=("pace", "hours")),
+        "pace": Column("float64", "moments per active minute", ge=1, le=60),
+        "typical_pace": Column("float64", "mean pace of the users of the day", ge=1, le=60),
+        "events": Column("int64", "number of events on the day", ge=1),
+        "moments": Column("int64", "distinct seconds with an event", ge=1),
+        "minutes": Column("int64", "distinct minutes with an event", ge=1),
+        "hours": Column("int64", "distinct hours with an event", ge=1, le=24),
+    },
+    key=("user_id",),
+)
+
 TOP_POPULAR = Contract(
     "top_popular",
     {
@@ -214,6 +241,17 @@ ITEM_FACTORS = Contract(
     "item_factors",
     {"item_id": _ITEM, "factors": Column("vector", "latent factors")},
     key=("item_id",),
+)
+
+COVISITED_ITEMS = Contract(
+    "covisited_items",
+    {
+        "item_id": _ITEM,
+        "similar_item_id": Column("item", "an item of the same sessions, never the item itself"),
+        "score": Column("float64", "cosine of the sessions, shrunk", ge=0),
+        "rank": Column("int64", "1 is best, dense within the item", ge=1),
+    },
+    key=("item_id", "rank"),
 )
 
 SIMILAR_ITEMS = Contract(
@@ -280,9 +318,11 @@ RANKING_EXAMPLES = Contract(
 RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
-        "model": Column("string", "ranker, fused or a generator"),
+        "model": Column("string", "ranker (of the day), champion (before it), fused or a generator"),
         "metric": Column(
-            "string", "recall, precision, ndcg, map, mrr, hit, coverage, novelty, candidate_recall, ndcg_gain"
+            "string",
+            "recall, precision, ndcg, map, mrr, hit, coverage, novelty, candidate_recall, ndcg_gain, "
+            "ndcg_gain_over_champion",
         ),
         "k": Column("int64", "length of the list", ge=1),
         "value": Column("float64", "mean over the users (coverage: share of the catalogue)", nullable=True),
@@ -316,12 +356,15 @@ CONTRACTS: Mapping[str, Contract] = {
         ITEM_PROPERTIES,
         CATEGORY_TREE,
         ITEM_FEATURES,
+        EVENT_COUNTS,
         USER_ACTIVITY,
         ITEM_ACTIVITY,
         ITEM_PAIRS,
+        BOT_USERS,
         TOP_POPULAR,
         USER_FACTORS,
         ITEM_FACTORS,
+        COVISITED_ITEMS,
         SIMILAR_ITEMS,
         CANDIDATES,
         RANKING_EXAMPLES,

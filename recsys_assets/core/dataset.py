@@ -184,6 +184,16 @@ class CategoriesSpec(FileSpec):
     columns: CategoryColumns
 
 
+class BotsSpec(_Model):
+    """When a user of a day counts as a bot; the fields are those of ``core.activity.bots.BotRule``."""
+
+    enabled: bool = True
+    per_minute: float = Field(default=10.0, ge=1, le=60)
+    times_typical: float = Field(default=5.0, ge=1, le=60)
+    moments: int = Field(default=30, ge=2)
+    hours: int = Field(default=22, ge=2, le=24)
+
+
 class Dataset(_Model):
     """A data set.
 
@@ -196,6 +206,7 @@ class Dataset(_Model):
         session_gap_minutes: a longer pause starts a new session.
         repeats: whether items that a user already touched may be recommended again.
         defaults: settings that suit this data set, by the name of the setting.
+        bots: which users are no persons and teach nothing.
         events: event files.
         properties: files of item properties, if any.
         categories: files of the category tree, if any.
@@ -209,6 +220,7 @@ class Dataset(_Model):
     session_gap_minutes: int = Field(30, ge=1, le=1440)
     repeats: bool = True
     defaults: dict[str, bool | int | float] = {}
+    bots: BotsSpec = BotsSpec()
     events: EventsSpec
     properties: PropertiesSpec | None = None
     categories: CategoriesSpec | None = None

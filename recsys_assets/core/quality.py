@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import narwhals as nw
 
 from recsys_assets.core.contracts import Column, Contract
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.parts import by_rows
+from recsys_assets.engines.base import Engine, Frame
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Audit:
     violations: dict[str, int]
 
 
-def audit(frame: Frame, contract: Contract) -> Audit:
+def audit(engine: Engine, frame: Frame, contract: Contract) -> Audit:
     """Count a frame's rows and every kind of violation of its contract.
 
     Types need no check here: files are written in the contract's schema and a scan with another schema fails.
@@ -29,7 +30,11 @@ def audit(frame: Frame, contract: Contract) -> Audit:
     columns += [rule.cast(nw.Int64).sum().alias(str(i)) for i, rule in enumerate(rules.values())]
     counts = frame.select(*columns).collect(backend="polars").row(0)
     violations = {name: int(count) for name, count in zip(rules, counts[1:], strict=True) if count}
-    if duplicates := _duplicates(frame, contract.key):
+    keys = frame.select(*contract.key)
+    # To find repeated keys takes memory for each of them.
+    large = engine.rows_at_once is not None and int(counts[0]) > engine.rows_at_once
+    parts = by_rows(engine, contract.key[0], keys) if large else [(keys,)]
+    if duplicates := sum(_duplicates(part, contract.key) for (part,) in parts):
         violations[f"duplicate key ({', '.join(contract.key)})"] = duplicates
     return Audit(int(counts[0]), violations)
 

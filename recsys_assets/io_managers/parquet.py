@@ -66,7 +66,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """Store every staged file with its lineage; equal bytes from equal inputs move nothing."""
         asset = context.asset_key.to_user_string()
         days, partitions = context.asset_partition_keys, self.store.partitions()
-        reads = self._reads.pop(_step(context), [])
+        # A step may have several outputs, and a step that is tried again loads its inputs again.
+        reads = list(dict.fromkeys([*self._reads[_step(context)], *obj.inputs]))
         changed = size = 0
         for day in days:
             staged = obj.files[day]

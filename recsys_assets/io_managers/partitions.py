@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.engines.base import Frame
+from recsys_assets.storage.lineage import Input
 
-FILE_NAMES: Mapping[str, str] = {"ranker": "model.cbm", "ranker_params": "params.json"}
+FILE_NAMES: Mapping[str, str] = {
+    "ranker": "model.cbm",
+    "ranker_params": "params.json",
+    "champion": "model.cbm",
+    "promotion": "promotion.json",
+    "data_report": "report.html",
+}
 """Assets whose partitions are not parquet, and what their file is called."""
 
 
@@ -61,7 +68,14 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Staged:
-    """The output of a step: a file per day."""
+    """The output of a step: a file per day.
+
+    Attributes:
+        files: by day.
+        seed: of anything random.
+        inputs: partitions that were read past the IO manager.
+    """
 
     files: Mapping[str, StagedFile]
     seed: int | None = None
+    inputs: tuple[Input, ...] = ()

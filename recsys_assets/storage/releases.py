@@ -16,9 +16,8 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.manifest import FORMAT_VERSION as FORMAT_VERSION
@@ -42,6 +41,7 @@ from recsys_assets.storage.objects import (
     sha256_file,
     sha256_object,
 )
+from recsys_assets.storage.pointer import Reason, after_delete, after_publish, after_rollback
 
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
@@ -49,9 +49,6 @@ MANIFEST = "manifest.json"
 _ATTEMPTS = 40  # to move the pointer; each failure but a broken server's means that someone else has moved it
 
 Gate = Callable[[Mapping[str, Path]], None]
-Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back"]
-"""Why the pointer moved or stayed: it is current already, older than what is served, withdrawn by a rollback, or waits
-for an approval."""
 
 
 class DamagedRelease(RuntimeError):  # noqa: N818
@@ -115,7 +112,7 @@ class Releases:
                 gate(stored)
         self._seal(manifest)
         if serve:
-            pointer, moved, reason = self._move(lambda current: _after_publish(manifest, current))
+            pointer, moved, reason = self._move(lambda current: after_publish(manifest, current))
         else:
             pointer, moved = self.current(), False
             reason = "current" if pointer and pointer.release_id == manifest.release_id else "waiting"
@@ -128,7 +125,7 @@ class Releases:
             ValueError: a rollback has withdrawn it; only a rollback to it takes that back.
         """
         manifest = self.verify(release_id)
-        pointer, _, reason = self._move(lambda current: _after_publish(manifest, current))
+        pointer, _, reason = self._move(lambda current: after_publish(manifest, current))
         if reason == "withdrawn":
             raise ValueError(f"release {release_id} was withdrawn by a rollback: roll back to it to serve it again")
         return pointer
@@ -146,7 +143,7 @@ class Releases:
             ValueError: None was given and nothing was served before, or it is withdrawn.
         """
         manifest = self.verify(self._previous() if release_id is None else release_id)
-        return self._move(lambda current: _after_rollback(manifest, current, self.list()))[0]
+        return self._move(lambda current: after_rollback(manifest, current, self.list()))[0]
 
     def current(self) -> Pointer | None:
         """The pointer; None before the first release."""
@@ -163,7 +160,13 @@ class Releases:
     def manifest(self, release_id: str) -> Manifest:
         """The manifest of a release, checked against the hash that the release is named after."""
         key = _key(release_id, MANIFEST)
-        data = self.store.get(key)
+        try:
+            data = self.store.get(key)
+        except NotFound as error:
+            raise NotFound(
+                f"{self.store.uri(key)} does not exist: release {release_id} was never published, or was deleted when "
+                f"a person was erased; stored are: {', '.join(self.list()) or 'none'}"
+            ) from error
         manifest = decode_manifest(data, self.store.uri(key))
         if manifest.release_id != release_id or manifest.sha256 != sha256_bytes(data):
             raise DamagedRelease(f"{self.store.uri(key)}: its content has the id {manifest.release_id}")
@@ -186,6 +189,26 @@ class Releases:
         ends = f"/{MANIFEST}"
         keys = [meta.key for meta in self.store.list(ROOT) if meta.key.endswith(ends)]
         return [key.removeprefix(f"{ROOT}/").removesuffix(ends) for key in keys]
+
+    def delete(self, release_id: str) -> None:
+        """Delete a release and all its files, complete or not; the pointer forgets it as the one served before.
+
+        The manifest goes last, so that a deletion that was cut off is found and called again.
+
+        Raises:
+            ValueError: it is the one being served.
+        """
+        current = self.current()
+        if current:
+            self._move(lambda found: after_delete(release_id, found or current))
+        keys = [meta.key for meta in self.store.list(_key(release_id))]
+        for key in sorted(keys, key=lambda key: key.endswith(f"/{MANIFEST}")):
+            self.store.delete(key)
+
+    def leftovers(self) -> list[str]:
+        """Folders of releases that were never completed, ascending."""
+        folders = {meta.key.split("/")[1] for meta in self.store.list(ROOT) if meta.key != POINTER}
+        return sorted(folders - set(self.list()))
 
     def _upload(self, manifest: Manifest, entry: ReleaseFile, path: Path) -> None:
         key = _key(manifest.release_id, entry.name)
@@ -249,34 +272,6 @@ class Releases:
             return sha256_object(self.store, key)
         except NotFound:
             return None
-
-
-def _after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
-    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
-    if current is None:
-        return wanted, "published"
-    if current.release_id == manifest.release_id:
-        return current, "current"
-    if manifest.release_id in current.withdrawn:
-        return current, "withdrawn"
-    if manifest.as_of < current.as_of:
-        return current, "older"
-    return _next(wanted, current, current.withdrawn), "published"
-
-
-def _after_rollback(manifest: Manifest, current: Pointer | None, releases: list[str]) -> tuple[Pointer, Reason]:
-    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
-    if current is None:
-        return wanted, "rolled back"
-    if current.release_id == manifest.release_id:
-        return current, "current"
-    abandoned = {release for release in (*releases, current.release_id) if release[:10] >= manifest.as_of}
-    withdrawn = (abandoned | set(current.withdrawn)) - {manifest.release_id}
-    return _next(wanted, current, tuple(sorted(withdrawn))), "rolled back"
-
-
-def _next(wanted: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
-    return replace(wanted, previous=current.release_id, generation=current.generation + 1, withdrawn=withdrawn)
 
 
 def _entry(name: str, path: Path) -> ReleaseFile:

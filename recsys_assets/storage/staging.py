@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -27,11 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from recsys_assets.core.dataset import Dataset, DatasetError
-from recsys_assets.core.events.parse import PARSER_VERSION, Parsed, event_columns, parse_events, parse_properties
-from recsys_assets.core.events.read import DataFileError, RawBatch, read_rows
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.ingest import parse_file
+from recsys_assets.core.events.parse import PARSER_VERSION, Parsed
+from recsys_assets.core.events.read import DataFileError, RawBatch
+from recsys_assets.core.events.schema import SchemaWatch
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.spill import UNDATED, DayBuckets
+from recsys_assets.storage.suppression import Suppressed, read_suppressed, without_erased
 
 StagedKind = Literal["events", "properties"]
 
@@ -66,15 +69,16 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class StagedDay:
-    """Rows of one file on one day."""
+    """Rows of one file on one day; erased ones were left out."""
 
     rows: int
     rejected: int
+    erased: int = 0
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """What became of a landing file; total = rows + rejected + ignored.
+    """What became of a landing file; total = rows + rejected + ignored + erased.
 
     Args:
         kind: events or properties.
@@ -90,6 +94,8 @@ class StagedFile:
         first_ts: time of the earliest row that parsed, ISO 8601 UTC; None without rows.
         last_ts: time of the latest.
         days: counts by day, ``YYYY-MM-DD``. Rejected rows without a usable time count for the first day with rows.
+        erased: rows, good or rejected, of persons who were erased.
+        columns: name to type of every column that the file has, mapped or not; text files know no types.
     """
 
     kind: StagedKind
@@ -105,6 +111,8 @@ class StagedFile:
     first_ts: str | None
     last_ts: str | None
     days: dict[str, StagedDay]
+    erased: int = 0
+    columns: dict[str, str] = field(default_factory=dict[str, str])
 
     def rows_key(self, day: str) -> str | None:
         """Key of the day's parsed rows (``PARSED_EVENTS`` or ``PARSED_PROPERTIES``); None if it has none."""
@@ -123,8 +131,18 @@ _INDEX = TypeAdapter(StagedFile)
 
 def find_staged(kind: StagedKind, file: LandingFile, dataset: Dataset, store: ObjectStore) -> StagedFile | None:
     """What an earlier call of :func:`stage` made of this file, if there was one."""
-    index = f"{_folder(kind, _digest(kind, file, dataset))}/index.json"
+    return read_staged(kind, file_digest(kind, file, dataset), store)
+
+
+def read_staged(kind: StagedKind, digest: str, store: ObjectStore) -> StagedFile | None:
+    """What was staged under a digest, if anything was."""
+    index = f"{_folder(kind, digest)}/index.json"
     return _INDEX.validate_json(store.get(index)) if store.exists(index) else None
+
+
+def write_index(staged: StagedFile, store: ObjectStore) -> None:
+    """Vouch for what is in a staged file's folder."""
+    store.put(f"{_folder(staged.kind, staged.digest)}/index.json", _INDEX.dump_json(staged, indent=1))
 
 
 def stage(
@@ -146,37 +164,47 @@ def stage(
         memory: bytes of rows held before local disk is used.
 
     Raises:
-        DataFileError: the file cannot be read, lacks a column, or has rows but not a good one; names the file.
+        DataFileError: the file cannot be read, has changed in columns, types or units, or has rows but
+            not a good one; names the file.
         RowsLostError: the counts do not add up.
     """
     staged = find_staged(kind, file, dataset, store)
-    if staged is not None:
-        return staged
-    with tempfile.TemporaryDirectory(prefix="staging-") as scratch, open_file() as stream:
-        (Path(scratch) / "rejected").mkdir()
-        run = _Staging(kind, file, dataset, Path(scratch), memory)
-        for batch, parsed in _parse(kind, file, stream, dataset):
-            run.add(batch, parsed)
-        return run.finish(store)
+    while staged is None:
+        with tempfile.TemporaryDirectory(prefix="staging-") as scratch, open_file() as stream:
+            (Path(scratch) / "rejected").mkdir()
+            run = _Staging(kind, file, dataset, Path(scratch), memory, read_suppressed(store))
+            for batch, parsed in parse_file(kind, file.name, stream, dataset):
+                run.add(batch, parsed)
+            staged = run.finish(store)
+    return staged
 
 
 class _Staging:
     """One file on its way: counts, and its rows by day."""
 
-    def __init__(self, kind: StagedKind, file: LandingFile, dataset: Dataset, scratch: Path, memory: int) -> None:
+    def __init__(
+        self, kind: StagedKind, file: LandingFile, dataset: Dataset, scratch: Path, memory: int, suppressed: Suppressed
+    ) -> None:
         self.kind: StagedKind = kind
-        self.file = file
-        self.digest = _digest(kind, file, dataset)
-        self.scratch = scratch
+        self.file, self.dataset, self.suppressed, self.scratch = file, dataset, suppressed, scratch
+        self.digest = file_digest(kind, file, dataset)
+        self.erased: Counter[str] = Counter()
         self.good = DayBuckets(scratch, memory)
         self.bad = DayBuckets(scratch / "rejected", memory // 4)
         self.total = self.ignored = 0
         self.reasons: Counter[str] = Counter()
+        self.schema = SchemaWatch(kind, dataset)
+        self.columns: dict[str, str] = {}
         self.first, self.last = 2**63 - 1, -(2**63)
 
     def add(self, batch: RawBatch, parsed: Parsed) -> None:
         self.total += batch.num_rows
         self.ignored += parsed.ignored
+        self.schema.add(parsed)
+        self.columns.update(batch.columns)
+        if self.kind == "events" and self.suppressed:
+            parsed, erased = without_erased(parsed, self.suppressed, self.dataset)
+            self.erased.update(erased)
         self.reasons.update(parsed.rejected["reason"].to_pylist())
         self.good.add(parsed.good)
         self.bad.add(parsed.rejected)
@@ -184,23 +212,26 @@ class _Staging:
             times = parsed.good["ts"].cast(pa.int64()).to_numpy()
             self.first, self.last = min(self.first, int(times.min())), max(self.last, int(times.max()))
 
-    def finish(self, store: ObjectStore) -> StagedFile:
+    def finish(self, store: ObjectStore) -> StagedFile | None:
+        """Write the days and the index; None if somebody was erased meanwhile, and it is to be done again."""
         name, good, bad = self.file.name, self.good.rows, self.bad.rows
-        if bad and not good:
+        self.schema.check(name)
+        dated = {*good, *self.erased} - {UNDATED}
+        if (bad or self.erased) and not dated:
             raise NoGoodRowsError(f"{name}: none of {self.total:,} rows is good: {dict(self.reasons.most_common())}")
-        rejected, rows = sum(bad.values()), sum(good.values())
-        if self.total != rows + rejected + self.ignored:
-            raise RowsLostError(
-                f"{name}: {self.total} rows in, {rows} good + {rejected} rejected + {self.ignored} ignored"
-            )
-        first_day = min(good, default=None)
+        rows, rejected, erased = sum(good.values()), sum(bad.values()), self.erased.total()
+        if self.total != rows + rejected + self.ignored + erased:
+            found = f"{rows} good + {rejected} rejected + {self.ignored} ignored + {erased} erased"
+            raise RowsLostError(f"{name}: {self.total} rows in, {found}")
+        first_day = min(dated, default=None)
         days: dict[str, StagedDay] = {}
-        for day in sorted({*good, *bad} - {UNDATED}):
+        for day in sorted({*dated, *bad} - {UNDATED}):
             folder = f"{_folder(self.kind, self.digest)}/dt={day}"
             undated = [UNDATED] if day == first_day else []
             days[day] = StagedDay(
                 self._write(store, f"{folder}/rows.parquet", self.good, [day]),
                 self._write(store, f"{folder}/rejected.parquet", self.bad, [day, *undated]),
+                sum(self.erased[source] for source in (day, *undated)),
             )
         if sum(d.rows + d.rejected for d in days.values()) != rows + rejected:
             raise RowsLostError(f"{name}: wrote {days}, expected {rows} rows and {rejected} rejected")
@@ -218,8 +249,14 @@ class _Staging:
             first_ts=_iso(self.first) if rows else None,
             last_ts=_iso(self.last) if rows else None,
             days=days,
+            erased=erased,
+            columns=dict(sorted(self.columns.items())),
         )
-        store.put(f"{_folder(self.kind, self.digest)}/index.json", _INDEX.dump_json(staged, indent=1))
+        if read_suppressed(store) != self.suppressed:
+            for meta in store.list(_folder(self.kind, self.digest)):
+                store.delete(meta.key)
+            return None
+        write_index(staged, store)
         return staged
 
     def _write(self, store: ObjectStore, key: str, buckets: DayBuckets, sources: list[str]) -> int:
@@ -238,21 +275,7 @@ class _Staging:
         return written
 
 
-def _parse(
-    kind: StagedKind, file: LandingFile, stream: BinaryIO, dataset: Dataset
-) -> Iterator[tuple[RawBatch, Parsed]]:
-    if kind == "events":
-        for batch in read_rows(stream, file.name, dataset.events, event_columns(dataset)):
-            yield batch, parse_events(batch, dataset, file.name)
-        return
-    spec = dataset.properties
-    if spec is None:
-        raise DatasetError(f"{file.name}: data set {dataset.name!r} has no [properties]")
-    for batch in read_rows(stream, file.name, spec, dict(spec.columns)):
-        yield batch, parse_properties(batch, dataset, spec, file.name)
-
-
-def _digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
+def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
     """Names what the staged bytes depend on, and nothing else: a new weight must not parse a file again."""
     stated = dataset.model_dump(mode="json")
     recipe = {part: stated[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}

@@ -8,6 +8,7 @@ import json
 import logging
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from recsys_api.reloader import Reloader
 from recsys_api.settings import Settings
 from recsys_api.snapshot import LoadStoppedError, load_snapshot
+from recsys_assets.storage.manifest import encode_pointer
+from recsys_assets.storage.releases import POINTER
 from recsys_assets_tests.api.publishing import Content, publish, releases_at
 from recsys_assets_tests.s3_servers import S3Server, moto_server
 
@@ -240,6 +243,11 @@ def test_a_release_in_s3_is_downloaded_once_and_verified(
     reloader.refresh()
     assert reloader.current.release_id == newest
     assert {folder.name for folder in cached.parent.parent.iterdir()} <= {newest, bad}, "older downloads are removed"
+
+    forgotten = replace(reloader.current.pointer, previous=None)
+    store.put(POINTER, encode_pointer(forgotten))
+    reloader.refresh()
+    assert {folder.name for folder in cached.parent.parent.iterdir()} == {newest}, "so are those of a deleted release"
 
 
 def test_a_store_in_s3_that_does_not_answer_is_a_problem_not_a_failure(

@@ -55,6 +55,8 @@ def test_a_data_set_of_ones_own(tmp_path: Path):
         ("start_date = 2024-01-01", "start_date = 2024-01-01\nend_date = 2024-01-01", "end_date"),
         ("start_date = 2024-01-01", 'start_date = 2024-01-01\nday_starts_at = "03:30"', "day_starts_at:"),
         ("start_date = 2024-01-01", 'start_date = 2024-01-01\nids.user = "uuid"', "ids.user:"),
+        ("start_date = 2024-01-01", "start_date = 2024-01-01\nbots.hours = 25", "bots.hours: Input should be less"),
+        ("start_date = 2024-01-01", "start_date = 2024-01-01\nbots.per_day = 9", "bots.per_day: Extra inputs"),
         (
             "start_date = 2024-01-01",
             'start_date = 2024-01-01\nids.users = "int64"',

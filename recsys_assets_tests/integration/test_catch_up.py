@@ -21,7 +21,7 @@ Started = list[tuple[str, ...]]
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Jobs and their days, recorded instead of run."""
     calls: Started = []
-    monkeypatch.setattr(Materializer, "_run", lambda _, job, tags: calls.append((job, *tags.values())))
+    monkeypatch.setattr(Materializer, "_run", lambda _, job, tags, *assets: calls.append((job, *tags.values())))
     return calls
 
 

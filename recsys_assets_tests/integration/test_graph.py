@@ -13,11 +13,11 @@ import pytest
 
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.integration.conftest import DAY
-from recsys_assets_tests.integration.world import World, make_world
+from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
 AS_OF = (
-    "item_features", "top_popular", "user_factors", "item_factors", "similar_items", "candidates", "ranking_examples",
-    "ranker_params", "ranker", "ranker_evaluation", "recommendations",
+    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items", "candidates", "ranking_examples",
+    "ranker_params", "ranker", "ranker_evaluation", "recommendations", "similar_items",
 )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def as_of_past(world: World) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of every partition <= PAST, with the future there."""
-    with dg.instance_for_test(temp_dir=str(tmp_path_factory.mktemp("dagster"))) as instance:
+    with dagster_in(tmp_path_factory.mktemp("dagster")) as instance:
         return as_of_past(make_world(tmp_path_factory.mktemp("undisturbed"), instance, landing_uri=str(sample)))
 
 
@@ -144,7 +144,7 @@ def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, ins
     world = make_world(tmp_path, instance, landing_uri=built.settings.landing_uri)
     assert world.run("history", "2015-05-20").success
     alone = {k: v for k, v in world.hashes("assets").items() if not k.endswith("_lineage.json")}
-    assert len(alone) == 7
+    assert len(alone) == 9
     in_range = built.hashes("assets")
     assert alone == {key: in_range[key] for key in alone}
 

@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.materialize import MaterializeError
 from recsys_assets_tests.api.conftest import client_of
-from recsys_assets_tests.integration.world import World, make_world
+from recsys_assets_tests.integration.world import World, dagster_in, make_world
 from recsys_assets_tests.test_readme import dataset_example
 
 START, DAYS = datetime(2025, 1, 1, tzinfo=UTC), 20
@@ -65,7 +65,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (folder / "dataset.toml").write_text(dataset_example())
     events = list(shop_events())
     random.Random(1).shuffle(events)  # files hold any days, in any order
-    with dg.instance_for_test(temp_dir=str(tmp_path_factory.mktemp("dagster"))) as instance:
+    with dagster_in(tmp_path_factory.mktemp("dagster")) as instance:
         world = make_world(folder, instance, dataset=str(folder / "dataset.toml"), **SMALL)
         (world.landing / "old").mkdir()
         write_gz(world.landing / "events-1.jsonl.gz", [*events[::3], *BAD.values()], '{"customer": "cut o')

@@ -10,17 +10,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recsys_assets_tests.automation.driver import FAST, Driver
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, make_world
-from recsys_assets_tests.s3_servers import S3Server, boto3_client, moto_server
+from recsys_assets_tests.s3_servers import S3Server, boto3_client, ceph_server, moto_server
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+@pytest.fixture(params=["moto"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """A server that only the environment names, as in a deployment."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    with moto_server() as started:
+    with {"moto": moto_server, "ceph": ceph_server}[request.param]() as started:
         monkeypatch.setenv("AWS_ENDPOINT_URL", str(started.options.endpoint))
         monkeypatch.setenv("AWS_DEFAULT_REGION", str(started.options.region))
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(started.options.access_key_id))
@@ -52,6 +53,31 @@ def test_s3_and_local_files_give_the_same_bytes(
         materializer.catch_up()
     assert {one.key: one.etag for one in store.list()}.keys() == stored.keys()
     assert world.store.releases().current() == here
+
+
+@pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.s3_real)], indirect=True)
+def test_a_day_that_lands_on_s3_moves_the_graph_by_itself(
+    sample: Path, server: S3Server, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    client = boto3_client(server.options)
+    header, *rows = (sample / "events.csv").read_bytes().splitlines()
+    root = f"s3://{server.bucket}"
+    driver = Driver(make_world(tmp_path, instance, landing_uri=f"{root}/drop", storage_uri=f"{root}/lake", **FAST))
+
+    def put(day: str, seconds: int) -> None:
+        of_day = [row for row in rows if seconds <= int(row.split(b",")[0]) // 1000 < seconds + 86400]
+        client.put_object(Bucket=server.bucket, Key=f"drop/events_{day}.csv", Body=b"\n".join([header, *of_day]))
+
+    for day, seconds in (("2015-05-03", 1430622000), ("2015-05-04", 1430708400)):
+        put(day, seconds)
+        assert driver.land() == ["stage_landing", f"history {day}"]
+        assert [str(run) for run in driver.follow()] == [f"as_of {day}"]
+        pointer = driver.world.store.releases().current()
+        assert pointer is not None
+        assert pointer.as_of == day
+    client.delete_object(Bucket=server.bucket, Key="drop/events_2015-05-03.csv")
+    assert driver.land() == ["stage_landing", "history 2015-05-03"]
+    assert driver.land() == []
 
 
 def data_files(hashes: dict[str, str]) -> dict[str, str]:

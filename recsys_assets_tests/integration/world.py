@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ SMALL = {
     "tuning_trials": 2,
     "training_windows": 2,
     "min_evaluated_users": 5,
+    "mlflow_tracking_uri": "off",
 }
 """Settings that make the graph run in seconds on the small sample."""
 
@@ -74,6 +76,17 @@ class World:
             for path in sorted((root / prefix).rglob("*"))
             if path.is_file()
         }
+
+
+def dagster_in(folder: Path, **overrides: Any) -> AbstractContextManager[dg.DagsterInstance]:
+    """An instance that keeps everything in a folder, and its events as ``dagster.yaml`` of the project says."""
+    folder.mkdir(exist_ok=True)
+    events = {
+        "module": "recsys_assets.event_storage",
+        "class": "KeptSqliteEventLogStorage",
+        "config": {"base_dir": str(folder / "history" / "runs")},
+    }
+    return dg.instance_for_test(temp_dir=str(folder), overrides={"event_log_storage": events, **overrides})
 
 
 def make_world(folder: Path, instance: dg.DagsterInstance, **settings: Any) -> World:

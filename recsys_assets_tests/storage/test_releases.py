@@ -265,3 +265,23 @@ def test_wrong_names_days_and_records_are_refused(publish: Publisher) -> None:
 def test_facts_with_numbers_as_keys_keep_the_id(publish: Publisher) -> None:
     published = publish("2015-08-01", facts={10: "ten", 9: "nine"})  # type: ignore[dict-item]
     assert publish.releases.verify(published.release_id).facts["9"] == "nine"
+
+
+def test_a_deleted_release_is_gone_and_named_when_asked_for(publish: Publisher) -> None:
+    old, new = publish("2015-08-01").release_id, publish("2015-08-02").release_id
+    publish.store.put("releases/2015-08-03-0123456789ab/lists.arrow", b"never completed")
+    with pytest.raises(ValueError, match=f"{new} is being served and cannot be deleted"):
+        publish.releases.delete(new)
+    assert publish.releases.leftovers() == ["2015-08-03-0123456789ab"]
+    for one in (old, *publish.releases.leftovers()):
+        publish.releases.delete(one)
+        publish.releases.delete(one)
+    assert {meta.key.split("/")[1] for meta in publish.store.list("releases")} == {"current.json", new}
+    for act in (publish.releases.rollback, publish.releases.approve, publish.releases.verify):
+        with pytest.raises(
+            NotFound, match=f"{old} was never published, or was deleted when a person was erased; .*{new}"
+        ):
+            act(old)
+    with pytest.raises(ValueError, match="no release before this one"):
+        publish.releases.rollback()
+    assert publish.served() == new

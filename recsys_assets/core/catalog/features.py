@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import narwhals as nw
 
 from recsys_assets.core.activity.clock import days_before
-from recsys_assets.core.asof import as_of_join
 from recsys_assets.engines.base import Frame
 
 _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
@@ -16,7 +15,8 @@ _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
 def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: datetime, as_of: date) -> Frame:
     """Items with the last value of each of their properties at the end of day D (``ITEM_FEATURES``).
 
-    Snapshots are joined as of ``end``, so a later one changes nothing.
+    Of each property the newest snapshot before ``end`` counts, so a later one changes nothing. All items are asked of
+    the same moment, which takes no as-of join.
 
     Args:
         properties: window of ``ITEM_PROPERTIES`` with ``dt``.
@@ -30,11 +30,10 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
         a number with or without the leading 'n' of hashed numbers; anything else is null.
     """
     known = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
-    asked = known.select("item_id", "property").unique().with_columns(ts=nw.lit(end - timedelta(microseconds=1)))
-    asked = asked.with_columns(nw.col("ts").cast(nw.Datetime("us", "UTC")))
-    last = as_of_join(asked, properties, by=["item_id", "property"], on="ts", columns=["value"])
+    newest = known.group_by("item_id", "property").agg(nw.col("ts").max())
+    last = known.join(newest, on=["item_id", "property", "ts"], how="semi")
     wide = last.group_by("item_id").agg(*(_value_of(name) for name in ("category", "available", "price")))
-    price = nw.col("price").str.replace("n", "", literal=True)
+    price = nw.col("price").str.replace_all("n", "", literal=True)
     values = wide.select(
         "item_id",
         nw.col("category").alias("category_id"),

@@ -19,6 +19,11 @@ from recsys_assets.engines.base import Frame
 DECISIVE_K = 10
 """The length of the list whose NDCG decides."""
 
+LEARNED = ("ranker", "champion")
+"""The contenders that are models: the one trained as of the day, and the one that stood before it."""
+
+OVER_CHAMPION = "ndcg_gain_over_champion"
+
 _DECIMALS = 12
 """Figures are rounded here, so that the order in which a linear algebra library adds does not show in the file."""
 
@@ -66,7 +71,7 @@ def evaluate(
         Table of contract RANKER_EVALUATION, sorted by its key. Beside the metrics at each k:
         ``candidate_recall`` of each generator and, as ``fused``, of their union: the share of all targets that is
         among the candidates, with k the longest list; ``ndcg_gain``, paired, of the best single generator over
-        ``fused``, and of the ranker over its rival (see :func:`choose`).
+        ``fused``, and of each model over its rival (see :func:`choose`); ``ndcg_gain_over_champion`` of the ranker.
     """
     judge = Judge(targets, popularity, users)
     rows: list[tuple[str, str, int]] = []
@@ -98,15 +103,18 @@ def evaluate(
         gain = decisive[best] - decisive["fused"]
         add(best, "ndcg_gain", DECISIVE_K, gain)
         rival = best if paired_difference(decisive[best], decisive["fused"], resamples, seed).low > 0 else "fused"
-    if "ranker" in decisive and rival in decisive:
-        add("ranker", "ndcg_gain", DECISIVE_K, decisive["ranker"] - decisive[rival])
+    for model in LEARNED:
+        if model in decisive and rival in decisive:
+            add(model, "ndcg_gain", DECISIVE_K, decisive[model] - decisive[rival])
+    if decisive.keys() >= set(LEARNED):
+        add("ranker", OVER_CHAMPION, DECISIVE_K, decisive["ranker"] - decisive["champion"])
     bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed) if values else []
     return _table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
 
 
 def best_generator(ndcg: Mapping[str, float]) -> str | None:
     """The single generator with the best mean NDCG; of equals, the first by name."""
-    singles = [model for model in ndcg if model not in ("ranker", "fused")]
+    singles = [model for model in ndcg if model not in (*LEARNED, "fused")]
     return min(singles, key=lambda model: (-round(ndcg[model], _DECIMALS), model), default=None)
 
 
@@ -116,8 +124,8 @@ class Decision:
 
     Attributes:
         order_by: 'ranker', 'fused' or a generator.
-        rival: what the ranker had to beat; None where nothing was judged.
-        gain: mean paired difference of NDCG@10, ranker minus rival; None without a judged ranker.
+        rival: what the model had to beat; None where nothing was judged.
+        gain: mean paired difference of NDCG@10, model minus rival; None without a judged model.
         low: lower bound of its 95 % interval.
         high: upper bound of its 95 % interval.
         users: users judged.
@@ -133,16 +141,17 @@ class Decision:
     why: str
 
 
-def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
+def choose(evaluation: pa.Table | None, min_users: int = 30, model: str = "ranker") -> Decision:
     """Decide who orders the recommendations.
 
-    The fused generators do, unless something beat them: the best single generator, and then the ranker against
+    The fused generators do, unless something beat them: the best single generator, and then the model against
     whichever of the two stands. To beat is to have the whole 95 % interval of the paired difference of NDCG@10 above
     zero. A mean alone would change its mind with every handful of users, and the fusion is the safest of all to keep.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION with k = 10; None or empty if there was none.
         min_users: with fewer users judged, figures say too little and the fused generators are used.
+        model: which model could order them: the ``ranker`` of the day or the ``champion`` before it.
     """
     found = evaluation.to_pylist() if evaluation is not None else []
     at = [row for row in found if row["k"] == DECISIVE_K]
@@ -150,20 +159,20 @@ def choose(evaluation: pa.Table | None, min_users: int = 30) -> Decision:
     gains = {row["model"]: row for row in at if row["metric"] == "ndcg_gain" and row["value"] is not None}
     users = max((row["users"] for row in found), default=0)
     best = best_generator(ndcg)
-    if not set(ndcg) - {"ranker"}:
+    if not set(ndcg) - set(LEARNED):
         return Decision("fused", None, None, None, None, users, "nothing was judged yet, so the fused generators order")
     rival = best if best and ("fused" not in ndcg or (best in gains and gains[best]["low"] > 0)) else "fused"
-    gain = gains.get("ranker")
+    gain = gains.get(model)
     figures = (gain["value"], gain["low"], gain["high"]) if gain else (None, None, None)
     if users < min_users:
         why = f"only {users} users could be judged and {min_users} are needed, so the fused generators order"
         return Decision("fused", rival, *figures, users, why)
     if gain is None:
-        why = f"there is no ranker, and {rival} stands with NDCG@10 {ndcg[rival]:.4f} over {users} users"
+        why = f"there is no {model}, and {rival} stands with NDCG@10 {ndcg[rival]:.4f} over {users} users"
         return Decision(rival, rival, *figures, users, why)
     won = gain["low"] > 0
     why = (
-        f"the ranker {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg['ranker']:.4f} against "
+        f"the {model} {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg[model]:.4f} against "
         f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] "
         f"over {users} users"
     )

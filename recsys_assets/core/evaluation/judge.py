@@ -51,8 +51,8 @@ def popularity(pairs: Frame) -> Frame:
         Frame of item_id, ``users`` who have it, and ``known_users``, all distinct users (the same in each row).
     """
     distinct = pairs.select(_PAIR).unique(subset=_PAIR)
-    known = distinct.select(known_users=nw.col("user_id").n_unique())
-    return distinct.group_by("item_id").agg(users=nw.len()).join(known, how="cross")
+    known = distinct.select(known_users=nw.col("user_id").n_unique().cast(nw.Int64))
+    return distinct.group_by("item_id").agg(users=nw.len().cast(nw.Int64)).join(known, how="cross")
 
 
 class Judge:

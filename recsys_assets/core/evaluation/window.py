@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 import narwhals as nw
@@ -15,21 +16,23 @@ from recsys_assets.engines.base import Frame
 _PAIR = ["user_id", "item_id"]
 
 
-def evaluate_window(candidates: Frame, activity: Frame, cut: date, scores: Frame | None, seed: int = 0) -> pa.Table:
+def evaluate_window(
+    candidates: Frame, activity: Frame, cut: date, scores: Mapping[str, Frame], seed: int = 0
+) -> pa.Table:
     """Every contender on the target events after a cut (``RANKER_EVALUATION``).
 
     Args:
         candidates: frame with the columns of contract CANDIDATES as of day ``cut``; at least of users with a target.
         activity: USER_ACTIVITY with ``dt``: days up to ``cut`` say what was known, later days hold the targets.
         cut: the last day that the contenders know.
-        scores: user_id, item_id, score of the candidates by the ranker; None if there is none.
+        scores: user_id, item_id, score of the candidates by each model that there is.
         seed: of the bootstrap.
     """
     known = activity.filter(nw.col("dt") <= cut)
     lists = lists_from_candidates(candidates)
-    if scores is not None:
-        lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
-    catalogue = known.select(nw.col("item_id").n_unique().alias("items")).collect(backend="polars")
+    for model, scored in scores.items():
+        lists[model] = dense_rank(scored, ["user_id"], "score", ["item_id"])
+    catalogue = known.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
     return evaluate(
         lists,
         targets_after(activity, cut),

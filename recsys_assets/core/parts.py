@@ -1,0 +1,62 @@
+"""Cutting what is large into parts that an engine makes one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from recsys_assets.engines.base import Engine, Frame
+
+
+def by_users(engine: Engine, users: Frame, *frames: Frame) -> list[tuple[Frame, ...]]:
+    """The frames of as many users at once as the engine likes, one range of user_id after the other.
+
+    Args:
+        engine: where the frames run.
+        users: user_id of everybody; repeated ids count once.
+        frames: what to cut; user_id and any columns.
+
+    Returns:
+        At least one part; each row of each frame is in exactly one.
+    """
+    if engine.users_at_once is None:
+        return [frames]
+    distinct = users.select("user_id").unique().sort("user_id").collect(backend="polars").to_arrow()["user_id"]
+    edges = [distinct[at].as_py() for at in range(engine.users_at_once, len(distinct), engine.users_at_once)]
+    return _cut(frames, "user_id", edges)
+
+
+def by_rows(engine: Engine, key: str, *frames: Frame, makes: int = 1) -> list[tuple[Frame, ...]]:
+    """The frames in ranges of a key with as many rows of the first frame at once as the engine likes.
+
+    Args:
+        engine: where the frames run.
+        key: column of all frames.
+        frames: what to cut.
+        makes: rows that become of a row of the first frame.
+
+    Returns:
+        At least one part; each row of each frame is in exactly one, and rows of one key stay together.
+    """
+    if engine.rows_at_once is None:
+        return [frames]
+    counts = frames[0].group_by(key).agg(nw.len().cast(nw.Int64).alias("__rows"))
+    keys = counts.sort(key).collect(backend="polars").to_arrow()
+    before = np.cumsum(keys["__rows"].to_numpy()) - keys["__rows"].to_numpy()
+    part = before * makes // engine.rows_at_once
+    return _cut(frames, key, [keys[key][int(at)].as_py() for at in np.flatnonzero(np.diff(part)) + 1])
+
+
+def _cut(frames: Sequence[Frame], key: str, edges: Sequence[Any]) -> list[tuple[Frame, ...]]:
+    """Ranges of a key: up to the first edge, from edge to edge, and from the last one on."""
+    return [tuple(_between(frame, key, *ends) for frame in frames) for ends in pairwise([None, *edges, None])]
+
+
+def _between(frame: Frame, key: str, first: Any, end: Any) -> Frame:
+    if first is not None:
+        frame = frame.filter(nw.col(key) >= first)
+    return frame if end is None else frame.filter(nw.col(key) < end)

@@ -1,0 +1,104 @@
+"""What Dagster's event log says about the partitions of one store.
+
+An instance may have served other stores before: a sample, another data set. Runs that automation and ``make run`` start
+name the store that they write to. A run that names none was started by hand, and counts as one of this store.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+_STORE = "recsys/store"
+
+
+def store_tag(uri: str) -> dict[str, str]:
+    """The tag by which a run names its store."""
+    return {_STORE: uri}
+
+
+@dataclass(frozen=True)
+class Try:
+    """The last plan to write a partition; a run logs its plans when it is made.
+
+    Attributes:
+        storage_id: of the event.
+        run_id: of the run.
+    """
+
+    storage_id: int
+    run_id: str
+
+
+@dataclass
+class EventLog:
+    """Answers about one store.
+
+    Attributes:
+        instance: whose log.
+        store: address of the store.
+    """
+
+    instance: dg.DagsterInstance
+    store: str
+    _ours: dict[str, bool] = field(default_factory=dict[str, bool])
+
+    def is_ours(self, run_id: str) -> bool:
+        """Whether a run wrote to this store, as far as it says."""
+        if run_id not in self._ours:
+            run = self.instance.get_run_by_id(run_id)
+            self._ours[run_id] = run is None or run.tags.get(_STORE, self.store) == self.store
+        return self._ours[run_id]
+
+    def last_try(self, key: dg.AssetKey, day: str) -> Try | None:
+        """The last try at a partition; None if there was none, or a run for another store has tried since."""
+        planned = self.instance.event_log_storage.get_latest_planned_materialization_info(key, day)
+        return Try(planned.storage_id, planned.run_id) if planned and self.is_ours(planned.run_id) else None
+
+    def changed_since(self, tried: Try, key: dg.AssetKey, days: Sequence[str]) -> bool:
+        """Whether some partition of an asset has another content than it had when another asset was last tried.
+
+        Args:
+            tried: that try.
+            key: the asset that was read.
+            days: its partitions that were read.
+        """
+        if not days:
+            return False
+        newer = dg.AssetRecordsFilter(asset_key=key, asset_partitions=days, after_storage_id=tried.storage_id)
+        found = self.instance.fetch_materializations(newer, limit=1000).records
+        fresh = {
+            record.partition_key or "": _content(record)
+            for record in reversed(found)
+            # What an earlier step of that very run wrote was read by it.
+            if record.run_id != tried.run_id and self.is_ours(record.run_id)
+        }
+        return any(self._content_before(tried, key, day) != content for day, content in fresh.items())
+
+    def failed_days(self, checks: Sequence[dg.AssetCheckKey]) -> set[str]:
+        """Days whose last result of some check is a failure.
+
+        It is not Dagster's own "check failed". That asks for the materialization which a check speaks of, and a run
+        over a range of days logs the results of its days before it materializes them.
+        """
+        infos = self.instance.event_log_storage.get_asset_check_partition_info(list(checks)) if checks else []
+        failed = [info for info in infos if info.latest_execution_status.value == "FAILED"]
+        return {
+            info.partition_key for info in failed if info.partition_key and self.is_ours(info.latest_planned_run_id)
+        }
+
+    def tried(self, key: dg.AssetKey, days: Collection[str]) -> list[str]:
+        """Those of some days at which the last try was one of this store, ascending."""
+        return [day for day in sorted(days) if self.last_try(key, day) is not None]
+
+    def _content_before(self, tried: Try, key: dg.AssetKey, day: str) -> object:
+        older = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[day], before_storage_id=tried.storage_id + 1)
+        records = self.instance.fetch_materializations(older, limit=20).records
+        return next((_content(record) for record in records if self.is_ours(record.run_id)), None)
+
+
+def _content(record: dg.EventLogRecord) -> object:
+    """Hash of what was written; two partitions that do not state it never are the same."""
+    written = record.asset_materialization
+    stated = written.metadata.get("sha256") if written else None
+    return stated.value if stated is not None else record.storage_id

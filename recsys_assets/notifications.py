@@ -1,0 +1,82 @@
+"""Tells people of releases and of failures, on the channels that the settings name."""
+
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.resources.notifier import Notifier
+
+_ERROR_LIMIT = 1000
+_WILL_RETRY = "dagster/will_retry"
+_PARTITION = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
+    """The sensors that watch runs; none where no channel is set."""
+    if not notifier.channels:
+        return []
+
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells of every run that made a release.",
+    )
+    def notify_success(context: dg.RunStatusSensorContext) -> None:
+        for facts in _releases(context):
+            order = facts["ordered_by"]
+            serving = "it is served" if facts["served"] else f"it is not served: {facts['why']}"
+            text = f"Release {facts['release_id']} as of {facts['day']}: lists ordered by {order}; {serving}."
+            notifier.send(text, {"event": "success", **facts}, context.log.warning)
+
+    @dg.run_failure_sensor(
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells of every run that failed and is not tried again.",
+    )
+    def notify_failure(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        if run.tags.get(_WILL_RETRY) == "true":
+            return
+        steps = [(event.step_key, _root_cause(event)) for event in context.get_step_failure_events()]
+        step, error = steps[0] if steps else (None, context.failure_event.message or "no error was recorded")
+        facts = {
+            "event": "failure",
+            "job": run.job_name,
+            "partition": " to ".join(run.tags[tag] for tag in _PARTITION if tag in run.tags) or None,
+            "run_id": run.run_id,
+            "step": step,
+            "error": error[:_ERROR_LIMIT],
+        }
+        where = f" at step {step}" if step else ""
+        of_day = f" for {facts['partition']}" if facts["partition"] else ""
+        text = f"Run {run.run_id} of {run.job_name}{of_day} failed{where}: {facts['error']}"
+        notifier.send(text, facts, context.log.warning)
+
+    return [notify_success, notify_failure]
+
+
+def _releases(context: dg.RunStatusSensorContext) -> list[dict[str, Any]]:
+    """What each release that the run made says of itself."""
+    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [entry.asset_materialization for entry in logs if entry.asset_materialization]
+    found: list[dict[str, Any]] = []
+    for one in made:
+        if one.asset_key == dg.AssetKey("release"):
+            told = {name: value.value for name, value in one.metadata.items()}
+            found.append(
+                {
+                    "release_id": told.get("release_id"),
+                    "day": one.partition,
+                    "ordered_by": told.get("served_by"),
+                    "served": told.get("served") or told.get("why") == "current",
+                    "why": told.get("why"),
+                }
+            )
+    return found
+
+
+def _root_cause(event: dg.DagsterEvent) -> str:
+    """The message of the error that a step died of, without Dagster's wrapping."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no error was recorded"

@@ -1,0 +1,53 @@
+"""How the pointer to the release being served moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from recsys_assets.storage.manifest import Manifest, Pointer
+
+Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back"]
+"""Why the pointer moved or stayed: it is current already, older than what is served, withdrawn by a rollback, or waits
+for an approval."""
+
+
+def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
+    """The pointer moves to a release of its day or a later one, unless a rollback has withdrawn that."""
+    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    if current is None:
+        return wanted, "published"
+    if current.release_id == manifest.release_id:
+        return current, "current"
+    if manifest.release_id in current.withdrawn:
+        return current, "withdrawn"
+    if manifest.as_of < current.as_of:
+        return current, "older"
+    return _next(wanted, current, current.withdrawn), "published"
+
+
+def after_rollback(manifest: Manifest, current: Pointer | None, releases: list[str]) -> tuple[Pointer, Reason]:
+    """The pointer moves to the target, and what is of its day or later is withdrawn."""
+    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    if current is None:
+        return wanted, "rolled back"
+    if current.release_id == manifest.release_id:
+        return current, "current"
+    abandoned = {release for release in (*releases, current.release_id) if release[:10] >= manifest.as_of}
+    withdrawn = (abandoned | set(current.withdrawn)) - {manifest.release_id}
+    return _next(wanted, current, tuple(sorted(withdrawn))), "rolled back"
+
+
+def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:
+    """The pointer stays and no longer names a deleted release as the one served before.
+
+    Raises:
+        ValueError: it is the one being served.
+    """
+    if current.release_id == release_id:
+        raise ValueError(f"release {release_id} is being served and cannot be deleted")
+    return (replace(current, previous=None) if current.previous == release_id else current), "current"
+
+
+def _next(wanted: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
+    return replace(wanted, previous=current.release_id, generation=current.generation + 1, withdrawn=withdrawn)
