@@ -13,11 +13,11 @@ UV := $(VENV)/.uv/bin/uv
 COMPILE := --python-version 3.11 --universal --generate-hashes --no-emit-index-url -q
 
 # Settings may be given on the command line (make smoke RECSYS_DATASET=movielens): every process sees them.
-export $(filter RECSYS_%,$(.VARIABLES))
+export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help setup run smoke test test-s3 test-stack lint lock clean
+.PHONY: help setup run smoke sql mlflow test test-s3 test-spark test-stack lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +34,14 @@ run: setup ## sample data, graph, API and Dagster UI; stays until Ctrl-C
 smoke: setup ## the same without staying: ask the API, print the answers, stop
 	@exec $(BIN)/python -m recsys_assets.cli smoke
 
+sql: setup ## DuckDB over the assets; or: make sql SQL='select ...'
+	@$(BIN)/python -m recsys_assets.sql $(if $(SQL),-c "$$SQL")
+
+mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
+	@exec $(BIN)/python -m recsys_assets.mlflow_ui
+
 test: setup ## the default test suite
-	@$(BIN)/pytest -m "not s3_real and not stack"
+	@$(BIN)/pytest -m "not s3_real and not stack and not spark"
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh
@@ -44,6 +50,11 @@ test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from De
 test-stack: setup ## the services of docker/compose.yaml as processes, on a real PostgreSQL
 	@compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || .ci/apt-install postgresql
 	@$(BIN)/pytest -m stack
+
+test-spark: setup ## the same frame logic on a Spark cluster of this machine (installs pyspark and a Java)
+	@recsys_assets_tests/spark/install.sh
+	@# JVMs that live for a minute do best without the compiler that takes minutes to pay off.
+	@JDK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" $(BIN)/pytest -m spark
 
 lint: setup ## ruff, pyright, import rules
 	@$(BIN)/ruff check
@@ -54,6 +65,7 @@ lint: setup ## ruff, pyright, import rules
 lock: setup ## resolve the dependencies anew after a change of pyproject.toml
 	@$(UV) pip compile pyproject.toml --group dev $(COMPILE) -o requirements.lock
 	@$(UV) pip compile pyproject.toml --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
+	@$(UV) pip compile pyproject.toml --extra spark --group build-spark $(COMPILE) -c requirements.lock -o requirements-spark.lock
 	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile - $(COMPILE) --no-header -o .ci/uv.txt
 
 clean: ## remove the environment, caches and Dagster's local storage; data/ stays

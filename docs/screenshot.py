@@ -1,4 +1,4 @@
-"""Draw ``docs/lineage.png``: the lineage in the Dagster UI, over a small sample with every day built.
+"""Draw ``docs/lineage.png`` and ``docs/data_report.png``: the Dagster UI over a small sample with every day built.
 
 Needs Chromium, and Playwright only here::
 
@@ -24,6 +24,7 @@ from recsys_assets.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "lineage.png"
+REPORT = ROOT / "docs" / "data_report.png"
 SAMPLE = SampleConfig(events=20_000, days=12, seed=3)
 SETTINGS = {"horizon_days": 3, "factors": 16, "tuning_trials": 2, "min_evaluated_users": 5}
 VIEW: ViewportSize = {"width": 1600, "height": 1250}
@@ -52,6 +53,7 @@ def main() -> None:
         with Service("Dagster UI", command, f"http://127.0.0.1:{port}", home / "ui.log") as ui:
             wait_until_ready(ui, "/server_info")
             take(ui.url)
+            take_report(ui.url, (SAMPLE.start + timedelta(days=SAMPLE.days - 1)).isoformat())
 
 
 def build(home: Path) -> None:
@@ -80,6 +82,22 @@ def take(url: str) -> None:
         page.mouse.dblclick(VIEW["width"] * 0.7, VIEW["height"] * 0.85)  # on the ground between the nodes: fit
         page.wait_for_timeout(6_000)  # states arrive by and by
         page.screenshot(path=PICTURE)
+        browser.close()
+
+
+def take_report(url: str, day: str) -> None:
+    """Open the report of a day, small pictures and all, and write the picture."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1240, "height": 1190}, color_scheme="light")
+        page.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")
+        page.goto(f"{url}/assets/data_report?view=partitions&partition={day}")
+        page.get_by_text("[Show Markdown]").first.wait_for()
+        skip = page.get_by_text("Skip", exact=True)  # an invitation that a new installation shows
+        if skip.count():
+            skip.click()
+        page.wait_for_timeout(2_000)
+        page.screenshot(path=REPORT)
         browser.close()
 
 
