@@ -12,7 +12,18 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from recsys_assets import jobs
-from recsys_assets.assets import activity, catalog, events, insight, promotion, ranking, retrieval, serving, tracking
+from recsys_assets.assets import (
+    activity,
+    candidates,
+    catalog,
+    events,
+    insight,
+    promotion,
+    ranking,
+    retrieval,
+    serving,
+    tracking,
+)
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.automation import automation_sensor
 from recsys_assets.core.dataset import Dataset
@@ -31,7 +42,7 @@ from recsys_assets.schedules import daily_schedules
 from recsys_assets.sensors import landing_sensor
 from recsys_assets.settings import Settings, load_settings
 
-_GROUPS = (events, catalog, activity, retrieval, ranking, promotion, serving, tracking, insight)
+_GROUPS = (events, catalog, activity, retrieval, candidates, ranking, promotion, serving, tracking, insight)
 
 
 def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
+from recsys_assets.core.retrieval.table import GENERATORS
 
 
 def _days(default: int, about: str) -> Any:
@@ -106,6 +107,10 @@ class Settings(BaseSettings):
         description="candidates per user from each personal generator; popular ones are half as many, trending a third",
     )
 
+    generators: str = Field(
+        "",
+        description="which generators propose candidates, such as `popular,covisit,repeat`; empty: all there are",
+    )
     factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
     als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
     tuning_trials: int = Field(5, ge=1, le=500, description="parameter sets that Optuna tries for each ranker")
@@ -142,6 +147,14 @@ class Settings(BaseSettings):
     @classmethod
     def _blank_means_default(cls, value: str) -> str:
         return value or "retailrocket"
+
+    @field_validator("generators")
+    @classmethod
+    def _known_generators(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        if unknown := sorted(set(names) - set(GENERATORS)):
+            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(GENERATORS)}")
+        return ",".join(names)
 
     @property
     def first_day(self) -> date:

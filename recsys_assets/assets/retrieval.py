@@ -1,7 +1,6 @@
-"""Group retrieval: lists for everybody, neighbours, factors, and the candidates of each active user."""
+"""Group retrieval: lists for everybody, neighbours of items, factors."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import dagster as dg
 import narwhals as nw
@@ -13,9 +12,6 @@ from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.retrieval import covisitation, factors, generators, popular, similar
-from recsys_assets.core.retrieval.candidates import CandidateInputs, CandidateParams, Generator, in_parts
-from recsys_assets.core.retrieval.candidates import candidates as find_candidates
-from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -41,7 +37,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         half_life=settings.factors_half_life,
         seed=settings.seed,
     )
-    candidate_params = candidate_parameters(graph)
 
     @graph.asset(
         "retrieval",
@@ -158,73 +153,4 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params={"k": settings.similar_k},
         )
 
-    @graph.asset(
-        "retrieval",
-        reads={
-            "user_activity": window(max(settings.activity_days, settings.active_days)),
-            "item_activity": window(max(settings.popular_days, settings.trending_days)),
-            "item_features": None,
-            "top_popular": None,
-            "covisited_items": None,
-            "user_factors": None,
-            "item_factors": None,
-        },
-        kinds=kinds,
-        checks=("contract", "not_empty"),
-    )
-    def candidates(
-        context: dg.AssetExecutionContext,
-        user_activity: Partitions,
-        item_activity: Partitions,
-        item_features: Partitions,
-        top_popular: Partitions,
-        covisited_items: Partitions,
-        user_factors: Partitions,
-        item_factors: Partitions,
-        frames: FrameWriter,
-    ) -> Result:
-        """The union of all generators for each active user, with scores, ranks and features as of the day."""
-        inputs = CandidateInputs(
-            user_activity=user_activity.frame(),
-            item_activity=item_activity.frame(),
-            **{
-                given.asset: given.frame().drop("dt")
-                for given in (item_features, top_popular, covisited_items, user_factors, item_factors)
-            },
-        )
-
-        def found(day: str) -> Iterator[Frame]:
-            for part in in_parts(frames.run, inputs, graph.day(day), candidate_params):
-                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), candidate_params)
-
-        return frames.write(
-            context,
-            "candidates",
-            found,
-            gates=[not_empty],
-            params=asdict(candidate_params),
-            metadata=user_activity.facts,
-        )
-
-    return [top_popular, factor_assets, covisited_items, similar_items, candidates]
-
-
-def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
-    """Sizes, windows and policies of the candidates that the settings ask for."""
-    settings, defaults = graph.settings, CandidateParams()
-    k = settings.candidates_k
-    # The lists for everybody and for a category are the same few items over and over: fewer of them say as much.
-    sizes = {"popular": k // 2, "trending": k // 3, "covisit": k, "factors": k, "repeat": k, "category": k // 2}
-    generators_of: dict[str, Generator] = {name: replace(defaults.of(name), k=size) for name, size in sizes.items()}
-    return replace(
-        defaults,
-        **generators_of,
-        activity_days=settings.activity_days,
-        active_days=settings.active_days,
-        popular_days=settings.popular_days,
-        trending_days=settings.trending_days,
-        repeat_half_life=settings.repeat_half_life,
-        covisit_half_life=settings.covisit_half_life,
-        repeats=graph.dataset.repeats,
-        exclude_unavailable=settings.exclude_unavailable,
-    )
+    return [top_popular, factor_assets, covisited_items, similar_items]

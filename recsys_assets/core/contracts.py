@@ -14,11 +14,10 @@ from typing import Literal
 
 import pyarrow as pa
 
+from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
+
 IdType = Literal["int64", "string"]
 DType = Literal["user", "item", "int64", "int32", "float64", "float32", "string", "bool", "date", "timestamp", "vector"]
-
-GENERATORS = ("popular", "trending", "covisit", "factors", "repeat", "category")
-"""Sources of candidates, in the order their columns appear."""
 
 _ARROW: dict[str, pa.DataType] = {
     "int64": pa.int64(),
@@ -307,6 +306,21 @@ _CANDIDATE_COLUMNS: dict[str, Column] = {
     **{name: Column("float32", about, nullable=True) for name, about in FEATURES.items()},
 }
 
+PROPOSED = tuple(
+    Contract(
+        f"{name}_items",
+        {
+            "user_id": _USER,
+            "item_id": _ITEM,
+            "score": Column("float64", f"score by {name}"),
+            "rank": Column("int64", "1 is best, dense within the user", ge=1),
+        },
+        key=("user_id", "rank"),
+    )
+    for name in PROPOSERS
+)
+"""What each generator with an asset of its own proposes."""
+
 CANDIDATES = Contract("candidates", _CANDIDATE_COLUMNS, key=("user_id", "item_id"))
 
 RANKING_EXAMPLES = Contract(
@@ -366,6 +380,7 @@ CONTRACTS: Mapping[str, Contract] = {
         ITEM_FACTORS,
         COVISITED_ITEMS,
         SIMILAR_ITEMS,
+        *PROPOSED,
         CANDIDATES,
         RANKING_EXAMPLES,
         RANKER_EVALUATION,

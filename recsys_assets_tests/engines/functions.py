@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import narwhals as nw
+import pyarrow as pa
 
 from recsys_assets.core import contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, clock, marts, merge
 from recsys_assets.core.catalog import features as catalog
+from recsys_assets.core.collaborative import propose
 from recsys_assets.core.evaluation import compare, judge, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.insight import counts, figures
@@ -20,7 +22,9 @@ from recsys_assets.core.retrieval import (
     factors,
     features,
     generators,
+    next_in_session,
     popular,
+    protocol,
     similar,
 )
 from recsys_assets.engines.base import Frame
@@ -109,6 +113,8 @@ FUNCTIONS: Mapping[str, Call] = {
     "catalog.features.item_features": lambda given: catalog.item_features(
         given["item_properties"], given["item_activity"], given["tree"], END, LAST
     ),
+    "collaborative.propose.learn_weights": lambda given: propose.learn_weights(given.known, CUT, g.COLLABORATIVE),
+    "collaborative.propose.propose": lambda given: propose.propose(given.known, g.COLLABORATIVE),
     "evaluation.compare.evaluate": _evaluated,
     "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
     "evaluation.judge.Judge.__init__": lambda given: (_judge(given).users, _judge(given).targets),
@@ -173,7 +179,6 @@ FUNCTIONS: Mapping[str, Call] = {
         recommend.recommend(given["candidates"], "fused", k=3),
         recommend.recommend(given["candidates"], "covisit"),
     ),
-    "retrieval.candidates.CandidateInputs.__init__": lambda given: vars(given.inputs),
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES
     ),
@@ -213,9 +218,25 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.generators.user_history": lambda given: generators.user_history(
         given["user_activity"], LAST, END, 4, 14.0
     ),
+    "retrieval.next_in_session.propose": lambda given: next_in_session.propose(given.known),
     "retrieval.popular.top_popular": lambda given: popular.top_popular(
         given["item_activity"], given["item_features"], LAST, g.POPULAR
     ),
+    "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
+    "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
+    "retrieval.protocol.Fitted.__init__": lambda given: protocol.fitted("sessions").fit(given.known),
+    "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
+    "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
+    "retrieval.protocol.Given.available": lambda given: given.asked.available(given["item_activity"]),
+    "retrieval.protocol.Known.__init__": lambda given: (
+        given.known.history(),
+        given.known.history(CUT),
+        given.known.targets(CUT),
+        pa.table({"user_id": given.known.users()}),
+        pa.table({"item_id": given.known.gone()}),
+    ),
+    "retrieval.protocol.derived": lambda given: protocol.derived("category").recommend(given.asked, 4),
+    "retrieval.protocol.fitted": lambda given: protocol.fitted("collaborative").fit(given.known),
     "retrieval.similar.similar_in_parts": lambda given: next(
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),

@@ -14,13 +14,15 @@ from recsys_assets.core import contracts
 from recsys_assets.core.activity import marts
 from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.collaborative.propose import CollaborativeParams
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import candidates, covisitation, factors, generators, popular, similar
+from recsys_assets.core.retrieval import candidates, covisitation, factors, generators, popular, protocol, similar
+from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
@@ -32,7 +34,14 @@ WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, 
 POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = factors.FactorsParams(factors=4, iterations=3)
-CANDIDATES = candidates.CandidateParams(activity_days=5, active_days=3, popular_days=4, trending_days=2)
+CANDIDATES = protocol.CandidateParams(
+    voices={name: protocol.Voice(40, protocol.generator(name).weight) for name in GENERATORS},
+    activity_days=5,
+    active_days=3,
+    popular_days=4,
+    trending_days=2,
+)
+COLLABORATIVE = CollaborativeParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
 LISTED_K = 5
 TREE: list[Row] = [
@@ -69,9 +78,31 @@ class Given:
         return self[name].drop("dt")
 
     @property
-    def inputs(self) -> candidates.CandidateInputs:
+    def inputs(self) -> protocol.CandidateInputs:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
-        return candidates.CandidateInputs(covisited_items=self["covisit"], **{name: self[name] for name in names})
+        proposed = {name: self[f"{name}_items"] for name in PROPOSERS}
+        given = {name: self[name] for name in names}
+        return protocol.CandidateInputs(covisited_items=self["covisit"], proposed=proposed, **given)
+
+    @property
+    def asked(self) -> protocol.Given:
+        return protocol.Given(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
+
+    @property
+    def known(self) -> protocol.Known:
+        names = ("user_activity", "item_features", "clean_events")
+        return protocol.Known(
+            engine=self.engine,
+            frames={name: self[name] for name in names},
+            as_of=LAST,
+            end=end_of(LAST),
+            active_days=3,
+            horizon_days=2,
+            half_life=14.0,
+            repeats=True,
+            exclude_unavailable=True,
+            k=7,
+        )
 
 
 @lru_cache(maxsize=1)
@@ -123,6 +154,8 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     made["user_factors"], made["item_factors"] = fitted.users, fitted.items
     made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
     keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
+    for name in PROPOSERS:
+        keep(f"{name}_items", protocol.fitted(name).fit(given.known))
     schema = arrow_schema(contracts.CANDIDATES, raw.ids)
     keep("pairs", candidates.candidates(given.engine, given.inputs, LAST, end_of(LAST), CANDIDATES))
     made["candidates"] = made["pairs"].select(schema.names).cast(schema)

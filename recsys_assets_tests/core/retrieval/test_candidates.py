@@ -14,9 +14,9 @@ import pytest
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import (
     CANDIDATES,
+    CLEAN_EVENTS,
     COVISITED_ITEMS,
     FEATURES,
-    GENERATORS,
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
@@ -25,9 +25,6 @@ from recsys_assets.core.contracts import (
     arrow_schema,
 )
 from recsys_assets.core.retrieval.candidates import (
-    CandidateInputs,
-    CandidateParams,
-    Generator,
     candidates,
     fuse,
     in_parts,
@@ -36,6 +33,8 @@ from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_sim
 from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Known, Voice, fitted
+from recsys_assets.core.retrieval.table import PROPOSERS
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,
@@ -56,11 +55,13 @@ from recsys_assets_tests.core.world import (
 
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
+VOICES = {
+    "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "factors": Voice(7, 2.0),
+    "repeat": Voice(5, 3.0), "category": Voice(3), "collaborative": Voice(5, 1.5), "sessions": Voice(4),
+}  # fmt: skip
 PARAMS = CandidateParams(
-    popular=Generator(6), trending=Generator(4, 0.5), covisit=Generator(8), factors=Generator(7, 2.0),
-    repeat=Generator(5, 3.0), category=Generator(3), activity_days=7, active_days=2, popular_days=6, trending_days=2,
-    repeat_half_life=3.0,
-)  # fmt: skip
+    voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
+)
 
 
 def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> CandidateInputs:
@@ -69,16 +70,33 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     features = item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY)
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
-    fitted = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
+    vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
     past = [one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity)]
+    known = Known(
+        engine=ENGINE,
+        frames={
+            "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
+            "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
+            "item_features": features,
+        },
+        as_of=DAY,
+        end=END,
+        active_days=3,
+        horizon_days=2,
+        half_life=5.0,
+        repeats=True,
+        exclude_unavailable=False,
+        k=9,
+    )
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,
         item_features=features,
         top_popular=top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False)),
         covisited_items=covisit_similarity(*past, CovisitParams(20)),
-        user_factors=ENGINE.from_arrow(fitted.users),
-        item_factors=ENGINE.from_arrow(fitted.items),
+        user_factors=ENGINE.from_arrow(vectors.users),
+        item_factors=ENGINE.from_arrow(vectors.items),
+        proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
     )
 
 
@@ -97,19 +115,19 @@ def test_users_ranks_and_fusion(ids: IdTypes):
     for row in found:
         by_user[row["user_id"]].append(row)
         assert row["fused_score"] == pytest.approx(
-            sum(PARAMS.of(g).weight / (10 + row[f"{g}_rank"]) for g in GENERATORS if row[f"{g}_rank"] is not None)
+            sum(VOICES[g].weight / (10 + row[f"{g}_rank"]) for g in VOICES if row[f"{g}_rank"] is not None)
         )
     for mine in by_user.values():
         assert [row["fused_rank"] for row in mine] == list(range(1, len(mine) + 1))
         assert mine == sorted(mine, key=lambda row: (-row["fused_score"], row["item_id"]))
-        for name in GENERATORS:
+        for name in VOICES:
             listed = sorted((r for r in mine if r[f"{name}_rank"] is not None), key=lambda r: r[f"{name}_rank"])
             assert [r[f"{name}_rank"] for r in listed] == list(range(1, len(listed) + 1))
-            assert len(listed) <= PARAMS.of(name).k
+            assert len(listed) <= VOICES[name].k
             assert listed == sorted(listed, key=lambda r: (-r[f"{name}_score"], r["item_id"]))
     for name in ("popular", "trending", "factors"):
-        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == PARAMS.of(name).k for mine in by_user.values())
-    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in GENERATORS)
+        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == VOICES[name].k for mine in by_user.values())
+    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in VOICES)
     assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
 
 
@@ -180,7 +198,7 @@ def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids:
     for name in ("popular", "factors"):
         users = {row["user_id"] for row in found}
         given = sum(row[f"{name}_rank"] is not None for row in found)
-        assert given == len(users) * PARAMS.of(name).k, f"{name} found others in the place of what was touched"
+        assert given == len(users) * VOICES[name].k, f"{name} found others in the place of what was touched"
 
 
 def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
@@ -219,6 +237,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         covisited_items=frame([], COVISITED_ITEMS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
+        proposed={name: one.head(0) for name, one in alone.proposed.items()},
     )
     found = rows(candidates(ENGINE, bare, DAY, END, params))
     assert bool(found) is repeats
@@ -254,7 +273,7 @@ def test_fusion_runs_on_duckdb_alike():
             ],
             schema=schema,
         )
-        for name in GENERATORS
+        for name in VOICES
     }
     expected = rows(
         fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS), "user_id", "item_id"

@@ -1,0 +1,148 @@
+"""Group retrieval, its end: what each fitted generator proposes, and the candidates of each active user."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+
+import dagster as dg
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.checks.gates import dense_ranks, not_empty
+from recsys_assets.core.activity import bots
+from recsys_assets.core.frames import top_k
+from recsys_assets.core.retrieval.candidates import candidates as find_candidates
+from recsys_assets.core.retrieval.candidates import in_parts
+from recsys_assets.core.retrieval.protocol import (
+    CandidateInputs,
+    CandidateParams,
+    Fitted,
+    Known,
+    Voice,
+    fitted,
+    generator,
+)
+from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
+from recsys_assets.engines.base import Frame
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+
+Result = dg.MaterializeResult[Staged]
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """An asset for each fitted generator, and their union with the others."""
+    settings = graph.settings
+    params = candidate_parameters(graph)
+    proposers = [name for name in PROPOSERS if name in params.voices]
+
+    @graph.asset(
+        "retrieval",
+        reads={
+            "user_activity": window(max(settings.activity_days, settings.active_days)),
+            "item_activity": window(max(settings.popular_days, settings.trending_days)),
+            **dict.fromkeys(("item_features", "top_popular", "covisited_items", "user_factors", "item_factors"), None),
+            **{f"{name}_items": None for name in proposers},
+        },
+        kinds=("parquet", settings.engine),
+        code_version="2",
+        checks=("contract", "not_empty"),
+    )
+    def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
+        """The union of all generators for each active user, with scores, ranks and features as of the day."""
+        windows = {name: given[name].frame() for name in ("user_activity", "item_activity")}
+        today = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
+        proposed = {name: today.pop(f"{name}_items") for name in proposers}
+        inputs = CandidateInputs(**windows, **today, proposed=proposed)
+
+        def found(day: str) -> Iterator[Frame]:
+            for part in in_parts(frames.run, inputs, graph.day(day), params):
+                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), params)
+
+        return frames.write(
+            context,
+            "candidates",
+            found,
+            gates=[not_empty],
+            params=asdict(params),
+            metadata=given["user_activity"].facts,
+        )
+
+    return [*(_proposer(graph, name, fitted(name), params) for name in proposers), candidates]
+
+
+def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
+    """Sizes, windows and policies of the candidates that the settings ask for."""
+    settings = graph.settings
+    asked = settings.generators.split(",") if settings.generators else GENERATORS
+    known = {name: generator(name) for name in GENERATORS if name in asked}
+    return CandidateParams(
+        voices={name: Voice(max(1, int(settings.candidates_k * one.share)), one.weight) for name, one in known.items()},
+        activity_days=settings.activity_days,
+        active_days=settings.active_days,
+        popular_days=settings.popular_days,
+        trending_days=settings.trending_days,
+        repeat_half_life=settings.repeat_half_life,
+        covisit_half_life=settings.covisit_half_life,
+        repeats=graph.dataset.repeats,
+        exclude_unavailable=settings.exclude_unavailable,
+    )
+
+
+def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidateParams) -> dg.AssetsDefinition:
+    """The asset of a fitted generator."""
+    settings = graph.settings
+    windows: Mapping[str, dg.PartitionMapping] = {
+        "user_activity": window(max(settings.factors_days, settings.active_days)),
+        "bot_users": window(settings.factors_days),
+        "clean_events": window(settings.covisit_days),
+    }
+    reads = {read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *made.reads)}
+
+    def items(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
+        day = context.partition_key
+        robots = given.pop("bot_users").frame()
+        known = Known(
+            engine=frames.run,
+            frames={
+                read: _persons(handle, robots, dated=windows.get(read) is not None) for read, handle in given.items()
+            },
+            as_of=graph.day(day),
+            end=graph.end(day),
+            active_days=settings.active_days,
+            horizon_days=settings.horizon_days,
+            half_life=settings.factors_half_life,
+            repeats=params.repeats,
+            exclude_unavailable=params.exclude_unavailable,
+            k=params.voices[name].k,
+            seed=settings.seed,
+        )
+
+        def proposed(_: str) -> Frame:
+            found = frames.run.from_arrow(made.fit(known))
+            return top_k(found, known.k, by=["user_id"], score="score", ties=["item_id"])
+
+        return frames.write(
+            context,
+            f"{name}_items",
+            proposed,
+            gates=[dense_ranks("user_id")],
+            params={"k": known.k, "half_life": known.half_life, "repeats": known.repeats},
+            seed=settings.seed,
+            metadata=given["user_activity"].facts,
+        )
+
+    items.__name__ = f"{name}_items"
+    items.__doc__ = made.about
+    return graph.asset(
+        "retrieval",
+        reads=reads,
+        kinds=("parquet",),
+        code_version=made.code_version,
+        checks=("contract", "ranks_are_dense"),
+    )(items)
+
+
+def _persons(given: Partitions, robots: Frame, *, dated: bool) -> Frame:
+    """The frame of an asset without what bots did; of one partition, without the day."""
+    frame = given.frame() if dated else given.frame().drop("dt")
+    return bots.without(frame, robots) if "user_id" in frame.collect_schema().names() else frame

@@ -1,0 +1,152 @@
+"""New items for every active user, by models of the matrix of users and items, weighed by what they found lately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from recsys_assets.core.collaborative import blend
+from recsys_assets.core.collaborative.fit import ModelParams, fit_models
+from recsys_assets.core.collaborative.graph_filter import GraphFilterParams
+from recsys_assets.core.collaborative.ials import IalsParams
+from recsys_assets.core.collaborative.interactions import Interactions, Model
+from recsys_assets.core.collaborative.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
+from recsys_assets.core.retrieval.ids import Ints, lookup
+from recsys_assets.core.retrieval.protocol import Fitted, Known
+
+
+def _models() -> ModelParams:
+    # Days are short and windows hold less than a benchmark's matrix: smaller models than there, fitted in seconds.
+    return ModelParams(
+        ials=IalsParams(factors=64, iterations=8, unobserved=0.05, regularization=0.003),
+        graph_filter=GraphFilterParams(rank=64),
+        ease=EaseParams(regularization=50.0, most_items=6_000),
+        rp3beta=Rp3BetaParams(neighbours=200),
+        item_knn=ItemKnnParams(neighbours=100),
+    )
+
+
+@dataclass(frozen=True)
+class CollaborativeParams:
+    """How items are proposed.
+
+    Args:
+        models: how each is fitted.
+        item_users: items that fewer users touched are left out: nothing can be said of what goes with them.
+        most_cells: active users x items, beyond which nothing is proposed: scoring takes some 15 CPU seconds for each
+            hundred million, and other generators grow slower.
+        judged: most users that the weights are learned on.
+        fewest: with fewer to learn on, all models have the same weight.
+        pool: items of each model that the weights are learned on.
+    """
+
+    models: ModelParams = field(default_factory=_models)
+    item_users: int = 2
+    most_cells: int = 300_000_000
+    judged: int = 1_000
+    fewest: int = 30
+    pool: int = 100
+
+
+def propose(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
+    """The best new items of each active user who is known to the models.
+
+    What a user touched is not among them: whether that comes back is another question, which 'repeat' answers. The
+    weights of the models are learned on the last horizon, from models that do not know it.
+
+    Args:
+        known: what is known at the end of D.
+        params: how.
+
+    Returns:
+        user_id, item_id, score (the weighed sum of standardized scores) and at most ``known.k`` rows a user; nothing
+        where users and items are too many or none.
+    """
+    how = params or CollaborativeParams()
+    matrix = _matrix(known.history(), how.item_users)
+    asked = _rows_of(matrix, known.users())
+    if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
+        return _proposed(matrix, asked[:0], np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+    with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
+        weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how)
+        models = _fitted(matrix, how, weights)
+        gone = lookup(known.gone(), matrix.items)
+        k = min(known.k, len(matrix.items))
+        items, scores = blend.top(
+            models, weights or dict.fromkeys(models, 1.0), asked, matrix.matrix, k, gone[gone >= 0]
+        )
+    return _proposed(matrix, asked, items, scores)
+
+
+def learn_weights(known: Known, cut: date, params: CollaborativeParams) -> dict[str, float]:
+    """Weights of the models by what those fitted up to a day found of the new items that followed.
+
+    Args:
+        known: what is known at the end of D.
+        cut: the last day that the models know; targets are those after it.
+        params: how.
+
+    Returns:
+        Weight by name; empty where there are too few users to learn on.
+    """
+    matrix = _matrix(known.history(cut), params.item_users)
+    if not len(matrix.items):
+        return {}
+    wanted = known.targets(cut)
+    rows, columns = lookup(wanted["user_id"], matrix.users), lookup(wanted["item_id"], matrix.items)
+    met = (rows >= 0) & (columns >= 0)
+    targets = csr_matrix((np.ones(met.sum(), np.float32), (rows[met], columns[met])), shape=matrix.shape)
+    targets = csr_matrix(targets - targets.multiply(matrix.matrix > 0))
+    targets.eliminate_zeros()
+    users = np.flatnonzero(np.diff(targets.indptr))
+    if len(users) < params.fewest or len(users) * matrix.shape[1] > params.most_cells:
+        return {}
+    chosen = np.random.default_rng(known.seed).permutation(users)[: params.judged]
+    users = np.sort(chosen)
+    models = _fitted(matrix, params, {})
+    proposals = blend.pool(models, users, matrix.matrix, min(params.pool, len(matrix.items)))
+    return blend.learn(list(models), proposals, targets[users], known.k)
+
+
+def _matrix(history: pa.Table, item_users: int) -> Interactions:
+    """The matrix of the items that enough users touched."""
+    items = history["item_id"].combine_chunks().dictionary_encode()
+    codes = items.indices.to_numpy(zero_copy_only=False)
+    enough = np.bincount(codes, minlength=len(items.dictionary)) >= item_users
+    return Interactions.of(history.filter(pa.array(enough[codes])))
+
+
+def _fitted(matrix: Interactions, params: CollaborativeParams, weights: Mapping[str, float]) -> dict[str, Model]:
+    """Models with a weight, or all where there are no weights."""
+    fits = fit_models(matrix, params.models)
+    return {name: fit() for name, fit in fits.items() if not weights or weights.get(name)}
+
+
+def _rows_of(matrix: Interactions, users: pa.ChunkedArray) -> Ints:
+    rows = lookup(users, matrix.users)
+    return np.sort(rows[rows >= 0])
+
+
+def _proposed(matrix: Interactions, users: Ints, items: Ints, scores: blend.Floats) -> pa.Table:
+    """The table of lists [users, k]; places that nothing was left for are dropped."""
+    real = np.isfinite(scores).ravel()
+    rows, columns = np.repeat(users, items.shape[1])[real], items.ravel()[real]
+    return pa.table(
+        {
+            "user_id": matrix.users.take(pa.array(rows)),
+            "item_id": matrix.items.take(pa.array(columns)),
+            "score": pa.array(scores.ravel()[real].astype(np.float64)),
+        }
+    )
+
+
+COLLABORATIVE = Fitted(
+    about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
+    fit=propose,
+)

@@ -1,0 +1,68 @@
+"""The generators that follow from popularity, co-visitation, factors and the user's own history."""
+
+from __future__ import annotations
+
+import narwhals as nw
+
+from recsys_assets.core.activity.clock import last_days
+from recsys_assets.core.retrieval import generators
+from recsys_assets.core.retrieval.popular import ALL
+from recsys_assets.core.retrieval.popular import TRENDING as TRENDING_SEGMENT
+from recsys_assets.core.retrieval.protocol import Derived, Given
+from recsys_assets.engines.base import Frame
+
+
+def _segment(given: Given, name: str, k: int) -> Frame:
+    items = given.inputs.top_popular.filter(nw.col("segment") == name)
+    return generators.listed(given.users, given.available(items), k, given.touched)
+
+
+def _covisit(given: Given, k: int) -> Frame:
+    params = given.params
+    near = generators.covisit(
+        given.history,
+        given.inputs.covisited_items,
+        params.covisit_seeds,
+        params.covisit_neighbours,
+        params.covisit_half_life,
+    )
+    return given.allowed(near)
+
+
+def _factors(given: Given, k: int) -> Frame:
+    items = given.available(given.inputs.item_factors)
+    return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.touched)
+
+
+def _repeat(given: Given, k: int) -> Frame:
+    recent = last_days(given.inputs.item_activity, given.as_of, given.params.trending_days)
+    return given.allowed(generators.repeat(given.history, recent, given.params.repeat_popularity))
+
+
+def _category(given: Given, k: int) -> Frame:
+    inputs = given.inputs
+    items = given.available(inputs.top_popular)
+    return given.allowed(
+        generators.category(given.history, inputs.item_features, items, given.params.favourite_categories, k)
+    )
+
+
+# The lists for everybody and for a category are the same few items over and over: fewer of them say as much.
+POPULAR = Derived(
+    about="What most people touched in the popularity window.",
+    share=0.5,
+    weight=0.5,
+    recommend=lambda given, k: _segment(given, ALL, k),
+)
+TRENDING = Derived(
+    about="What people touch now.",
+    share=1 / 3,
+    weight=0.5,
+    recommend=lambda given, k: _segment(given, TRENDING_SEGMENT, k),
+)
+COVISIT = Derived(about="Neighbours, by co-visitation, of what the user last touched.", weight=0.75, recommend=_covisit)
+FACTORS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_factors)
+REPEAT = Derived(about="What the user touched before.", weight=6.0, recommend=_repeat)
+CATEGORY = Derived(
+    about="What is popular in the user's favourite categories.", share=0.5, weight=0.25, recommend=_category
+)

@@ -1,0 +1,75 @@
+"""What every active user may want next, going by what the user did last and by sessions that went alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.core.retrieval.ids import Ints, lookup, positions
+from recsys_assets.core.retrieval.next_items import recommend
+from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.sessions import SessionParams, fit
+
+
+def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
+    """The items that sessions like a user's last clicks went on to.
+
+    The log are the sessions of known users within the window; what is asked with are the last clicks of each active
+    user, in whatever sessions they were made. Items of these clicks are not proposed: 'repeat' does that.
+
+    Args:
+        known: with ``clean_events``.
+        params: of the session model.
+
+    Returns:
+        user_id, item_id, score and at most ``known.k`` rows a user.
+    """
+    how = replace(params or SessionParams(), repeats=False)
+    clicks = _clicks(known)
+    users, rows = positions(clicks["user_id"])
+    log = pa.table(
+        {
+            "session_id": pa.array(_numbered(rows, clicks["session_id"].to_numpy())),
+            "item_id": clicks["item_id"],
+            "ts": clicks["ts"],
+        }
+    )
+    gone = known.gone()
+    asked = pa.array(np.isin(rows, lookup(known.users(), users)))
+    last = log.set_column(0, "session_id", pa.array(rows)).filter(asked)
+    found = recommend(fit(log, how), last, known.k + len(gone))
+    free = found.filter(pa.array(lookup(found["item_id"], gone.combine_chunks()) < 0))
+    sessions = free["session_id"].to_numpy()
+    places = np.arange(len(sessions)) - np.searchsorted(sessions, sessions)
+    best = free.filter(pa.array(places < known.k))
+    return pa.table(
+        {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
+    )
+
+
+def _clicks(known: Known) -> pa.Table:
+    """user_id, session_id, item_id, ts (int64, microseconds) of known users, in a total order."""
+    events = known.frames["clean_events"].filter(~nw.col("user_id").is_null())
+    rows = events.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")
+    found = rows.collect(backend="polars").to_arrow()
+    return found.set_column(3, "ts", found["ts"].cast(pa.int64()))
+
+
+def _numbered(users: Ints, sessions: Ints) -> Ints:
+    """A number for each pair of a user and a session of the user."""
+    order = np.lexsort((sessions, users))
+    new = np.ones(len(order), np.int64)
+    new[1:] = (np.diff(users[order]) != 0) | (np.diff(sessions[order]) != 0)
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers
+
+
+SESSIONS = Fitted(
+    about="What sessions like the user's last clicks went on to: session-kNN and linked items.",
+    fit=propose,
+    reads=("clean_events",),
+)

@@ -1,0 +1,259 @@
+"""What a generator is, and what it is given; :mod:`~recsys_assets.core.retrieval.table` lists them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from importlib.metadata import EntryPoint
+from typing import TypeVar
+
+import narwhals as nw
+import pyarrow as pa
+
+from recsys_assets.core.activity.clock import last_days
+from recsys_assets.core.retrieval.generators import user_history
+from recsys_assets.core.retrieval.table import GROUP, PROPOSERS, WHERE
+from recsys_assets.engines.base import Engine, Frame
+
+_PAIR = ["user_id", "item_id"]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How many items a generator gives each user, and its weight in the fusion (0: candidates without a voice)."""
+
+    k: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class CandidateParams:
+    """How candidates are found.
+
+    Args:
+        voices: of the generators by name; one that is not here proposes nothing.
+        fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here
+            the first few places decide.
+        activity_days: window of the users' history.
+        active_days: users with activity in the last so many days get candidates.
+        popular_days: window of the items' features.
+        trending_days: window of ``item_trend``.
+        repeat_half_life: days in which a day's weight halves for 'repeat'.
+        repeat_popularity: exponent of an item's recent user days (of the trending window) for 'repeat'.
+        covisit_half_life: days in which a seed's weight halves for 'covisit'.
+        covisit_seeds: last distinct items of a user that 'covisit' starts from.
+        covisit_neighbours: neighbours per seed.
+        favourite_categories: categories per user for 'category'.
+        repeats: whether items that the user touched in the activity window may be recommended again.
+        exclude_unavailable: leave out items known to be unavailable.
+    """
+
+    voices: Mapping[str, Voice] = field(default_factory=dict)
+    fusion_constant: float = 10.0
+    activity_days: int = 60
+    active_days: int = 30
+    popular_days: int = 28
+    trending_days: int = 7
+    repeat_half_life: float = 90.0
+    repeat_popularity: float = 0.35
+    covisit_half_life: float = 30.0
+    covisit_seeds: int = 50
+    covisit_neighbours: int = 50
+    favourite_categories: int = 3
+    repeats: bool = True
+    exclude_unavailable: bool = True
+
+
+@dataclass(frozen=True)
+class CandidateInputs:
+    """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
+
+    ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
+    """
+
+    user_activity: Frame
+    item_activity: Frame
+    item_features: Frame
+    top_popular: Frame
+    covisited_items: Frame
+    user_factors: Frame
+    item_factors: Frame
+    proposed: Mapping[str, Frame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a derived generator is asked with.
+
+    Attributes:
+        engine: where the frames run.
+        inputs: what is known at the end of D.
+        params: windows, half-lives and rules.
+        as_of: D.
+        users: user_id of those who get candidates.
+        history: :func:`~recsys_assets.core.retrieval.generators.user_history` of these users.
+    """
+
+    engine: Engine
+    inputs: CandidateInputs
+    params: CandidateParams
+    as_of: date
+    users: Frame
+    history: Frame
+
+    @property
+    def touched(self) -> Frame | None:
+        """user_id, item_id of the pairs that are not to be found again, where that is the rule."""
+        return None if self.params.repeats else self.history.select(*_PAIR)
+
+    def available(self, items: Frame) -> Frame:
+        """The rows whose item may be recommended."""
+        if not self.params.exclude_unavailable:
+            return items
+        gone = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
+        return items.join(gone, on="item_id", how="anti")
+
+    def allowed(self, pairs: Frame) -> Frame:
+        """The rows (user_id, item_id, …) that the rules let through."""
+        pairs = self.available(pairs)
+        return pairs if self.touched is None else pairs.join(self.touched, on=_PAIR, how="anti")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a fitted generator learns from, all as of D.
+
+    Attributes:
+        engine: where the frames run.
+        frames: by asset: ``user_activity`` without bots and ``item_features``, and what else the generator reads;
+            windows of days with ``dt``.
+        as_of: D.
+        end: the instant at which D ends.
+        active_days: users with activity in the last so many days are to be proposed to.
+        horizon_days: how many days ahead a recommendation may come true.
+        half_life: days in which a day's weight halves in :meth:`history`.
+        repeats: whether what a user touched may be proposed again.
+        exclude_unavailable: whether items known to be unavailable are left out.
+        k: items to propose to each user.
+        seed: of anything random.
+    """
+
+    engine: Engine
+    frames: Mapping[str, Frame]
+    as_of: date
+    end: datetime
+    active_days: int
+    horizon_days: int
+    half_life: float
+    repeats: bool
+    exclude_unavailable: bool
+    k: int
+    seed: int = 0
+
+    def users(self, day: date | None = None) -> pa.ChunkedArray:
+        """user_id, ascending, of those who were active in the last days up to a day (D by default)."""
+        found = last_days(self.frames["user_activity"], day or self.as_of, self.active_days)
+        return _rows(found.select("user_id").unique(), "user_id")["user_id"]
+
+    def history(self, day: date | None = None) -> pa.Table:
+        """Who had touched what by the end of a day (D by default): user_id, item_id, weight, the fresher the more.
+
+        Ordered by user_id and item_id; each pair once.
+        """
+        until = day or self.as_of
+        activity = self.frames["user_activity"].filter(nw.col("dt") <= until)
+        pairs = user_history(activity, until, self.end - (self.as_of - until), _EVER, self.half_life)
+        weighed = pairs.filter(nw.col("fresh_weight") > 0)
+        return _rows(weighed.select(*_PAIR, weight=nw.col("fresh_weight")), *_PAIR)
+
+    def targets(self, after: date) -> pa.Table:
+        """Target events after a day and up to D: user_id, item_id, ordered, each pair once."""
+        found = self.frames["user_activity"].filter((nw.col("dt") > after) & (nw.col("targets") > 0))
+        return _rows(found.select(*_PAIR).unique(), *_PAIR)
+
+    def gone(self) -> pa.ChunkedArray:
+        """item_id of the items that are not to be proposed to anybody."""
+        features = self.frames["item_features"].filter(~nw.col("available")).select("item_id")
+        found = _rows(features, "item_id")["item_id"]
+        return found if self.exclude_unavailable else found.slice(0, 0)
+
+
+_EVER = 10_000
+"""Days: the window of what was read is the window of the history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A source of candidates.
+
+    Attributes:
+        about: what it proposes.
+        share: of the candidates per user that the settings ask for.
+        weight: in the fusion, as long as nothing better is known.
+    """
+
+    about: str
+    share: float = 1.0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived(Generator):
+    """A generator that follows from assets that serve others as well.
+
+    Attributes:
+        recommend: user_id, item_id and score: at least the k best of each user where it knows so many; exactly these
+            if it gives ``rank`` as well.
+    """
+
+    recommend: Callable[[Given, int], Frame]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(Generator):
+    """A generator that is fitted, and asked for every active user, in an asset of its own.
+
+    Attributes:
+        fit: proposes to :meth:`Known.users`: a table of user_id, item_id and score, each pair once. What the rules
+            forbid is left out afterwards; a fit that knows them fills its lists.
+        reads: assets that it needs beside ``user_activity`` and ``item_features``.
+        code_version: to be changed when the same inputs give other proposals.
+    """
+
+    fit: Callable[[Known], pa.Table]
+    reads: tuple[str, ...] = ()
+    code_version: str = "1"
+
+
+G = TypeVar("G", bound=Generator)
+
+
+def derived(name: str) -> Derived:
+    """A derived generator by its name."""
+    return _load(name, Derived)
+
+
+def fitted(name: str) -> Fitted:
+    """A generator with an asset of its own by its name.
+
+    Raises:
+        TypeError: what another package registered is not one.
+    """
+    return _load(name, Fitted)
+
+
+def generator(name: str) -> Generator:
+    """Any generator by its name; raises as :func:`fitted`."""
+    return fitted(name) if name in PROPOSERS else derived(name)
+
+
+def _load(name: str, kind: type[G]) -> G:
+    found = EntryPoint(name, WHERE[name], GROUP).load()
+    if not isinstance(found, kind):
+        raise TypeError(f"generator {name!r}: {WHERE[name]} is a {type(found).__name__}, expected a {kind.__name__}")
+    return found
+
+
+def _rows(frame: Frame, *order: str) -> pa.Table:
+    return frame.sort(*order).collect(backend="polars").to_arrow()
