@@ -224,7 +224,6 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
-    "retrieval.protocol.Fitted.__init__": lambda given: protocol.fitted("sessions").fit(given.known),
     "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
     "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
     "retrieval.protocol.Given.available": lambda given: given.asked.available(given["item_activity"]),
@@ -236,7 +235,6 @@ FUNCTIONS: Mapping[str, Call] = {
         pa.table({"item_id": given.known.gone()}),
     ),
     "retrieval.protocol.derived": lambda given: protocol.derived("category").recommend(given.asked, 4),
-    "retrieval.protocol.fitted": lambda given: protocol.fitted("collaborative").fit(given.known),
     "retrieval.similar.similar_in_parts": lambda given: next(
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),
