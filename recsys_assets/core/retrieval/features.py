@@ -6,15 +6,16 @@ from datetime import date, datetime
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import hours_before, last_days
+from recsys_assets.core.activity.clock import days_before, hours_before, last_days
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.contracts import FEATURES
-from recsys_assets.core.frames import exact_sum
+from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
 from recsys_assets.engines.base import Frame
 
 _PRIOR_EVENTS = 20.0
-"""Events at the average conversion that each item is given, so that one lucky event is not a conversion of 1."""
+"""Events at the average conversion that each item is given, so that one lucky event is not a conversion of 1; users
+as well."""
 
 
 def with_features(
@@ -43,15 +44,19 @@ def with_features(
         "user_id", "category_id", nw.col("share").cast(nw.Float32).alias("user_category_share")
     )
     wide = (
-        pairs.join(_pair_features(history), on=["user_id", "item_id"], how="left")
-        .join(_user_features(history), on="user_id", how="left")
+        pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
+        .join(_user_features(history, popularity, item_features, as_of), on="user_id", how="left")
         .join(
             _items(_catalog_features(item_features), _item_features(popularity, as_of, end, trending_days)),
             on="item_id",
             how="left",
         )
         .join(shares, on=["user_id", "category_id"], how="left")
-        .drop("category_id")
+        .with_columns(
+            item_price_ratio=(nw.col("item_price") / nw.col("__price")).cast(nw.Float32),
+            item_category_is_last=(nw.col("category_id") == nw.col("__category")).cast(nw.Float32),
+        )
+        .drop("category_id", "__price", "__category")
     )
     counts = [name for name in FEATURES if name in _COUNTS]
     # The zero is double precision, and some engines widen to it.
@@ -61,33 +66,70 @@ def with_features(
 _COUNTS = frozenset(
     f"{kind}_{what}"
     for kind, whats in {
-        "ui": ("events", "days", "targets", "weight", "top_weight"),
+        "ui": ("events", "days", "targets", "weight", "top_weight", "fresh_weight"),
         "user": ("events", "items", "targets", "category_share"),
-        "item": ("events", "targets", "users"),
+        "item": ("events", "targets", "users", "recent_users", "category_is_last"),
     }.items()
     for what in whats
 )
 
 
-def _pair_features(history: Frame) -> Frame:
-    return history.select(
-        "user_id",
-        "item_id",
-        *(
-            nw.col(name).cast(nw.Float32).alias(f"ui_{name}")
-            for name in ("events", "days", "targets", "weight", "top_weight", "hours_since")
-        ),
+def _pair_features(history: Frame, as_of: date) -> Frame:
+    known = history.with_columns(days_since_first=days_before(nw.col("first_day"), as_of))
+    names = ("events", "days", "targets", "weight", "top_weight", "fresh_weight", "hours_since", "days_since_first")
+    return known.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
+
+
+def _user_features(history: Frame, popularity: Frame, item_features: Frame, as_of: date) -> Frame:
+    """What is known of a user, with the price and the category that items are held against."""
+    everything = popularity.select(nw.col("events").sum().alias("__events"), nw.col("targets").sum().alias("__targets"))
+    average = nw.col("__targets") / nw.col("__events").cast(nw.Float64)
+    users = (
+        history.group_by("user_id")
+        .agg(
+            nw.col("events").sum().alias("user_events"),
+            nw.len().alias("user_items"),
+            nw.col("targets").sum().alias("user_targets"),
+            nw.col("hours_since").min().alias("user_hours_since"),
+            nw.col("first_day").min().alias("__first"),
+            nw.col("last_day").max().alias("__last"),
+        )
+        .join(everything, how="cross")
+        .with_columns(
+            user_conversion=(nw.col("user_targets") + _PRIOR_EVENTS * average)
+            / (nw.col("user_events") + _PRIOR_EVENTS),
+            user_days_since_first=days_before(nw.col("__first"), as_of),
+        )
+    )
+    of_last_day = history.join(users.select("user_id", "__last"), on="user_id", how="inner").filter(
+        nw.col("last_day") == nw.col("__last")
+    )
+    last_items = of_last_day.group_by("user_id").agg(nw.len().alias("user_last_items"))
+    single = _single(users.drop("__first", "__last", "__events", "__targets"), ["user_id"])
+    return (
+        single.join(_single(last_items, ["user_id"]), on="user_id", how="left")
+        .join(_mean_price(history, item_features), on="user_id", how="left")
+        .join(_last_category(history, item_features), on="user_id", how="left")
     )
 
 
-def _user_features(history: Frame) -> Frame:
-    features = history.group_by("user_id").agg(
-        nw.col("events").sum().alias("user_events"),
-        nw.len().alias("user_items"),
-        nw.col("targets").sum().alias("user_targets"),
-        nw.col("hours_since").min().alias("user_hours_since"),
+def _mean_price(history: Frame, item_features: Frame) -> Frame:
+    priced = item_features.filter(nw.col("price") > 0).select("item_id", "price")
+    spent = history.join(priced, on="item_id", how="inner").group_by("user_id")
+    weighed = spent.agg(
+        exact_sum(nw.col("price") * nw.col("weight")).alias("__sum"), exact_sum(nw.col("weight")).alias("__weight")
     )
-    return _single(features, ["user_id"])
+    return weighed.filter(nw.col("__weight") > 0).select(
+        "user_id", (nw.col("__sum") / nw.col("__weight")).alias("__price")
+    )
+
+
+def _last_category(history: Frame, item_features: Frame) -> Frame:
+    last = top_k(
+        history.with_columns(__fresh=-nw.col("hours_since")), 1, by=["user_id"], score="__fresh", ties=["item_id"]
+    )
+    categories = item_features.select("item_id", nw.col("category_id").alias("__category"))
+    return last.join(categories, on="item_id", how="inner").select("user_id", "__category")
 
 
 def _single(frame: Frame, others: list[str]) -> Frame:
@@ -109,7 +151,7 @@ def _item_features(popularity: Frame, as_of: date, end: datetime, trending_days:
     recent = (
         last_days(popularity, as_of, trending_days)
         .group_by("item_id")
-        .agg(exact_sum(nw.col("weight")).alias("__recent"))
+        .agg(exact_sum(nw.col("weight")).alias("__recent"), nw.col("users").sum().alias("item_recent_users"))
     )
     everything = merged.select(nw.col("events").sum().alias("__events"), nw.col("targets").sum().alias("__targets"))
     average = nw.col("__targets") / nw.col("__events").cast(nw.Float64)
@@ -121,9 +163,8 @@ def _item_features(popularity: Frame, as_of: date, end: datetime, trending_days:
             nw.col("events").alias("item_events"),
             nw.col("targets").alias("item_targets"),
             nw.col("users").alias("item_users"),
-            ((nw.col("targets") + _PRIOR_EVENTS * average) / (nw.col("events") + _PRIOR_EVENTS)).alias(
-                "item_conversion"
-            ),
+            "item_recent_users",
+            _smoothed(nw.col("targets"), nw.col("events"), average).alias("item_conversion"),
             nw.when(nw.col("weight") > 0)
             .then(nw.col("__recent").fill_null(0.0) / nw.col("weight"))
             .alias("item_trend"),
@@ -132,11 +173,16 @@ def _item_features(popularity: Frame, as_of: date, end: datetime, trending_days:
     )
 
 
+def _smoothed(targets: nw.Expr, events: nw.Expr, average: nw.Expr) -> nw.Expr:
+    return (targets + _PRIOR_EVENTS * average) / (events + _PRIOR_EVENTS)
+
+
 def _catalog_features(item_features: Frame) -> Frame:
     return item_features.select(
         "item_id",
         "category_id",
         nw.col("days_known").alias("item_days_known"),
+        nw.col("available").alias("item_available"),
         nw.col("price").alias("item_price"),
         nw.col("depth").alias("item_depth"),
     )

@@ -1,5 +1,6 @@
 """Candidates: the union of the generators, its ranks and features, and what must never be in it."""
 
+import math
 import random
 from collections import defaultdict
 from dataclasses import replace
@@ -143,6 +144,9 @@ def test_features_equal_brute_force():
     def hours(some: list[Row]) -> float | None:
         return min(((END - e["ts"]).total_seconds() / 3600 for e in some), default=None)
 
+    def age(some: list[Row]) -> int | None:
+        return max(((DAY - e["dt"]).days for e in some), default=None)
+
     def buys(some: list[Row]) -> int:
         return sum(e["event_type"] == "buy" for e in some)
 
@@ -160,27 +164,44 @@ def test_features_equal_brute_force():
         recent = [e for e in about if (DAY - e["dt"]).days < 2]
         category = catalog[item]["category_id"]
         alike = [e for e in mine if category and catalog[e["item_id"]]["category_id"] == category]
+        priced = [e for e in mine if catalog[e["item_id"]]["price"]]
+        spent, worth = sum(weight[e["event_type"]] * catalog[e["item_id"]]["price"] for e in priced), weigh(priced)
+        last = max(mine, key=lambda e: (e["ts"].replace(microsecond=0), -e["item_id"]))
         expected = {
             "ui_events": len(pair),
             "ui_days": len({e["dt"] for e in pair}),
             "ui_targets": buys(pair),
             "ui_weight": weigh(pair),
             "ui_top_weight": max((weight[e["event_type"]] for e in pair), default=0),
+            "ui_fresh_weight": sum(
+                math.log2(1 + weigh([e for e in pair if e["dt"] == day])) * 0.5 ** ((DAY - day).days / 3)
+                for day in {e["dt"] for e in pair}
+            ),
             "ui_hours_since": hours(pair),
+            "ui_days_since_first": age(pair),
             "user_events": len(mine),
             "user_items": len({e["item_id"] for e in mine}),
             "user_targets": buys(mine),
+            "user_conversion": (buys(mine) + 20 * average) / (len(mine) + 20),
             "user_hours_since": hours(mine),
+            "user_days_since_first": age(mine),
+            "user_last_items": len({e["item_id"] for e in mine if e["dt"] == max(e["dt"] for e in mine)}),
             "user_category_share": weigh(alike) / weigh(mine),
             "item_events": len(about),
             "item_targets": buys(about),
             "item_users": len({(e["user_id"], e["dt"]) for e in known}),
+            "item_recent_users": len({(e["user_id"], e["dt"]) for e in known if (DAY - e["dt"]).days < 2}),
             "item_conversion": (buys(about) + 20 * average) / (len(about) + 20) if about else None,
             "item_trend": weigh(recent) / weigh(about) if about else None,
             "item_hours_since": hours(about),
             "item_days_known": catalog[item]["days_known"],
+            "item_available": float(catalog[item]["available"]),
             "item_price": catalog[item]["price"],
+            "item_price_ratio": catalog[item]["price"] / (spent / worth) if catalog[item]["price"] and worth else None,
             "item_depth": catalog[item]["depth"],
+            "item_category_is_last": float(
+                category is not None and category == catalog[last["item_id"]]["category_id"]
+            ),
         }
         assert list(expected) == list(FEATURES)
         for name, value in expected.items():
