@@ -1,0 +1,141 @@
+"""Fitted generators: to whom they propose what, and what they must not know."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose
+from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
+from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
+from recsys_assets.core.retrieval.table import DERIVED, GENERATORS, PROPOSERS
+from recsys_assets_tests.core.world import (
+    ENGINE,
+    FIRST,
+    INTS,
+    STRINGS,
+    Row,
+    end_of,
+    events,
+    frame,
+    marts,
+    properties,
+    property_frame,
+    tree,
+)
+
+DAY = FIRST + timedelta(days=9)
+K = 6
+
+
+def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None) -> Known:
+    """What is known at the end of DAY, of events up to then."""
+    past = [e for e in happened if e["dt"] <= DAY]
+    window = marts(past, ids)
+    bare = frame([], ITEM_FEATURES, ids, day=False)
+    features = (
+        item_features(property_frame(snapshots, ids), window.item_activity, tree(), end_of(DAY), DAY)
+        if snapshots
+        else bare
+    )
+    return Known(
+        engine=ENGINE,
+        frames={
+            "user_activity": window.user_activity,
+            "clean_events": frame(past, CLEAN_EVENTS, ids),
+            "item_features": features,
+        },
+        as_of=DAY,
+        end=end_of(DAY),
+        active_days=3,
+        horizon_days=2,
+        half_life=5.0,
+        repeats=True,
+        exclude_unavailable=True,
+        k=K,
+    )
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+@pytest.mark.parametrize("name", ["collaborative", "sessions"])
+def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, ids: IdTypes) -> None:
+    happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
+    given = known(happened, ids, snapshots)
+    gone = set(given.gone().to_pylist())
+    found = fitted(name).fit(given).to_pylist()
+    active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
+    assert gone
+    assert {row["user_id"] for row in found} == active
+    assert not gone & {row["item_id"] for row in found}
+    assert gone & {row["item_id"] for row in fitted(name).fit(replace(given, exclude_unavailable=False)).to_pylist()}
+    pairs = [(row["user_id"], row["item_id"]) for row in found]
+    assert len(set(pairs)) == len(pairs)
+    assert all(sum(user == other for other, _ in pairs) <= K for user in active)
+    if name == "collaborative":
+        assert not set(pairs) & {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
+
+
+@pytest.mark.parametrize("name", ["collaborative", "sessions"])
+def test_the_order_of_rows_changes_nothing(name: str) -> None:
+    happened = events(seed=52)
+    shuffled = random.Random(1).sample(happened, len(happened))
+    assert fitted(name).fit(known(happened)).equals(fitted(name).fit(known(shuffled)))
+    assert fitted(name).fit(known([])).num_rows == 0
+
+
+def test_users_get_what_is_to_their_taste() -> None:
+    """Four in five events of a user are with items of the user's third of the catalogue."""
+    found = propose(known(events(seed=53, items=60))).to_pylist()
+    alike = [row["user_id"] % 3 == row["item_id"] % 3 for row in found]
+    assert sum(alike) / len(alike) > 0.6
+
+
+def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
+    cut, params = DAY - timedelta(days=2), CollaborativeParams(fewest=5)
+    happened = events(seed=54, users=60, items=60)
+    weights = learn_weights(known(happened), cut, params)
+    assert max(weights.values()) > 0
+    # What nobody wants within the horizon cannot be learned from, whatever was wanted before.
+    idle = [e for e in happened if e["dt"] <= cut or e["event_type"] != "buy"]
+    assert learn_weights(known(idle), cut, params) == {}
+    assert learn_weights(known(happened), cut, CollaborativeParams(fewest=1000)) == {}
+
+
+def test_a_matrix_that_is_too_large_is_left_alone() -> None:
+    assert propose(known(events(seed=55)), CollaborativeParams(most_cells=10)).num_rows == 0
+
+
+def test_what_sessions_went_on_to_is_proposed_first() -> None:
+    """Whoever views an even item views the next odd one; the last session of each user stops before it."""
+    happened: list[Row] = []
+    rng = random.Random(8)
+    for user in range(30):
+        evens = rng.sample(range(0, 60, 2), 10)
+        for offset, item in enumerate(evens):
+            start = datetime(FIRST.year, FIRST.month, FIRST.day, 9, user, tzinfo=UTC) + timedelta(days=offset)
+            steps = (item, item + 1) if offset < 9 else (item,)
+            happened += [_view(user, one, start + timedelta(seconds=place), start) for place, one in enumerate(steps)]
+    found = fitted("sessions").fit(known(happened))
+    first = {row["user_id"]: row["item_id"] for row in reversed(found.to_pylist())}
+    last = {e["user_id"]: e["item_id"] for e in happened}
+    assert first == {user: item + 1 for user, item in last.items()}
+
+
+def test_the_table_names_every_generator_once() -> None:
+    assert set(GENERATORS) == {*DERIVED, *PROPOSERS}
+    for name in GENERATORS:
+        one = generator(name)
+        assert one is (fitted(name) if name in PROPOSERS else derived(name))
+        assert one.about.endswith(".")
+        assert one.share > 0 <= one.weight
+
+
+def _view(user: int, item: int, at: datetime, start: datetime) -> Row:
+    return {
+        "user_id": user, "item_id": item, "event_type": "view", "ts": at, "session_id": int(start.timestamp()),
+        "source_file": "f", "source_row": 0, "dt": at.date(),
+    }  # fmt: skip
