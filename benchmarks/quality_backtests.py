@@ -19,6 +19,7 @@ import narwhals as nw
 import numpy as np
 
 from benchmarks.home import make_home
+from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
 from benchmarks.report import Line, table, write_section
 from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
 from recsys_assets.core.dataset import Dataset
@@ -108,16 +109,17 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
             if day not in done:
                 materializer.learn_from_the_past(day)
                 materializer.refresh([day])
-    found = Backtest()
+    found, apart = Backtest(), Apart()
     for day in days:
-        judge_day(found, settings, dataset, day)
+        targets = judge_day(found, settings, dataset, day)
+        judge_apart(apart, _scan(settings, dataset, day), settings, dataset, day, targets)
         progress.note(f"{name}: judged {day}")
     write_section(
         f"quality-{name}",
         f"Quality: {ABOUT[name]}",
         f"python -m benchmarks.quality --only {name}",
         ("polars", "implicit", "catboost", "optuna", "dagster"),
-        describe(found, settings, days),
+        f"{describe(found, settings, days)}\n\n{describe_apart(apart)}",
     )
     results = found.results(list(MODELS))
     return [
@@ -126,8 +128,21 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
     ]
 
 
-def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -> None:
-    """Judge what was known at the end of a day by the horizon after it."""
+def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
+    """Reads the days of an asset of the store that end with an as-of day; of one day, without it as a column."""
+    store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
+
+    def scan(asset: str, days: int) -> Frame:
+        window = [(date.fromisoformat(day) - timedelta(days=n)).isoformat() for n in range(days)]
+        uris = [uri for _, uri in store.uris(asset, window)]
+        frame = engine.scan(uris, arrow_schema(CONTRACTS[asset], dataset.ids))
+        return frame if days > 1 else frame.drop("dt")
+
+    return scan
+
+
+def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -> Frame:
+    """Judge what was known at the end of a day by the horizon after it, whose targets are returned."""
     store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
     cut = date.fromisoformat(day)
 
@@ -160,6 +175,7 @@ def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -
     for name in MODELS:
         metrics = per_user(judge.read(lists[name], K).hits, judge.targets, K)
         found.add(name, judge.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
+    return targets
 
 
 def describe(found: Backtest, settings: Settings, days: list[str]) -> str:

@@ -71,6 +71,10 @@ def _generated(given: Given) -> dict[str, Frame]:
     }
 
 
+def _asked(given: Given) -> protocol.Given:
+    return candidates.asked(given.engine, given.inputs, LAST, END, g.CANDIDATES)
+
+
 def _with_features(given: Given) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
     return features.with_features(pairs, given["history"], given["item_activity"], given["item_features"], LAST, END, 2)
@@ -179,6 +183,7 @@ FUNCTIONS: Mapping[str, Call] = {
         recommend.recommend(given["candidates"], "fused", k=3),
         recommend.recommend(given["candidates"], "covisit"),
     ),
+    "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES
     ),
@@ -188,6 +193,7 @@ FUNCTIONS: Mapping[str, Call] = {
         for part in candidates.in_parts(given.engine, given.inputs, LAST, g.CANDIDATES)
         for frame in (part.user_activity, part.user_factors)
     ),
+    "retrieval.candidates.union": lambda given: candidates.union(_asked(given)),
     "retrieval.covisitation.covisit_in_parts": lambda given: next(
         covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
     ),

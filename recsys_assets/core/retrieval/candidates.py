@@ -28,15 +28,23 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
         end: the instant at which D ends, with its time zone.
         params: sizes and windows.
     """
-    everybody = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
-    users = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
-    history = everybody.join(users, on="user_id", how="semi")
-    given = Given(engine, inputs, params, as_of, users, history)
-    found = {name: _propose(name, given) for name in GENERATORS if name in params.voices}
+    given = asked(engine, inputs, as_of, end, params)
     popularity = last_days(inputs.item_activity, as_of, params.popular_days)
     return with_features(
-        fuse(found, params), history, popularity, inputs.item_features, as_of, end, params.trending_days
+        union(given), given.history, popularity, inputs.item_features, as_of, end, params.trending_days
     )
+
+
+def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
+    """What the generators are asked with: the active users and their history; arguments as for :func:`candidates`."""
+    everybody = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
+    users = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
+    return Given(engine, inputs, params, as_of, users, everybody.join(users, on="user_id", how="semi"))
+
+
+def union(given: Given) -> Frame:
+    """What all generators propose, as :func:`fuse` gives it."""
+    return fuse({name: _propose(name, given) for name in GENERATORS if name in given.params.voices}, given.params)
 
 
 def in_parts(
