@@ -67,14 +67,10 @@ def judge_apart(found: Apart, scan: Scan, settings: Settings, dataset: Dataset, 
     users = scan("candidates", 1).select("user_id").unique()
     targets = targets.filter(~nw.col("user_id").is_null())
     cold = targets.select("user_id").unique().join(users, on="user_id", how="anti")
-    popular = (
-        scan("top_popular", 1).filter((nw.col("segment") == ALL) & (nw.col("rank") <= K)).select("item_id", "rank")
-    )
+    best = scan("top_popular", 1).filter((nw.col("segment") == ALL) & (nw.col("rank") <= K))
     columns = ("user_id", "item_id", nw.col("rank").cast(nw.Int64))
-    served = nw.concat(
-        [final.select(*columns), cold.join(popular.select("item_id", "rank"), how="cross").select(*columns)],
-        how="vertical",
-    )
+    fallback = cold.join(best.select("item_id", "rank"), how="cross")
+    served = nw.concat([final.select(*columns), fallback.select(*columns)], how="vertical")
 
     judge = Judge(targets, popularity(known), None)
     values = per_user(judge.read(served, K).hits, judge.targets, K)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import sched_getaffinity
 
 import numpy as np
 import numpy.typing as npt
@@ -38,26 +40,29 @@ def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None
         Query positions, item positions and scores, ordered by query, then score descending, then item.
     """
     none = np.empty(0, np.int64)
-    found: list[tuple[Ints, Ints, Doubles]] = []
     if not (len(items) and len(queries) and k > 0):
         return none, none, np.empty(0, np.float64)
-    with threadpool_limits(limits=1, user_api="blas"):
-        lengths = np.linalg.norm(items, axis=1)
-        order = np.argsort(-lengths, kind="stable")
-        place, lengths = np.argsort(order, kind="stable"), lengths[order]
-        groups = _grouped(items[order])
-        for start in range(0, len(queries), _QUERIES):
-            block = queries[start : start + _QUERIES]
-            barred = forbid(start, start + len(block)) if forbid is not None else (none, none)
-            maxima, bound = _maxima(block, groups, lengths, (barred[0], place[barred[1]]), k)
-            rows, columns = _within(block, groups, maxima, bound)
-            rows, columns = rows[columns < len(items)], order[columns[columns < len(items)]]
-            allowed = ~np.isin(rows * len(items) + columns, barred[0] * len(items) + barred[1])
-            rows, columns = rows[allowed], columns[allowed]
-            scores = np.sum(block[rows].astype(np.float64) * items[columns], axis=1)
-            best = np.lexsort((columns, -scores, rows))
-            best = best[np.arange(len(rows)) - np.searchsorted(rows[best], rows[best]) < k]
-            found.append((rows[best] + start, columns[best], scores[best]))
+    lengths = np.linalg.norm(items, axis=1)
+    order = np.argsort(-lengths, kind="stable")
+    place, lengths = np.argsort(order, kind="stable"), lengths[order]
+    groups = _grouped(items[order])
+
+    def best_of(start: int) -> tuple[Ints, Ints, Doubles]:
+        block = queries[start : start + _QUERIES]
+        barred = forbid(start, start + len(block)) if forbid is not None else (none, none)
+        maxima, bound = _maxima(block, groups, lengths, (barred[0], place[barred[1]]), k)
+        rows, columns = _within(block, groups, maxima, bound)
+        rows, columns = rows[columns < len(items)], order[columns[columns < len(items)]]
+        allowed = ~np.isin(rows * len(items) + columns, barred[0] * len(items) + barred[1])
+        rows, columns = rows[allowed], columns[allowed]
+        scores = np.sum(block[rows].astype(np.float64) * items[columns], axis=1)
+        best = np.lexsort((columns, -scores, rows))
+        best = best[np.arange(len(rows)) - np.searchsorted(rows[best], rows[best]) < k]
+        return rows[best] + start, columns[best], scores[best]
+
+    # Each core has blocks of its own, in which BLAS has one thread: what a block gives does not depend on how many.
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
+        found = list(pool.map(best_of, range(0, len(queries), _QUERIES)))
     rows, columns, values = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 
