@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix, diags_array
 from threadpoolctl import threadpool_limits
 
@@ -92,7 +92,9 @@ class Ease:
         gram = np.asarray((self._signal.T @ self._signal).todense(), np.float64)
         gram[np.diag_indices(items)] += params.regularization
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
-            inverse = cho_solve(cho_factor(gram, overwrite_a=True), np.eye(items), overwrite_b=True)
+            factorize, invert = get_lapack_funcs(("potrf", "potri"), (gram,))  # a third of the work of solving for 1
+            upper, _ = invert(factorize(gram, overwrite_a=True, clean=True)[0], overwrite_c=True)
+        inverse = upper + np.triu(upper, 1).T
         weights = inverse / -np.diag(inverse)
         weights[np.diag_indices(items)] = 0.0
         self.weights = weights.astype(np.float32)
