@@ -113,7 +113,22 @@ class Settings(BaseSettings):
     )
     factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
     als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
-    tuning_trials: int = Field(5, ge=1, le=500, description="parameter sets that Optuna tries for each ranker")
+    tuning_trials: int = Field(5, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
+    tuning_seconds: float = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="seconds after which a search begins no further trial; 0: no limit, since with one the result "
+        "depends on how fast the machine is",
+    )
+    tuning_every_days: int = _days(
+        7, "days that found parameters serve, counted from the first day; then they are searched anew"
+    )
+    tuning_storage_uri: SecretStr = Field(
+        SecretStr(""),
+        description="where searches are kept, so that one that was cut off goes on: a folder, `sqlite:///…`, "
+        "`postgresql://…`, or `memory`: nowhere",
+    )
     min_evaluated_users: int = Field(
         30, ge=1, description="with fewer users to judge by, nobody wins and the fused generators order the lists"
     )
@@ -185,6 +200,7 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     completed["landing_uri"] = _absolute(stated.landing_uri or f"data/landing/{dataset.name}")
     completed["storage_uri"] = _absolute(stated.storage_uri or f"data/store/{dataset.name}")
     completed |= _mlflow(stated, dataset.name, completed["storage_uri"])
+    completed["tuning_storage_uri"] = _tuning(stated, dataset.name, completed["storage_uri"])
     completed["start_date"] = stated.start_date or dataset.start_date
     completed["end_date"] = stated.end_date or dataset.end_date
     try:
@@ -204,6 +220,14 @@ def _mlflow(stated: Settings, name: str, storage_uri: str) -> dict[str, Any]:
         "mlflow_artifacts_uri": _absolute(artifacts) if artifacts else "",
         "mlflow_experiment": stated.mlflow_experiment or name,
     }
+
+
+def _tuning(stated: Settings, name: str, storage_uri: str) -> SecretStr:
+    """Where searches are kept: beside the assets, as far as that is a folder of this machine."""
+    uri = stated.tuning_storage_uri.get_secret_value()
+    if not uri:
+        uri = f"{storage_uri}/tuning" if storage_uri.startswith("file://") else f"data/tuning/{name}"
+    return SecretStr(uri if uri == "memory" else _absolute(uri))
 
 
 def _explain(error: ValidationError, prefix: str = "") -> str:

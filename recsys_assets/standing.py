@@ -60,13 +60,24 @@ def ruling(store: ObjectStore, model: Model, day: str) -> Ruling | None:
     return made.ruling if made and made.counts_from <= day else None
 
 
+def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
+    """The bytes of a partition that is no frame, and how lineage names them; None where the two do not match."""
+    lineage = PartitionStore(store).read_lineage(asset, day)
+    try:
+        data = store.get(partition_key(asset, day, FILE_NAMES[asset]))
+    except NotFound:
+        return None
+    sha256 = sha256_bytes(data)
+    return (data, Input(asset, day, sha256)) if lineage and lineage.sha256 == sha256 else None
+
+
 def _gated(store: ObjectStore) -> list[str]:
     return PartitionStore(store).days("promotion", FILE_NAMES["promotion"])
 
 
 def _left_by(store: ObjectStore, day: str) -> Found | None:
     """What the gate of a day left; None where it was cut off while it was being stored."""
-    record, model = _partition(store, "promotion", day), _partition(store, "champion", day)
+    record, model = stored_file(store, "promotion", day), stored_file(store, "champion", day)
     if record is None or model is None:
         return None
     standing = Promotion.from_json(record[0].decode()).after
@@ -84,18 +95,7 @@ def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
     after = found.standing.after(lambda model: ruling(store, model, day))
     if after.champion == found.standing.champion or after.champion is None:
         return replace(found, standing=after)
-    stored = _partition(store, "ranker", after.champion.day)
+    stored = stored_file(store, "ranker", after.champion.day)
     if stored is None or stored[1].sha256 != after.champion.sha256:
         return replace(found, standing=Standing(found.standing.champion))
     return Found(after, stored[0], found.since, (*found.inputs, stored[1]))
-
-
-def _partition(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
-    """A partition's bytes, and how lineage names them; None where data and lineage do not match."""
-    lineage = PartitionStore(store).read_lineage(asset, day)
-    try:
-        data = store.get(partition_key(asset, day, FILE_NAMES[asset]))
-    except NotFound:
-        return None
-    sha256 = sha256_bytes(data)
-    return (data, Input(asset, day, sha256)) if lineage and lineage.sha256 == sha256 else None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
 from recsys_assets.core.insight.charts import Picture
+from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Record
 
 _INK, _BAR = "#1f2937", "#4f43dd"
 
@@ -36,6 +40,60 @@ def bar_chart(title: str, values: Mapping[str, float], most: int = 20) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=_INK)
     axes.margins(x=0.12)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def search_shown(measure: str, trials: Sequence[Record]) -> dict[str, dg.MetadataValue[Any]]:
+    """A search: its trials as a table, and how the best value grew as an inline PNG.
+
+    Args:
+        measure: what was raised.
+        trials: in order; none where nothing was searched.
+    """
+    if not trials:
+        return {"trials": dg.MetadataValue.int(0)}
+    names = sorted({name for one in trials for name in one.params})
+    records = [
+        dg.TableRecord(
+            {
+                "trial": one.trial,
+                "state": one.state,
+                measure: round(one.value, 5),
+                **{name: float(f"{one.params[name]:.4g}") for name in names},
+            }
+        )
+        for one in trials
+    ]
+    numbers = [dg.TableColumn(name, "float") for name in (measure, *names)]
+    columns = [dg.TableColumn("trial", "int"), dg.TableColumn("state"), *numbers]
+    encoded = base64.b64encode(search_chart(measure, trials)).decode()
+    return {
+        "trials": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "search": dg.MetadataValue.md(f"![{measure} of the trials](data:image/png;base64,{encoded})"),
+    }
+
+
+def search_chart(measure: str, trials: Sequence[Record]) -> bytes:
+    """Value of each trial and the best so far, as a PNG file; at least one trial."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6, 2.6), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for state, mark in ((COMPLETE, "o"), (PRUNED, "x")):
+        of_state = [(one.trial + 1, one.value) for one in trials if one.state == state]
+        if of_state:
+            axes.scatter(*zip(*of_state, strict=True), marker=mark, color=_BAR, s=24, label=state)
+    best = accumulate((one.value if one.state == COMPLETE else -math.inf for one in trials), max)
+    axes.step([one.trial + 1 for one in trials], list(best), where="post", color=_INK, linewidth=1, label="best so far")
+    axes.set_title(f"{measure} of the trials", color=_INK, fontsize=10, loc="left")
+    axes.set_xlabel("trial", color=_INK, fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=_INK)
+    axes.legend(fontsize=8, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

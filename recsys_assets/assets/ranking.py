@@ -2,23 +2,31 @@
 
 from dataclasses import asdict
 from datetime import date, timedelta
+from importlib.metadata import version
 
 import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import bars
+from recsys_assets.assets.pictures import bars, search_shown
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.ranking import examples, model, tuning
+from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
+from recsys_assets.tuned import carried, search_of
 
 Result = dg.MaterializeResult[Staged]
+
+_TUNING = "2"
+"""Version of the code that searches: another one searches anew."""
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -65,30 +73,66 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             context, "ranking_examples", labelled, params={"horizon_days": horizon}, metadata=candidates.facts
         )
 
-    @graph.asset("ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=())
+    @graph.asset(
+        "ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=(), code_version=_TUNING
+    )
     def ranker_params(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         frames: FrameWriter,
+        store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """Parameters of the ranker, searched by Optuna on held-out users of the training windows alone."""
+        """Parameters of the ranker, searched by Optuna on the training windows alone; in between, carried forward.
+
+        The newest training window judges what was learned from the older ones.
+        """
         day = context.partition_key
-        try:
-            with tracking.failures(f"ranker_params {day}", {"partition": day}, but=model.NotEnoughExamples):
-                rows = training_table(ranking_examples, day, horizon)
-                found = tuning.tune(rows, settings.tuning_trials, settings.seed, base)
-        except model.NotEnoughExamples as reason:
-            found = tuning.Tuning(base, [])
-            context.log.info(f"the defaults are kept: {reason}")
+        kept = carried(
+            store.open(),
+            "ranker_params",
+            graph.day(day),
+            settings,
+            tuning.Tuning.from_json,
+            lambda one: bool(one.trials),
+        )
+        found = kept[0] if kept else searched(context, ranking_examples, tracking)
         return frames.write_bytes(
             context,
             "ranker_params",
             found.to_json().encode(),
-            params={"trials": settings.tuning_trials},
+            params={"trials": settings.tuning_trials, "every_days": settings.tuning_every_days},
             seed=settings.seed,
-            metadata={"params": asdict(found.best), "trials": dg.MetadataValue.json(found.trials)},
+            metadata={
+                "params": asdict(found.best),
+                "tuned_on": found.tuned_on or "not yet: the defaults",
+                "carried_from": kept[1].day if kept else "searched today",
+                "judged_by": found.judged_by or "nobody",
+                **search_shown("NDCG@10", found.trials),
+            },
+            inputs=[kept[1]] if kept else (),
         )
+
+    def searched(context: dg.AssetExecutionContext, ranking_examples: Partitions, tracking: Tracking) -> tuning.Tuning:
+        day = context.partition_key
+        try:
+            with tracking.failures(f"ranker_params {day}", {"partition": day}, but=NotEnoughExamples):
+                rows = training_table(ranking_examples, day, horizon)
+                budget = (settings.tuning_trials, settings.tuning_seconds)
+                name = study_name(
+                    f"ranker_params {day}",
+                    content_of(rows),
+                    version("recsys-assets"),
+                    _TUNING,
+                    base,
+                    budget,
+                    settings.seed,
+                )
+                search = search_of(settings, name, settings.tuning_trials, context.log.info)
+                return tuning.tune(rows, day, search, base)
+        except NotEnoughExamples as reason:
+            context.log.info(f"the defaults are kept: {reason}")
+            return tuning.Tuning(base)
 
     @graph.asset(
         "ranking",
@@ -113,9 +157,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
         params = tuning.Tuning.from_json(path.read_text()).best
         try:
-            with tracking.failures(f"ranker {day}", {"partition": day}, but=model.NotEnoughExamples):
+            with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 trained = model.train(training_table(ranking_examples, day, horizon), params)
-        except model.NotEnoughExamples as reason:
+        except NotEnoughExamples as reason:
             told = {"trained": False, "why": str(reason)}
             return frames.write_bytes(context, "ranker", b"", metadata=told)
         importance = dict(sorted(trained.feature_importance.items(), key=lambda item: -item[1]))

@@ -14,6 +14,7 @@ from recsys_assets.assets.promotion import headline, stored_promotion
 from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking, named_by
@@ -44,8 +45,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[Any]:
         """A run in MLflow with the ranker of the day, its version in the registry, and the aliases of who stands.
 
-        The aliases follow the newest day, whichever day this is. If MLflow is down, this says so and nothing else
-        lacks anything; materialized again, it catches up.
+        A search for parameters is a run too, with one below it for each trial. The aliases follow the newest day,
+        whichever day this is. If MLflow is down, this says so and nothing else lacks anything; materialized again, it
+        catches up.
         """
         day = context.partition_key
         decided = stored_promotion(promotion, day)
@@ -62,7 +64,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             for name, value in headline(evaluation, metric).items()
         }
         tuned = Tuning.from_json(params.read_text())
-        metrics |= {"tuning_ndcg": max(trial["ndcg"] for trial in tuned.trials)} if tuned.trials else {}
+        metrics |= {"tuning_ndcg": best_of(list(tuned.trials)).value} if tuned.trials else {}
 
         def write(mlflow: Any) -> None:
             mlflow.log_params(dict(lineage.params))
@@ -72,9 +74,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             if trained and decided.model:
                 log_model(mlflow, tracking, trained, decided.model, decided.verdict)
 
-        recorded = tracking.record(f"ranker {day}", tags_of(decided, lineage, graph), write)
-        mirrored = tracking.mirror(standing_now(store.open())[1]) if recorded.problem is None else recorded
-        return told(tracking, recorded, mirrored, decided)
+        tags = {**tags_of(decided, lineage, graph), "params_of": tuned.tuned_on or "defaults"}
+        recorded = tracking.record(f"ranker {day}", tags, write)
+        if recorded.problem is None:
+            problems = [searched(tracking, graph, tuned), tracking.mirror(standing_now(store.open())[1]).problem]
+        else:
+            problems = [recorded.problem]
+        return told(tracking, recorded, next(filter(None, problems), None), decided)
 
     return [model_tracking]
 
@@ -140,9 +146,16 @@ def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> No
             mlflow.log_artifact(str(path), "plots")
 
 
-def told(tracking: Tracking, recorded: Recorded, mirrored: Recorded, decided: Promotion) -> dg.MaterializeResult[Any]:
+def searched(tracking: Tracking, graph: GraphBuilder, tuned: Tuning) -> str | None:
+    """The search that found the parameters in force, as a run with its trials below it; returns what went wrong."""
+    if tuned.study is None or tuned.tuned_on is None:
+        return None
+    tags = {"partition": tuned.tuned_on, "dataset": graph.dataset.name, "judged_by": tuned.judged_by or "nobody"}
+    return tracking.record_search(f"ranker_params {tuned.tuned_on}", tuned.study, tags, tuned.trials).problem
+
+
+def told(tracking: Tracking, recorded: Recorded, problem: str | None, decided: Promotion) -> dg.MaterializeResult[Any]:
     """What Dagster shows of it. Where MLflow is off, nothing is amiss."""
-    problem = recorded.problem or mirrored.problem
     state = problem or f"run {recorded.run_id} at {tracking.address}"
     return dg.MaterializeResult(
         metadata={"mlflow": state, "registered_model": tracking.registered_name, "verdict": decided.verdict},

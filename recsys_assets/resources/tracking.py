@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from recsys_assets.core.ranking.promotion import Model, Standing
+from recsys_assets.core.tuning.study import Record, best_of
 from recsys_assets.resources.reachable import probe, without_password
 from recsys_assets.settings import Settings
 
@@ -42,6 +43,10 @@ _QUICK = {
 
 _ABANDONED_MS = 600_000
 """A run is written within seconds: one that is RUNNING for longer belonged to a process that was killed."""
+
+
+_STUDY, _WRITTEN_BY = "study", "written_by_dagster_run"
+"""Tags of searches. Not ``dagster_run_id``: by that one, ``dagster-mlflow`` goes on with a run that is there."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,52 @@ class Tracking:
             with self._run(name, tags, failed=failed) as mlflow:
                 write(mlflow)
                 return mlflow.active_run().info.run_id
+
+        return self._patiently(once)
+
+    def record_search(self, name: str, study: str, tags: Mapping[str, str], trials: Sequence[Record]) -> Recorded:
+        """Write a run with a nested run per trial, and end them all; nothing where this search is there already.
+
+        Args:
+            name: of the run.
+            study: name of the search.
+            tags: of the run.
+            trials: what was tried.
+        """
+
+        def once() -> str:
+            self._prepare()
+            client = self.client()
+            experiment = client.get_experiment_by_name(self._experiment)
+            if experiment is None:
+                raise RuntimeError(f"experiment {self._experiment} is gone")
+            place = experiment.experiment_id
+            there = client.search_runs([place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{study}'")
+            return there[0].info.run_id if there else write(client, place)
+
+        def write(client: MlflowClient, place: str) -> str:
+            from mlflow.entities import Metric, Param
+            from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+            now = int(time.time() * 1000)
+            best = best_of(list(trials))
+            with self._ended(client, place, name, {**tags, _STUDY: study}) as parent:
+                for one in trials:
+                    own = {MLFLOW_PARENT_RUN_ID: parent, "state": one.state}
+                    with self._ended(client, place, f"trial {one.trial}", own) as child:
+                        figures = {"value": one.value, **one.facts}
+                        client.log_batch(
+                            child,
+                            metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
+                            params=[Param(key, str(value)) for key, value in one.params.items()],
+                        )
+                history = [Metric("value", one.value, now, one.trial) for one in trials]
+                client.log_batch(
+                    parent,
+                    metrics=[*history, Metric("best", best.value, now, 0)],
+                    params=[Param(key, str(value)) for key, value in best.params.items()],
+                )
+            return parent
 
         return self._patiently(once)
 
@@ -193,6 +244,17 @@ class Tracking:
             raise
         end_run("FAILED" if failed else "FINISHED")
 
+    @contextmanager
+    def _ended(self, client: MlflowClient, place: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
+        """A run that does not become the active one, ended whatever happens."""
+        made = client.create_run(place, run_name=name, tags={**tags, _WRITTEN_BY: self._context.run_id or "none"})
+        try:
+            yield made.info.run_id
+        except BaseException:
+            client.set_terminated(made.info.run_id, "FAILED")
+            raise
+        client.set_terminated(made.info.run_id, "FINISHED")
+
     def _prepare(self) -> None:
         """The experiment, with our place for files, and no run of ours RUNNING that nobody writes any more."""
         client = self.client()
@@ -203,7 +265,7 @@ class Tracking:
         before = int(time.time() * 1000) - _ABANDONED_MS
         old = f"attributes.status = 'RUNNING' and attributes.start_time < {before}"
         for run in client.search_runs([experiment.experiment_id], old):
-            if "dagster_run_id" in run.data.tags:
+            if {"dagster_run_id", _WRITTEN_BY} & set(run.data.tags):
                 client.set_terminated(run.info.run_id, "FAILED")
 
     def _patiently(self, once: Callable[[], str | None]) -> Recorded:

@@ -19,8 +19,10 @@ from pydantic import SecretStr
 
 from recsys_assets.assets import ranking
 from recsys_assets.core.contracts import FEATURE_COLUMNS
-from recsys_assets.core.ranking.model import Scorer, features
+from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.promotion import Promotion
+from recsys_assets.core.ranking.split import features
+from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
@@ -32,6 +34,7 @@ EARLIER = "2015-05-27"
 CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion", "recommendations")
 GATED = ("ranker", "champion", "promotion", "ranker_evaluation", "recommendations")
 DOWN = "http://127.0.0.1:9"
+PARENT = "`mlflow.parentRunId`"
 
 Train = Callable[[str], None]
 
@@ -194,9 +197,14 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     def statuses() -> list[str]:
         experiment = client.get_experiment_by_name("retailrocket")
         assert experiment is not None
-        return [run.info.status for run in client.search_runs([experiment.experiment_id])]
+        runs = client.search_runs([experiment.experiment_id])
+        assert "RUNNING" not in {run.info.status for run in runs}
+        return [
+            run.info.status for run in runs if "study" not in run.data.tags and PARENT.strip("`") not in run.data.tags
+        ]
 
     assert statuses() == ["FINISHED"]
+    searches_are_told(client, world)
     (version,) = client.search_model_versions("name = 'retailrocket_ranker'")
     assert client.get_registered_model("retailrocket_ranker").aliases.keys() == {"challenger"}
     decided = promotion(world, DAY)
@@ -232,11 +240,29 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     loaded = load_model("models:/retailrocket_ranker@champion")
     assert np.array_equal(loaded.predict(features(table)), Scorer(ranker.read_bytes()).score(table))
     assert refresh(world, DAY, "model_tracking").success
+    searches_are_told(client, world)
     (again,) = client.search_model_versions("name = 'retailrocket_ranker'")
     assert again.tags["verdict"] == "promoted", "equal bytes are one version"
     train_on("error")
     assert not refresh(world, DAY, "model_tracking").success
     assert statuses() == ["FAILED", "FINISHED", "FINISHED"]
+
+
+def searches_are_told(client: Any, world: World) -> None:
+    """The search for parameters is one run, however often it is told, with one below it for each trial."""
+    found = Tuning.from_json((world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").read_text())
+    (place,) = [one.experiment_id for one in client.search_experiments() if one.name == "retailrocket"]
+    (search,) = client.search_runs([place], f"tags.study = '{found.study}'")
+    assert (search.info.run_name, search.info.status) == (f"ranker_params {DAY}", "FINISHED")
+    history = client.get_metric_history(search.info.run_id, "value")
+    assert [one.value for one in sorted(history, key=lambda one: one.step)] == [one.value for one in found.trials]
+    trials = client.search_runs([place], f"tags.{PARENT} = '{search.info.run_id}'")
+    assert {run.info.run_name for run in trials} == {"trial 0", "trial 1"} == {f"trial {t.trial}" for t in found.trials}
+    for run in trials:
+        trial = found.trials[int(run.info.run_name.split()[1])]
+        assert run.data.params == {name: str(value) for name, value in trial.params.items()}
+        assert (run.data.metrics["value"], run.data.tags["state"]) == (trial.value, trial.state)
+        assert run.info.status == "FINISHED"
 
 
 def test_mlflow_down_stops_nothing_and_is_told(world: World, train_on: Train) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, ndcg
+from recsys_assets.core.evaluation.metrics import Floats, Ints, ndcg
+from recsys_assets.core.ranking.split import Split, features, split_by_users
 from recsys_assets.engines.base import Engine, Frame
 
 if TYPE_CHECKING:
@@ -74,34 +73,8 @@ class TrainedRanker:
     users_validation: int
 
 
-class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake
-    """Too few users have a positive example to train on some and hold out others."""
-
-
-def features(table: pa.Table) -> NDArray[np.float32]:
-    """The feature matrix [rows, len(FEATURE_COLUMNS)] of candidates; null becomes NaN.
-
-    CatBoost gets numpy, never a frame: its reader of Polars frames crashes on categorical columns.
-
-    Raises:
-        ValueError: a feature column is missing.
-    """
-    missing = [name for name in FEATURE_COLUMNS if name not in table.column_names]
-    if missing:
-        raise ValueError(f"candidates: feature columns expected but not found: {', '.join(missing)}")
-    # Column after column, as the table lies in memory and as CatBoost reads it: twice as fast as row after row.
-    matrix = np.empty((len(FEATURE_COLUMNS), table.num_rows), dtype=np.float32)
-    for at, name in enumerate(FEATURE_COLUMNS):
-        matrix[at] = table.column(name).cast(pa.float32(), safe=False).to_numpy()
-    return matrix.T
-
-
-def held_out(users: Sequence[int] | Sequence[str], share: float, seed: int) -> Bools:
-    """Which of some distinct users are held out: a share of them, at least one, the first by a hash of seed and id."""
-    hashes = [hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=8).digest() for user in users]
-    out = np.zeros(len(users), dtype=np.bool_)
-    out[sorted(range(len(users)), key=hashes.__getitem__)[: max(1, round(share * len(users)))]] = True
-    return out
+OnTree = Callable[[int, float], bool]
+"""Number of trees and NDCG of the others so far; False stops the training."""
 
 
 def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
@@ -110,34 +83,32 @@ def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
     A group (a list to order) is one user in one window. A user is held out in all windows or in none.
 
     Args:
-        examples: table of contract RANKING_EXAMPLES, with ``dt`` where it holds several windows. Groups without a
-            positive teach a ranking loss nothing and are left out. The order of the rows does not matter.
+        examples: as for :func:`recsys_assets.core.ranking.split.split_by_users`.
         params: how to train.
 
     Raises:
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
         ValueError: a feature column is missing.
     """
-    # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
-    from catboost import CatBoost, EFstrType, Pool
+    return fit(split_by_users(examples, params.min_users, params.validation_share, params.seed), params)
 
-    rows, group, user, ids = _groups(examples)
-    needed = max(2, params.min_users)
-    if len(ids) < needed:
-        raise NotEnoughExamples(
-            f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
-            f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
-        )
-    out = held_out(ids, params.validation_share, params.seed)
-    matrix, labels, apart = features(rows), _labels(rows), out[user]
-    pools = [
-        Pool(matrix[part], labels[part], group_id=group[part], feature_names=list(FEATURE_COLUMNS))
-        for part in (~apart, apart)
-    ]
+
+def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) -> TrainedRanker:
+    """Train on one part of the examples and stop by the other.
+
+    Args:
+        examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
+        params: how to train.
+        on_tree: told after each tree.
+    """
+    # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
+    from catboost import CatBoost, EFstrType
+
+    metric = f"NDCG:top={CUTOFF}"
     model = CatBoost(
         {
             "loss_function": params.loss,
-            "eval_metric": f"NDCG:top={CUTOFF}",
+            "eval_metric": metric,
             "iterations": params.iterations,
             "learning_rate": params.learning_rate,
             "depth": params.depth,
@@ -151,19 +122,31 @@ def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
             "verbose": False,
         }
     )
-    model.fit(pools[0], eval_set=pools[1])
+    model.fit(examples.train, eval_set=examples.judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
     importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
-    scores = np.asarray(model.predict(matrix[apart]), dtype=np.float64)
+    scores = np.asarray(model.predict(examples.judge), dtype=np.float64)
     return TrainedRanker(
         model=_bytes(model),
         best_iteration=int(model.get_best_iteration()),
         feature_importance=dict(
             sorted(zip(FEATURE_COLUMNS, importance.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
         ),
-        validation_ndcg=_mean_ndcg(group[apart], labels[apart], scores),
-        users_train=int((~out).sum()),
-        users_validation=int(out.sum()),
+        validation_ndcg=_mean_ndcg(examples.group, examples.labels, scores),
+        users_train=examples.users_train,
+        users_validation=examples.users_judge,
     )
+
+
+@dataclass(frozen=True)
+class _AfterTree:
+    """What CatBoost calls after each tree."""
+
+    told: OnTree
+
+    def after_iteration(self, info: Any) -> bool:
+        """Whether to go on."""
+        (values,) = (found for name, found in info.metrics["validation"].items() if name.startswith("NDCG"))
+        return self.told(info.iteration, max(values))
 
 
 class Scorer:
@@ -213,31 +196,6 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
     scored = engine.map_batches(candidates.select(names), Scorer(model).add_score, schema)
     return scored.select("user_id", "item_id", "score")
-
-
-def _groups(examples: pa.Table) -> tuple[pa.Table, Ints, Ints, list[int] | list[str]]:
-    """Rows of groups with a positive, sorted, with codes of group and user [rows] and the users' ids."""
-    day = _codes(examples.column("dt")) if "dt" in examples.column_names else np.zeros(examples.num_rows, np.int64)
-    user = _codes(examples.column("user_id"))
-    group = day * (user.max(initial=0) + 1) + user
-    has_positive = np.bincount(group, weights=_labels(examples)) > 0 if len(group) else np.zeros(1, np.bool_)
-    rows = examples.filter(pa.array(has_positive[group]))
-    by = [name for name in ("dt", "user_id", "item_id") if name in rows.column_names]
-    rows = rows.sort_by([(name, "ascending") for name in by])
-    user = _codes(rows.column("user_id"))
-    day = _codes(rows.column("dt")) if "dt" in rows.column_names else np.zeros(rows.num_rows, np.int64)
-    ids = rows.column("user_id").unique().to_pylist()
-    return rows, day * len(ids) + user, user, ids
-
-
-def _codes(column: pa.ChunkedArray) -> Ints:
-    """Codes 0, 1, … of the distinct values, in the order in which they appear."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64)
-
-
-def _labels(table: pa.Table) -> Floats:
-    return table.column("label").to_numpy().astype(np.float64)
 
 
 def _mean_ndcg(group: Ints, labels: Floats, scores: Floats) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from recsys_assets.core.ranking.model import RankerParams, train
+from recsys_assets.core.ranking.model import RankerParams, fit
+from recsys_assets.core.ranking.split import split_by_time, split_by_users
+from recsys_assets.core.tuning.study import Outcome, Record, Search, best_of, tpe
 
 if TYPE_CHECKING:
     import optuna
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 VARIED = ("learning_rate", "depth", "l2")
 """The parameters that a search varies."""
 
-_log = logging.getLogger(__name__)
+BY_TIME, BY_USERS = "newest window", "held-out users"
+"""What a search judged by."""
+
+EVERY = 10
+"""Trees between two looks at whether a trial is still worth its time."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,18 @@ class Tuning:
     """What a search found.
 
     Attributes:
-        best: the parameters with the best NDCG@10 on held-out users; of equals, those tried first.
-        trials: per trial its number, the parameters that were varied, ``ndcg`` and ``best_iteration``.
+        best: the parameters with the best NDCG@10 on what was held out; of equals, those tried first.
+        trials: what was tried; none where there was too little to search on.
+        tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
+        judged_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
+        study: name of the search; None where there was none.
     """
 
     best: RankerParams
-    trials: list[dict[str, Any]]
+    trials: tuple[Record, ...] = ()
+    tuned_on: str | None = None
+    judged_by: str | None = None
+    study: str | None = None
 
     def to_json(self) -> str:
         """Readable JSON; equal results give equal text."""
@@ -46,64 +57,84 @@ class Tuning:
         """
         found = json.loads(text)
         try:
-            return Tuning(RankerParams(**found["best"]), found["trials"])
+            found["best"] = RankerParams(**found["best"])
+            found["trials"] = tuple(Record(**trial) for trial in found["trials"])
+            return Tuning(**found)
         except (TypeError, KeyError) as error:
             raise ValueError(f"ranker_params: not the JSON of a tuning: {error}") from error
 
 
-def tune(
-    examples: pa.Table,
-    trials: int = 6,
-    seed: int = 0,
-    base: RankerParams | None = None,
-    on_trial: Callable[[str], None] = _log.info,
-) -> Tuning:
-    """Try parameters and keep those that order held-out users of the training windows best.
+def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tuning:
+    """Try parameters and keep those that order best what they were not trained on.
 
-    The rows on which the ranker is judged later must not be among the examples.
+    That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
+    later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
+    is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
+    before is given up.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
-        trials: how many parameter sets to try, the first being ``base``.
-        seed: of the sampler.
-        base: where to start, and all that is not varied; None for the defaults.
-        on_trial: takes a line of progress per trial.
+        day: of the search.
+        search: how it runs.
+        base: where to start, and all that is not varied.
 
     Raises:
         NotEnoughExamples: as for ``train``.
-        ValueError: fewer than one trial.
     """
     import optuna  # here, not above: a search is rare, loading the graph is not
 
-    if trials < 1:
-        raise ValueError(f"ranker_params: trials is {trials}, expected at least 1")
-    start = base or RankerParams()
-    records: list[dict[str, Any]] = []
+    by_time = split_by_time(examples, base.min_users, base.validation_share)
+    data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
-    def objective(trial: optuna.Trial) -> float:
-        params = _suggest(trial, start) if trial.number else start
-        trained = train(examples, params)
-        varied = {name: getattr(params, name) for name in VARIED}
-        found = {"ndcg": trained.validation_ndcg, "best_iteration": trained.best_iteration}
-        records.append({"trial": trial.number, **varied, **found})
-        on_trial(f"trial {trial.number + 1} of {trials}: NDCG@10 {trained.validation_ndcg:.4f} with {varied}")
-        return trained.validation_ndcg
+    def objective(trial: optuna.Trial) -> Outcome:
+        params = _suggest(trial, base)
+        progress = _Progress(trial, last=params.iterations)
+        trained = fit(data, params, progress.on_tree)
+        facts = {"best_iteration": float(trained.best_iteration), "trees": float(progress.trees)}
+        return Outcome(trained.validation_ndcg, facts, progress.pruned)
 
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it reports too few examples as a failure; they are not
-    try:
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, trials // 2))
-        optuna.create_study(direction="maximize", sampler=sampler).optimize(objective, n_trials=trials)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    best = max(records, key=lambda record: (record["ndcg"], -record["trial"]))
-    return Tuning(replace(start, **{name: best[name] for name in VARIED}), records)
+    startup = max(2, search.budget.trials // 2)
+    records = search.run(
+        objective,
+        {name: getattr(base, name) for name in VARIED},
+        tpe(startup),
+        optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
+    )
+    best = best_of(records)
+    return Tuning(
+        best=_with(base, lambda name: best.params[name]),
+        trials=tuple(records),
+        tuned_on=day,
+        judged_by=BY_TIME if by_time else BY_USERS,
+        study=search.study,
+    )
+
+
+class _Progress:
+    """Reports a trial's best NDCG so far, and stops it where the pruner says so."""
+
+    def __init__(self, trial: optuna.Trial, last: int):
+        self._trial, self._last = trial, last
+        self.trees = 0
+        self.pruned = False
+
+    def on_tree(self, trees: int, best: float) -> bool:
+        """See :data:`recsys_assets.core.ranking.model.OnTree`."""
+        self.trees = trees
+        if trees % EVERY == 0 and trees < self._last:
+            self._trial.report(best, trees)
+            self.pruned = self._trial.should_prune()
+        return not self.pruned
 
 
 def _suggest(trial: optuna.Trial, base: RankerParams) -> RankerParams:
-    return replace(
-        base,
-        learning_rate=trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
-        depth=trial.suggest_int("depth", 4, 8),
-        l2=trial.suggest_float("l2", 1.0, 30.0, log=True),
-    )
+    found = {
+        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
+        "depth": trial.suggest_int("depth", 4, 8),
+        "l2": trial.suggest_float("l2", 1.0, 30.0, log=True),
+    }
+    return _with(base, found.__getitem__)
+
+
+def _with(base: RankerParams, value: Callable[[str], float]) -> RankerParams:
+    return replace(base, learning_rate=float(value("learning_rate")), depth=int(value("depth")), l2=float(value("l2")))

@@ -10,16 +10,9 @@ import pytest
 from recsys_assets.core.contracts import FEATURE_COLUMNS, IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.judge import popularity
-from recsys_assets.core.ranking.model import (
-    NotEnoughExamples,
-    RankerParams,
-    Scorer,
-    features,
-    held_out,
-    score_candidates,
-    train,
-)
+from recsys_assets.core.ranking.model import RankerParams, Scorer, score_candidates, train
 from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 

@@ -1,47 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recsys_assets.core.ranking.model import NotEnoughExamples, RankerParams, train
-from recsys_assets.core.ranking.tuning import VARIED, Tuning, tune
+from recsys_assets.core.ranking import tuning
+from recsys_assets.core.ranking.model import RankerParams, fit
+from recsys_assets.core.ranking.split import NotEnoughExamples, split_by_time, split_by_users
+from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, VARIED, Tuning, tune
+from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Budget, Search, best_of
 from recsys_assets_tests.core.ranking import synthetic
 
 QUICK = RankerParams(iterations=15, depth=4, early_stopping=5)
+DAY = "2020-01-15"
+OLDER, NEWER = date(2020, 1, 1), date(2020, 1, 8)
 
 
-def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself():
+def search(trials: int = 4, seed: int = 3, **more: object) -> Search:
+    return replace(Search("ranker", Budget(trials), seed), **more)
+
+
+def windows(users: int = 50, per_user: int = 12) -> pa.Table:
+    return pa.concat_tables([synthetic.examples(users, per_user, at, day) for at, day in enumerate((OLDER, NEWER))])
+
+
+def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None:
     table = synthetic.examples(60, 15)
     lines: list[str] = []
-    first, second = tune(table, 4, 3, QUICK, lines.append), tune(table, 4, 3, QUICK)
-    assert first == second
+    first = tune(table, DAY, search(on_trial=lines.append), QUICK)
+    assert tune(table, DAY, search(), QUICK) == first
     assert Tuning.from_json(first.to_json()) == first
     assert len(lines) == len(first.trials) == 4
-    assert all(first.trials[0][name] == getattr(QUICK, name) for name in VARIED)
-    best = max(trial["ndcg"] for trial in first.trials)
-    assert train(table, first.best).validation_ndcg == best >= train(table, QUICK).validation_ndcg
-    assert (first.best.iterations, first.best.seed) == (QUICK.iterations, QUICK.seed)
-    assert tune(table, 4, 4, QUICK).trials[1:] != first.trials[1:]
+    assert first.trials[0].params == {name: getattr(QUICK, name) for name in VARIED}
+    best = max(trial.value for trial in first.trials if trial.state == COMPLETE)
+    data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
+    assert fit(data, first.best).validation_ndcg == best >= fit(data, QUICK).validation_ndcg
+    assert (first.best.iterations, first.best.seed, first.judged_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
+    assert (first.tuned_on, first.study) == (DAY, "ranker")
 
 
-def test_a_window_left_out_cannot_move_the_result():
+def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, fitted = windows(), []
+
+    def dies(*given: object) -> object:
+        fitted.append(given)
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        return fit(*given)  # type: ignore[arg-type]
+
+    undisturbed = tune(table, DAY, search(), QUICK).to_json()
+    stored = search(storage=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "fit", dies)
+        with pytest.raises(KeyboardInterrupt):
+            tune(table, DAY, stored, QUICK)
+        assert tune(table, DAY, stored, QUICK).to_json() == undisturbed
+    assert len(fitted) == 5, "two before, the one that was cut off again, and what was left"
+
+
+def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None:
+    """Labels of the newest window move the scores, but neither trees nor which users they come from."""
+    table = windows()
+    data = split_by_time(table, 20, 0.2)
+    assert data is not None
+    assert (data.users_train, data.users_judge) == (50, 50)
+    newer = table["dt"].to_numpy() == np.datetime64(NEWER)
+    labels = table["label"].to_numpy()
+    moved = np.where(newer, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
+    other = split_by_time(table.set_column(table.column_names.index("label"), "label", pa.array(moved)), 20, 0.2)
+    assert other is not None
+    assert np.array_equal(other.train.get_label(), data.train.get_label())
+    fixed = replace(QUICK, early_stopping=15)
+    assert fit(other, fixed).validation_ndcg != fit(data, fixed).validation_ndcg
+    assert tune(table, DAY, search(1), QUICK).judged_by == BY_TIME
+    few = pa.concat_tables([synthetic.examples(3, 12, 0, OLDER), synthetic.examples(50, 12, 1, NEWER)])
+    assert tune(few, DAY, search(1), QUICK).judged_by == BY_USERS
+
+
+def test_a_window_left_out_cannot_move_the_result() -> None:
     """The window on which the ranker is judged would change the search; without it the search is as if it never was."""
-    past, judged = (synthetic.examples(40, 12, seed, date(2020, 1, 1 + 7 * seed)) for seed in range(2))
-    contrary = judged.set_column(
-        judged.column_names.index("label"), "label", pa.array(1 - judged["label"].to_numpy().astype(np.int64))
-    )
-    both = pa.concat_tables([past, contrary])
-    alone = tune(past, 2, 0, QUICK)
-    assert tune(both.filter(pc.less(both["dt"], date(2020, 1, 8))), 2, 0, QUICK) == alone
-    assert tune(both, 2, 0, QUICK) != alone
+    both = windows(40)
+    past = both.filter(pc.less(both["dt"], NEWER))
+    alone = tune(past, DAY, search(2), QUICK)
+    assert alone.judged_by == BY_USERS
+    assert tune(both, DAY, search(2), QUICK) != alone
 
 
-def test_faults_are_told():
+def test_trials_below_the_median_are_given_up() -> None:
+    """What is given up has not grown its last tree, and what is not has."""
+    slow = replace(QUICK, iterations=40, early_stopping=40)
+    found = tune(windows(), DAY, search(10), slow)
+    pruned = [trial for trial in found.trials if trial.state == PRUNED]
+    assert pruned
+    assert all(trial.facts["trees"] < 40 for trial in pruned)
+    assert all(trial.facts["trees"] == 40 for trial in found.trials if trial.state == COMPLETE)
+    assert Tuning.from_json(found.to_json()) == found
+    assert max(trial.value for trial in pruned) < best_of(list(found.trials)).value
+
+
+def test_faults_are_told() -> None:
     with pytest.raises(NotEnoughExamples):
-        tune(synthetic.examples(3, 5), 2)
-    with pytest.raises(ValueError, match="trials is 0"):
-        tune(synthetic.examples(30, 5), 0)
+        tune(synthetic.examples(3, 5), DAY, search(2), QUICK)
     with pytest.raises(ValueError, match="ranker_params: not the JSON of a tuning"):
         Tuning.from_json('{"best": {"los": 1}, "trials": []}')

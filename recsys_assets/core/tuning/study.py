@@ -1,0 +1,295 @@
+"""A search with Optuna that gives the same result however often it was cut off.
+
+Optuna's samplers draw from one stream of random numbers, which a search that goes on after an interruption has lost.
+Here every trial has a sampler of its own, seeded by its number, and what a sampler proposes follows from the finished
+trials alone. So a search that was killed goes on as if it never was, and one that is ended is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import optuna
+
+MEMORY = "memory"
+"""The storage that keeps nothing: a search that is cut off begins anew, with the same result."""
+
+COMPLETE, PRUNED = "complete", "pruned"
+
+_ENDED, _FACTS, _SECONDS = "ended", "facts", "seconds"
+_LOCK_SECONDS = 10
+"""After so long, a lock on a journal belonged to a process that was killed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends.
+
+    Attributes:
+        trials: most parameter sets to try.
+        seconds: after so many seconds of trials, in all attempts together, none is begun any more; 0 for no limit. With
+            one, what is found depends on how fast the machine is.
+    """
+
+    trials: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished trial.
+
+    Attributes:
+        trial: its number, from 0.
+        state: 'complete', or 'pruned' where it was cut off as worse than most.
+        params: what was tried.
+        value: what is to be raised; of a pruned trial, where it stood.
+        facts: whatever else the objective tells.
+    """
+
+    trial: int
+    state: str
+    params: dict[str, float]
+    value: float
+    facts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an objective found; ``pruned`` where it gave the trial up, after ``trial.report``."""
+
+    value: float
+    facts: Mapping[str, float] = field(default_factory=dict[str, float])
+    pruned: bool = False
+
+
+class Sampling(Protocol):
+    """Makes the sampler of the trial of a number."""
+
+    def __call__(self, seed: int, number: int) -> optuna.samplers.BaseSampler:
+        """A sampler whose proposals follow from its seed and the finished trials."""
+        ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a search runs, whatever it looks for.
+
+    Attributes:
+        study: its name, under which it is stored; equal names must mean equal objectives (see :func:`study_name`).
+        budget: when it ends.
+        seed: of the samplers.
+        storage: a folder (one journal per study), an address of a database (``postgresql://…``), or 'memory'.
+        on_trial: takes a line of progress per trial, and warnings.
+        clock: tells seconds.
+    """
+
+    study: str
+    budget: Budget
+    seed: int = 0
+    storage: str = MEMORY
+    on_trial: Callable[[str], None] = _log.info
+    clock: Callable[[], float] = time.monotonic
+
+    def run(
+        self,
+        objective: Callable[[optuna.Trial], Outcome],
+        start: Mapping[str, float],
+        sampling: Sampling,
+        pruner: optuna.pruners.BasePruner | None = None,
+    ) -> list[Record]:
+        """Try parameters until the budget is spent.
+
+        Args:
+            objective: judges what it asks a trial for. If it raises, the search stops and can be gone on with.
+            start: the parameters of the first trial.
+            sampling: proposes those of the others.
+            pruner: says which trials are to be given up; None for none.
+
+        Returns:
+            The finished trials in order; the same ones, whether or not the search was cut off in between.
+
+        Raises:
+            ValueError: a budget of no trial.
+        """
+        if self.budget.trials < 1:
+            raise ValueError(f"{self.study}: trials is {self.budget.trials}, expected at least 1")
+        with _quiet():
+            study = self._open(pruner)
+            _fail_abandoned(study)
+            while _ENDED not in study.user_attrs:
+                done = _finished(study)
+                spent = sum(trial.user_attrs[_SECONDS] for trial in done)
+                if len(done) >= self.budget.trials or (done and 0 < self.budget.seconds <= spent):
+                    study.set_user_attr(_ENDED, "trials" if len(done) >= self.budget.trials else "seconds")
+                    break
+                self._try(study, len(done), objective, start, sampling)
+            return [_record(number, trial) for number, trial in enumerate(_finished(study))]
+
+    def _try(
+        self,
+        study: optuna.Study,
+        number: int,
+        objective: Callable[[optuna.Trial], Outcome],
+        start: Mapping[str, float],
+        sampling: Sampling,
+    ) -> None:
+        """One trial, from being asked for to being stored."""
+        from optuna.trial import TrialState
+
+        if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(dict(start))
+        study.sampler = sampling(_seed_of(self.seed, number), number)
+        trial, began = study.ask(), self.clock()
+        try:
+            found = objective(trial)
+        except Exception:
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        if not math.isfinite(found.value):
+            raise ValueError(f"{self.study}: the value of trial {number} is {found.value}")
+        trial.set_user_attr(_FACTS, dict(found.facts))
+        trial.set_user_attr(_SECONDS, self.clock() - began)
+        if found.pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, found.value)
+        state = ", given up" if found.pruned else ""
+        self.on_trial(f"trial {number + 1} of {self.budget.trials}: {found.value:.4f}{state} with {dict(trial.params)}")
+
+    def _open(self, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
+        """The study, as far as it has got."""
+        import optuna
+
+        def study(storage: optuna.storages.BaseStorage | None) -> optuna.Study:
+            return optuna.create_study(
+                study_name=self.study,
+                storage=storage,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=pruner or optuna.pruners.NopPruner(),
+            )
+
+        if self.storage == MEMORY:
+            return study(None)
+        try:
+            return study(_storage(self.storage, self.study))
+        except Exception as error:  # clients of databases fail in more ways than they declare
+            # Nothing but an interruption would miss it: the result is the same without.
+            told = str(error).replace(urlsplit(self.storage).password or "\0", "***")
+            self.on_trial(f"{self.study} is kept in memory only, its storage fails: {type(error).__name__}: {told}")
+            return study(None)
+
+
+def best_of(records: list[Record]) -> Record:
+    """The best complete trial, of equals the first; the first trial is always complete."""
+    complete = [record for record in records if record.state == COMPLETE]
+    return max(complete, key=lambda record: (record.value, -record.trial))
+
+
+def study_name(prefix: str, *parts: object) -> str:
+    """A name that is the same only where all that a result depends on is.
+
+    Args:
+        prefix: for people: what is searched for, and the day.
+        parts: content hashes, versions, parameters; equal parts have an equal ``repr``.
+    """
+    return f"{prefix} {hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def content_of(table: pa.Table) -> str:
+    """Hex SHA-256 of the rows of a table in their order, whatever its chunks."""
+    found = hashlib.sha256(str(table.schema).encode())
+    for batch in table.combine_chunks().to_batches():
+        found.update(memoryview(batch.serialize()))
+    return found.hexdigest()
+
+
+def tpe(startup: int) -> Sampling:
+    """Tree-structured Parzen estimators, after ``startup`` trials at random."""
+
+    def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=seed, n_startup_trials=startup)
+
+    return sampler
+
+
+def _storage(address: str, study: str) -> optuna.storages.BaseStorage:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    if "://" in address and not address.startswith("file://"):
+        return optuna.storages.RDBStorage(address)
+    folder = Path(address.removeprefix("file://"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{study.replace(' ', '-')}.journal"
+    _mend(path)
+    lock = JournalFileOpenLock(str(path), _LOCK_SECONDS)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def _mend(journal: Path) -> None:
+    """Take off the last line where writing it was cut off: what is written after it could not be read."""
+    if journal.exists():
+        written = journal.read_bytes()
+        whole = written.rfind(b"\n") + 1
+        if whole < len(written):
+            journal.write_bytes(written[:whole])
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _fail_abandoned(study: optuna.Study) -> None:
+    """Trials that nobody runs any more: samplers would take them for running ones."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _record(number: int, trial: optuna.trial.FrozenTrial) -> Record:
+    from optuna.trial import TrialState
+
+    state = COMPLETE if trial.state is TrialState.COMPLETE else PRUNED
+    return Record(
+        number, state, dict(sorted(trial.params.items())), float(trial.value or 0.0), trial.user_attrs[_FACTS]
+    )
+
+
+def _seed_of(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=4).digest())
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without Optuna's own log, which reports too few examples as a failure; they are not."""
+    import optuna  # here, not above: a search is rare, loading the graph is not
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

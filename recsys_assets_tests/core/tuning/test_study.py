@@ -1,0 +1,103 @@
+"""Searches that are cut off, ended, pruned and limited, on a bowl whose deepest point is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from recsys_assets.core.tuning.study import MEMORY, Budget, Outcome, Record, Search, best_of, study_name, tpe
+
+START = {"x": 4.0, "y": 4}
+
+
+class Killed(BaseException):
+    """No exception that a search could see to: the process is gone."""
+
+
+def bowl(trial: optuna.Trial) -> Outcome:
+    x, y = trial.suggest_float("x", 0.1, 10, log=True), trial.suggest_int("y", 1, 9)
+    return Outcome(-((x - 2) ** 2) - (y - 7) ** 2, {"x_twice": 2 * x})
+
+
+def killed_at(number: int, objective: Callable[[optuna.Trial], Outcome] = bowl) -> Callable[[optuna.Trial], Outcome]:
+    calls = itertools.count()
+
+    def judge(trial: optuna.Trial) -> Outcome:
+        found = objective(trial)
+        if next(calls) == number:
+            raise Killed
+        return found
+
+    return judge
+
+
+def run(search: Search, objective: Callable[[optuna.Trial], Outcome] = bowl) -> list[Record]:
+    return search.run(objective, START, tpe(3))
+
+
+def never(_: optuna.Trial) -> Outcome:
+    raise AssertionError("the search was ended")
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(kind: str, tmp_path: Path) -> None:
+    storage = str(tmp_path / "studies") if kind == "journal" else f"sqlite:///{tmp_path / 'studies.db'}"
+    undisturbed = run(Search("bowl 1", Budget(8)))
+    search = Search("bowl 1", Budget(8), storage=storage)
+    for attempt in (0, 1, 4):  # in the first trial, while drawing at random, and when the sampler has learned
+        with pytest.raises(Killed):
+            run(search, killed_at(attempt))
+    with pytest.raises(OSError, match="no memory"):
+        run(search, lambda _: (_ for _ in ()).throw(OSError("no memory")))
+    assert run(search) == undisturbed
+    assert run(search, never) == undisturbed
+    assert undisturbed[0].params == START
+    assert len({record.params["x"] for record in undisturbed}) == 8
+    assert best_of(undisturbed).value > undisturbed[0].value
+    assert [record.facts["x_twice"] for record in undisturbed] == [2 * record.params["x"] for record in undisturbed]
+    assert run(Search("bowl 1", Budget(8), seed=1))[1:] != undisturbed[1:]
+
+
+def test_a_journal_whose_last_line_was_cut_off_is_read(tmp_path: Path) -> None:
+    search = Search("bowl 1", Budget(5), storage=str(tmp_path))
+    with pytest.raises(Killed):
+        run(search, killed_at(3))
+    (journal,) = tmp_path.glob("*.journal")
+    journal.write_bytes(journal.read_bytes()[:-9])
+    assert run(search) == run(Search("bowl 1", Budget(5)))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".journal"]
+
+
+def test_a_storage_that_fails_costs_only_the_memory_of_it(tmp_path: Path) -> None:
+    told: list[str] = []
+    address = "postgresql://me:hidden@127.0.0.1:9/studies"
+    assert run(Search("bowl 1", Budget(3), storage=address, on_trial=told.append)) == run(Search("b", Budget(3)))
+    assert "memory only" in told[0]
+    assert "hidden" not in "".join(told)
+    assert len(told) == 4
+
+
+def test_budgets_are_respected_and_an_ended_search_stays_ended(tmp_path: Path) -> None:
+    ticks = itertools.count(step=10)
+    search = Search("bowl 1", Budget(100, seconds=35), storage=str(tmp_path), clock=lambda: float(next(ticks)))
+    with pytest.raises(Killed):
+        run(search, killed_at(2))
+    found = run(search)
+    assert len(found) == 4, "10 seconds each, those before the interruption included"
+    assert run(search, never) == found == run(Search("bowl 1", Budget(4)))
+    assert len(run(Search("short", Budget(3, seconds=0.001), clock=lambda: float(next(ticks))))) == 1
+    with pytest.raises(ValueError, match="trials is 0"):
+        run(Search("bowl 1", Budget(0)))
+    with pytest.raises(ValueError, match="value of trial 0 is nan"):
+        run(Search("bowl 1", Budget(2)), lambda _: Outcome(float("nan")))
+
+
+def test_names_differ_where_anything_does() -> None:
+    names = {study_name("ranker", *parts) for parts in [("a", 1), ("a", 2), ("b", 1), ("a1",), (("a", 1),)]}
+    assert len(names) == 5
+    assert study_name("ranker", "a", 1.0) == study_name("ranker", "a", 1.0)
+    assert MEMORY == "memory"

@@ -1,0 +1,125 @@
+"""Parameters of a day: what their search reads, how long they serve, and that an interruption leaves no trace."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from recsys_assets.assets import ranking
+from recsys_assets.core.ranking import tuning
+from recsys_assets.core.ranking.model import fit
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets.tuned import period_start
+from recsys_assets_tests.core.ranking import synthetic
+from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.test_graph import copy_of
+from recsys_assets_tests.integration.world import World
+
+BEFORE_TEST = "2015-05-27"
+"""A horizon of the small world before its newest day: targets after it are the test window's."""
+
+EVE, EARLY = "2015-05-31", "2015-05-12"
+"""The day before the newest; a day whose past has no window to learn from."""
+
+
+@pytest.fixture
+def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
+    return copy_of(built, tmp_path, instance)
+
+
+def make(world: World, asset: str, day: str) -> dg.ExecuteInProcessResult:
+    job = world.definitions().resolve_job_def("refresh")
+    tags = {"dagster/partition": day}
+    chosen = [dg.AssetKey(asset)]
+    return job.execute_in_process(instance=world.instance, tags=tags, asset_selection=chosen, raise_on_error=False)
+
+
+def params(world: World, asset: str, day: str) -> bytes:
+    return (world.folder / f"store/assets/{asset}/dt={day}/params.json").read_bytes()
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (made,) = result.get_asset_materialization_events()
+    return {key: one.value for key, one in made.step_materialization_data.materialization.metadata.items()}
+
+
+def test_rows_of_the_test_window_are_never_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spy sees every partition that is opened, and what lies after the cut is poison."""
+    scan, opened = PolarsEngine.scan, []
+
+    def spy(engine: PolarsEngine, uris: Sequence[str], schema: pa.Schema) -> Any:
+        opened.extend(uris)
+        return scan(engine, uris, schema)
+
+    monkeypatch.setattr(PolarsEngine, "scan", spy)
+    before = params(world, "ranker_params", DAY)
+    for path in (world.folder / "store/assets").glob("*/dt=*/data.parquet"):
+        if path.parent.name > f"dt={BEFORE_TEST}":
+            path.write_bytes(b"poison")
+    (world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").unlink()
+    shutil.rmtree(world.folder / "store/tuning")
+    assert make(world, "ranker_params", DAY).success
+    assert params(world, "ranker_params", DAY) == before
+    days = {uri.split("dt=")[1][:10] for uri in opened}
+    assert max(days) == BEFORE_TEST
+    assert {uri.split("/assets/")[1].split("/")[0] for uri in opened} == {"ranking_examples"}
+
+
+def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day before searches, DAY carries that forward; the first day of a period searches whatever there is."""
+    since_first = (date.fromisoformat(DAY) - world.settings.first_day).days
+
+    def every(days: int) -> None:
+        world.settings = world.settings.model_copy(update={"tuning_every_days": days})
+
+    every(since_first + 1)
+    assert told(make(world, "ranker_params", EARLY))["tuned_on"] == "not yet: the defaults"
+    days = [date.fromisoformat(DAY) - timedelta(days=n) for n in (10, 5)]
+    rows = pa.concat_tables([synthetic.examples(40, 10, at, day) for at, day in enumerate(days)])
+    monkeypatch.setattr(ranking, "training_table", lambda _, day, __: rows.slice(0, 400 if day == EVE else None))
+    assert told(make(world, "ranker_params", EVE))["tuned_on"] == EVE
+    found = told(make(world, "ranker_params", DAY))
+    assert (found["carried_from"], found["tuned_on"]) == (EVE, EVE)
+    assert params(world, "ranker_params", DAY) == params(world, "ranker_params", EVE)
+    record = world.store.partitions().read_lineage("ranker_params", DAY)
+    assert record is not None
+    assert ("ranker_params", EVE) in {(one.asset, one.day) for one in record.inputs}
+    every(since_first)
+    assert told(make(world, "ranker_params", DAY))["tuned_on"] == DAY
+    assert params(world, "ranker_params", DAY) != params(world, "ranker_params", EVE)
+
+
+def test_periods_are_counted_from_the_first_day(world: World) -> None:
+    first = world.settings.first_day
+    starts = [period_start(first + timedelta(days=n), world.settings) for n in (-3, 0, 6, 7, 13, 14)]
+    assert [(start - first).days for start in starts] == [-3, 0, 0, 7, 7, 14]
+
+
+def test_a_step_that_was_killed_goes_on_and_ends_in_the_same_bytes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = params(world, "ranker_params", DAY)
+    shutil.rmtree(world.folder / "store/tuning")
+    fits: list[int] = []
+
+    def dies(*given: Any) -> Any:
+        fits.append(len(fits))
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return fit(*given)
+
+    monkeypatch.setattr(tuning, "fit", dies)
+    assert not make(world, "ranker_params", DAY).success
+    result = make(world, "ranker_params", DAY)
+    assert result.success
+    assert params(world, "ranker_params", DAY) == before
+    assert len(fits) == 3, "the first of two trials was not made again"
+    assert told(result)["search"].startswith("![NDCG@10 of the trials](data:image/png")
+    assert [row.data["trial"] for row in told(result)["trials"].records] == [0, 1]
