@@ -15,8 +15,12 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import TypeVar
 
+from recsys_assets.core.contracts import Contract
 from recsys_assets.core.tuning.study import Budget, Search
+from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.standing import stored_file
 from recsys_assets.storage.lineage import Input
@@ -65,6 +69,26 @@ def carried(
         if found and params is not None and is_searched(params):
             return params, found[1]
     return None
+
+
+def stored_frame(store: StoreResource, frames: FrameWriter, contract: Contract, day: str) -> tuple[Frame, Input] | None:
+    """A frame of a day that the graph of assets cannot show as read, and how lineage names it.
+
+    Args:
+        store: where partitions are.
+        frames: gives the engine and the id types.
+        contract: of the frame, which is also the asset's name.
+        day: of the partition.
+
+    Returns:
+        The frame, without ``dt``; None where that day is not there.
+    """
+    partitions = store.partitions()
+    record, uris = partitions.read_lineage(contract.name, day), partitions.uris(contract.name, [day])
+    if record is None or not uris:
+        return None
+    frame = frames.run.scan([uri for _, uri in uris], frames.schema_of(contract)).drop("dt")
+    return frame, Input(contract.name, day, record.sha256)
 
 
 def search_of(settings: Settings, study: str, trials: int, on_trial: Callable[[str], None]) -> Search:

@@ -5,7 +5,9 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from recsys_assets.assets import retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.retrieval_params import weights_in_force
 from recsys_assets.checks.gates import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.frames import top_k
@@ -42,6 +44,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "item_activity": window(max(settings.popular_days, settings.trending_days)),
             **dict.fromkeys(("item_features", "top_popular", "covisited_items", "user_factors", "item_factors"), None),
             **{f"{name}_items": None for name in proposers},
+            "retrieval_params": None,
         },
         kinds=("parquet", settings.engine),
         code_version="2",
@@ -49,25 +52,27 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     )
     def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
         """The union of all generators for each active user, with scores, ranks and features as of the day."""
+        weighed = weights_in_force(given.pop("retrieval_params"), context.partition_key, params)
         windows = {name: given[name].frame() for name in ("user_activity", "item_activity")}
         today = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
         proposed = {name: today.pop(f"{name}_items") for name in proposers}
         inputs = CandidateInputs(**windows, **today, proposed=proposed)
 
         def found(day: str) -> Iterator[Frame]:
-            for part in in_parts(frames.run, inputs, graph.day(day), params):
-                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), params)
+            for part in in_parts(frames.run, inputs, graph.day(day), weighed):
+                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), weighed)
 
         return frames.write(
             context,
             "candidates",
             found,
             gates=[not_empty],
-            params=asdict(params),
+            params=asdict(weighed),
             metadata=given["user_activity"].facts,
         )
 
-    return [*(_proposer(graph, name, fitted(name), params) for name in proposers), candidates]
+    fitters = [_proposer(graph, name, fitted(name), params) for name in proposers]
+    return [*retrieval_params.build(graph, params), *fitters, candidates]
 
 
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:

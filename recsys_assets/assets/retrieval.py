@@ -7,6 +7,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.assets.retrieval_params import factors_in_force, factors_parameters
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
@@ -31,12 +32,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         exclude_unavailable=settings.exclude_unavailable,
     )
     covisit_params = covisitation.CovisitParams(k=settings.similar_k)
-    factors_params = factors.FactorsParams(
-        factors=settings.factors,
-        iterations=settings.als_iterations,
-        half_life=settings.factors_half_life,
-        seed=settings.seed,
-    )
+    factors_base = factors_parameters(graph)
 
     @graph.asset(
         "retrieval",
@@ -60,9 +56,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     def user_and_item_factors(
-        context: dg.AssetExecutionContext, user_activity: Partitions, bot_users: Partitions, frames: FrameWriter
+        context: dg.AssetExecutionContext,
+        user_activity: Partitions,
+        bot_users: Partitions,
+        retrieval_params: Partitions,
+        frames: FrameWriter,
     ) -> tuple[Result, Result]:
         day = context.partition_key
+        factors_params = factors_in_force(retrieval_params, day, factors_base)
         history = generators.user_history(
             bots.without(user_activity.frame(), bot_users.frame()),
             graph.day(day),
@@ -104,7 +105,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
         },
         ins={
-            name: dg.AssetIn(partition_mapping=window(settings.factors_days)) for name in ("user_activity", "bot_users")
+            "user_activity": dg.AssetIn(partition_mapping=window(settings.factors_days)),
+            "bot_users": dg.AssetIn(partition_mapping=window(settings.factors_days)),
+            "retrieval_params": dg.AssetIn(),
         },
         partitions_def=graph.partitions,
         backfill_policy=backfill_policy("as_of"),

@@ -14,10 +14,11 @@ from recsys_assets.assets.promotion import headline, stored_promotion
 from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.tuning.found import Found, RetrievalParams
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.resources.tracking import Recorded, Tracking, named_by
+from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by
 from recsys_assets.standing import standing_now
 from recsys_assets.storage.lineage import Lineage, content_hash
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
@@ -28,7 +29,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "ranking",
-        reads={"ranker": None, "ranker_params": None, "ranker_evaluation": None, "promotion": None},
+        reads=dict.fromkeys(("ranker", "ranker_params", "retrieval_params", "ranker_evaluation", "promotion")),
         kinds=("mlflow",),
         checks=(),
         advisory=("tracked",),
@@ -38,6 +39,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext,
         ranker: Partitions,
         ranker_params: Partitions,
+        retrieval_params: Partitions,
         ranker_evaluation: Partitions,
         promotion: Partitions,
         store: StoreResource,
@@ -64,7 +66,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             for name, value in headline(evaluation, metric).items()
         }
         tuned = Tuning.from_json(params.read_text())
-        metrics |= {"tuning_ndcg": best_of(list(tuned.trials)).value} if tuned.trials else {}
+        metrics |= {"tuning_ndcg": best_of(tuned.trials).value} if tuned.trials else {}
 
         def write(mlflow: Any) -> None:
             mlflow.log_params(dict(lineage.params))
@@ -76,11 +78,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         tags = {**tags_of(decided, lineage, graph), "params_of": tuned.tuned_on or "defaults"}
         recorded = tracking.record(f"ranker {day}", tags, write)
+        problem = recorded.problem or tracking.mirror(standing_now(store.open())[1]).problem
         if recorded.problem is None:
-            problems = [searched(tracking, graph, tuned), tracking.mirror(standing_now(store.open())[1]).problem]
-        else:
-            problems = [recorded.problem]
-        return told(tracking, recorded, next(filter(None, problems), None), decided)
+            for one in searches(tuned, retrieval_params.file(day)):
+                problem = tracking.record_search(one, {"dataset": graph.dataset.name}).problem or problem
+        return told(tracking, recorded, problem, decided)
 
     return [model_tracking]
 
@@ -146,12 +148,17 @@ def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> No
             mlflow.log_artifact(str(path), "plots")
 
 
-def searched(tracking: Tracking, graph: GraphBuilder, tuned: Tuning) -> str | None:
-    """The search that found the parameters in force, as a run with its trials below it; returns what went wrong."""
-    if tuned.study is None or tuned.tuned_on is None:
-        return None
-    tags = {"partition": tuned.tuned_on, "dataset": graph.dataset.name, "judged_by": tuned.judged_by or "nobody"}
-    return tracking.record_search(f"ranker_params {tuned.tuned_on}", tuned.study, tags, tuned.trials).problem
+def searches(ranker: Tuning, retrieval: Path | None) -> list[Searched]:
+    """The searches that found the parameters in force."""
+    parts: dict[str, Tuning | Found] = {"ranker_params": ranker}
+    found = RetrievalParams.from_json(retrieval.read_text()) if retrieval else None
+    if found:
+        parts |= {"als": found.als, "weights": found.weights}
+    return [
+        Searched(name, one.tuned_on, one.study, one.trials)
+        for name, one in parts.items()
+        if one.tuned_on and one.study and one.trials
+    ]
 
 
 def told(tracking: Tracking, recorded: Recorded, problem: str | None, decided: Promotion) -> dg.MaterializeResult[Any]:

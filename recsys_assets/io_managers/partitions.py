@@ -13,6 +13,7 @@ from recsys_assets.storage.lineage import Input
 FILE_NAMES: Mapping[str, str] = {
     "ranker": "model.cbm",
     "ranker_params": "params.json",
+    "retrieval_params": "params.json",
     "champion": "model.cbm",
     "promotion": "promotion.json",
     "data_report": "report.html",

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,16 @@ class Recorded:
 
     run_id: str | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search for parameters that is over: what was searched, on which day, its own name, and its trials."""
+
+    name: str
+    day: str
+    study: str
+    trials: tuple[Record, ...]
 
 
 class Tracking:
@@ -110,15 +120,8 @@ class Tracking:
 
         return self._patiently(once)
 
-    def record_search(self, name: str, study: str, tags: Mapping[str, str], trials: Sequence[Record]) -> Recorded:
-        """Write a run with a nested run per trial, and end them all; nothing where this search is there already.
-
-        Args:
-            name: of the run.
-            study: name of the search.
-            tags: of the run.
-            trials: what was tried.
-        """
+    def record_search(self, search: Searched, tags: Mapping[str, str]) -> Recorded:
+        """Write a run with a nested run per trial, and end them all; nothing where this search is there already."""
 
         def once() -> str:
             self._prepare()
@@ -127,7 +130,7 @@ class Tracking:
             if experiment is None:
                 raise RuntimeError(f"experiment {self._experiment} is gone")
             place = experiment.experiment_id
-            there = client.search_runs([place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{study}'")
+            there = client.search_runs([place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{search.study}'")
             return there[0].info.run_id if there else write(client, place)
 
         def write(client: MlflowClient, place: str) -> str:
@@ -135,9 +138,10 @@ class Tracking:
             from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
             now = int(time.time() * 1000)
-            best = best_of(list(trials))
-            with self._ended(client, place, name, {**tags, _STUDY: study}) as parent:
-                for one in trials:
+            best = best_of(search.trials)
+            about = {**tags, _STUDY: search.study, "partition": search.day}
+            with self._ended(client, place, f"{search.name} {search.day}", about) as parent:
+                for one in search.trials:
                     own = {MLFLOW_PARENT_RUN_ID: parent, "state": one.state}
                     with self._ended(client, place, f"trial {one.trial}", own) as child:
                         figures = {"value": one.value, **one.facts}
@@ -146,7 +150,7 @@ class Tracking:
                             metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
                             params=[Param(key, str(value)) for key, value in one.params.items()],
                         )
-                history = [Metric("value", one.value, now, one.trial) for one in trials]
+                history = [Metric("value", one.value, now, one.trial) for one in search.trials]
                 client.log_batch(
                     parent,
                     metrics=[*history, Metric("best", best.value, now, 0)],

@@ -24,6 +24,7 @@ FAST = {
     "factors": 4,
     "als_iterations": 1,
     "tuning_trials": 1,
+    "tuning_fusion_trials": 1,
     "candidates_k": 6,
     "min_evaluated_users": 5,
 }

@@ -15,6 +15,8 @@ import pytest
 from recsys_assets.assets import ranking
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import fit
+from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.tuning.found import RetrievalParams
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.tuned import period_start
 from recsys_assets_tests.core.ranking import synthetic
@@ -34,10 +36,10 @@ def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
     return copy_of(built, tmp_path, instance)
 
 
-def make(world: World, asset: str, day: str) -> dg.ExecuteInProcessResult:
+def make(world: World, assets: str | tuple[str, ...], day: str) -> dg.ExecuteInProcessResult:
     job = world.definitions().resolve_job_def("refresh")
     tags = {"dagster/partition": day}
-    chosen = [dg.AssetKey(asset)]
+    chosen = [dg.AssetKey(name) for name in ([assets] if isinstance(assets, str) else assets)]
     return job.execute_in_process(instance=world.instance, tags=tags, asset_selection=chosen, raise_on_error=False)
 
 
@@ -50,26 +52,75 @@ def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return {key: one.value for key, one in made.step_materialization_data.materialization.metadata.items()}
 
 
-def test_rows_of_the_test_window_are_never_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spy sees every partition that is opened, and what lies after the cut is poison."""
-    scan, opened = PolarsEngine.scan, []
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """A spy: asset and day of every partition that an engine opens."""
+    scan, seen = PolarsEngine.scan, set[tuple[str, str]]()
 
     def spy(engine: PolarsEngine, uris: Sequence[str], schema: pa.Schema) -> Any:
-        opened.extend(uris)
+        seen.update((uri.split("/")[-3], uri.split("dt=")[1][:10]) for uri in uris)
         return scan(engine, uris, schema)
 
     monkeypatch.setattr(PolarsEngine, "scan", spy)
-    before = params(world, "ranker_params", DAY)
+    return seen
+
+
+def poison_the_test_window(world: World) -> None:
+    """Whatever the test window holds, and all that was made with it, can be read no more; no search is remembered."""
     for path in (world.folder / "store/assets").glob("*/dt=*/data.parquet"):
         if path.parent.name > f"dt={BEFORE_TEST}":
             path.write_bytes(b"poison")
+    shutil.rmtree(world.folder / "store/tuning", ignore_errors=True)
+
+
+def test_the_ranker_is_tuned_without_a_row_of_the_test_window(world: World, opened: set[tuple[str, str]]) -> None:
+    before = params(world, "ranker_params", DAY)
+    assert Tuning.from_json(before.decode()).trials
+    poison_the_test_window(world)
     (world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").unlink()
-    shutil.rmtree(world.folder / "store/tuning")
     assert make(world, "ranker_params", DAY).success
     assert params(world, "ranker_params", DAY) == before
-    days = {uri.split("dt=")[1][:10] for uri in opened}
-    assert max(days) == BEFORE_TEST
-    assert {uri.split("/assets/")[1].split("/")[0] for uri in opened} == {"ranking_examples"}
+    assert max(day for _, day in opened) == BEFORE_TEST
+    assert {asset for asset, _ in opened} == {"ranking_examples"}
+
+
+def test_retrieval_is_tuned_without_a_row_of_the_test_window(world: World, opened: set[tuple[str, str]]) -> None:
+    """And what it finds is what factors and candidates of the day are made with."""
+    update = {"tuning_every_days": 1, "tuning_als_trials": 2, "tuning_fusion_trials": 12, "min_evaluated_users": 2}
+    world.settings = world.settings.model_copy(update=update)
+    assert make(world, "retrieval_params", DAY).success
+    before = params(world, "retrieval_params", DAY)
+    found = RetrievalParams.from_json(before.decode())
+    assert [len(part.trials) for part in (found.als, found.weights)] == [2, 12]
+    assert make(world, ("user_factors", "item_factors", "candidates"), DAY).success
+    lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("user_factors", "candidates")}
+    made = {name: record.params for name, record in lineage.items() if record}
+    assert {name: made["user_factors"][name] for name in found.als.values} == found.als.values
+    voices: Any = made["candidates"]["voices"]
+    assert {name: voice["weight"] for name, voice in voices.items()} == found.weights.values
+
+    opened.clear()
+    poison_the_test_window(world)
+    result = make(world, "retrieval_params", DAY)
+    assert result.success
+    assert params(world, "retrieval_params", DAY) == before
+    assert max(day for _, day in opened) == BEFORE_TEST
+    assert {asset for asset, _ in opened} == {"ranking_examples", "user_activity", "bot_users"}
+    record = world.store.partitions().read_lineage("retrieval_params", DAY)
+    assert record is not None
+    assert ("ranking_examples", BEFORE_TEST) in {(one.asset, one.day) for one in record.inputs}
+    assert max(one.day for one in record.inputs) == BEFORE_TEST
+    assert {"als_search", "als_trials", "weights_search", "weights_trials"} <= told(result).keys()
+
+    world.settings = world.settings.model_copy(update={"tuning_every_days": 3650, "tuning_als_trials": 0})
+    stored = world.folder / "store/assets/retrieval_params"
+    for earlier in stored.iterdir():
+        if earlier.name < f"dt={DAY}":
+            shutil.rmtree(earlier)
+    shutil.copytree(stored / f"dt={DAY}", stored / f"dt={EVE}")
+    later = told(make(world, "retrieval_params", DAY))
+    assert (later["als"], later["weights"]) == (found.als.values, found.weights.values)
+    assert params(world, "retrieval_params", DAY) == before
 
 
 def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +128,7 @@ def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkey
     since_first = (date.fromisoformat(DAY) - world.settings.first_day).days
 
     def every(days: int) -> None:
-        world.settings = world.settings.model_copy(update={"tuning_every_days": days})
+        world.settings = world.settings.model_copy(update={"tuning_every_days": days, "tuning_trials": 1})
 
     every(since_first + 1)
     assert told(make(world, "ranker_params", EARLY))["tuned_on"] == "not yet: the defaults"

@@ -27,6 +27,7 @@ SMALL = {
     "factors": 16,
     "als_iterations": 5,
     "tuning_trials": 2,
+    "tuning_fusion_trials": 12,
     "training_windows": 2,
     "min_evaluated_users": 5,
     "mlflow_tracking_uri": "off",

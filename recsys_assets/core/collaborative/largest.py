@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from recsys_assets.core.collaborative.interactions import Floats
+import numpy as np
+from numpy.typing import NDArray
+
 from recsys_assets.core.retrieval.ids import Ints
 
 
-def largest(scores: Floats, k: int) -> Ints:
+def largest(scores: NDArray[np.floating[Any]], k: int) -> Ints:
     """Columns [rows, min(k, columns)] of the largest scores, best first, of equals the first column."""
     k = min(k, scores.shape[1])
     columns = np.argpartition(-scores, k - 1, axis=1)[:, :k]

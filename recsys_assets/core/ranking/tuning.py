@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recsys_assets.core.ranking.model import RankerParams, fit
 from recsys_assets.core.ranking.split import split_by_time, split_by_users
-from recsys_assets.core.tuning.study import Outcome, Record, Search, best_of, tpe
+from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, best_of
 
 if TYPE_CHECKING:
     import optuna
@@ -96,8 +96,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     startup = max(2, search.budget.trials // 2)
     records = search.run(
         objective,
-        {name: getattr(base, name) for name in VARIED},
-        tpe(startup),
+        Tpe({name: getattr(base, name) for name in VARIED}, startup),
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
     best = best_of(records)

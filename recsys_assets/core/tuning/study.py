@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,12 +79,39 @@ class Outcome:
     pruned: bool = False
 
 
-class Sampling(Protocol):
-    """Makes the sampler of the trial of a number."""
+class Plan(Protocol):
+    """Which parameters are tried next. All that it says follows from the trials that are finished."""
 
-    def __call__(self, seed: int, number: int) -> optuna.samplers.BaseSampler:
-        """A sampler whose proposals follow from its seed and the finished trials."""
+    def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
+        """The parameters to try; None leaves them to the sampler."""
         ...
+
+    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        """A sampler for one trial."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tpe:
+    """Tree-structured Parzen estimators.
+
+    Attributes:
+        start: what is tried first.
+        startup: trials before the estimators are asked; those after the first are drawn at random.
+    """
+
+    start: Mapping[str, float]
+    startup: int
+
+    def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
+        """See :class:`Plan`."""
+        return None if done else self.start
+
+    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        """See :class:`Plan`."""
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=seed, n_startup_trials=self.startup)
 
 
 @dataclass(frozen=True)
@@ -110,16 +137,14 @@ class Search:
     def run(
         self,
         objective: Callable[[optuna.Trial], Outcome],
-        start: Mapping[str, float],
-        sampling: Sampling,
+        plan: Plan,
         pruner: optuna.pruners.BasePruner | None = None,
     ) -> list[Record]:
         """Try parameters until the budget is spent.
 
         Args:
             objective: judges what it asks a trial for. If it raises, the search stops and can be gone on with.
-            start: the parameters of the first trial.
-            sampling: proposes those of the others.
+            plan: what to try.
             pruner: says which trials are to be given up; None for none.
 
         Returns:
@@ -139,23 +164,20 @@ class Search:
                 if len(done) >= self.budget.trials or (done and 0 < self.budget.seconds <= spent):
                     study.set_user_attr(_ENDED, "trials" if len(done) >= self.budget.trials else "seconds")
                     break
-                self._try(study, len(done), objective, start, sampling)
-            return [_record(number, trial) for number, trial in enumerate(_finished(study))]
+                self._try(study, _records(done), objective, plan)
+            return _records(_finished(study))
 
     def _try(
-        self,
-        study: optuna.Study,
-        number: int,
-        objective: Callable[[optuna.Trial], Outcome],
-        start: Mapping[str, float],
-        sampling: Sampling,
+        self, study: optuna.Study, done: list[Record], objective: Callable[[optuna.Trial], Outcome], plan: Plan
     ) -> None:
         """One trial, from being asked for to being stored."""
         from optuna.trial import TrialState
 
-        if number == 0 and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(dict(start))
-        study.sampler = sampling(_seed_of(self.seed, number), number)
+        number, given = len(done), plan.given(done)
+        # One may be waiting from an attempt that was cut off right here.
+        if given is not None and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(dict(given))
+        study.sampler = plan.sampler(_seed_of(self.seed, number))
         trial, began = study.ask(), self.clock()
         try:
             found = objective(trial)
@@ -197,7 +219,7 @@ class Search:
             return study(None)
 
 
-def best_of(records: list[Record]) -> Record:
+def best_of(records: Sequence[Record]) -> Record:
     """The best complete trial, of equals the first; the first trial is always complete."""
     complete = [record for record in records if record.state == COMPLETE]
     return max(complete, key=lambda record: (record.value, -record.trial))
@@ -219,17 +241,6 @@ def content_of(table: pa.Table) -> str:
     for batch in table.combine_chunks().to_batches():
         found.update(memoryview(batch.serialize()))
     return found.hexdigest()
-
-
-def tpe(startup: int) -> Sampling:
-    """Tree-structured Parzen estimators, after ``startup`` trials at random."""
-
-    def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-        from optuna.samplers import TPESampler
-
-        return TPESampler(seed=seed, n_startup_trials=startup)
-
-    return sampler
 
 
 def _storage(address: str, study: str) -> optuna.storages.BaseStorage:
@@ -269,13 +280,19 @@ def _fail_abandoned(study: optuna.Study) -> None:
         study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _record(number: int, trial: optuna.trial.FrozenTrial) -> Record:
+def _records(trials: Sequence[optuna.trial.FrozenTrial]) -> list[Record]:
     from optuna.trial import TrialState
 
-    state = COMPLETE if trial.state is TrialState.COMPLETE else PRUNED
-    return Record(
-        number, state, dict(sorted(trial.params.items())), float(trial.value or 0.0), trial.user_attrs[_FACTS]
-    )
+    return [
+        Record(
+            number,
+            COMPLETE if trial.state is TrialState.COMPLETE else PRUNED,
+            dict(sorted(trial.params.items())),
+            float(trial.value or 0.0),
+            trial.user_attrs[_FACTS],
+        )
+        for number, trial in enumerate(trials)
+    ]
 
 
 def _seed_of(seed: int, number: int) -> int:

@@ -100,7 +100,7 @@ def test_trials_below_the_median_are_given_up() -> None:
     assert all(trial.facts["trees"] < 40 for trial in pruned)
     assert all(trial.facts["trees"] == 40 for trial in found.trials if trial.state == COMPLETE)
     assert Tuning.from_json(found.to_json()) == found
-    assert max(trial.value for trial in pruned) < best_of(list(found.trials)).value
+    assert max(trial.value for trial in pruned) < best_of(found.trials).value
 
 
 def test_faults_are_told() -> None:

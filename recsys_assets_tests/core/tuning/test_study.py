@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from recsys_assets.core.tuning.study import MEMORY, Budget, Outcome, Record, Search, best_of, study_name, tpe
+from recsys_assets.core.tuning.study import MEMORY, Budget, Outcome, Record, Search, Tpe, best_of, study_name
 
 START = {"x": 4.0, "y": 4}
 
@@ -36,7 +36,7 @@ def killed_at(number: int, objective: Callable[[optuna.Trial], Outcome] = bowl) 
 
 
 def run(search: Search, objective: Callable[[optuna.Trial], Outcome] = bowl) -> list[Record]:
-    return search.run(objective, START, tpe(3))
+    return search.run(objective, Tpe(START, 3))
 
 
 def never(_: optuna.Trial) -> Outcome:
@@ -48,7 +48,8 @@ def test_a_search_that_was_killed_finds_what_an_undisturbed_one_finds(kind: str,
     storage = str(tmp_path / "studies") if kind == "journal" else f"sqlite:///{tmp_path / 'studies.db'}"
     undisturbed = run(Search("bowl 1", Budget(8)))
     search = Search("bowl 1", Budget(8), storage=storage)
-    for attempt in (0, 1, 4):  # in the first trial, while drawing at random, and when the sampler has learned
+    # In the first trial, while drawing at random, and when the sampler has learned; a database is slow to open.
+    for attempt in (0, 1, 4) if kind == "journal" else (4,):
         with pytest.raises(Killed):
             run(search, killed_at(attempt))
     with pytest.raises(OSError, match="no memory"):
