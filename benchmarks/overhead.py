@@ -270,10 +270,11 @@ def days_of(day: str, window: tuple[int, int]) -> Iterator[str]:
 
 
 def forget(store: Path, day: str) -> None:
-    """Remove what was built of the day, and the releases."""
+    """Remove what was built of the day, the releases, and what is remembered of searches."""
     for folder in store.glob(f"assets/*/dt={day}"):
         shutil.rmtree(folder)
-    shutil.rmtree(store / "releases", ignore_errors=True)
+    for folder in ("releases", "tuning"):
+        shutil.rmtree(store / folder, ignore_errors=True)
 
 
 def fingerprint(store: Path, day: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import TypeVar
 
-from recsys_assets.core.contracts import Contract
+from recsys_assets.core.contracts import Contract, arrow_schema
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES
@@ -87,7 +87,7 @@ def stored_frame(store: StoreResource, frames: FrameWriter, contract: Contract, 
     record, uris = partitions.read_lineage(contract.name, day), partitions.uris(contract.name, [day])
     if record is None or not uris:
         return None
-    frame = frames.run.scan([uri for _, uri in uris], frames.schema_of(contract)).drop("dt")
+    frame = frames.run.scan([uri for _, uri in uris], arrow_schema(contract, frames.ids)).drop("dt")
     return frame, Input(contract.name, day, record.sha256)
 
 

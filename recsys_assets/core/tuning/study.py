@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,11 +236,28 @@ def study_name(prefix: str, *parts: object) -> str:
 
 
 def content_of(table: pa.Table) -> str:
-    """Hex SHA-256 of the rows of a table in their order, whatever its chunks."""
-    found = hashlib.sha256(str(table.schema).encode())
-    for batch in table.combine_chunks().to_batches():
-        found.update(memoryview(batch.serialize()))
+    """Hex SHA-256 of the rows of a table in their order, whatever its chunks and whatever lies beneath its nulls.
+
+    Args:
+        table: columns of numbers, days and strings; nulls in numbers and strings alone.
+    """
+    found = hashlib.sha256()
+    for name in table.column_names:
+        column = table[name]
+        parts = [column]
+        found.update(f"{name} {column.type} {column.null_count}".encode())
+        if column.null_count:
+            nothing = "" if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else 0
+            parts = [column.is_null().cast(pa.uint8()), column.fill_null(nothing)]
+        for part in parts:
+            for some in _bytes(part):
+                found.update(some)
     return found.hexdigest()
+
+
+def _bytes(column: pa.ChunkedArray) -> Iterator[memoryview]:
+    whole = pa.table({"": column}).combine_chunks()
+    yield from (memoryview(batch.serialize()) for batch in whole.to_batches())
 
 
 def _storage(address: str, study: str) -> optuna.storages.BaseStorage:

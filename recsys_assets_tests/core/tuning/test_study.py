@@ -6,10 +6,22 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import optuna
+import pyarrow as pa
 import pytest
 
-from recsys_assets.core.tuning.study import MEMORY, Budget, Outcome, Record, Search, Tpe, best_of, study_name
+from recsys_assets.core.tuning.study import (
+    MEMORY,
+    Budget,
+    Outcome,
+    Record,
+    Search,
+    Tpe,
+    best_of,
+    content_of,
+    study_name,
+)
 
 START = {"x": 4.0, "y": 4}
 
@@ -102,3 +114,24 @@ def test_names_differ_where_anything_does() -> None:
     assert len(names) == 5
     assert study_name("ranker", "a", 1.0) == study_name("ranker", "a", 1.0)
     assert MEMORY == "memory"
+
+
+def test_content_is_that_of_the_rows_and_of_nothing_else() -> None:
+    days = pa.array([1, 2, 3], pa.int32()).cast(pa.date32())
+    numbers = pa.Array.from_buffers(
+        pa.int32(), 3, [pa.py_buffer(b"\x05"), pa.py_buffer(np.array([7, 99, 9], np.int32).tobytes())]
+    )
+    assert numbers.to_pylist() == [7, None, 9], "99 lies beneath the null"
+    texts = pa.array(["x", None, "z"])
+    hashes = [
+        content_of(pa.table({"d": days, "n": n, "t": t}))
+        for n, t in [
+            (numbers, texts),
+            (pa.array([7, None, 9], pa.int32()), pa.chunked_array([["x"], [None, "z"]])),
+            (pa.array([7, 0, 9], pa.int32()), texts),
+            (pa.array([7, None, 9], pa.int32()), pa.array(["x", "", "z"])),
+            (pa.array([7, None, 8], pa.int32()), texts),
+        ]
+    ]
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 4
