@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from recsys_assets.assets import ranking
+from recsys_assets.assets import ranking, retrieval_params
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import fit
 from recsys_assets.core.ranking.tuning import Tuning
-from recsys_assets.core.tuning.found import RetrievalParams
+from recsys_assets.core.tuning.als import tune_als
+from recsys_assets.core.tuning.found import Found, RetrievalParams
+from recsys_assets.core.tuning.fusion import tune_weights
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.tuned import period_start
 from recsys_assets_tests.core.ranking import synthetic
@@ -65,6 +68,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     return seen
 
 
+def raised(found: Found) -> Found:
+    return replace(found, values={name: value + 1 for name, value in found.values.items()})
+
+
 def poison_the_test_window(world: World) -> None:
     """Whatever the test window holds, and all that was made with it, can be read no more; no search is remembered."""
     for path in (world.folder / "store/assets").glob("*/dt=*/data.parquet"):
@@ -84,8 +91,13 @@ def test_the_ranker_is_tuned_without_a_row_of_the_test_window(world: World, open
     assert {asset for asset, _ in opened} == {"ranking_examples"}
 
 
-def test_retrieval_is_tuned_without_a_row_of_the_test_window(world: World, opened: set[tuple[str, str]]) -> None:
+def test_retrieval_is_tuned_without_a_row_of_the_test_window(
+    world: World, opened: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And what it finds is what factors and candidates of the day are made with."""
+    # Whatever is found, let it differ from what holds without a search.
+    monkeypatch.setattr(retrieval_params, "tune_als", lambda *given: raised(tune_als(*given)))
+    monkeypatch.setattr(retrieval_params, "tune_weights", lambda *given: raised(tune_weights(*given)))
     update = {"tuning_every_days": 1, "tuning_als_trials": 2, "tuning_fusion_trials": 12, "min_evaluated_users": 2}
     world.settings = world.settings.model_copy(update=update)
     assert make(world, "retrieval_params", DAY).success

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_assets.core.collaborative.largest import largest
+from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Bools, Floats, ndcg
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.ids import positions
@@ -94,8 +95,9 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
 def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> Found:
     """Weights under which users act on what stands first.
 
-    They are searched on one half of the users and kept if they order the lists of the other half better than the base.
-    The sum of the weights stays as it was, so that fused scores of different days mean the same.
+    They are searched on one half of the users, and kept if they beat the base on the other half: if the whole 95 %
+    interval of the paired difference is above zero. The sum of the weights stays as it was, so that fused scores of
+    different days mean the same.
 
     Args:
         data: of a window that ends before whatever the weights are judged on later.
@@ -116,14 +118,21 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
 
     records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
     best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
-    before, after = (float(judge.ndcg(weights).mean()) for weights in (base, best))
-    kept = after > before
+    before, after = judge.ndcg(base), judge.ndcg(best)
+    gain = paired_difference(after, before, seed=search.seed)
+    kept = gain.low > 0
     return Found(
         values={**base, **best} if kept else dict(base),
         trials=tuple(records),
         tuned_on=day,
         study=search.study,
-        facts={"users": float(judging.sum()), "ndcg_before": before, "ndcg_after": after, "kept": float(kept)},
+        facts={
+            "users": float(judging.sum()),
+            "ndcg_before": float(before.mean()),
+            "ndcg_after": float(after.mean()),
+            "gain_low": gain.low,
+            "kept": float(kept),
+        },
     )
 
 

@@ -57,15 +57,14 @@ def test_noise_is_silenced_and_the_next_window_is_ordered_better() -> None:
 
 
 def test_what_is_no_better_on_users_apart_is_not_kept() -> None:
-    """Labels that nothing explains: whatever the search likes about them, the weights stay or hold on the others."""
-    table = window(2)
-    shuffled = np.random.default_rng(0).permutation(table["label"].to_numpy())
-    table = table.set_column(2, "label", pa.array(shuffled))
+    """Labels that nothing explains: the search finds something to like about them, and the weights stay."""
     base = {"popular": 0.5, "covisit": 0.75, "repeat": 6.0}
-    found = learn(table, base=base)
-    assert found.trials
-    kept = found.facts["ndcg_after"] > found.facts["ndcg_before"]
-    assert (found.values != base) == kept == bool(found.facts["kept"])
+    for seed in range(4):
+        table = window(seed)
+        shuffled = np.random.default_rng(seed).permutation(table["label"].to_numpy())
+        found = learn(table.set_column(2, "label", pa.array(shuffled)), base=base)
+        assert max(trial.value for trial in found.trials) > found.trials[0].value
+        assert (found.values, found.facts["kept"]) == (base, 0.0)
     few = learn(window(0, users=20), base=base)
     assert (few.values, few.trials, few.tuned_on) == (base, (), None)
     assert learn(window(0).slice(0, 0), base=base).values == base
