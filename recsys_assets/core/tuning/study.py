@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
@@ -214,9 +214,16 @@ class Search:
             return study(_storage(self.storage, self.study))
         except Exception as error:  # clients of databases fail in more ways than they declare
             # Nothing but an interruption would miss it: the result is the same without.
-            told = str(error).replace(urlsplit(self.storage).password or "\0", "***")
-            self.on_trial(f"{self.study} is kept in memory only, its storage fails: {type(error).__name__}: {told}")
+            told = _without_password(f"{type(error).__name__}: {error}", self.storage)
+            self.on_trial(f"{self.study} is kept in memory only, its storage fails: {told}")
             return study(None)
+
+
+def _without_password(text: str, address: str) -> str:
+    password = urlsplit(address).password
+    for secret in {password, unquote(password)} if password else ():
+        text = text.replace(secret, "***")
+    return text
 
 
 def best_of(records: Sequence[Record]) -> Record:
