@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, ndcg
+from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, ndcg
+from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.engines.base import Engine, Frame
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 CUTOFF = 10
 """Length of the list that early stopping and tuning look at."""
+
+CLASSIFIER_LOSS = "Logloss"
+"""The loss that makes a classifier of rows; it is stopped by the AUC."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,20 @@ class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data s
     """Too few users have a positive example to train on some and hold out others."""
 
 
-def features(table: pa.Table) -> NDArray[np.float32]:
-    """The feature matrix [rows, len(FEATURE_COLUMNS)] of candidates; null becomes NaN.
+def features(table: pa.Table, names: Sequence[str] = FEATURE_COLUMNS) -> NDArray[np.float32]:
+    """The feature matrix [rows, names] of candidates; null becomes NaN.
 
     CatBoost gets numpy, never a frame: its reader of Polars frames crashes on categorical columns.
 
     Raises:
         ValueError: a feature column is missing.
     """
-    missing = [name for name in FEATURE_COLUMNS if name not in table.column_names]
+    missing = [name for name in names if name not in table.column_names]
     if missing:
         raise ValueError(f"candidates: feature columns expected but not found: {', '.join(missing)}")
     # Column after column, as the table lies in memory and as CatBoost reads it: twice as fast as row after row.
-    matrix = np.empty((len(FEATURE_COLUMNS), table.num_rows), dtype=np.float32)
-    for at, name in enumerate(FEATURE_COLUMNS):
+    matrix = np.empty((len(names), table.num_rows), dtype=np.float32)
+    for at, name in enumerate(names):
         matrix[at] = table.column(name).cast(pa.float32(), safe=False).to_numpy()
     return matrix.T
 
@@ -104,15 +108,62 @@ def held_out(users: Sequence[int] | Sequence[str], share: float, seed: int) -> B
     return out
 
 
-def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
-    """Train a ranker, and stop when users that it has not seen are no longer ordered better.
+@dataclass(frozen=True)
+class Split:
+    """Examples of users with a positive, sorted, and who of them is held out.
 
-    A group (a list to order) is one user in one window. A user is held out in all windows or in none.
+    Attributes:
+        rows: the examples of groups with a positive. A group (a list to order) is one user in one window.
+        group: [rows] code of the group.
+        out: [rows] whether the user is held out; a user is in all windows or in none.
+        users_out: ids of the users held out.
+        users: users in all.
+    """
+
+    rows: pa.Table
+    group: Ints
+    out: Bools
+    users_out: list[int] | list[str]
+    users: int
+
+    @property
+    def labels(self) -> Floats:
+        """[rows] 1 for a positive."""
+        return _labels(self.rows)
+
+
+def split(examples: pa.Table, share: float, min_users: int, seed: int) -> Split:
+    """Part examples into those to learn from and those of users who are held out.
 
     Args:
         examples: table of contract RANKING_EXAMPLES, with ``dt`` where it holds several windows. Groups without a
             positive teach a ranking loss nothing and are left out. The order of the rows does not matter.
+        share: of the users to hold out.
+        min_users: fewest users with a positive.
+        seed: of the choice.
+
+    Raises:
+        NotEnoughExamples: fewer than ``min_users`` users have a positive.
+    """
+    rows, group, user, ids = _groups(examples)
+    needed = max(2, min_users)
+    if len(ids) < needed:
+        raise NotEnoughExamples(
+            f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
+            f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
+        )
+    out = held_out(ids, share, seed)
+    chosen: Any = [one for one, is_out in zip(ids, out.tolist(), strict=True) if is_out]
+    return Split(rows, group, out[user], chosen, len(ids))
+
+
+def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] = FEATURE_COLUMNS) -> TrainedRanker:
+    """Train a ranker, and stop when users that it has not seen are no longer ordered better.
+
+    Args:
+        examples: as for :func:`split`.
         params: how to train.
+        columns: the features to learn from.
 
     Raises:
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
@@ -121,23 +172,15 @@ def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
     # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
     from catboost import CatBoost, EFstrType, Pool
 
-    rows, group, user, ids = _groups(examples)
-    needed = max(2, params.min_users)
-    if len(ids) < needed:
-        raise NotEnoughExamples(
-            f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
-            f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
-        )
-    out = held_out(ids, params.validation_share, params.seed)
-    matrix, labels, apart = features(rows), _labels(rows), out[user]
+    parts = split(examples, params.validation_share, params.min_users, params.seed)
+    matrix, labels, group, apart = features(parts.rows, columns), parts.labels, parts.group, parts.out
     pools = [
-        Pool(matrix[part], labels[part], group_id=group[part], feature_names=list(FEATURE_COLUMNS))
-        for part in (~apart, apart)
+        Pool(matrix[part], labels[part], group_id=group[part], feature_names=list(columns)) for part in (~apart, apart)
     ]
     model = CatBoost(
         {
             "loss_function": params.loss,
-            "eval_metric": f"NDCG:top={CUTOFF}",
+            "eval_metric": "AUC" if params.loss == CLASSIFIER_LOSS else f"NDCG:top={CUTOFF}",
             "iterations": params.iterations,
             "learning_rate": params.learning_rate,
             "depth": params.depth,
@@ -158,38 +201,36 @@ def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
         model=_bytes(model),
         best_iteration=int(model.get_best_iteration()),
         feature_importance=dict(
-            sorted(zip(FEATURE_COLUMNS, importance.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+            sorted(zip(columns, importance.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
         ),
         validation_ndcg=_mean_ndcg(group[apart], labels[apart], scores),
-        users_train=int((~out).sum()),
-        users_validation=int(out.sum()),
+        users_train=parts.users - len(parts.users_out),
+        users_validation=len(parts.users_out),
     )
 
 
 class Scorer:
-    """Scores candidates with a stored model.
+    """Scores candidates with a stored model of any kind.
 
     Args:
-        model: the ``.cbm`` file.
+        model: the file; see :mod:`recsys_assets.core.ranking.formats`.
 
     Raises:
-        ValueError: the model was trained on other features than candidates have.
+        ValueError: it is no model, or one of columns that candidates do not have.
     """
 
     def __init__(self, model: bytes):
-        from catboost import CatBoost
-
-        self._model = CatBoost().load_model(blob=model)
-        found = tuple(self._model.feature_names_ or ())
-        if found != FEATURE_COLUMNS:
-            differ = sorted(set(found) ^ set(FEATURE_COLUMNS)) or ["their order"]
-            raise ValueError(f"ranker: the model's features are not those of candidates; they differ in {differ}")
+        self.model = read_model(model)
+        self.columns = self.model.columns
+        unknown = sorted(set(self.columns) - set(CANDIDATES.columns))
+        if unknown or not self.columns:
+            raise ValueError(f"model: it was trained on columns that candidates do not have: {', '.join(unknown)}")
 
     def score(self, table: pa.Table) -> Floats:
-        """Scores [rows] of a table with the feature columns of CANDIDATES; a row's score depends on that row alone."""
+        """Scores [rows] of a table with the columns of CANDIDATES; a row's score depends on that row alone."""
         if table.num_rows == 0:
             return np.empty(0)
-        return np.asarray(self._model.predict(features(table)), dtype=np.float64)
+        return self.model.score(features(table, self.columns))
 
     def add_score(self, table: pa.Table) -> pa.Table:
         """The table with its column ``score``; a row function for Engine.map_batches."""
@@ -202,16 +243,16 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     Args:
         engine: where the frame runs.
         candidates: frame of contract CANDIDATES.
-        model: the ``.cbm`` file.
+        model: the stored model, of any kind.
         ids: the data set's id types.
 
     Returns:
         Frame of user_id, item_id, score.
     """
-    contract = arrow_schema(CANDIDATES, ids)
-    names = ["user_id", "item_id", *FEATURE_COLUMNS]
+    contract, scorer = arrow_schema(CANDIDATES, ids), Scorer(model)
+    names = ["user_id", "item_id", *dict.fromkeys(scorer.columns)]
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
-    scored = engine.map_batches(candidates.select(names), Scorer(model).add_score, schema)
+    scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)
     return scored.select("user_id", "item_id", "score")
 
 
@@ -243,12 +284,7 @@ def _labels(table: pa.Table) -> Floats:
 def _mean_ndcg(group: Ints, labels: Floats, scores: Floats) -> float:
     """Mean NDCG of groups that each have a positive; rows are sorted so that equal scores stand by item_id."""
     _, group = np.unique(group, return_inverse=True)
-    order = np.lexsort((-scores, group))
-    sizes = np.bincount(group)
-    place = np.arange(len(order)) - np.repeat(sizes.cumsum() - sizes, sizes)
-    top = place < CUTOFF
-    hits = np.zeros((len(sizes), CUTOFF), dtype=np.bool_)
-    hits[group[order][top], place[top]] = labels[order][top] > 0
+    hits = hits_at(group, labels > 0, scores, CUTOFF)
     return float(ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), CUTOFF).mean())
 
 

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS, IdTypes
+from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.judge import popularity
+from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.core.ranking.model import (
     NotEnoughExamples,
     RankerParams,
@@ -100,7 +102,7 @@ def test_a_user_is_held_out_in_all_windows_or_in_none():
     assert (first.users_train, first.users_validation) == (48, 12)
     assert first.validation_ndcg != second.validation_ndcg
     kept = min(first.best_iteration, second.best_iteration) + 1
-    trees = [Scorer(result.model)._model for result in (first, second)]
+    trees = [read_model(result.model).model for result in (first, second)]
     splits = [model.get_leaf_values()[: kept * 8] for model in trees]
     assert np.array_equal(*splits)
 
@@ -124,6 +126,9 @@ def test_features_turn_null_into_nan_and_name_what_is_missing():
 
 
 def test_a_model_of_other_features_is_refused(trained, monkeypatch):
-    monkeypatch.setattr("recsys_assets.core.ranking.model.FEATURE_COLUMNS", ("a", *FEATURE_COLUMNS))
-    with pytest.raises(ValueError, match=r"differ in \['a'\]"):
+    columns = {name: column for name, column in CANDIDATES.columns.items() if name != "item_price"}
+    monkeypatch.setattr("recsys_assets.core.ranking.model.CANDIDATES", replace(CANDIDATES, columns=columns))
+    with pytest.raises(ValueError, match="candidates do not have: item_price"):
         Scorer(trained.model)
+    with pytest.raises(ValueError, match=r"expected a \.cbm, \.npz or \.json file"):
+        Scorer(b"pickled")
