@@ -56,12 +56,16 @@ def f_beta(labels: Bools, predicted: Bools, beta: float = BETA) -> float:
     return float(top[0] / bottom[0]) if bottom[0] else 0.0
 
 
-def f_beta_parts(labels: Bools, predicted: Bools, group: Ints, groups: int, beta: float = BETA) -> tuple[Floats, Floats]:
+def f_beta_parts(
+    labels: Bools, predicted: Bools, group: Ints, groups: int, beta: float = BETA
+) -> tuple[Floats, Floats]:
     """Numerator and denominator of F-beta by user, [groups] each: F of any users is the ratio of their sums."""
-    hit = (1 + beta**2) * np.bincount(group, weights=labels & predicted, minlength=groups)
-    missed = beta**2 * np.bincount(group, weights=labels & ~predicted, minlength=groups)
-    wrong = np.bincount(group, weights=~labels & predicted, minlength=groups)
-    return hit, hit + missed + wrong
+
+    def by_user(rows: Bools) -> Floats:
+        return np.bincount(group, weights=rows, minlength=groups).astype(np.float64)
+
+    hit = by_user(labels & predicted) * (1 + beta**2)
+    return hit, hit + by_user(labels & ~predicted) * beta**2 + by_user(~labels & predicted)
 
 
 def best_threshold(labels: Bools, scores: Floats, beta: float = BETA) -> float:

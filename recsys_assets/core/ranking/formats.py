@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
@@ -51,7 +52,7 @@ def read_model(data: bytes) -> StoredModel:
             return _from_arrays(data)
         if data.startswith(b"{"):
             return GeneratorOrder(**json.loads(data))
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"model: not a stored model: {error}") from error
     raise ValueError(f"model: expected a .cbm, .npz or .json file, found one that begins with {data[:4]!r}")
 
@@ -65,7 +66,7 @@ class TreesOfCatBoost:
     """A CatBoost model; its score is the raw sum of its trees (of a classifier, the log odds)."""
 
     def __init__(self, data: bytes):
-        # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
+        # Imported where it is used: it brings pandas and matplotlib along, which takes seconds.
         from catboost import CatBoost
 
         self.model = CatBoost().load_model(blob=data)
@@ -205,6 +206,7 @@ def _to_arrays(kind: str, model: Linear | Forest) -> bytes:
 
 def _from_arrays(data: bytes) -> Linear | Forest:
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
+        arrays: dict[str, Any] = {name: found[name] for name in found.files}
     made = {"linear": Linear, "forest": Forest}[str(arrays.pop("kind"))]
-    return made(**{**arrays, "columns": tuple(arrays["columns"].tolist())})
+    arrays["columns"] = tuple(arrays["columns"].tolist())
+    return made(**arrays)
