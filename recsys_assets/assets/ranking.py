@@ -155,8 +155,11 @@ def picked_windows(days: tuple[str, ...], as_of: str, horizon: int) -> list[str]
 
 def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa.Table:
     """The rows that a ranker of a day learns from, with the window's day as ``dt``."""
-    days = picked_windows(ranking_examples.days, as_of, horizon)
-    frame = ranking_examples.scan(days)
+    return learnable(ranking_examples.scan(picked_windows(ranking_examples.days, as_of, horizon)))
+
+
+def learnable(frame: Frame) -> pa.Table:
+    """The rows of some windows' examples from which a model learns, sorted."""
     rows = examples.training_rows(frame, negatives=_NEGATIVES, spread=_SPREAD)
     return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
 

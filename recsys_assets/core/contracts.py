@@ -356,6 +356,21 @@ RANKER_EVALUATION = Contract(
     key=("model", "metric", "k"),
 )
 
+EXPERIMENT_VALIDATION = Contract(
+    "experiment_validation",
+    {
+        "experiment": Column("string", "name of the experiment's file"),
+        "trained_as_of": Column("string", "as-of day of the model, YYYY-MM-DD"),
+        "model_record": Column("string", "SHA-256 of the model's lineage record: its bytes and all that made them"),
+        "metric": Column("string", "as the experiment names it, and ndcg_at_10_gain over the fused generators"),
+        "value": Column("float64", "on the test window", nullable=True),
+        "low": Column("float64", "2.5 % bound over users", nullable=True),
+        "high": Column("float64", "97.5 % bound over users", nullable=True),
+        "users": Column("int64", "users judged: candidates at D-h and a target in (D-h, D]", ge=0),
+    },
+    key=("experiment", "metric"),
+)
+
 RECOMMENDATIONS = Contract(
     "recommendations",
     {
@@ -393,6 +408,7 @@ CONTRACTS: Mapping[str, Contract] = {
         CANDIDATES,
         RANKING_EXAMPLES,
         RANKER_EVALUATION,
+        EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
     )
 }

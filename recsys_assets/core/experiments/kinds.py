@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from recsys_assets.core.contracts import GENERATORS
 
 ClassWeight = Literal["balanced"] | None
 
@@ -54,7 +56,14 @@ class ForestParams(Params):
 class GeneratorParams(Params):
     """Of a generator's own order."""
 
-    by: Literal["fused", "popular", "trending", "covisit", "factors", "repeat", "category"] = "fused"
+    by: str = "fused"
+
+    @field_validator("by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("fused", *GENERATORS):
+            raise ValueError(f"expected one of fused, {', '.join(GENERATORS)}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""The models of experiments in the store: ``assets/experiment_model.<experiment>/dt=<as-of day>/model.bin``.
+
+The partitions of ``experiment_model`` are experiments, while what is stored is as of a day like all else, so that
+lineage leads from it and to it, and an erasure finds it. What there is to say of a model stands in its lineage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+
+from recsys_assets.storage.lineage import Input, Lineage
+from recsys_assets.storage.partitions import PartitionStore
+
+ASSET = "experiment_model"
+MODEL_FILE = "model.bin"
+EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiments")
+"""One partition per file ``experiments/<name>.yaml`` of the landing zone."""
+
+
+@dataclass(frozen=True)
+class TrainedExperiment:
+    """A model of an experiment.
+
+    Attributes:
+        name: of the experiment.
+        lineage: what made it; ``params`` holds the experiment, its threshold and its figures on held-out users.
+    """
+
+    name: str
+    lineage: Lineage
+
+    @property
+    def input(self) -> Input:
+        """How lineage names it."""
+        return Input(self.lineage.asset, self.lineage.day, self.lineage.sha256)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See ``lineage``."""
+        return cast(Mapping[str, Any], self.lineage.params)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags by which its run in MLflow is found: equal bytes of equal configuration are one run."""
+        return {"experiment": self.name, "config_sha256": self.facts["config_sha256"], "sha256": self.lineage.sha256}
+
+
+def stored_as(experiment: str) -> str:
+    """What the store calls the models of an experiment."""
+    return f"{ASSET}.{experiment}"
+
+
+def trained_by(partitions: PartitionStore, experiments: Iterable[str], day: str) -> list[TrainedExperiment]:
+    """The newest model of each experiment that is as of a day or earlier: its examples end before that day's window."""
+    found: list[TrainedExperiment] = []
+    for name in sorted(experiments):
+        days = [one for one in partitions.days(stored_as(name), MODEL_FILE) if one <= day]
+        lineage = partitions.read_lineage(stored_as(name), days[-1]) if days else None
+        if lineage:
+            found.append(TrainedExperiment(name, lineage))
+    return found
