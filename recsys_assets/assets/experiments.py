@@ -100,7 +100,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 },
                 seed=experiment.seed,
                 inputs=tuple(_input(partitions, day) for day in windows),
-                run_id=context.run_id,
+                run_id=context.run.run_id,
             ),
         )
         one = TrainedExperiment(name, made)
