@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
-from recsys_assets.core.experiments.metrics import STANDARD, figures
+from recsys_assets.core.experiments.metrics import STANDARD, figures, known
 from recsys_assets.core.experiments.window import judged
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.partitions import Partitions
@@ -55,7 +55,7 @@ def unvalidated(partitions: PartitionStore, models: Sequence[TrainedExperiment],
 def scored(
     partitions: PartitionStore,
     models: Sequence[TrainedExperiment],
-    known: Known,
+    stored: Known,
     rows_to_judge: Callable[[], pa.Table],
     seed: int,
 ) -> tuple[pa.Table, list[str]]:
@@ -64,7 +64,7 @@ def scored(
     Args:
         partitions: where the models are.
         models: of the experiments.
-        known: rows that need not be made again.
+        stored: rows that need not be made again.
         rows_to_judge: gives what :func:`recsys_assets.core.experiments.window.judged` takes; asked once, if at all.
         seed: of the bootstrap.
     """
@@ -72,8 +72,8 @@ def scored(
     due: list[tuple[TrainedExperiment, str, tuple[str, ...]]] = []
     for one in models:
         record, metrics = content_hash(one.lineage), tuple(dict.fromkeys([*one.facts["metrics"], *STANDARD]))
-        if (one.name, record) in known:
-            found += known[one.name, record]
+        if (one.name, record) in stored:
+            found += stored[one.name, record]
         else:
             due.append((one, record, metrics))
     table = rows_to_judge() if due else None
@@ -88,16 +88,18 @@ def scored(
                     "trained_as_of": one.lineage.day,
                     "model_record": record,
                     "metric": figure.metric,
-                    "value": _known(figure.value),
-                    "low": _known(figure.low),
-                    "high": _known(figure.high),
+                    "value": known(figure.value),
+                    "low": known(figure.low),
+                    "high": known(figure.high),
                     "users": len(lists.targets),
                 }
-                for figure in figures(lists, scores, float(one.facts["threshold"]), metrics, seed=seed)
+                for figure in figures(lists, scores, threshold_of(one), metrics, seed=seed)
             ]
     schema = arrow_schema(EXPERIMENT_VALIDATION, IdTypes())
     return pa.Table.from_pylist(found, schema=schema), [one.name for one, _, _ in due]
 
 
-def _known(value: float) -> float | None:
-    return None if value != value else value
+def threshold_of(one: TrainedExperiment) -> float:
+    """From which score on a row counts as predicted."""
+    stated = one.facts["threshold"]
+    return float("inf") if stated is None else float(stated)

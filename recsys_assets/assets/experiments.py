@@ -3,7 +3,6 @@
 import json
 import tempfile
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from recsys_assets.core.contracts import RANKING_EXAMPLES
 from recsys_assets.core.evaluation.threshold import best_threshold
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, ExperimentError, name_of, parse
-from recsys_assets.core.experiments.metrics import Figure, figures
+from recsys_assets.core.experiments.metrics import Figure, figures, known
 from recsys_assets.core.experiments.window import judged
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import NotEnoughExamples, Scorer
@@ -96,17 +95,17 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                     "horizon_days": horizon,
                     "windows": windows,
                     "threshold": threshold,
-                    "validation": [asdict(one) for one in found],
+                    "validation": {one.metric: [known(one.value), known(one.low), known(one.high)] for one in found},
                 },
                 seed=experiment.seed,
                 inputs=tuple(_input(partitions, day) for day in windows),
                 run_id=context.run.run_id,
             ),
         )
-        one = TrainedExperiment(name, made)
+        stored = TrainedExperiment(name, made)
         measures = {
-            **{f"{figure.metric}_val": figure.value for figure in found},
-            "threshold": threshold,
+            **{f"{one.metric}_val": one.value for one in found if known(one.value) is not None},
+            **({} if threshold is None else {"threshold": threshold}),
             "fit_seconds": seconds,
             "model_bytes": float(made.bytes),
             "training_rows": float(rows.num_rows),
@@ -125,9 +124,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                     picture.write_bytes(bar_chart("Feature importance", trained.importance))
                     mlflow.log_artifact(str(picture), "plots")
 
-        recorded = tracking.add(one.tags, lambda _client, _run: None)
+        recorded = tracking.add(stored.tags, lambda _client, _run: None)
         if recorded.run_id is None and recorded.problem is None:
-            recorded = tracking.record(run_name, tags_of(one, experiment, graph), write)
+            recorded = tracking.record(run_name, tags_of(stored, experiment, graph), write)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(made.sha256),
             metadata={
@@ -185,17 +184,18 @@ def windows_of(experiment: Experiment, days: list[str], horizon: int) -> tuple[s
 
 def measured(
     frame: Frame, rows: pa.Table, data: bytes, experiment: Experiment, seed: int
-) -> tuple[float, list[Figure]]:
+) -> tuple[float | None, list[Figure]]:
     """The threshold of a model, chosen on the held-out users of the training windows, and its figures on them.
 
-    All of their candidates count here, as on the test window, and not the sample that models learn from.
+    All of their candidates count here, as on the test window, and not the sample that models learn from. Without a
+    threshold (None) nothing is predicted.
     """
     everything = frame.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
     users = pa.array(models.held_out_users(rows, experiment), everything.schema.field("user_id").type)
     held = everything.filter(pc.call_function("is_in", [everything["user_id"]], pc.SetLookupOptions(users)))
     lists, scores = judged(held), Scorer(data).score(held)
     threshold = best_threshold(lists.labels, scores)
-    return threshold, figures(lists, scores, threshold, experiment.metrics, seed=seed)
+    return known(threshold), figures(lists, scores, threshold, experiment.metrics, seed=seed)
 
 
 def write_model(partitions: PartitionStore, data: bytes, lineage: Lineage) -> Lineage:

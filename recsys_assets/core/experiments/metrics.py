@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ def figures(
     if "auc" in metrics:
         found["auc"] = auc_interval(judged.labels, scores, judged.group)
     return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
+
+
+def known(value: float) -> float | None:
+    """A figure as JSON and tables have it: None where it is not defined."""
+    return value if math.isfinite(value) else None
 
 
 def _of_list(name: str, judged: Judged, scores: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +108,22 @@ def test_names_are_plain() -> None:
 
 def test_every_kind_can_be_trained() -> None:
     assert TRAINERS.keys() == KINDS.keys()
+
+
+def test_the_examples_of_the_documents_are_experiments() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    shown = re.findall(r"```yaml\n(.*?)```", (docs / "experiments.md").read_text(), re.DOTALL)
+    assert [parse(one.encode(), KEY).model for one in shown] == ["logistic_regression"]
+    files = sorted((docs / "experiments").glob("*.yaml"))
+    assert [parse(one.read_bytes(), f"experiments/{one.name}").name for one in files] == ["forest", "ranks"]
+
+
+def test_the_documents_name_every_model_parameter_and_default() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("| model | parameters")[1], re.MULTILINE)[: len(KINDS)]
+    )
+    assert rows.keys() == KINDS.keys()
+    for name, kind in KINDS.items():
+        named = set(re.findall(r"`(\w+)`", rows["catboost_ranker" if name == "catboost_classifier" else name]))
+        assert named - ({"loss"} if name == "catboost_classifier" else set()) == kind.params.model_fields.keys()
