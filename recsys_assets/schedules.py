@@ -72,7 +72,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         stored = store.partitions()
         gated = stored.days("promotion", FILE_NAMES["promotion"])
         names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = trained_by(stored, names, gated[-1]) if gated else []
+        models = trained_by(stored, names, gated[-1], settings.horizon_days) if gated else []
         due = unvalidated(stored, models, gated[-1]) if gated else []
         if not due:
             return dg.SkipReason("every experiment that has a model was validated on the newest day")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, cast
 
 import dagster as dg
 
 from recsys_assets.storage.lineage import Input, Lineage
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.storage.partitions import PartitionStore, partition_key
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"
@@ -54,12 +56,32 @@ def stored_as(experiment: str) -> str:
     return f"{ASSET}.{experiment}"
 
 
-def trained_by(partitions: PartitionStore, experiments: Iterable[str], day: str) -> list[TrainedExperiment]:
-    """The newest model of each experiment that is as of a day or earlier: its examples end before that day's window."""
+def trained_by(
+    partitions: PartitionStore, experiments: Iterable[str], day: str, horizon: int
+) -> list[TrainedExperiment]:
+    """The newest model of each experiment that may be tested on the window of a day.
+
+    It is as of that day or earlier, and what it learned from ends before the window begins. That follows from the
+    former, unless the horizon was another when it was trained.
+    """
+    cut = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
     found: list[TrainedExperiment] = []
     for name in sorted(experiments):
-        days = [one for one in partitions.days(stored_as(name), MODEL_FILE) if one <= day]
-        lineage = partitions.read_lineage(stored_as(name), days[-1]) if days else None
-        if lineage:
-            found.append(TrainedExperiment(name, lineage))
+        for as_of in reversed(partitions.days(stored_as(name), MODEL_FILE)):
+            lineage = partitions.read_lineage(stored_as(name), as_of) if as_of <= day else None
+            if lineage and max(read.day for read in lineage.inputs) <= cut:
+                found.append(TrainedExperiment(name, lineage))
+                break
     return found
+
+
+def model_of(partitions: PartitionStore, one: TrainedExperiment) -> bytes:
+    """The bytes of a model.
+
+    Raises:
+        ValueError: they are not those of its record, because a write was cut off or the model is being made again.
+    """
+    data = partitions.store.get(partition_key(one.lineage.asset, one.lineage.day, MODEL_FILE))
+    if sha256_bytes(data) != one.lineage.sha256:
+        raise ValueError("its bytes are not those of its record: materialize experiment_model again")
+    return data

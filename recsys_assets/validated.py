@@ -16,7 +16,7 @@ from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.storage.lineage import DATA_FILE, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore, partition_key
-from recsys_assets.trained import MODEL_FILE, TrainedExperiment
+from recsys_assets.trained import TrainedExperiment, model_of
 
 VALIDATION = "experiment_validation"
 CODE_VERSION = "1"
@@ -58,8 +58,10 @@ def scored(
     stored: Known,
     rows_to_judge: Callable[[], pa.Table],
     seed: int,
-) -> tuple[pa.Table, list[str]]:
-    """The table of all models, and the names of those that had to be scored for it.
+) -> tuple[pa.Table, dict[str, str]]:
+    """The table of all models, and the names of those that had to be scored for it, with why one could not be.
+
+    A model that cannot be used, such as one of a feature that candidates no longer have, stops no other.
 
     Args:
         partitions: where the models are.
@@ -76,12 +78,16 @@ def scored(
             found += stored[one.name, record]
         else:
             due.append((one, record, metrics))
+    faults: dict[str, str] = {one.name: "" for one, _, _ in due}
     table = rows_to_judge() if due else None
     if table is not None and table.num_rows:
         lists = judged(table)
         for one, record, metrics in due:
-            data = partitions.store.get(partition_key(one.lineage.asset, one.lineage.day, MODEL_FILE))
-            scores = Scorer(data).score(table)
+            try:
+                scores = Scorer(model_of(partitions, one)).score(table)
+            except ValueError as reason:
+                faults[one.name] = str(reason)
+                continue
             found += [
                 {
                     "experiment": one.name,
@@ -96,7 +102,7 @@ def scored(
                 for figure in figures(lists, scores, threshold_of(one), metrics, seed=seed)
             ]
     schema = arrow_schema(EXPERIMENT_VALIDATION, IdTypes())
-    return pa.Table.from_pylist(found, schema=schema), [one.name for one, _, _ in due]
+    return pa.Table.from_pylist(found, schema=schema), faults
 
 
 def threshold_of(one: TrainedExperiment) -> float:

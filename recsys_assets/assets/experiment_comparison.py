@@ -30,6 +30,7 @@ _SECONDS, _KIB = "fit_seconds", "model_kib"
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The comparison of a day."""
+    horizon = graph.settings.horizon_days
 
     @graph.asset(
         "experiments",
@@ -55,7 +56,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()
         names = {row["experiment"] for row in rows}
         known = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = [one for one in trained_by(store.partitions(), known, day) if one.name in names]
+        models = [one for one in trained_by(store.partitions(), known, day, horizon) if one.name in names]
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         found = compared(rows, models, {one.name: fit_seconds(context.instance, one) for one in models})
         picture = side_by_side(f"Experiments on the test window of {day}", found) if found else b""

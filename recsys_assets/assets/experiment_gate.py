@@ -21,8 +21,8 @@ from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import OFF, Tracking
 from recsys_assets.standing import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, Found, rejected_before, ruling
-from recsys_assets.storage.partitions import partition_key
-from recsys_assets.trained import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, trained_by
+from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.trained import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
 from recsys_assets.validated import CODE_VERSION, VALIDATION, known_rows, scored, window_sha256
 
 Result = dg.MaterializeResult[Staged]
@@ -57,7 +57,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         opened, partitions = store.open(), store.partitions()
         standing = stored_promotion(promotion, day)
-        models = trained_by(partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day)
+        models = trained_by(partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day, horizon)
         pool, activity = ranking_examples.frame().drop("dt"), user_activity.frame()
         cut = graph.day(day) - timedelta(days=horizon)
 
@@ -69,13 +69,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         table, fresh = scored(partitions, models, known_rows(partitions, day, judged_by), rows_to_judge, settings.seed)
         rows = table.to_pylist()
         context.log.info(f"{len(fresh)} of {len(models)} experiments were not validated on this window yet")
-        problems = [record(tracking, one, table, day) for one in models if one.name in fresh]
+        faults = [f"{name}: {fault}" for name, fault in fresh.items() if fault]
+        for fault in faults:
+            context.log.warning(f"experiment {fault}")
+        problems = [record(tracking, one, table, day) for one in models if not fresh.get(one.name)]
 
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         chosen = next((one for one in models if one.name == best), None)
         path = champion.file(day)
         before = usable(Found(standing.after, path.read_bytes() if path else b"", day, ()), context)
-        data = opened.get(partition_key(chosen.lineage.asset, chosen.lineage.day, MODEL_FILE)) if chosen else b""
+        data = model_of(partitions, chosen) if chosen else b""
         mine = challenger(chosen, before, day)
         scores = {
             name: score_candidates(frames.run, pool, one, graph.ids)
@@ -110,6 +113,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                     "best": best or "none",
                     "experiments": len(models),
                     "scored_now": ", ".join(sorted(fresh)) or "none",
+                    "faults": "; ".join(faults) or "none",
                     "users": max((row["users"] for row in rows), default=0),
                     "mlflow": "; ".join(sorted({problem for problem in problems if problem})) or "recorded",
                 },
@@ -176,18 +180,23 @@ def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Mod
 def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str) -> str | None:
     """Log the metrics of a day's test window into the run that the model has; why not, where that failed.
 
-    The step of a metric is its day, so that the newest window is what MLflow shows, in whatever order they come.
+    The step of a metric is its day, so that the newest window is what MLflow shows, in whatever order they come. A tag
+    says what was logged of a day: what MLflow has is not logged again, and what it missed is made up for.
     """
     step = date.fromisoformat(day).toordinal()
     rows = [row for row in table.to_pylist() if row["experiment"] == one.name and row["value"] is not None]
+    tag, logged = f"validated.{day}", sha256_bytes(repr(rows).encode())[:16]
 
     def write(client: Any, run_id: str) -> None:
+        if client.get_run(run_id).data.tags.get(tag) == logged:
+            return
         for row in rows:
             client.log_metric(run_id, f"{row['metric']}_test", row["value"], step=step)
             for bound in ("low", "high"):
                 if row[bound] is not None:
                     client.log_metric(run_id, f"{row['metric']}_test_{bound}", row[bound], step=step)
-        client.set_tag(run_id, f"validated.{day}", str(max((row["users"] for row in rows), default=0)))
+        client.log_metric(run_id, "users_test", max((row["users"] for row in rows), default=0), step=step)
+        client.set_tag(run_id, tag, logged)
 
     recorded = tracking.add(one.tags, write)
     if recorded.problem is None and recorded.run_id is None:

@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 import pytest
+from mlflow import MlflowClient
 from pydantic import SecretStr
 
 from recsys_assets import validated
@@ -77,11 +78,13 @@ def model_of(world: World, name: str, day: str = DAY) -> bytes:
     return (world.folder / f"store/assets/experiment_model.{name}/dt={day}/model.bin").read_bytes()
 
 
+def mlflow(world: World) -> MlflowClient:
+    return MlflowClient(world.settings.mlflow_tracking_uri.get_secret_value())
+
+
 def runs(world: World, of_one_name: int = 1) -> dict[str, Any]:
     """All runs in MLflow by id or, where each is the only one of its name, by name."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(world.settings.mlflow_tracking_uri.get_secret_value())
+    client = mlflow(world)
     experiment = client.get_experiment_by_name("retailrocket")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
@@ -148,6 +151,8 @@ def test_files_become_models_runs_and_one_comparison(world: World, monkeypatch: 
     assert world.hashes("assets/experiment_validation") != hashes
     assert validate(world).success
     assert len(scored) == 1
+    history = mlflow(world).get_metric_history(after["experiment ranks"].info.run_id, "auc_test")
+    assert len(history) == 1, "nor is it logged again"
     edited = runs(world, of_one_name=2)
     assert len(edited) == 4, "another file, another model, another run"
 

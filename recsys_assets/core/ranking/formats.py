@@ -106,7 +106,8 @@ class Linear:
         odds = np.full(len(matrix), float(self.intercept[0]))
         for at in range(len(self.columns)):  # column by column: a matrix product adds in an order of its own
             odds += (filled(matrix[:, at], self.medians[at]) - self.means[at]) / self.scales[at] * self.coefficients[at]
-        return 1.0 / (1.0 + np.exp(-odds))
+        with np.errstate(over="ignore"):  # beyond the largest float, the probability is 0
+            return 1.0 / (1.0 + np.exp(-odds))
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
