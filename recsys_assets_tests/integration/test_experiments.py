@@ -162,6 +162,8 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
 ) -> None:
     """A forest of the very labels that it is judged on stands in for a good model."""
     world.settings = world.settings.model_copy(update={"mode": "manual", "mlflow_tracking_uri": SecretStr("off")})
+    for asset in ("champion", "promotion"):
+        world.store.partitions().delete(asset, DAY)  # it comes after the experiments of the day before
     gate_without_champion(world, EARLIER)
     monkeypatch.setattr(experiments, "learnable", lambda _: many_of(world, EARLIER, DAY))
     forest = "model: random_forest\nparams: {n_estimators: 20, max_depth: 20, min_samples_leaf: 1}\n"
