@@ -185,6 +185,7 @@ def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str
     """
     step = date.fromisoformat(day).toordinal()
     rows = [row for row in table.to_pylist() if row["experiment"] == one.name and row["value"] is not None]
+    rows.sort(key=lambda row: row["metric"])
     tag, logged = f"validated.{day}", sha256_bytes(repr(rows).encode())[:16]
 
     def write(client: Any, run_id: str) -> None:

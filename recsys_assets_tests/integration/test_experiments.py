@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,14 @@ FILES = {
 }
 
 
+class Lab(World):
+    @cached_property
+    def graph(self) -> dg.Definitions:
+        return self.definitions()
+
+
 @pytest.fixture
-def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
+def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> Lab:
     """A copy with a landing zone of its own, for experiments alone, and an MLflow of its own."""
     world = copy_of(built, tmp_path, instance)
     (world.landing / "experiments").mkdir()
@@ -44,27 +51,27 @@ def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
             "mlflow_artifacts_uri": (tmp_path / "mlflow").as_uri(),
         }
     )
-    return world
+    return Lab(**vars(world))
 
 
-def put(world: World, name: str, text: str) -> None:
+def put(world: Lab, name: str, text: str) -> None:
     (world.landing / f"experiments/{name}.yaml").write_text(text)
     world.instance.add_dynamic_partitions("experiments", [name])
 
 
-def train(world: World, name: str) -> dg.ExecuteInProcessResult:
-    job = world.definitions().resolve_job_def("train_experiment")
+def train(world: Lab, name: str) -> dg.ExecuteInProcessResult:
+    job = world.graph.resolve_job_def("train_experiment")
     return job.execute_in_process(instance=world.instance, partition_key=name, raise_on_error=False)
 
 
-def validate(world: World, day: str = DAY) -> dg.ExecuteInProcessResult:
-    job = world.definitions().resolve_job_def("validate_experiments")
+def validate(world: Lab, day: str = DAY) -> dg.ExecuteInProcessResult:
+    job = world.graph.resolve_job_def("validate_experiments")
     return job.execute_in_process(instance=world.instance, partition_key=day, raise_on_error=False)
 
 
-def due(world: World) -> list[dg.RunRequest]:
+def due(world: Lab) -> list[dg.RunRequest]:
     """What the daily schedule asks for."""
-    repository = world.definitions().get_repository_def()
+    repository = world.graph.get_repository_def()
     with dg.build_schedule_context(
         instance=world.instance,
         repository_def=repository,
@@ -74,15 +81,15 @@ def due(world: World) -> list[dg.RunRequest]:
         return list(repository.get_schedule_def("daily_experiments").evaluate_tick(context).run_requests or [])
 
 
-def model_of(world: World, name: str, day: str = DAY) -> bytes:
+def model_of(world: Lab, name: str, day: str = DAY) -> bytes:
     return (world.folder / f"store/assets/experiment_model.{name}/dt={day}/model.bin").read_bytes()
 
 
-def mlflow(world: World) -> MlflowClient:
+def mlflow(world: Lab) -> MlflowClient:
     return MlflowClient(world.settings.mlflow_tracking_uri.get_secret_value())
 
 
-def runs(world: World, of_one_name: int = 1) -> dict[str, Any]:
+def runs(world: Lab, of_one_name: int = 1) -> dict[str, Any]:
     """All runs in MLflow by id or, where each is the only one of its name, by name."""
     client = mlflow(world)
     experiment = client.get_experiment_by_name("retailrocket")
@@ -94,7 +101,7 @@ def runs(world: World, of_one_name: int = 1) -> dict[str, Any]:
     return {name if of_one_name == 1 else run.info.run_id: run for name, run in zip(names, found, strict=True)}
 
 
-def test_files_become_models_runs_and_one_comparison(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run in MLflow per model, to which each validation adds; nobody is trained on what it is tested on."""
     for name, text in FILES.items():
         put(world, name, text)
@@ -158,7 +165,7 @@ def test_files_become_models_runs_and_one_comparison(world: World, monkeypatch: 
 
 
 def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forest of the very labels that it is judged on stands in for a good model."""
     world.settings = world.settings.model_copy(update={"mode": "manual", "mlflow_tracking_uri": SecretStr("off")})
