@@ -36,7 +36,7 @@ _ABOUT = {
     EXPERIMENT_PROMOTION: "What the gate decided about the best experiment, once the day had its champion. It counts "
     "from the gate of the next day on.",
 }
-_KINDS = {VALIDATION: "parquet", EXPERIMENT_CHALLENGER: "catboost", EXPERIMENT_PROMOTION: "json"}
+_KINDS = {VALIDATION: {"parquet"}, EXPERIMENT_CHALLENGER: {"catboost", "scikitlearn"}, EXPERIMENT_PROMOTION: {"json"}}
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -141,7 +141,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         outs={
             name: dg.AssetOut(
                 group_name="experiments",
-                kinds={_KINDS[name]},
+                kinds=_KINDS[name],
                 owners=OWNERS,
                 code_version=CODE_VERSION,
                 tags={"recsys/grain": "experiment"},

@@ -39,16 +39,23 @@ class Lab(World):
         return self.definitions()
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where MLflow records; to make its database takes seconds, so there is one."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
 @pytest.fixture
-def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> Lab:
-    """A copy with a landing zone of its own, for experiments alone, and an MLflow of its own."""
+def world(built: World, tmp_path: Path, instance: dg.DagsterInstance, recorded: Path) -> Lab:
+    """A copy with a landing zone of its own, for experiments alone, and an experiment of its own in MLflow."""
     world = copy_of(built, tmp_path, instance)
     (world.landing / "experiments").mkdir()
     world.settings = world.settings.model_copy(
         update={
             "landing_uri": world.landing.as_uri(),
-            "mlflow_tracking_uri": SecretStr(f"sqlite:///{tmp_path / 'runs.db'}"),
-            "mlflow_artifacts_uri": (tmp_path / "mlflow").as_uri(),
+            "mlflow_tracking_uri": SecretStr(f"sqlite:///{recorded / 'runs.db'}"),
+            "mlflow_experiment": tmp_path.name,
+            "mlflow_artifacts_uri": (recorded / "files").as_uri(),
         }
     )
     return Lab(**vars(world))
@@ -92,7 +99,7 @@ def mlflow(world: Lab) -> MlflowClient:
 def runs(world: Lab, of_one_name: int = 1) -> dict[str, Any]:
     """All runs in MLflow by id or, where each is the only one of its name, by name."""
     client = mlflow(world)
-    experiment = client.get_experiment_by_name("retailrocket")
+    experiment = client.get_experiment_by_name(world.settings.mlflow_experiment)
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in found} == {"FINISHED"}
@@ -168,7 +175,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     world: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forest of the very labels that it is judged on stands in for a good model."""
-    world.settings = world.settings.model_copy(update={"mode": "manual", "mlflow_tracking_uri": SecretStr("off")})
+    world.settings = world.settings.model_copy(update={"mode": "manual"})
     for asset in ("champion", "promotion"):
         world.store.partitions().delete(asset, DAY)  # it comes after the experiments of the day before
     gate_without_champion(world, EARLIER)
@@ -186,11 +193,15 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert waiting is not None
     assert waiting.sha256 == sha256_bytes(data)
     assert standing_before(world.store.open(), EARLIER).standing == Standing(), "it counts for later days"
+    version = mlflow(world).get_model_version_by_alias(f"{world.settings.mlflow_experiment}_ranker", "challenger")
+    assert (version.tags["model_id"], version.run_id) == (waiting.id, runs(world)["experiment woods"].info.run_id)
+    assert Path(str(version.source).removeprefix("file://")).read_bytes() == data
 
     put(world, "woods", FILES["woods"])
     assert train(world, "woods").success, "an edit takes nothing from what waits"
     assert decide(world, "approve_model", "promote", waiting.id)
-    world.settings = world.settings.model_copy(update={"mode": "autonomous"})
+    off = {"mode": "autonomous", "mlflow_tracking_uri": SecretStr("off")}
+    world.settings = world.settings.model_copy(update=off)
     assert refresh(world, DAY, chain=("ranker_evaluation", "champion", "promotion", "recommendations")).success
     assert promotion(world, DAY).before.champion == promotion(world, DAY).after.champion == waiting
     assert (world.folder / f"store/assets/champion/dt={DAY}/model.cbm").read_bytes() == data
