@@ -17,6 +17,9 @@ from recsys_assets.assets import (
     candidates,
     catalog,
     events,
+    experiment_comparison,
+    experiment_gate,
+    experiments,
     insight,
     promotion,
     ranking,
@@ -28,6 +31,7 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.automation import automation_sensor
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.job import erase_job
+from recsys_assets.experiment_sensor import experiments_sensor
 from recsys_assets.io_managers.parquet import ParquetIOManager
 from recsys_assets.notifications import notification_sensors
 from recsys_assets.partitions import daily
@@ -42,7 +46,21 @@ from recsys_assets.schedules import daily_schedules
 from recsys_assets.sensors import landing_sensor
 from recsys_assets.settings import Settings, load_settings
 
-_GROUPS = (events, catalog, activity, retrieval, candidates, ranking, promotion, serving, tracking, insight)
+_GROUPS = (
+    events,
+    catalog,
+    activity,
+    retrieval,
+    candidates,
+    ranking,
+    promotion,
+    serving,
+    tracking,
+    insight,
+    experiments,
+    experiment_gate,
+    experiment_comparison,
+)
 
 
 def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
@@ -90,6 +108,8 @@ def build_definitions(
             jobs.history,
             jobs.examples,
             jobs.refresh,
+            jobs.train_experiment,
+            jobs.validate_experiments,
             jobs.rollback_release,
             jobs.approve_release,
             jobs.approve_model,
@@ -97,7 +117,15 @@ def build_definitions(
             erase_job(settings, dataset),
         ],
         sensors=[
-            *([landing_sensor(graph.partitions, settings), automation_sensor(settings)] if on else []),
+            *(
+                [
+                    landing_sensor(graph.partitions, settings),
+                    automation_sensor(settings),
+                    experiments_sensor(settings),
+                ]
+                if on
+                else []
+            ),
             *notification_sensors(notifier_of(settings)),
         ],
         schedules=daily_schedules(graph.partitions, settings) if on else [],

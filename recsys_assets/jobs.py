@@ -10,9 +10,11 @@ from recsys_assets.core.ranking.promotion import Model, Ruling
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
-from recsys_assets.standing import standing_now
+from recsys_assets.standing import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, standing_now
 from recsys_assets.storage import rulings
 from recsys_assets.storage.rulings import Rulings
+from recsys_assets.trained import ASSET
+from recsys_assets.validated import VALIDATION
 
 history = dg.define_asset_job(
     "history",
@@ -31,6 +33,19 @@ refresh = dg.define_asset_job(
     selection=dg.AssetSelection.assets("release", "data_report", "model_tracking").upstream()
     - dg.AssetSelection.tag("recsys/grain", "day"),
     description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
+)
+
+
+train_experiment = dg.define_asset_job(
+    "train_experiment",
+    selection=dg.AssetSelection.assets(ASSET),
+    description="The model of one experiment; the experiments sensor starts it for new and edited files.",
+)
+
+validate_experiments = dg.define_asset_job(
+    "validate_experiments",
+    selection=dg.AssetSelection.assets(VALIDATION, EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, "model_comparison"),
+    description="Experiments on the test window of one day, the best of them before the gate, and their comparison.",
 )
 
 
@@ -140,7 +155,9 @@ def _decide(context: dg.OpExecutionContext, model_id: str, word: Ruling, store: 
         raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     Rulings(store.open()).record(rulings.Ruling(model_id, word, newest, context.run_id, at))
-    context.log.info(
-        f"model {model_id} is {word}; it counts from {newest} on: run refresh of that day to have it at once"
+    # The gate of an experiment comes after that of its day, so that the next day's is the first that it can count for.
+    soonest = (
+        f"run refresh of {newest} to have it at once" if waiting.asset == "ranker" else "the next day's gate has it"
     )
+    context.log.info(f"model {model_id} is {word}; it counts from {newest} on: {soonest}")
     return waiting

@@ -8,11 +8,15 @@ import dagster as dg
 
 from recsys_assets import jobs
 from recsys_assets.event_log import store_tag
+from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.partitions import span
 from recsys_assets.reconcile import history_tags, newest_day, ranges, stale_days
 from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
+from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.trained import EXPERIMENTS, trained_by
+from recsys_assets.validated import unvalidated
 
 
 def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -58,4 +62,21 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
             run_key=f"daily:{accepted.id}:{accepted.generation}:{newest}", partition_key=newest, tags=tags
         )
 
-    return [daily_history, daily_refresh]
+    @dg.schedule(
+        job=jobs.validate_experiments,
+        cron_schedule="0 7 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Requests the validation of experiments on the newest day, where a model was not validated on it.",
+    )
+    def daily_experiments(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        stored = store.partitions()
+        gated = stored.days("promotion", FILE_NAMES["promotion"])
+        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        models = trained_by(stored, names, gated[-1], settings.horizon_days) if gated else []
+        due = unvalidated(stored, models, gated[-1]) if gated else []
+        if not due:
+            return dg.SkipReason("every experiment that has a model was validated on the newest day")
+        contents = sha256_bytes(repr([one.input for one in models]).encode())[:16]
+        return dg.RunRequest(run_key=f"validate:{gated[-1]}:{contents}", partition_key=gated[-1], tags=tags)
+
+    return [daily_history, daily_refresh, daily_experiments]

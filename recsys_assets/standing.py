@@ -17,6 +17,9 @@ from recsys_assets.storage.rulings import Rulings
 
 _LATER = "9999-12-31"
 
+EXPERIMENT_PROMOTION, EXPERIMENT_CHALLENGER = "experiment_promotion", "experiment_challenger"
+"""What the gate of a day's best experiment decided, and that experiment's model."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -44,7 +47,7 @@ def standing_before(store: ObjectStore, day: str) -> Found:
     for earlier in reversed([one for one in _gated(store) if one < day]):
         found = _left_by(store, earlier)
         if found:
-            return _ruled(store, found, day)
+            return _ruled(store, _challenged(store, found, earlier), day)
     return Found(Standing(), b"", None, ())
 
 
@@ -71,6 +74,12 @@ def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input]
     return (data, Input(asset, day, sha256)) if lineage and lineage.sha256 == sha256 else None
 
 
+def rejected_before(store: ObjectStore, sha256: str, day: str) -> bool:
+    """Whether people rejected these very bytes, as far as it counts for a day: an experiment may come back any day."""
+    made = Rulings(store).of_bytes(sha256)
+    return any(one.ruling == "rejected" and one.counts_from <= day for one in made)
+
+
 def _gated(store: ObjectStore) -> list[str]:
     return PartitionStore(store).days("promotion", FILE_NAMES["promotion"])
 
@@ -87,6 +96,21 @@ def _left_by(store: ObjectStore, day: str) -> Found | None:
     return Found(standing, model[0], day, (model[1], record[1]))
 
 
+def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
+    """The same after the experiments that came before the gate once that day had a champion.
+
+    What they came to counts as long as that day's standing is the one that they met.
+    """
+    record, model = stored_file(store, EXPERIMENT_PROMOTION, day), stored_file(store, EXPERIMENT_CHALLENGER, day)
+    if record is None or model is None:
+        return found
+    decided = Promotion.from_json(record[0].decode())
+    if decided.before != found.standing or decided.model is None or decided.model.sha256 != model[1].sha256:
+        return found
+    champion = model[0] if decided.verdict == "promoted" else found.champion
+    return Found(decided.after, champion, found.since, (*found.inputs, model[1], record[1]))
+
+
 def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
     """The same after what people decided about the challenger.
 
@@ -95,7 +119,7 @@ def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
     after = found.standing.after(lambda model: ruling(store, model, day))
     if after.champion == found.standing.champion or after.champion is None:
         return replace(found, standing=after)
-    stored = stored_file(store, "ranker", after.champion.day)
+    stored = stored_file(store, after.champion.asset, after.champion.day)
     if stored is None or stored[1].sha256 != after.champion.sha256:
         return replace(found, standing=Standing(found.standing.champion))
     return Found(after, stored[0], found.since, (*found.inputs, stored[1]))

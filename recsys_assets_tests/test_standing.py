@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.core.ranking.promotion import Gate, Mode, Model, Promotion, Standing
+from recsys_assets.core.ranking.promotion import Gate, Mode, Model, Promotion, Standing, Verdict
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.standing import standing_before, standing_now
+from recsys_assets.standing import rejected_before, standing_before, standing_now
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore, sha256_bytes
@@ -75,3 +75,47 @@ def test_an_approval_counts_from_its_day_on_and_for_the_bytes_that_were_judged(s
     put(store, "ranker", "2015-05-05", b"made again")
     found = standing_before(store, "2015-05-08")
     assert (found.standing, found.champion) == (Standing(old), b"old")
+
+
+def challenged(store: ObjectStore, day: str, before: Standing, verdict: Verdict, content: bytes) -> Model:
+    """The best experiment of a day before the gate."""
+    model = Model(day, sha256_bytes(content), "experiment_challenger")
+    passed = verdict in ("promoted", "waiting")
+    put(store, "experiment_challenger", day, content if passed else b"")
+    after = {"promoted": Standing(model), "waiting": Standing(before.champion, model)}.get(verdict, before)
+    decided = Promotion(day, MANUAL, before, model, GATE, verdict, after, "fused", "it is an experiment")
+    put(store, "experiment_promotion", day, decided.to_json().encode())
+    return model
+
+
+def test_an_experiment_that_passed_stands_from_the_next_day_on(store: ObjectStore) -> None:
+    old = Model("2015-05-01", sha256_bytes(b"old"))
+    gated(store, "2015-05-01", b"old", Standing(old))
+    new = challenged(store, "2015-05-01", Standing(old), "promoted", b"forest")
+    assert standing_before(store, "2015-05-01").champion == b""
+    found = standing_before(store, "2015-05-02")
+    assert (found.standing, found.champion) == (Standing(new), b"forest")
+    assert ("experiment_challenger", "2015-05-01") in {(one.asset, one.day) for one in found.inputs}
+    # The gate of that day is made again and leaves another champion: the experiment did not beat that one.
+    gated(store, "2015-05-01", b"else", Standing(Model("2015-05-01", sha256_bytes(b"else"))))
+    assert standing_before(store, "2015-05-02").champion == b"else"
+
+
+def test_an_experiment_that_waits_is_kept_through_later_gates_until_it_is_approved(store: ObjectStore) -> None:
+    gated(store, "2015-05-01", b"", Standing())
+    waiting = challenged(store, "2015-05-01", Standing(), "waiting", b"forest")
+    assert standing_before(store, "2015-05-02").standing == Standing(None, waiting)
+    gated(store, "2015-05-02", b"", Standing(None, waiting))
+    challenged(store, "2015-05-02", Standing(None, waiting), "refused", b"worse")
+    assert standing_now(store) == ("2015-05-02", Standing(None, waiting))
+    approve(store, waiting, "2015-05-02")
+    found = standing_before(store, "2015-05-03")
+    assert (found.standing, found.champion) == (Standing(waiting), b"forest")
+
+
+def test_the_bytes_of_a_rejected_experiment_are_rejected_whichever_day_they_come_back(store: ObjectStore) -> None:
+    model = Model("2015-05-01", sha256_bytes(b"forest"), "experiment_challenger")
+    Rulings(store).record(Ruling(model.id, "rejected", "2015-05-03", "run", "now"))
+    assert rejected_before(store, model.sha256, "2015-05-09")
+    assert not rejected_before(store, model.sha256, "2015-05-02")
+    assert not rejected_before(store, sha256_bytes(b"another"), "2015-05-09")

@@ -40,6 +40,7 @@ CHECKS: Mapping[str, str] = {
 }
 """Every check of the graph and what it asserts."""
 
+Grain = Literal["day", "as_of", "experiment"]
 Reads = Mapping[str, dg.PartitionMapping | None]
 
 
@@ -72,7 +73,7 @@ class GraphBuilder:
         reads: Reads | None = None,
         kinds: Sequence[str] = ("parquet",),
         code_version: str = "1",
-        grain: Literal["day", "as_of"] = "as_of",
+        grain: Grain = "as_of",
         checks: Sequence[str] = ("contract",),
         advisory: Sequence[str] = (),
         deps: Sequence[str] = (),
@@ -88,7 +89,8 @@ class GraphBuilder:
             kinds: shown as icons in the UI.
             code_version: change it when the same inputs give another output.
             grain: ``day`` depends on one day alone and is backfilled in one run over a range; ``as_of`` describes the
-                state at the end of a day and is backfilled in one run per day.
+                state at the end of a day and is backfilled in one run per day; ``experiment`` does too, and nothing
+                that is served waits for it.
             checks: blocking checks that the function returns results for.
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
@@ -121,7 +123,7 @@ class GraphBuilder:
 
         return decorate
 
-    def automation(self, grain: Literal["day", "as_of"]) -> dg.AutomationCondition[Any] | None:
+    def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """What makes an asset run by itself: days are requested by the landing sensor, as-of days follow them."""
         return as_of_policy(self.settings) if grain == "as_of" and self.settings.automation else None
 
@@ -160,7 +162,7 @@ class GraphBuilder:
         }
 
 
-def backfill_policy(grain: Literal["day", "as_of"]) -> dg.BackfillPolicy:
+def backfill_policy(grain: Grain) -> dg.BackfillPolicy:
     """Days that depend on themselves alone go in one run; as-of days one by one, so that each passes its own gates."""
     return dg.BackfillPolicy.single_run() if grain == "day" else dg.BackfillPolicy.multi_run(1)
 

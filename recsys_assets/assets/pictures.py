@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 from urllib.parse import quote
@@ -94,6 +95,47 @@ def search_chart(measure: str, trials: Sequence[Record]) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=_INK)
     axes.legend(fontsize=8, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with an interval, where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        bounds = "" if self.low is None or self.high is None else f" [{self.low:.4f}, {self.high:.4f}]"
+        return f"{self.value:.4f}{bounds}" if bounds else f"{self.value:.3g}"
+
+
+def side_by_side(title: str, panels: Mapping[str, Mapping[str, Bar]]) -> bytes:
+    """Panels of horizontal bars with intervals, as a PNG file: in all of them the same names in the same order."""
+    from matplotlib.figure import Figure
+
+    names = sorted({name for bars_of in panels.values() for name in bars_of}, reverse=True)
+    across = min(4, len(panels))
+    down = -(-len(panels) // across)
+    size = (3.4 * across, 0.6 + down * (0.6 + 0.26 * len(names)))
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    figure.suptitle(title, color=_INK, fontsize=11, x=0.01, ha="left")
+    grid = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (panel, values) in zip(grid.flat, panels.items(), strict=False):
+        shown = [values.get(name, Bar(float("nan"))) for name in names]
+        spread = [
+            [0.0 if one.low is None else max(0.0, one.value - one.low) for one in shown],
+            [0.0 if one.high is None else max(0.0, one.high - one.value) for one in shown],
+        ]
+        axes.barh(names, [one.value for one in shown], color=_BAR, xerr=spread, ecolor=_INK, capsize=2)
+        axes.set_title(panel, color=_INK, fontsize=9, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8, colors=_INK)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

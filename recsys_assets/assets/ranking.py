@@ -147,7 +147,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """A CatBoost ranker of candidates, stopped early on held-out users.
+        """A ranker of candidates: CatBoost's trees, stopped early on held-out users, or linear, as the search found.
 
         An empty file where there is too little to learn from: then the fused generators are served.
         """
@@ -171,6 +171,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             seed=params.seed,
             metadata={
                 "trained": True,
+                "kind": params.kind,
                 "trees": trained.best_iteration + 1,
                 "validation_ndcg": trained.validation_ndcg,
                 "users_train": trained.users_train,
@@ -199,8 +200,11 @@ def picked_windows(days: tuple[str, ...], as_of: str, horizon: int) -> list[str]
 
 def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa.Table:
     """The rows that a ranker of a day learns from, with the window's day as ``dt``."""
-    days = picked_windows(ranking_examples.days, as_of, horizon)
-    frame = ranking_examples.scan(days)
+    return learnable(ranking_examples.scan(picked_windows(ranking_examples.days, as_of, horizon)))
+
+
+def learnable(frame: Frame) -> pa.Table:
+    """The rows of some windows' examples from which a model learns, sorted."""
     rows = examples.training_rows(frame, negatives=_NEGATIVES, spread=_SPREAD)
     return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
 

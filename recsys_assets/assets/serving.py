@@ -16,6 +16,7 @@ from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import gate
 from recsys_assets.core.parts import by_users
+from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.core.ranking.recommend import recommend
@@ -168,8 +169,9 @@ def release_files(
     decision.write_text(decided.to_json())
     paths.append(decision)
     if (model := champion.file(day)) is not None and model.stat().st_size:
-        copy = folder / "ranker.cbm"
-        copy.write_bytes(model.read_bytes())
+        stored = model.read_bytes()
+        copy = folder / f"ranker{suffix_of(stored)}"
+        copy.write_bytes(stored)
         paths.append(copy)
     return {path.name: path for path in paths}
 

@@ -11,7 +11,7 @@ import numpy as np
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.ranking.formats import Bent, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.tuning.found import Found, RetrievalParams
@@ -74,6 +74,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             mlflow.log_text(decided.to_json(), "promotion.json")
             log_plot(mlflow, "ndcg_at_10", "NDCG@10", ndcg)
             if trained and decided.model:
+                log_plot(mlflow, "feature_importance", "Feature importance, %", importance_of(trained))
                 log_model(mlflow, tracking, trained, decided.model, decided.verdict)
 
         tags = {**tags_of(decided, lineage, graph), "params_of": tuned.tuned_on or "defaults"}
@@ -111,32 +112,53 @@ def figures_of(decided: Promotion) -> dict[str, float]:
 
 
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
-    """The model with its signature, as a version in the registry unless these bytes are one already."""
+    """The model as a version in the registry, unless these bytes are one already."""
+    model, client = read_model(trained), tracking.client()
+    if isinstance(model, TreesOfCatBoost):
+        mlflow.log_metric("trees", model.model.tree_count_)
+        if not tracking.tag_version(client, name, "verdict", verdict):
+            info = log_trees(model)
+            tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
+        return
+    file = f"ranker{suffix_of(trained)}"
+    with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
+        path = Path(folder) / file
+        path.write_bytes(trained)
+        mlflow.log_artifact(str(path), "model")
+    tracking.register_file(client, mlflow.active_run().info.run_id, f"model/{file}", name, verdict)
+
+
+def log_trees(stored: TreesOfCatBoost) -> Any:
+    """CatBoost's model in MLflow's own form, with its signature."""
     import mlflow.catboost as flavour
-    from catboost import CatBoost, EFstrType
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    model = CatBoost().load_model(blob=trained)
-    importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
-    by_feature = dict(zip(FEATURE_COLUMNS, importance.tolist(), strict=True))
-    log_plot(mlflow, "feature_importance", "Feature importance, %", by_feature)
-    mlflow.log_metric("trees", model.tree_count_)
-    client = tracking.client()
-    if tracking.tag_version(client, name, "verdict", verdict):
-        return
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.float, name) for name in FEATURE_COLUMNS]),
+        inputs=Schema([ColSpec(DataType.float, name) for name in stored.columns]),
         outputs=Schema([ColSpec(DataType.double, "score")]),
     )
-    info = flavour.log_model(
-        model,
+    return flavour.log_model(
+        stored.model,
         name="ranker",
         signature=signature,
         # Stated, since MLflow would find them by loading the model in a process of its own.
         pip_requirements=[f"{package}=={version(package)}" for package in ("catboost", "numpy", "pandas")],
     )
-    tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
+
+
+def importance_of(trained: bytes) -> dict[str, float]:
+    """Importance of each feature, in percent; see :class:`recsys_assets.core.ranking.model.TrainedRanker`."""
+    model = read_model(trained)
+    if isinstance(model, TreesOfCatBoost):
+        from catboost import EFstrType
+
+        found = np.asarray(model.model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
+        return dict(zip(model.columns, found.tolist(), strict=True))
+    if isinstance(model, Bent):
+        sizes = np.abs(model.coefficients)
+        return dict(zip(model.columns, (100.0 * sizes / sizes.sum()).tolist(), strict=True))
+    return {}
 
 
 def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> None:

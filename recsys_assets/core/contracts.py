@@ -9,72 +9,14 @@ Dagster UI all come from here. Ids keep the type that the data set states, so co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
-import pyarrow as pa
-
+# With "as": whoever takes a contract from here takes what it is made of from here, too.
+from recsys_assets.core.contract import Column as Column
+from recsys_assets.core.contract import Contract as Contract
+from recsys_assets.core.contract import IdType as IdType
+from recsys_assets.core.contract import IdTypes as IdTypes
+from recsys_assets.core.contract import arrow_schema as arrow_schema
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
-
-IdType = Literal["int64", "string"]
-DType = Literal["user", "item", "int64", "int32", "float64", "float32", "string", "bool", "date", "timestamp", "vector"]
-
-_ARROW: dict[str, pa.DataType] = {
-    "int64": pa.int64(),
-    "int32": pa.int32(),
-    "float64": pa.float64(),
-    "float32": pa.float32(),
-    "string": pa.string(),
-    "bool": pa.bool_(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "vector": pa.list_(pa.float32()),
-}
-
-
-@dataclass(frozen=True)
-class IdTypes:
-    """The id types that the data set states."""
-
-    user: IdType = "int64"
-    item: IdType = "int64"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its type, whether null is allowed, and the closed range or set its values lie in."""
-
-    dtype: DType
-    about: str
-    nullable: bool = False
-    ge: float | None = None
-    le: float | None = None
-    isin: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Contract:
-    """One frame: columns in file order, the unique key, and the order of its rows."""
-
-    name: str
-    columns: Mapping[str, Column]
-    key: tuple[str, ...]
-    order: tuple[str, ...] = field(default=())
-    """Columns to sort by when written; the key where empty. Always a total order, so that equal data is equal bytes."""
-
-    @property
-    def sort_by(self) -> tuple[str, ...]:
-        """Columns that the rows are sorted by when written."""
-        return self.order or self.key
-
-
-def arrow_schema(contract: Contract, ids: IdTypes) -> pa.Schema:
-    """The parquet schema of a contract for a data set's id types."""
-    types = {**_ARROW, "user": _ARROW[ids.user], "item": _ARROW[ids.item]}
-    return pa.schema(
-        [pa.field(name, types[column.dtype], nullable=column.nullable) for name, column in contract.columns.items()]
-    )
-
 
 _USER = Column("user", "who acted")
 _ITEM = Column("item", "what was acted on")
@@ -356,6 +298,21 @@ RANKER_EVALUATION = Contract(
     key=("model", "metric", "k"),
 )
 
+EXPERIMENT_VALIDATION = Contract(
+    "experiment_validation",
+    {
+        "experiment": Column("string", "name of the experiment's file"),
+        "trained_as_of": Column("string", "as-of day of the model, YYYY-MM-DD"),
+        "model_record": Column("string", "SHA-256 of the model's lineage record: its bytes and all that made them"),
+        "metric": Column("string", "as the experiment names it, and ndcg_at_10_gain over the fused generators"),
+        "value": Column("float64", "on the test window", nullable=True),
+        "low": Column("float64", "2.5 % bound over users", nullable=True),
+        "high": Column("float64", "97.5 % bound over users", nullable=True),
+        "users": Column("int64", "users judged: candidates at D-h and a target in (D-h, D]", ge=0),
+    },
+    key=("experiment", "metric"),
+)
+
 RECOMMENDATIONS = Contract(
     "recommendations",
     {
@@ -393,6 +350,7 @@ CONTRACTS: Mapping[str, Contract] = {
         CANDIDATES,
         RANKING_EXAMPLES,
         RANKER_EVALUATION,
+        EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
     )
 }

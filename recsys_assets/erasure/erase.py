@@ -18,6 +18,7 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.suppression import suppress
+from recsys_assets.trained import stored_as
 
 Rebuild = Callable[[str, list[str]], None]
 """Day and assets: materialize them again, from what is stored."""
@@ -97,11 +98,17 @@ class Eraser:
         return erasure, stored
 
     def _rebuild(self, erasure: Erasure, stored: Stored, held: set[Part]) -> None:
-        affected = {(part.asset, part.day) for part in erasure.affected}
+        affected = {(part.asset, part.day) for part in erasure.affected} & stored.records.keys()
         # What reads no other partition cannot show by its inputs that a write of it was cut off.
         torn = {root for root in erasure.roots if root in stored.records and not stored.is_whole(root)}
         for day in sorted({day for _, day in affected}):
             due = stored.outdated({part for part in affected if part[1] == day}, held | torn)
+            for part in sorted(part for part in due if part[0].startswith(stored_as(""))):
+                # Its file may say something else by now; whoever wants it materializes it again.
+                self.note(f"{day}: {part[0]} is deleted, which learned from the person")
+                PartitionStore(self.store).delete(*part)
+                del stored.records[part]
+                due.remove(part)
             if due:
                 assets = sorted(asset for asset, _ in due)
                 self.note(f"{day}: {', '.join(assets)}")

@@ -84,7 +84,7 @@ class Erasure:
             return self
         sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         for part in self.affected:
-            figures = (1, part.rows, rows_after[part.asset, part.day])
+            figures = (1, part.rows, rows_after.get((part.asset, part.day), 0))
             sums[part.asset] = [a + b for a, b in zip(sums[part.asset], figures, strict=True)]
         rewritten = tuple(Rewritten(asset, *figures) for asset, figures in sorted(sums.items()))
         gone = erased - (self.erased_before or 0)

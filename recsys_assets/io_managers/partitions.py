@@ -17,8 +17,15 @@ FILE_NAMES: Mapping[str, str] = {
     "champion": "model.cbm",
     "promotion": "promotion.json",
     "data_report": "report.html",
+    "experiment_challenger": "model.bin",
+    "experiment_promotion": "promotion.json",
+    "model_comparison": "comparison.html",
 }
-"""Assets whose partitions are not parquet, and what their file is called."""
+"""Assets whose partitions are not parquet, and what their file is called.
+
+A ``champion`` that was an experiment may be of another kind than its file's name says: its first bytes tell
+(:func:`recsys_assets.core.ranking.formats.read_model`).
+"""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from recsys_assets.core.events.clean import clean_properties
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, parse_categories
 from recsys_assets.core.events.read import DataFileError, read_rows
 from recsys_assets.core.events.schema import differences
+from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
 from recsys_assets.storage.accepted import Accepted, AcceptedFile, accept, find_fault, note_fault, read_accepted
-from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.objects import ObjectMeta, ObjectStore
 from recsys_assets.storage.staging import LandingFile, StagedFile, StagedKind, file_digest, read_staged, stage
 from recsys_assets.storage.uri import open_store
 
@@ -70,6 +71,14 @@ class LandingResource(dg.ConfigurableResource[Any]):
             if kind is not None:
                 found[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, self._digest(kind, file))
         return found
+
+    def experiment_files(self) -> list[ObjectMeta]:
+        """The files of the folder ``experiments``, by name; they are no data, and nothing is staged of them."""
+        return self._landing.list(FOLDER)
+
+    def experiment_file(self, key: str) -> bytes:
+        """One of them; ``NotFound`` if it is gone."""
+        return self._landing.get(key)
 
     def accepted(self) -> Accepted:
         """The files that were accepted as whole, and staged."""

@@ -160,6 +160,24 @@ class Tracking:
 
         return self._patiently(once)
 
+    def add(self, tags: Mapping[str, str], write: Callable[[MlflowClient, str], None]) -> Recorded:
+        """Add to the newest run that has some tags and ended well; it stays as it ended.
+
+        Args:
+            tags: values are plain words.
+            write: takes a client, which opens no run, and the run's id. It is called again when MLflow fails in the
+                middle. It is not called where there is no such run, whose ``run_id`` is None then.
+        """
+
+        def once() -> str | None:
+            client = self.client()
+            run_id = self._find(client, tags)
+            if run_id is not None:
+                write(client, run_id)
+            return run_id
+
+        return self._patiently(once)
+
     @contextmanager
     def failures(self, name: str, tags: Mapping[str, str], but: type[Exception]) -> Generator[None]:
         """Record a FAILED run if the block raises, ``but`` for what is no failure, and let the error go on."""
@@ -196,10 +214,23 @@ class Tracking:
 
     def register(self, client: MlflowClient, info: ModelInfo, tags: Mapping[str, str]) -> None:
         """Make a logged model a version in the registry, found by its tags from then on."""
+        self._prepare_registry(client)
+        client.create_model_version(
+            self.registered_name, info.model_uri, info.run_id, dict(tags), model_id=info.model_id
+        )
+
+    def register_file(self, client: MlflowClient, run_id: str, path: str, model: Model, verdict: str) -> None:
+        """Make a file among a run's artifacts a version in the registry, unless its bytes are one already."""
+        if not self.tag_version(client, model, "verdict", verdict):
+            self._prepare_registry(client)
+            source = f"{client.get_run(run_id).info.artifact_uri}/{path}"
+            tags = {**named_by(model), "partition": model.day, "verdict": verdict}
+            client.create_model_version(self.registered_name, source, run_id, tags)
+
+    def _prepare_registry(self, client: MlflowClient) -> None:
         name = self.registered_name
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name, description="Orders the candidates of each user.")
-        client.create_model_version(name, info.model_uri, info.run_id, dict(tags), model_id=info.model_id)
 
     def version_of(self, client: MlflowClient, model: Model) -> ModelVersion | None:
         """The version of a model in the registry; None if it is not there."""
@@ -230,6 +261,12 @@ class Tracking:
                 client.delete_registered_model_alias(self.registered_name, alias)
         if missing:
             raise LookupError(f"not in the registry: materialize model_tracking of {', '.join(missing)} to register it")
+
+    def _find(self, client: MlflowClient, tags: Mapping[str, str]) -> str | None:
+        experiment = client.get_experiment_by_name(self._experiment)
+        wanted = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
+        runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
+        return runs[0].info.run_id if runs else None
 
     @contextmanager
     def _run(self, name: str, tags: Mapping[str, str], *, failed: bool) -> Generator[Any]:

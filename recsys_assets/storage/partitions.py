@@ -116,6 +116,13 @@ class PartitionStore:
             )
         return path
 
+    def delete(self, asset: str, day: str) -> None:
+        """Remove a partition: its record first, without which there is none."""
+        lineage = self.read_lineage(asset, day)
+        self.store.delete(partition_key(asset, day, LINEAGE_FILE))
+        if lineage:
+            self.store.delete(partition_key(asset, day, lineage.file))
+
     def _holds(self, key: str, lineage: Lineage) -> bool:
         """Whether the stored data are the bytes of the record.
 

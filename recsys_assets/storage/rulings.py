@@ -53,6 +53,12 @@ class Rulings:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.store.uri(key)}: not a ruling: {error}") from error
 
+    def of_bytes(self, sha256: str) -> list[Ruling]:
+        """What was decided about models of these bytes, whichever day they are of."""
+        ending = f"-{sha256[:12]}.json"
+        ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
+        return [found for one in ids if (found := self.find(one.removesuffix(".json")))]
+
     def record(self, ruling: Ruling) -> None:
         """Store a decision.
 

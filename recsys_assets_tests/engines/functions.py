@@ -14,6 +14,7 @@ from recsys_assets.core.catalog import features as catalog
 from recsys_assets.core.collaborative import propose
 from recsys_assets.core.evaluation import compare, judge, window
 from recsys_assets.core.events import clean
+from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.insight import counts, figures
 from recsys_assets.core.ranking import examples, model, recommend
 from recsys_assets.core.retrieval import (
@@ -133,6 +134,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "events.clean.ingest_counts": lambda given: clean.ingest_counts(
         given["parsed_events"], given["clean_events"], given["rejected_events"]
     ),
+    "experiments.window.with_targets": lambda given: with_targets(given["ranking_examples"], given["targets"]),
     "frames.dense_rank": lambda given: frames.dense_rank(
         given["user_activity"], ["user_id"], "weight", ["item_id", "dt"]
     ),

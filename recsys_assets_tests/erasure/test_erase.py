@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
 from recsys_assets.erasure.report import Erasure, Rewritten
 from recsys_assets.storage.erasures import Person, holders
+from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import ObjectStore, sha256_object
+from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.suppression import UserId, read_suppressed
 from recsys_assets.storage.uri import open_store
+from recsys_assets.trained import MODEL_FILE, stored_as
 from recsys_assets_tests.erasure.toy import DAYS, MemoryStore, Toy
 from recsys_assets_tests.s3_servers import moto_server
 from recsys_assets_tests.storage.faults import Crash, Points, crash
@@ -191,3 +195,36 @@ def test_what_others_wrote_meanwhile_is_found_and_what_cannot_be_removed_is_name
     toy.store.put(key, stale[key])
     with pytest.raises(ErasureError, match=r"1 stored files still hold the person: assets/visits/dt=2015-05-04"):
         erase(toy, 0)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_models_of_experiments_that_learned_from_the_person_go_and_others_stay(
+    dies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = made(MemoryStore())
+    partitions = PartitionStore(toy.store)
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"model")
+    for name, learned_from in (("touched", DAYS[0]), ("clean", DAYS[3])):
+        read = partitions.read_lineage("trend", learned_from)
+        assert read is not None
+        inputs = (Input("trend", learned_from, read.sha256),)
+        lineage = Lineage(stored_as(name), DAYS[3], 0, "1", inputs=inputs, file=MODEL_FILE)
+        partitions.write(lineage.asset, lineage.day, path, lineage)
+    if dies:
+        with monkeypatch.context() as patched:
+            patched.setattr(PartitionStore, "delete", _deletes_and_dies)
+            with pytest.raises(Crash):
+                erase(toy, 0)
+    erasure = erase(toy, 0)
+    left = {meta.key.split("/")[1] for meta in toy.store.list("assets") if "experiment_model" in meta.key}
+    assert left == {stored_as("clean")}
+    (gone,) = [one for one in erasure.rewritten if one.asset == stored_as("touched")]
+    assert (gone.partitions, gone.rows_after) == (1, 0)
+    assert all("experiment_model" not in asset for _, assets in toy.ran for asset in assets)
+
+
+def _deletes_and_dies(self: PartitionStore, asset: str, day: str) -> None:
+    for meta in self.store.list(f"assets/{asset}/dt={day}"):
+        self.store.delete(meta.key)
+    raise Crash

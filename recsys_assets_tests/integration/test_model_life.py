@@ -65,10 +65,10 @@ def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
     return copy_of(built, tmp_path, instance)
 
 
-def refresh(world: World, day: str, *more: str) -> dg.ExecuteInProcessResult:
+def refresh(world: World, day: str, *more: str, chain: tuple[str, ...] = CHAIN) -> dg.ExecuteInProcessResult:
     """What comes after the candidates, up to the release of the newest day."""
     job = world.definitions().resolve_job_def("refresh")
-    assets = [dg.AssetKey(name) for name in (*CHAIN, *(["release"] if day == DAY else []), *more)]
+    assets = [dg.AssetKey(name) for name in (*chain, *(["release"] if day == DAY else []), *more)]
     tags = {"dagster/partition": day}
     return job.execute_in_process(instance=world.instance, tags=tags, asset_selection=assets, raise_on_error=False)
 
@@ -79,8 +79,8 @@ def decide(world: World, job: str, op: str, model_id: str) -> bool:
     return run.execute_in_process(instance=world.instance, run_config=config, raise_on_error=False).success
 
 
-def promotion(world: World, day: str) -> Promotion:
-    path = world.folder / f"store/assets/promotion/dt={day}/promotion.json"
+def promotion(world: World, day: str, asset: str = "promotion") -> Promotion:
+    path = world.folder / f"store/assets/{asset}/dt={day}/promotion.json"
     return Promotion.from_json(path.read_text())
 
 

@@ -14,14 +14,16 @@ _CELLS = 2_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the bounds of its 95 % interval; all NaN where there is nothing to average."""
+    """A mean with the bounds of its interval; all NaN where there is nothing to average."""
 
     mean: float
     low: float
     high: float
 
 
-def intervals(values: Floats, per: Floats | None = None, resamples: int = 1000, seed: int = 0) -> list[Interval]:
+def intervals(
+    values: Floats, per: Floats | None = None, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> list[Interval]:
     """The mean of each column with its interval, all columns on the same resamples of users.
 
     A resample draws as many users as there are, with replacement (multinomial weights).
@@ -32,6 +34,7 @@ def intervals(values: Floats, per: Floats | None = None, resamples: int = 1000, 
             targets); None divides by the number of users.
         resamples: how many.
         seed: of the resamples.
+        level: of the intervals.
 
     Returns:
         One interval per column.
@@ -51,7 +54,7 @@ def intervals(values: Floats, per: Floats | None = None, resamples: int = 1000, 
         for row in range(size):
             weights[row] = np.bincount(rng.integers(0, users, users), minlength=users)
         means[start : start + size] = _ratio(weights @ top, weights @ bottom)
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    low, high = np.percentile(means, [50 - 50 * level, 50 + 50 * level], axis=0)
     mean = _ratio(top.sum(axis=0), bottom.sum(axis=0))
     return [
         Interval(*(float(x[at]) for x in (mean, low, high))) if known[:, at].any() else Interval(np.nan, np.nan, np.nan)
@@ -59,9 +62,11 @@ def intervals(values: Floats, per: Floats | None = None, resamples: int = 1000, 
     ]
 
 
-def paired_difference(ours: Floats, theirs: Floats, resamples: int = 1000, seed: int = 0) -> Interval:
+def paired_difference(
+    ours: Floats, theirs: Floats, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> Interval:
     """The mean of ours minus theirs over the same users, [users] each, with its interval."""
-    return intervals((ours - theirs)[:, None], resamples=resamples, seed=seed)[0]
+    return intervals((ours - theirs)[:, None], resamples=resamples, seed=seed, level=level)[0]
 
 
 def _ratio(top: Floats, bottom: Floats) -> Floats:

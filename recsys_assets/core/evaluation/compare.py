@@ -54,6 +54,7 @@ def evaluate(
     ks: tuple[int, ...] = (10, 20),
     resamples: int = 1000,
     seed: int = 0,
+    level: float = 0.95,
 ) -> pa.Table:
     """Metrics of all contenders on the same users, with intervals on the same resamples.
 
@@ -66,6 +67,7 @@ def evaluate(
         ks: lengths of the lists.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        level: of the intervals; higher where the model was picked among several on this very window.
 
     Returns:
         Table of contract RANKER_EVALUATION, sorted by its key. Beside the metrics at each k:
@@ -102,13 +104,14 @@ def evaluate(
     if best and "fused" in decisive:
         gain = decisive[best] - decisive["fused"]
         add(best, "ndcg_gain", DECISIVE_K, gain)
-        rival = best if paired_difference(decisive[best], decisive["fused"], resamples, seed).low > 0 else "fused"
+        over_fused = paired_difference(decisive[best], decisive["fused"], resamples, seed, level)
+        rival = best if over_fused.low > 0 else "fused"
     for model in LEARNED:
         if model in decisive and rival in decisive:
             add(model, "ndcg_gain", DECISIVE_K, decisive[model] - decisive[rival])
     if decisive.keys() >= set(LEARNED):
         add("ranker", OVER_CHAMPION, DECISIVE_K, decisive["ranker"] - decisive["champion"])
-    bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed) if values else []
+    bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed, level) if values else []
     return _table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
 
 

@@ -71,3 +71,21 @@ def novelty(surprise: Floats, k: int) -> Floats:
     top = surprise[:, :k]
     length = (~np.isnan(top)).sum(axis=1)
     return np.where(length > 0, np.nansum(top, axis=1) / np.maximum(length, 1), np.nan)
+
+
+def hits_at(group: Ints, relevant: Bools, scores: Floats, k: int) -> Bools:
+    """[groups, k] whether the row at that place of a group is relevant: scores descending, equal ones as they stand.
+
+    Args:
+        group: [rows] code 0, 1, … of the group; each has a row.
+        relevant: [rows].
+        scores: [rows].
+        k: length of the list.
+    """
+    order = np.lexsort((-scores, group))
+    sizes = np.bincount(group)
+    place = np.arange(len(order)) - np.repeat(sizes.cumsum() - sizes, sizes)
+    top = place < k
+    hits = np.zeros((len(sizes), k), dtype=np.bool_)
+    hits[group[order][top], place[top]] = relevant[order][top]
+    return hits

@@ -17,7 +17,7 @@ _PAIR = ["user_id", "item_id"]
 
 
 def evaluate_window(
-    candidates: Frame, activity: Frame, cut: date, scores: Mapping[str, Frame], seed: int = 0
+    candidates: Frame, activity: Frame, cut: date, scores: Mapping[str, Frame], seed: int = 0, level: float = 0.95
 ) -> pa.Table:
     """Every contender on the target events after a cut (``RANKER_EVALUATION``).
 
@@ -27,6 +27,7 @@ def evaluate_window(
         cut: the last day that the contenders know.
         scores: user_id, item_id, score of the candidates by each model that there is.
         seed: of the bootstrap.
+        level: of the intervals.
     """
     known = activity.filter(nw.col("dt") <= cut)
     lists = lists_from_candidates(candidates)
@@ -40,6 +41,7 @@ def evaluate_window(
         popularity(known.select(*_PAIR)),
         int(catalogue.item()),
         seed=seed,
+        level=level,
     )
 
 

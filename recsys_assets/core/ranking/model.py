@@ -1,18 +1,20 @@
-"""The ranker: a CatBoost model that orders each user's candidates."""
+"""The ranker: a model that orders each user's candidates, of CatBoost's trees or linear."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.metrics import Floats, Ints, ndcg
+from recsys_assets.core.evaluation.metrics import Floats
+from recsys_assets.core.ranking.formats import read_model
+from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 from recsys_assets.engines.base import Engine, Frame
 
@@ -22,12 +24,17 @@ if TYPE_CHECKING:
 CUTOFF = 10
 """Length of the list that early stopping and tuning look at."""
 
+CLASSIFIER_LOSS = "Logloss"
+"""The loss that makes a classifier of rows; it is stopped by the AUC."""
+
 
 @dataclass(frozen=True)
 class RankerParams:
     """How the ranker is trained.
 
     Attributes:
+        kind: 'trees' of CatBoost, or 'linear', which needs less to learn from.
+        strength: inverse L2 penalty of a linear ranker.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
@@ -40,6 +47,8 @@ class RankerParams:
         thread_count: fixed, because the order of float sums may depend on it.
     """
 
+    kind: Literal["trees", "linear"] = "trees"
+    strength: float = 1.0
     loss: str = "QuerySoftMax"
     iterations: int = 300
     learning_rate: float = 0.1
@@ -57,9 +66,11 @@ class TrainedRanker:
     """A trained model and what there is to say about it.
 
     Attributes:
-        model: the ``.cbm`` file; equal examples and parameters give equal bytes.
-        best_iteration: 0-based tree with the best NDCG on the held-out users; later trees are cut off.
-        feature_importance: per feature, in percent (PredictionValuesChange), most important first.
+        model: the stored model; equal examples and parameters give equal bytes.
+        best_iteration: 0-based tree with the best NDCG on the held-out users; later trees are cut off. -1 of a linear
+            model, which is stored as learned from everybody.
+        feature_importance: per feature, in percent, most important first: of trees PredictionValuesChange, of a linear
+            model the size of the coefficient of the standardised feature.
         validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
         users_train: users with a positive that the trees saw.
         users_validation: users with a positive that were held out.
@@ -77,20 +88,19 @@ OnTree = Callable[[int, float], bool]
 """Number of trees and NDCG of the others so far; False stops the training."""
 
 
-def train(examples: pa.Table, params: RankerParams) -> TrainedRanker:
+def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] = FEATURE_COLUMNS) -> TrainedRanker:
     """Train a ranker, and stop when users that it has not seen are no longer ordered better.
-
-    A group (a list to order) is one user in one window. A user is held out in all windows or in none.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.split.split_by_users`.
         params: how to train.
+        columns: the features to learn from.
 
     Raises:
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
         ValueError: a feature column is missing.
     """
-    return fit(split_by_users(examples, params.min_users, params.validation_share, params.seed), params)
+    return fit(split_by_users(examples, params.min_users, params.validation_share, params.seed, columns), params)
 
 
 def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) -> TrainedRanker:
@@ -101,14 +111,16 @@ def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) ->
         params: how to train.
         on_tree: told after each tree.
     """
+    if params.kind == "linear":
+        return _fit_linear(examples, params)
     # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
     from catboost import CatBoost, EFstrType
 
-    metric = f"NDCG:top={CUTOFF}"
+    learn, judge = examples.pools
     model = CatBoost(
         {
             "loss_function": params.loss,
-            "eval_metric": metric,
+            "eval_metric": "AUC" if params.loss == CLASSIFIER_LOSS else f"NDCG:top={CUTOFF}",
             "iterations": params.iterations,
             "learning_rate": params.learning_rate,
             "depth": params.depth,
@@ -122,18 +134,30 @@ def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) ->
             "verbose": False,
         }
     )
-    model.fit(examples.train, eval_set=examples.judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
+    model.fit(learn, eval_set=judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
     importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
-    scores = np.asarray(model.predict(examples.judge), dtype=np.float64)
+    scores = np.asarray(model.predict(judge), dtype=np.float64)
+    return _trained(examples, _bytes(model), int(model.get_best_iteration()), importance, scores)
+
+
+def _fit_linear(examples: Split, params: RankerParams) -> TrainedRanker:
+    """Judged by what was learned from the others, and learned once more from all."""
+    alone = fit_linear(examples, params.strength, ~examples.apart, params.seed)
+    scores = alone.score(examples.matrix[examples.apart])
+    model = fit_linear(examples, params.strength, np.ones(len(examples.apart), np.bool_), params.seed)
+    sizes = np.abs(model.coefficients)
+    return _trained(examples, model.to_bytes(), -1, 100.0 * sizes / max(float(sizes.sum()), 1e-12), scores)
+
+
+def _trained(examples: Split, model: bytes, best: int, importance: Floats, scores: Floats) -> TrainedRanker:
+    pairs = zip(examples.columns, importance.tolist(), strict=True)
     return TrainedRanker(
-        model=_bytes(model),
-        best_iteration=int(model.get_best_iteration()),
-        feature_importance=dict(
-            sorted(zip(FEATURE_COLUMNS, importance.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-        ),
-        validation_ndcg=_mean_ndcg(examples.group, examples.labels, scores),
-        users_train=examples.users_train,
-        users_validation=examples.users_judge,
+        model=model,
+        best_iteration=best,
+        feature_importance=dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))),
+        validation_ndcg=examples.ndcg(scores, CUTOFF),
+        users_train=examples.users(apart=False),
+        users_validation=examples.users(apart=True),
     )
 
 
@@ -150,29 +174,27 @@ class _AfterTree:
 
 
 class Scorer:
-    """Scores candidates with a stored model.
+    """Scores candidates with a stored model of any kind.
 
     Args:
-        model: the ``.cbm`` file.
+        model: the file; see :mod:`recsys_assets.core.ranking.formats`.
 
     Raises:
-        ValueError: the model was trained on other features than candidates have.
+        ValueError: it is no model, or one of columns that candidates do not have.
     """
 
     def __init__(self, model: bytes):
-        from catboost import CatBoost
-
-        self._model = CatBoost().load_model(blob=model)
-        found = tuple(self._model.feature_names_ or ())
-        if found != FEATURE_COLUMNS:
-            differ = sorted(set(found) ^ set(FEATURE_COLUMNS)) or ["their order"]
-            raise ValueError(f"ranker: the model's features are not those of candidates; they differ in {differ}")
+        self.model = read_model(model)
+        self.columns = self.model.columns
+        unknown = sorted(set(self.columns) - set(CANDIDATES.columns))
+        if unknown or not self.columns:
+            raise ValueError(f"model: it was trained on columns that candidates do not have: {', '.join(unknown)}")
 
     def score(self, table: pa.Table) -> Floats:
-        """Scores [rows] of a table with the feature columns of CANDIDATES; a row's score depends on that row alone."""
+        """Scores [rows] of a table with the columns of CANDIDATES; a row's score depends on that row alone."""
         if table.num_rows == 0:
             return np.empty(0)
-        return np.asarray(self._model.predict(features(table)), dtype=np.float64)
+        return self.model.score(features(table, self.columns))
 
     def add_score(self, table: pa.Table) -> pa.Table:
         """The table with its column ``score``; a row function for Engine.map_batches."""
@@ -185,29 +207,17 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     Args:
         engine: where the frame runs.
         candidates: frame of contract CANDIDATES.
-        model: the ``.cbm`` file.
+        model: the stored model, of any kind.
         ids: the data set's id types.
 
     Returns:
         Frame of user_id, item_id, score.
     """
-    contract = arrow_schema(CANDIDATES, ids)
-    names = ["user_id", "item_id", *FEATURE_COLUMNS]
+    contract, scorer = arrow_schema(CANDIDATES, ids), Scorer(model)
+    names = ["user_id", "item_id", *dict.fromkeys(scorer.columns)]
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
-    scored = engine.map_batches(candidates.select(names), Scorer(model).add_score, schema)
+    scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)
     return scored.select("user_id", "item_id", "score")
-
-
-def _mean_ndcg(group: Ints, labels: Floats, scores: Floats) -> float:
-    """Mean NDCG of groups that each have a positive; rows are sorted so that equal scores stand by item_id."""
-    _, group = np.unique(group, return_inverse=True)
-    order = np.lexsort((-scores, group))
-    sizes = np.bincount(group)
-    place = np.arange(len(order)) - np.repeat(sizes.cumsum() - sizes, sizes)
-    top = place < CUTOFF
-    hits = np.zeros((len(sizes), CUTOFF), dtype=np.bool_)
-    hits[group[order][top], place[top]] = labels[order][top] > 0
-    return float(ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), CUTOFF).mean())
 
 
 def _bytes(model: CatBoost) -> bytes:

@@ -26,10 +26,17 @@ person; or there was too little to train one."""
 
 @dataclass(frozen=True, order=True)
 class Model:
-    """A model by the partition of ``ranker`` that it came from and the SHA-256 of its bytes."""
+    """A model by the partition that it came from and the SHA-256 of its bytes.
+
+    Attributes:
+        day: of the partition.
+        sha256: hex.
+        asset: whose partition: ``ranker``, or ``experiment_challenger`` of an experiment.
+    """
 
     day: str
     sha256: str
+    asset: str = "ranker"
 
     @property
     def id(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys_assets.core.contracts import FEATURE_COLUMNS
-from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints
+from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, ndcg
 
 if TYPE_CHECKING:
     from catboost import Pool
@@ -22,20 +23,20 @@ class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data s
     """Too few users have a positive example to train on some and hold out others."""
 
 
-def features(table: pa.Table) -> NDArray[np.float32]:
-    """The feature matrix [rows, len(FEATURE_COLUMNS)] of candidates; null becomes NaN.
+def features(table: pa.Table, columns: Sequence[str] = FEATURE_COLUMNS) -> NDArray[np.float32]:
+    """The feature matrix [rows, columns] of candidates; null becomes NaN.
 
     CatBoost gets numpy, never a frame: its reader of Polars frames crashes on categorical columns.
 
     Raises:
         ValueError: a feature column is missing.
     """
-    missing = [name for name in FEATURE_COLUMNS if name not in table.column_names]
+    missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise ValueError(f"candidates: feature columns expected but not found: {', '.join(missing)}")
     # Column after column, as the table lies in memory and as CatBoost reads it: twice as fast as row after row.
-    matrix = np.empty((len(FEATURE_COLUMNS), table.num_rows), dtype=np.float32)
-    for at, name in enumerate(FEATURE_COLUMNS):
+    matrix = np.empty((len(columns), table.num_rows), dtype=np.float32)
+    for at, name in enumerate(columns):
         matrix[at] = table.column(name).cast(pa.float32(), safe=False).to_numpy()
     return matrix.T
 
@@ -50,26 +51,70 @@ def held_out(users: Sequence[int] | Sequence[str], share: float, seed: int) -> B
 
 @dataclass(frozen=True)
 class Split:
-    """Those to grow trees on, and those apart from them.
+    """Examples of groups with a positive, some to learn from and some apart.
+
+    A group (a list to order) is one user in one window.
 
     Attributes:
-        train: pool of the groups that the trees see.
-        judge: pool of the others.
-        group: [rows of ``judge``] code of the group.
-        labels: [rows of ``judge``] 1 for a target.
-        users_train: users with a positive that the trees see.
-        users_judge: users with a positive among the others.
+        rows: the examples, sorted.
+        group: [rows] code of the group.
+        user: [rows] code of the user.
+        apart: [rows] whether the group is held out, to stop and to judge by.
+        columns: the features.
     """
 
-    train: Pool
-    judge: Pool
+    rows: pa.Table
     group: Ints
-    labels: Floats
-    users_train: int
-    users_judge: int
+    user: Ints
+    apart: Bools
+    columns: tuple[str, ...]
+
+    @cached_property
+    def labels(self) -> Floats:
+        """[rows] 1 for a target."""
+        return _labels(self.rows)
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float32]:
+        """[rows, columns]; null is NaN."""
+        return features(self.rows, self.columns)
+
+    @cached_property
+    def pools(self) -> tuple[Pool, Pool]:
+        """What CatBoost learns from, and what it stops by."""
+        from catboost import Pool
+
+        learn, judge = (
+            Pool(self.matrix[part], self.labels[part], group_id=self.group[part], feature_names=list(self.columns))
+            for part in (~self.apart, self.apart)
+        )
+        return learn, judge
+
+    def users(self, *, apart: bool) -> int:
+        """How many have a positive on one side."""
+        return len(np.unique(self.user[self.apart == apart]))
+
+    def ids_apart(self) -> list[int] | list[str]:
+        """The users who are held out."""
+        found: list[int] | list[str] = self.rows.column("user_id").filter(pa.array(self.apart)).unique().to_pylist()
+        return found
+
+    def ndcg(self, scores: Floats, k: int) -> float:
+        """Mean NDCG of the lists held out, ideal over the positives among the candidates.
+
+        Args:
+            scores: [rows held out]; rows are sorted so that equal scores stand by item_id.
+            k: length of the lists.
+        """
+        labels = self.labels[self.apart]
+        _, group = np.unique(self.group[self.apart], return_inverse=True)
+        hits = hits_at(group, labels > 0, scores, k)
+        return float(ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), k).mean())
 
 
-def split_by_users(examples: pa.Table, min_users: int, share: float, seed: int) -> Split:
+def split_by_users(
+    examples: pa.Table, min_users: int, share: float, seed: int, columns: Sequence[str] = FEATURE_COLUMNS
+) -> Split:
     """Hold out some users, in all windows.
 
     Args:
@@ -78,6 +123,7 @@ def split_by_users(examples: pa.Table, min_users: int, share: float, seed: int) 
         min_users: fewest users with a positive that there have to be.
         share: of the users that is held out.
         seed: of the choice of users.
+        columns: the features.
 
     Raises:
         NotEnoughExamples: fewer than ``min_users`` users have a positive.
@@ -90,7 +136,7 @@ def split_by_users(examples: pa.Table, min_users: int, share: float, seed: int) 
             f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
             f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
         )
-    return _split(rows, group, user, held_out(ids, share, seed)[user])
+    return Split(rows, group, user, held_out(ids, share, seed)[user], tuple(columns))
 
 
 def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | None:
@@ -111,19 +157,7 @@ def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | N
     before, after = (len(np.unique(user[part])) for part in (~newest, newest))
     if before < min_users or after < min_users * share:
         return None
-    return _split(rows, group, user, newest)
-
-
-def _split(rows: pa.Table, group: Ints, user: Ints, apart: Bools) -> Split:
-    from catboost import Pool
-
-    matrix, labels = features(rows), _labels(rows)
-    train, judge = (
-        Pool(matrix[part], labels[part], group_id=group[part], feature_names=list(FEATURE_COLUMNS))
-        for part in (~apart, apart)
-    )
-    users = [len(np.unique(user[part])) for part in (~apart, apart)]
-    return Split(train, judge, group[apart], labels[apart], users[0], users[1])
+    return Split(rows, group, user, newest, FEATURE_COLUMNS)
 
 
 def _groups(examples: pa.Table) -> tuple[pa.Table, Ints, Ints, list[int] | list[str]]:

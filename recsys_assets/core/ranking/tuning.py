@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, best_o
 if TYPE_CHECKING:
     import optuna
 
-VARIED = ("learning_rate", "depth", "l2")
-"""The parameters that a search varies."""
+TREES, LINEAR = ("learning_rate", "depth", "l2"), ("strength",)
+"""The parameters that a search varies, by kind of ranker; which kind is better it finds as well."""
 
 BY_TIME, BY_USERS = "newest window", "held-out users"
 """What a search judged by."""
@@ -68,7 +68,8 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     """Try parameters and keep those that order best what they were not trained on.
 
     That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
-    later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
+    later; where there is one window or its users are few, held-out users of all windows. First the base is tried, then
+    a linear ranker. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
     before is given up.
 
@@ -93,15 +94,15 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         facts = {"best_iteration": float(trained.best_iteration), "trees": float(progress.trees)}
         return Outcome(trained.validation_ndcg, facts, progress.pruned)
 
-    startup = max(2, search.budget.trials // 2)
+    startup = max(3, search.budget.trials // 2)
     records = search.run(
         objective,
-        Tpe({name: getattr(base, name) for name in VARIED}, startup),
+        Tpe((_values(replace(base, kind="trees")), _values(replace(base, kind="linear"))), startup),
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
     best = best_of(records)
     return Tuning(
-        best=_with(base, lambda name: best.params[name]),
+        best=_with(base, best.params),
         trials=tuple(records),
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
@@ -127,13 +128,30 @@ class _Progress:
 
 
 def _suggest(trial: optuna.Trial, base: RankerParams) -> RankerParams:
+    if trial.suggest_int("linear", 0, 1):
+        return _with(base, {"linear": 1, "strength": trial.suggest_float("strength", 0.001, 10.0, log=True)})
     found = {
+        "linear": 0,
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
         "depth": trial.suggest_int("depth", 4, 8),
         "l2": trial.suggest_float("l2", 1.0, 30.0, log=True),
     }
-    return _with(base, found.__getitem__)
+    return _with(base, found)
 
 
-def _with(base: RankerParams, value: Callable[[str], float]) -> RankerParams:
-    return replace(base, learning_rate=float(value("learning_rate")), depth=int(value("depth")), l2=float(value("l2")))
+def _values(params: RankerParams) -> dict[str, float]:
+    """What a search would vary of a ranker of this kind."""
+    linear = params.kind == "linear"
+    return {"linear": float(linear), **{name: getattr(params, name) for name in (LINEAR if linear else TREES)}}
+
+
+def _with(base: RankerParams, values: Mapping[str, float]) -> RankerParams:
+    if values["linear"]:
+        return replace(base, kind="linear", strength=float(values["strength"]))
+    return replace(
+        base,
+        kind="trees",
+        learning_rate=float(values["learning_rate"]),
+        depth=int(values["depth"]),
+        l2=float(values["l2"]),
+    )

@@ -81,7 +81,7 @@ def tune_als(
         return Outcome(recall(lists, targets, judged))
 
     running = search(content_of(known.history(after)) + content_of(targets))
-    records = running.run(objective, Tpe(als_values(base), startup=max(2, running.budget.trials // 2)))
+    records = running.run(objective, Tpe((als_values(base),), startup=max(2, running.budget.trials // 2)))
     best = best_of(records)
     return Found(
         values=dict(best.params),

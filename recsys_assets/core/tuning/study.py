@@ -96,16 +96,16 @@ class Tpe:
     """Tree-structured Parzen estimators.
 
     Attributes:
-        start: what is tried first.
-        startup: trials before the estimators are asked; those after the first are drawn at random.
+        starts: what is tried first.
+        startup: trials before the estimators are asked; those after the first ones are drawn at random.
     """
 
-    start: Mapping[str, float]
+    starts: Sequence[Mapping[str, float]]
     startup: int
 
     def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
         """See :class:`Plan`."""
-        return None if done else self.start
+        return self.starts[len(done)] if len(done) < len(self.starts) else None
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         """See :class:`Plan`."""

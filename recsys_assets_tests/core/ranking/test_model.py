@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS, IdTypes
+from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.judge import popularity
+from recsys_assets.core.ranking.formats import read_model
+from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import RankerParams, Scorer, score_candidates, train
 from recsys_assets.core.ranking.recommend import recommend
-from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out
+from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out, split_by_users
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 
@@ -93,7 +96,7 @@ def test_a_user_is_held_out_in_all_windows_or_in_none():
     assert (first.users_train, first.users_validation) == (48, 12)
     assert first.validation_ndcg != second.validation_ndcg
     kept = min(first.best_iteration, second.best_iteration) + 1
-    trees = [Scorer(result.model)._model for result in (first, second)]
+    trees = [read_model(result.model).model for result in (first, second)]
     splits = [model.get_leaf_values()[: kept * 8] for model in trees]
     assert np.array_equal(*splits)
 
@@ -117,6 +120,48 @@ def test_features_turn_null_into_nan_and_name_what_is_missing():
 
 
 def test_a_model_of_other_features_is_refused(trained, monkeypatch):
-    monkeypatch.setattr("recsys_assets.core.ranking.model.FEATURE_COLUMNS", ("a", *FEATURE_COLUMNS))
-    with pytest.raises(ValueError, match=r"differ in \['a'\]"):
+    columns = {name: column for name, column in CANDIDATES.columns.items() if name != "item_price"}
+    monkeypatch.setattr("recsys_assets.core.ranking.model.CANDIDATES", replace(CANDIDATES, columns=columns))
+    with pytest.raises(ValueError, match="candidates do not have: item_price"):
         Scorer(trained.model)
+    with pytest.raises(ValueError, match=r"expected a \.cbm, \.npz or \.json file"):
+        Scorer(b"pickled")
+
+
+def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
+    few = synthetic.examples(40, 24, seed=5)
+    params = replace(QUICK, kind="linear")
+    found = train(few, params)
+    shuffled = few.take(np.random.default_rng(2).permutation(few.num_rows))
+    assert train(shuffled, params) == found, "equal rows, equal bytes"
+    assert sum(found.feature_importance.values()) == pytest.approx(100.0)
+    assert set(list(found.feature_importance)[:2]) <= {"ui_hours_since", "item_conversion", "fused_score"}
+
+    table, acts = synthetic.candidates(100, 24, seed=9)
+    scorer = Scorer(found.model)
+    scores = scorer.score(table)
+    assert np.array_equal(scores, np.concatenate([scorer.score(table.slice(at, 7)) for at in range(0, 2400, 7)]))
+    first = np.lexsort((-scores, np.repeat(np.arange(100), 24)))[::24]
+    assert acts[first].mean() > 0.5, "about one candidate in twelve is acted on"
+
+
+def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
+    """Against scikit-learn's own probabilities, on inputs written out by hand."""
+    from sklearn.linear_model import LogisticRegression
+
+    table = synthetic.examples(60, 12, seed=6)
+    price = np.where(np.arange(table.num_rows) % 3 == 0, np.nan, table["item_price"].to_numpy())
+    column = pa.array(price.astype(np.float32), from_pandas=True)
+    table = table.set_column(table.column_names.index("item_price"), "item_price", column)
+    columns = ("popular_rank", "item_price", "ui_weight")
+    parts = split_by_users(table, 20, 0.2, 0, columns)
+    everybody = np.ones(len(parts.apart), np.bool_)
+    model = fit_linear(parts, 0.7, everybody)
+    rank, price, weight = (parts.matrix[:, at].astype(np.float64) for at in range(3))
+    bent = np.stack([np.where(np.isnan(rank), 0, 1 / (10 + rank)), np.nan_to_num(np.log1p(price)), np.log1p(weight)], 1)
+    inputs = np.column_stack([(bent - bent.mean(axis=0)) / bent.std(axis=0), np.isnan(price)])
+    lists = np.bincount(parts.group, weights=parts.labels)[parts.group]
+    fitted = LogisticRegression(C=0.7, max_iter=500).fit(inputs, parts.labels > 0, sample_weight=1 / lists)
+    odds = fitted.decision_function(inputs) - fitted.intercept_[0]
+    assert np.abs(model.score(parts.matrix) - odds).max() < 1e-9
+    assert np.array_equal(read_model(model.to_bytes()).score(parts.matrix), model.score(parts.matrix))

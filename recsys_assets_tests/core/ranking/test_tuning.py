@@ -12,7 +12,7 @@ import pytest
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import RankerParams, fit
 from recsys_assets.core.ranking.split import NotEnoughExamples, split_by_time, split_by_users
-from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, VARIED, Tuning, tune
+from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, TREES, Tuning, tune
 from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Budget, Search, best_of
 from recsys_assets_tests.core.ranking import synthetic
 
@@ -36,7 +36,8 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     assert tune(table, DAY, search(), QUICK) == first
     assert Tuning.from_json(first.to_json()) == first
     assert len(lines) == len(first.trials) == 4
-    assert first.trials[0].params == {name: getattr(QUICK, name) for name in VARIED}
+    assert first.trials[0].params == {"linear": 0, **{name: getattr(QUICK, name) for name in TREES}}
+    assert first.trials[1].params == {"linear": 1, "strength": QUICK.strength}
     best = max(trial.value for trial in first.trials if trial.state == COMPLETE)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
     assert fit(data, first.best).validation_ndcg == best >= fit(data, QUICK).validation_ndcg
@@ -68,13 +69,13 @@ def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None
     table = windows()
     data = split_by_time(table, 20, 0.2)
     assert data is not None
-    assert (data.users_train, data.users_judge) == (50, 50)
+    assert (data.users(apart=False), data.users(apart=True)) == (50, 50)
     newer = table["dt"].to_numpy() == np.datetime64(NEWER)
     labels = table["label"].to_numpy()
     moved = np.where(newer, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
     other = split_by_time(table.set_column(table.column_names.index("label"), "label", pa.array(moved)), 20, 0.2)
     assert other is not None
-    assert np.array_equal(other.train.get_label(), data.train.get_label())
+    assert np.array_equal(other.pools[0].get_label(), data.pools[0].get_label())
     fixed = replace(QUICK, early_stopping=15)
     assert fit(other, fixed).validation_ndcg != fit(data, fixed).validation_ndcg
     assert tune(table, DAY, search(1), QUICK).judged_by == BY_TIME
@@ -98,7 +99,8 @@ def test_trials_below_the_median_are_given_up() -> None:
     pruned = [trial for trial in found.trials if trial.state == PRUNED]
     assert pruned
     assert all(trial.facts["trees"] < 40 for trial in pruned)
-    assert all(trial.facts["trees"] == 40 for trial in found.trials if trial.state == COMPLETE)
+    grown = [trial for trial in found.trials if trial.state == COMPLETE and not trial.params["linear"]]
+    assert all(trial.facts["trees"] == 40 for trial in grown)
     assert Tuning.from_json(found.to_json()) == found
     assert max(trial.value for trial in pruned) < best_of(found.trials).value
 

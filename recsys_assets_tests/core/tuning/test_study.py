@@ -48,7 +48,7 @@ def killed_at(number: int, objective: Callable[[optuna.Trial], Outcome] = bowl) 
 
 
 def run(search: Search, objective: Callable[[optuna.Trial], Outcome] = bowl) -> list[Record]:
-    return search.run(objective, Tpe(START, 3))
+    return search.run(objective, Tpe((START,), 3))
 
 
 def never(_: optuna.Trial) -> Outcome:

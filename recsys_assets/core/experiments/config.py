@@ -1,0 +1,262 @@
+"""What a file ``experiments/<name>.yaml`` of the landing zone may say; whatever else it says is told by line and field.
+
+Files come from outside, so nothing in them names code: models, parameters, features and metrics are from tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from yaml.composer import ComposerError
+
+from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.experiments.kinds import KINDS, GeneratorParams, Params
+from recsys_assets.core.experiments.metrics import STANDARD, check_metric
+
+FOLDER = "experiments"
+"""Where such files lie within the landing zone."""
+
+MOST_BYTES = 64 * 1024
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SUFFIXES = (".yaml", ".yml")
+
+
+class ExperimentError(ValueError):
+    """A file that is no experiment; the message names it, and for each fault the line, the field and what was found."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: a model to train, and how it is judged.
+
+    Attributes:
+        name: the file's, without its ending.
+        about: what it is for, in the words of who wrote it.
+        model: one of ``KINDS``.
+        params: of that model.
+        features: the columns that it learns from, in the order of the contract; empty for a generator.
+        as_of: the day it is trained as of; None for the newest.
+        training_windows: how many past windows it learns from, at most.
+        metrics: what is logged of it.
+        target: the metric by which it competes.
+        seed: of the model and of the choice of held-out users.
+    """
+
+    name: str
+    about: str
+    model: str
+    params: Params
+    features: tuple[str, ...]
+    as_of: date | None
+    training_windows: int
+    metrics: tuple[str, ...]
+    target: str
+    seed: int
+
+    def facts(self) -> dict[str, Any]:
+        """All of it that decides the model and how it is judged, as JSON knows it."""
+        return {
+            "model": self.model,
+            "params": self.params.model_dump(),
+            "features": list(self.features),
+            "as_of": self.as_of.isoformat() if self.as_of else "latest",
+            "training_windows": self.training_windows,
+            "metrics": list(self.metrics),
+            "target": self.target,
+            "seed": self.seed,
+        }
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Window(_Strict):
+    as_of: date | Literal["latest"] = "latest"
+    training_windows: int = Field(default=2, ge=1, le=26)
+
+
+class _File(_Strict):
+    about: str = Field("", max_length=500)
+    model: str
+    params: dict[str, Any] = Field(default_factory=dict[str, Any])
+    features: list[str] | Literal["all"] = "all"
+    window: _Window = _Window()
+    metrics: list[str] = Field(default_factory=lambda: list(STANDARD), min_length=1)
+    target: str = "ndcg_at_10"
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"expected one of {', '.join(KINDS)}")
+        return value
+
+    @field_validator("target")
+    @classmethod
+    def _metric(cls, value: str) -> str:
+        return check_metric(value)
+
+
+def name_of(key: str) -> str | None:
+    """The experiment that a file of the landing zone describes; None where it describes none.
+
+    Raises:
+        ExperimentError: the file's name does not do as a name.
+    """
+    path = PurePosixPath(key)
+    if path.parent != PurePosixPath(FOLDER) or path.suffix not in _SUFFIXES:
+        return None
+    if not _NAME.fullmatch(path.stem):
+        raise ExperimentError(f"{key}: name: expected lower-case letters, digits, '_' and '-', at most 64")
+    return path.stem
+
+
+def parse(data: bytes, key: str) -> Experiment:
+    """Read an experiment.
+
+    Args:
+        data: the file.
+        key: its name within the landing zone.
+
+    Raises:
+        ExperimentError: with one line per fault: ``file:line: field: what is wrong (found …)``.
+    """
+    name = name_of(key)
+    if name is None:
+        raise ExperimentError(f"{key}: expected a file {FOLDER}/<name>.yaml")
+    stated, lines = _read(data, key)
+    try:
+        file = _File.model_validate(stated)
+    except ValidationError as error:
+        raise ExperimentError(_explain(error, key, lines)) from None
+    kind = KINDS[file.model]
+    try:
+        params = kind.params.model_validate(file.params)
+    except ValidationError as error:
+        raise ExperimentError(_explain(error, key, lines, ("params",))) from None
+    faults: list[str] = []
+    for at, metric in enumerate(file.metrics):
+        try:
+            check_metric(metric)
+        except ValueError as error:
+            faults.append(_fault(key, lines, ("metrics", at), str(error), metric))
+    features, unknown = _features(file.features)
+    faults += [_fault(key, lines, ("features", at), "matches no feature of candidates", glob) for at, glob in unknown]
+    if not features and not unknown:
+        faults.append(_fault(key, lines, ("features",), "expected 'all' or names", file.features))
+    if isinstance(params, GeneratorParams):
+        if file.features != "all":
+            faults.append(_fault(key, lines, ("features",), "a generator has none", file.features))
+        features = ()
+    if faults:
+        raise ExperimentError("\n".join(faults))
+    return Experiment(
+        name=name,
+        about=file.about,
+        model=file.model,
+        params=params,
+        features=features,
+        as_of=None if file.window.as_of == "latest" else file.window.as_of,
+        training_windows=file.window.training_windows,
+        metrics=tuple(dict.fromkeys([file.target, *file.metrics])),
+        target=file.target,
+        seed=file.seed,
+    )
+
+
+Path = tuple[str | int, ...]
+Lines = Mapping[Path, int]
+"""Path of a field to the line on which it stands, from 1."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data alone: no tags of Python (SafeLoader), no aliases (a small file could unfold into a huge one)."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(None, None, "aliases are not taken", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+# YAML 1.1 takes 1e-3 for a word; nobody who writes it means one.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+
+
+def _read(data: bytes, key: str) -> tuple[dict[str, Any], Lines]:
+    if len(data) > MOST_BYTES:
+        raise ExperimentError(f"{key}: expected at most {MOST_BYTES} bytes, found {len(data)}")
+    try:
+        loader = _Loader(data)
+        root = loader.get_single_node()
+        if not isinstance(root, yaml.MappingNode):
+            raise ExperimentError(f"{key}:1: expected fields such as 'model: random_forest', found something else")
+        lines: dict[Path, int] = {}
+        _note_lines(root, (), lines, key)
+        stated: Any = loader.construct_document(root)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ExperimentError(f"{key}:{line}: not YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, ExperimentError):
+            raise
+        raise ExperimentError(f"{key}:1: not YAML: {' '.join(str(error).split())}") from None
+    return stated, lines
+
+
+def _note_lines(node: yaml.Node, path: Path, lines: dict[Path, int], key: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            below = (*path, name.value)
+            if below in lines:
+                raise ExperimentError(f"{key}:{name.start_mark.line + 1}: {_dotted(below)}: stands there twice")
+            lines[below] = name.start_mark.line + 1
+            _note_lines(value, below, lines, key)
+    elif isinstance(node, yaml.SequenceNode):
+        for at, value in enumerate(node.value):
+            _note_lines(value, (*path, at), lines, key)
+
+
+def _features(stated: list[str] | Literal["all"]) -> tuple[tuple[str, ...], list[tuple[int, str]]]:
+    """The columns that globs choose, and the globs that choose none, by their place."""
+    if stated == "all":
+        return FEATURE_COLUMNS, []
+    unknown = [(at, g) for at, g in enumerate(stated) if not any(fnmatchcase(name, g) for name in FEATURE_COLUMNS)]
+    return tuple(name for name in FEATURE_COLUMNS if any(fnmatchcase(name, glob) for glob in stated)), unknown
+
+
+def _explain(error: ValidationError, key: str, lines: Lines, below: Path = ()) -> str:
+    faults: list[str] = []
+    for one in error.errors(include_url=False):
+        stated = (*below, *one["loc"])
+        # Of a field that may be one of two things, pydantic names both after the field.
+        path = next((stated[:n] for n in range(len(stated), 0, -1) if stated[:n] in lines), stated)
+        if one["type"] == "missing":
+            faults.append(f"{key}:{lines[()]}: {_dotted(stated)}: {one['msg']}")
+        elif one["type"] == "extra_forbidden":
+            faults.append(f"{key}:{lines[path]}: {_dotted(stated)}: no such field")
+        else:
+            faults.append(_fault(key, lines, path, one["msg"].removeprefix("Value error, "), one["input"]))
+    return "\n".join(dict.fromkeys(faults))
+
+
+def _fault(key: str, lines: Lines, path: Path, what: str, found: object) -> str:
+    line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
+    return f"{key}:{line}: {_dotted(path)}: {what} (found {str(found)[:80]!r})"
+
+
+def _dotted(path: Path) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

@@ -1,0 +1,89 @@
+"""The models that an experiment may name, each with the parameters that it takes and their ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from recsys_assets.core.contracts import GENERATORS
+
+ClassWeight = Literal["balanced"] | None
+
+
+class Params(BaseModel):
+    """Parameters of a model."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class BoostingParams(Params):
+    """Of CatBoost's trees; see :class:`recsys_assets.core.ranking.model.RankerParams`."""
+
+    iterations: int = Field(300, ge=1, le=5000)
+    learning_rate: float = Field(0.1, ge=0.001, le=1)
+    depth: int = Field(6, ge=1, le=12)
+    l2: float = Field(3.0, ge=0, le=1000)
+    early_stopping: int = Field(30, ge=1, le=1000)
+
+
+class RankerParams(BoostingParams):
+    """Of CatBoost as a ranker of lists."""
+
+    loss: Literal["QuerySoftMax", "YetiRank", "QueryRMSE", "PairLogit"] = "QuerySoftMax"
+
+
+class LogisticParams(Params):
+    """Of scikit-learn's ``LogisticRegression``."""
+
+    C: float = Field(1.0, ge=0.00001, le=100_000)
+    class_weight: ClassWeight = None
+    max_iter: int = Field(500, ge=1, le=10_000)
+
+
+class ForestParams(Params):
+    """Of scikit-learn's ``RandomForestClassifier``."""
+
+    n_estimators: int = Field(100, ge=1, le=1000)
+    max_depth: int = Field(8, ge=1, le=24)
+    min_samples_leaf: int = Field(5, ge=1, le=10_000)
+    max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
+    class_weight: ClassWeight = None
+
+
+class GeneratorParams(Params):
+    """Of a generator's own order."""
+
+    by: str = "fused"
+
+    @field_validator("by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ("fused", *GENERATORS):
+            raise ValueError(f"expected one of fused, {', '.join(GENERATORS)}")
+        return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A model that an experiment may name.
+
+    Attributes:
+        params: what it takes.
+        about: for people.
+    """
+
+    params: type[Params]
+    about: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "catboost_ranker": Kind(RankerParams, "CatBoost with a ranking loss over each user's list"),
+    "catboost_classifier": Kind(BoostingParams, "CatBoost with a loss over single candidates"),
+    "logistic_regression": Kind(LogisticParams, "scikit-learn's logistic regression on standardised features"),
+    "random_forest": Kind(ForestParams, "scikit-learn's random forest"),
+    "generator": Kind(GeneratorParams, "the order of one generator, or of their fusion; nothing is learned"),
+}
+"""The allow-list, by the name that a file uses."""

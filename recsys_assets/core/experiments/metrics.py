@@ -1,0 +1,116 @@
+"""What an experiment may be measured by, and its figures with intervals."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_assets.core.evaluation.bootstrap import Interval, intervals
+from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, per_user
+from recsys_assets.core.evaluation.threshold import auc_interval, f_beta_parts
+
+OF_LISTS = ("ndcg", "recall", "precision", "map", "mrr", "hit")
+OF_ROWS = ("auc", "f_beta")
+STANDARD = ("ndcg_at_10", "recall_at_10", "precision_at_10", "map_at_10", "mrr_at_10", "hit_at_10", *OF_ROWS)
+"""Measured of every experiment, so that all can be compared."""
+
+DECISIVE = "ndcg_at_10"
+GAIN = "ndcg_at_10_gain"
+"""NDCG@10 minus that of the fused generators, over the same users."""
+
+_OF_LIST = re.compile(rf"({'|'.join(OF_LISTS)})_at_([1-9][0-9]?|100)")
+_DECIMALS = 12
+
+
+def check_metric(name: str) -> str:
+    """A metric's name.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    if name not in OF_ROWS and not _OF_LIST.fullmatch(name):
+        raise ValueError(f"expected auc, f_beta, or <metric>_at_<1 to 100> with one of {', '.join(OF_LISTS)}")
+    return name
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Lists to judge by: the rows of some users, each user's (in a window) one group.
+
+    Attributes:
+        group: [rows] code 0, 1, … of the group.
+        labels: [rows] whether the user acted on the item.
+        targets: [groups] how many items the user acted on, among the rows or not.
+        fused: [rows] scores of the fused generators, with which others are compared.
+    """
+
+    group: Ints
+    labels: Bools
+    targets: Ints
+    fused: Floats
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric with its 95 % interval; NaN where it is not defined."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+def figures(
+    judged: Judged, scores: Floats, threshold: float, metrics: Sequence[str], resamples: int = 1000, seed: int = 0
+) -> list[Figure]:
+    """Metrics of a model, and its gain over the fused generators, all on the same resamples of users.
+
+    Args:
+        judged: rows that the model has not learned from.
+        scores: [rows].
+        threshold: from which score on a row counts as predicted; chosen elsewhere.
+        metrics: see :func:`check_metric`.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A figure per metric, in order, and ``GAIN`` last.
+    """
+    groups = len(judged.targets)
+    columns: dict[str, Floats] = {}
+    per: dict[str, Floats] = {}
+    ones = np.ones(groups)
+    for name in (*metrics, GAIN):
+        if name == "f_beta":
+            top, bottom = f_beta_parts(judged.labels, scores >= threshold, judged.group, groups)
+            columns[name], per[name] = top, bottom
+        elif name == GAIN:
+            columns[name] = _of_list(DECISIVE, judged, scores) - _of_list(DECISIVE, judged, judged.fused)
+        elif name != "auc":
+            columns[name] = _of_list(name, judged, scores)
+    values = np.stack(list(columns.values()), axis=1)
+    divisors = np.stack([per.get(name, ones) for name in columns], axis=1)
+    found: dict[str, Interval] = dict(zip(columns, intervals(values, divisors, resamples, seed), strict=True))
+    if "auc" in metrics:
+        found["auc"] = auc_interval(judged.labels, scores, judged.group)
+    return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
+
+
+def known(value: float) -> float | None:
+    """A figure as JSON and tables have it: None where it is not defined."""
+    return value if math.isfinite(value) else None
+
+
+def _of_list(name: str, judged: Judged, scores: Floats) -> Floats:
+    """A metric of each group."""
+    metric, _, k = name.partition("_at_")
+    hits = hits_at(judged.group, judged.labels, scores, int(k))
+    return per_user(hits, judged.targets, int(k))[metric]
+
+
+def _rounded(name: str, found: Interval) -> Figure:
+    return Figure(name, *(round(one, _DECIMALS) for one in (found.mean, found.low, found.high)))

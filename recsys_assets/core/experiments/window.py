@@ -1,0 +1,54 @@
+"""The rows on which an experiment is judged."""
+
+from __future__ import annotations
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.core.evaluation.metrics import Ints
+from recsys_assets.core.experiments.metrics import Judged
+from recsys_assets.engines.base import Frame
+
+
+def with_targets(examples: Frame, targets: Frame) -> Frame:
+    """The examples of users who acted, each with the number of things that the user acted on, candidates or not.
+
+    Args:
+        examples: frame of contract RANKING_EXAMPLES, of one window.
+        targets: distinct user_id, item_id of the target events of that window.
+
+    Returns:
+        The examples and ``targets``.
+    """
+    counts = targets.group_by("user_id").agg(targets=nw.len().cast(nw.Int64))
+    return examples.join(counts, on="user_id", how="inner")
+
+
+def judged(rows: pa.Table) -> Judged:
+    """The arrays to judge by.
+
+    Args:
+        rows: table of contract RANKING_EXAMPLES, sorted by (``dt``,) ``user_id`` and ``item_id``, with ``targets``
+            where that is known. Where it is not, the targets among the candidates are taken for all, but at least one:
+            these users did act.
+    """
+    group = _groups(rows)
+    labels = rows.column("label").to_numpy() > 0
+    found = np.bincount(group, weights=labels).astype(np.int64)
+    if "targets" in rows.column_names:
+        _, first = np.unique(group, return_index=True)
+        targets = np.maximum(rows.column("targets").to_numpy()[first], found)
+    else:
+        targets = np.maximum(found, 1)
+    return Judged(group, labels, targets, -rows.column("fused_rank").to_numpy().astype(np.float64))
+
+
+def _groups(rows: pa.Table) -> Ints:
+    """Codes 0, 1, … of user and window."""
+    names = [name for name in ("dt", "user_id") if name in rows.column_names]
+    codes = [rows.column(name).combine_chunks().dictionary_encode().indices.to_numpy() for name in names]
+    changes = np.zeros(rows.num_rows, dtype=np.int64)
+    for code in codes:
+        changes[1:] |= code[1:] != code[:-1]
+    return changes.cumsum()

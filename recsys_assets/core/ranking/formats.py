@@ -1,0 +1,258 @@
+"""What a stored model is: a file that says by itself how to score, without pickle.
+
+===========================  ======================================================================================
+CatBoost's ``.cbm``          a ranker or a classifier; the file names its features
+``.npz`` of plain arrays     a logistic regression or a random forest, with the medians that stand for nulls; the
+                             platform's own linear ranker
+``.json``                    the order of one generator, or of their fusion: nothing was learned
+===========================  ======================================================================================
+
+Every model scores rows one by one, from named columns of CANDIDATES; a higher score is better.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys_assets.core.evaluation.metrics import Floats, Ints
+
+Matrix = NDArray[np.float32]
+"""[rows, columns of the model]; null is NaN."""
+
+
+class StoredModel(Protocol):
+    """A model that was read."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of CANDIDATES that it scores from, in the order of its matrix."""
+        ...
+
+    def score(self, matrix: Matrix) -> Floats:
+        """Scores [rows]; a row's score depends on that row alone."""
+        ...
+
+
+def read_model(data: bytes) -> StoredModel:
+    """Read a stored model.
+
+    Raises:
+        ValueError: it is of no kind that is known here.
+    """
+    if data.startswith(b"CBM1"):
+        return TreesOfCatBoost(data)
+    try:
+        if data.startswith(b"PK"):
+            return _from_arrays(data)
+        if data.startswith(b"{"):
+            return GeneratorOrder(**json.loads(data))
+    except (TypeError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"model: not a stored model: {error}") from error
+    raise ValueError(f"model: expected a .cbm, .npz or .json file, found one that begins with {data[:4]!r}")
+
+
+def suffix_of(data: bytes) -> str:
+    """How the name of a file with such a model ends."""
+    return {b"CB": ".cbm", b"PK": ".npz"}.get(data[:2], ".json")
+
+
+class TreesOfCatBoost:
+    """A CatBoost model; its score is the raw sum of its trees (of a classifier, the log odds)."""
+
+    def __init__(self, data: bytes):
+        # Imported where it is used: it brings pandas and matplotlib along, which takes seconds.
+        from catboost import CatBoost
+
+        self.model = CatBoost().load_model(blob=data)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its features."""
+        return tuple(self.model.feature_names_ or ())
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`."""
+        return np.asarray(self.model.predict(matrix, prediction_type="RawFormulaVal"), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic regression on standardised columns; its score is the probability of the label.
+
+    Attributes:
+        columns: names.
+        medians: [columns] what stands for null.
+        means: [columns].
+        scales: [columns] standard deviations, 1 for a constant.
+        coefficients: [columns].
+        intercept: [1].
+    """
+
+    columns: tuple[str, ...]
+    medians: Floats
+    means: Floats
+    scales: Floats
+    coefficients: Floats
+    intercept: Floats
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`."""
+        odds = np.full(len(matrix), float(self.intercept[0]))
+        for at in range(len(self.columns)):  # column by column: a matrix product adds in an order of its own
+            odds += (filled(matrix[:, at], self.medians[at]) - self.means[at]) / self.scales[at] * self.coefficients[at]
+        with np.errstate(over="ignore"):  # beyond the largest float, the probability is 0
+            return 1.0 / (1.0 + np.exp(-odds))
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file."""
+        return _to_arrays("linear", self)
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A linear model of bent columns; its score is the log odds of the label, but for a constant.
+
+    Attributes:
+        columns: names.
+        means: [columns] of what :func:`bend` gives.
+        scales: [columns] its standard deviations, 1 for a constant.
+        coefficients: [columns].
+        missing: [columns] what is added where a value is missing.
+    """
+
+    columns: tuple[str, ...]
+    means: Floats
+    scales: Floats
+    coefficients: Floats
+    missing: Floats
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`."""
+        odds = np.zeros(len(matrix))
+        for at, name in enumerate(self.columns):  # column by column: a matrix product adds in an order of its own
+            column = matrix[:, at]
+            odds += (bend(name, column) - self.means[at]) / self.scales[at] * self.coefficients[at]
+            odds += np.isnan(column) * self.missing[at]
+        return odds
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file."""
+        return _to_arrays("bent", self)
+
+
+def bend(name: str, column: NDArray[np.floating[Any]]) -> Floats:
+    """A column as a linear model likes it: ranks as reciprocals, others as logarithms; 0 where it is missing."""
+    value = np.nan_to_num(column.astype(np.float64), nan=np.inf if name.endswith("_rank") else 0.0, posinf=np.inf)
+    if name.endswith("_rank"):
+        return 1.0 / (_FUSION + value)
+    return np.sign(value) * np.log1p(np.abs(value))
+
+
+_FUSION = 10.0
+"""Added to a rank, as in the fusion of the generators."""
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A random forest; its score is the mean, over its trees, of the share of positives in the row's leaf.
+
+    The nodes of all trees lie one after the other.
+
+    Attributes:
+        columns: names.
+        medians: [columns] what stands for null.
+        roots: [trees] the first node of each.
+        feature: [nodes] the column that is compared; -1 in a leaf.
+        threshold: [nodes] up to it, the row goes left.
+        left: [nodes] the node to go to.
+        right: [nodes] the node to go to.
+        share: [nodes] positives among the training rows of the node.
+    """
+
+    columns: tuple[str, ...]
+    medians: Floats
+    roots: Ints
+    feature: Ints
+    threshold: Floats
+    left: Ints
+    right: Ints
+    share: Floats
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`."""
+        values = np.stack([filled(matrix[:, at], self.medians[at]) for at in range(len(self.columns))], axis=1)
+        # The trees were grown on single precision, and so are their comparisons.
+        values = values.astype(np.float32)
+        total = np.zeros(len(values))
+        for root in self.roots:
+            node = np.full(len(values), root)
+            going = np.flatnonzero(self.feature[node] >= 0)
+            while len(going):
+                at = node[going]
+                goes_left = values[going, self.feature[at]] <= self.threshold[at]
+                node[going] = np.where(goes_left, self.left[at], self.right[at])
+                going = going[self.feature[node[going]] >= 0]
+            total += self.share[node]
+        return total / len(self.roots)
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file."""
+        return _to_arrays("forest", self)
+
+
+@dataclass(frozen=True)
+class GeneratorOrder:
+    """The order of ``fused`` or of one generator; where that one's list ends, the fused order goes on.
+
+    Attributes:
+        by: 'fused' or a generator.
+        kind: of the file.
+    """
+
+    by: str
+    kind: str = "generator"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The ranks that it orders by."""
+        return (f"{self.by}_rank", "fused_rank")
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`; minus the rank."""
+        own, fused = matrix[:, 0].astype(np.float64), matrix[:, 1].astype(np.float64)
+        return np.where(np.isnan(own), -_BEYOND_ANY_RANK - fused, -own)
+
+    def to_bytes(self) -> bytes:
+        """The ``.json`` file."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+
+_BEYOND_ANY_RANK = 1e6
+
+
+def filled(column: NDArray[np.floating[Any]], median: float) -> Floats:
+    """A column as float64 with a median in place of NaN."""
+    return np.where(np.isnan(column), median, column).astype(np.float64)
+
+
+def _to_arrays(kind: str, model: Linear | Bent | Forest) -> bytes:
+    """All of a model as an uncompressed ``.npz``, in which numpy writes no time: equal models give equal bytes."""
+    arrays = {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), **arrays)
+    return buffer.getvalue()
+
+
+def _from_arrays(data: bytes) -> Linear | Bent | Forest:
+    with np.load(io.BytesIO(data), allow_pickle=False) as found:
+        arrays: dict[str, Any] = {name: found[name] for name in found.files}
+    made = {"linear": Linear, "bent": Bent, "forest": Forest}[str(arrays.pop("kind"))]
+    arrays["columns"] = tuple(arrays["columns"].tolist())
+    return made(**arrays)

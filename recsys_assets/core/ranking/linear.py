@@ -1,0 +1,56 @@
+"""The ranker for little data: a logistic regression of single candidates on logs and reciprocal ranks.
+
+Trees need thousands of lists before they beat the generators that they order. A linear model has a coefficient per
+feature to learn and bends what is known to be bent: places count by their reciprocal, as in the fusion, and amounts by
+their logarithm.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from recsys_assets.core.evaluation.metrics import Bools, Floats
+from recsys_assets.core.ranking.formats import Bent, bend
+from recsys_assets.core.ranking.split import Split
+
+
+def fit_linear(examples: Split, strength: float, rows: Bools, seed: int = 0) -> Bent:
+    """Learn from some of the rows; each list counts the same, however many positives it has.
+
+    Args:
+        examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
+        strength: inverse of the L2 penalty.
+        rows: [rows] those to learn from.
+        seed: of the solver.
+    """
+    # Imported where it is used: it takes a second that loading the graph must not take.
+    from sklearn.linear_model import LogisticRegression
+
+    matrix, labels, group = examples.matrix[rows], examples.labels[rows], examples.group[rows]
+    columns = np.asarray(examples.columns)
+    absent = np.isnan(matrix)
+    bent = np.stack([bend(name, matrix[:, at]) for at, name in enumerate(examples.columns)], axis=1)
+    means, scales = bent.mean(axis=0), _scales(bent)
+    # A place that is missing is a place far down; of other features, that they are missing may say something.
+    told = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
+    inputs = np.concatenate([(bent - means) / scales, absent[:, told]], axis=1)
+    positives = np.bincount(group, weights=labels)[group]
+    with threadpool_limits(limits=1):  # the same bits whatever the cores
+        fitted: Any = LogisticRegression(C=strength, max_iter=500, random_state=seed).fit(
+            inputs, labels > 0, sample_weight=1.0 / np.maximum(positives, 1.0)
+        )
+    found = np.asarray(fitted.coef_[0], dtype=np.float64)
+    missing = np.zeros(len(columns))
+    missing[told] = found[len(columns) :]
+    return Bent(examples.columns, means, scales, found[: len(columns)], missing)
+
+
+def _scales(columns: NDArray[np.float64]) -> Floats:
+    """Standard deviations, 1 for a constant."""
+    scales = columns.std(axis=0)
+    scales[scales == 0] = 1.0
+    return scales

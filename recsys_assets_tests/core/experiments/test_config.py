@@ -1,0 +1,129 @@
+"""What a file of an experiment may say: whatever is wrong is told by file, line and field."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.experiments.config import ExperimentError, name_of, parse
+from recsys_assets.core.experiments.kinds import KINDS, ForestParams, LogisticParams
+from recsys_assets.core.experiments.models import TRAINERS
+
+KEY = "experiments/ranks.yaml"
+GOOD = b"""\
+about: what ranks alone are worth
+model: logistic_regression
+params:
+  C: 1e-3
+  class_weight: balanced
+features: [item_price, "*_rank"]
+window:
+  as_of: 2015-06-01
+  training_windows: 3
+metrics: [recall_at_20, auc]
+target: ndcg_at_5
+seed: 7
+"""
+
+
+def test_a_file_says_all_of_an_experiment() -> None:
+    found = parse(GOOD, KEY)
+    assert (found.name, found.model, found.as_of, found.training_windows) == (
+        "ranks",
+        "logistic_regression",
+        date(2015, 6, 1),
+        3,
+    )
+    assert found.params == LogisticParams(C=0.001, class_weight="balanced")
+    assert found.features == (*(name for name in FEATURE_COLUMNS if name.endswith("_rank")), "item_price")
+    assert (found.metrics, found.target, found.seed) == (("ndcg_at_5", "recall_at_20", "auc"), "ndcg_at_5", 7)
+
+
+def test_all_but_the_model_has_a_default() -> None:
+    found = parse(b"model: random_forest", KEY)
+    assert (found.features, found.as_of, found.params) == (FEATURE_COLUMNS, None, ForestParams())
+    assert {"auc", "f_beta", "ndcg_at_10"} <= set(found.metrics)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("model: logistic_regression", "model: os.system", "2: model: expected one of catboost_ranker"),
+        ("model: logistic_regression\n", "", "1: model: Field required"),
+        ("  C: 1e-3", "  C: -1", "4: params.C: Input should be greater than or equal to 0.00001 (found '-1')"),
+        ("  C: 1e-3", "  C: true", "4: params.C: Input should be a valid number (found 'True')"),
+        ("  C: 1e-3", "  depth: 3", "4: params.depth: no such field"),
+        ("item_price", "item_prize", "6: features[0]: matches no feature of candidates (found 'item_prize')"),
+        ("item_price", "label", "6: features[0]: matches no feature of candidates"),
+        ("  as_of: 2015-06-01", "  as_of: newest", "8: window.as_of: Input should be"),
+        ("training_windows: 3", "training_windows: 0", "9: window.training_windows: Input should be greater"),
+        ("recall_at_20", "recall_at_0", "10: metrics[0]: expected auc, f_beta, or <metric>_at_<1 to 100>"),
+        ("ndcg_at_5", "profit", "11: target: expected auc, f_beta"),
+        ("seed: 7", "sead: 7", "12: sead: no such field"),
+        ("seed: 7", "seed: 7\nseed: 8", "13: seed: stands there twice"),
+        ("seed: 7", "seed: !!python/object/apply:os.getcwd []", "12: not YAML: could not determine a constructor"),
+        ("seed: 7", "seed: [7", "13: not YAML:"),
+        ("about: what", "about: &a what\ntarget: *a\nmore:", "2: not YAML: aliases are not taken"),
+    ],
+)
+def test_a_fault_is_told_by_file_line_and_field(old: str, new: str, told: str) -> None:
+    text = GOOD.decode()
+    assert old in text
+    with pytest.raises(ExperimentError) as error:
+        parse(text.replace(old, new).encode(), KEY)
+    assert str(error.value).startswith(f"{KEY}:{told}")
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    text = GOOD.replace(b"seed: 7", b"seed: -7").replace(b"ndcg_at_5", b"ndcg_at_101")
+    with pytest.raises(ExperimentError) as error:
+        parse(text, KEY)
+    assert [line.split(": ")[0] for line in str(error.value).splitlines()] == [f"{KEY}:11", f"{KEY}:12"]
+
+
+@pytest.mark.parametrize("data", [b"", b"- a\n- b", b"\xff\xfe\xfa", b"a: \x00", b"model", b"#" * 70_000, b"[" * 5000])
+def test_what_is_no_yaml_at_all_is_told_too(data: bytes) -> None:
+    with pytest.raises(ExperimentError, match=r"^experiments/ranks\.yaml:"):
+        parse(data, KEY)
+
+
+def test_a_generator_has_no_features() -> None:
+    assert parse(b"model: generator\nparams: {by: covisit}", KEY).features == ()
+    with pytest.raises(ExperimentError, match=r"yaml:2: features: a generator has none"):
+        parse(b"model: generator\nfeatures: [item_price]", KEY)
+
+
+def test_names_are_plain() -> None:
+    assert name_of("experiments/a-1.yml") == "a-1"
+    assert name_of("experiments/old/a.yaml") is None
+    assert name_of("experiments/a.csv") is None
+    assert name_of("events.yaml") is None
+    with pytest.raises(ExperimentError, match=r"^experiments/A b\.yaml: name: expected lower-case"):
+        name_of("experiments/A b.yaml")
+
+
+def test_every_kind_can_be_trained() -> None:
+    assert TRAINERS.keys() == KINDS.keys()
+
+
+def test_the_examples_of_the_documents_are_experiments() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    shown = re.findall(r"```yaml\n(.*?)```", (docs / "experiments.md").read_text(), re.DOTALL)
+    assert [parse(one.encode(), KEY).model for one in shown] == ["logistic_regression"]
+    files = sorted((docs / "experiments").glob("*.yaml"))
+    assert [parse(one.read_bytes(), f"experiments/{one.name}").name for one in files] == ["forest", "ranks"]
+
+
+def test_the_documents_name_every_model_parameter_and_default() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text()
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (.*) \|$", text.split("| model | parameters")[1], re.MULTILINE)[: len(KINDS)]
+    )
+    assert rows.keys() == KINDS.keys()
+    for name, kind in KINDS.items():
+        named = set(re.findall(r"`(\w+)`", rows["catboost_ranker" if name == "catboost_classifier" else name]))
+        assert named - ({"loss"} if name == "catboost_classifier" else set()) == kind.params.model_fields.keys()

@@ -1,0 +1,156 @@
+"""Models of experiments: what is stored scores as what was trained, and held-out users are not learned from."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.evaluation.compare import lists_from_candidates
+from recsys_assets.core.experiments import models
+from recsys_assets.core.experiments.config import Experiment, parse
+from recsys_assets.core.experiments.metrics import STANDARD, Judged, figures
+from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.ranking.formats import Forest, Linear, read_model
+from recsys_assets.core.ranking.model import Scorer
+from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.core.ranking.split import NotEnoughExamples, features
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets_tests.core.ranking import synthetic
+
+QUICK = {
+    "catboost_ranker": "{iterations: 60, depth: 4}",
+    "catboost_classifier": "{iterations: 60, depth: 4}",
+    "logistic_regression": "{C: 0.5}",
+    "random_forest": "{n_estimators: 12, max_depth: 6}",
+}
+WINDOW = date(2020, 1, 1)
+
+
+def experiment(model: str, features: str = "all") -> Experiment:
+    return parse(f"model: {model}\nparams: {QUICK[model]}\nfeatures: {features}".encode(), "experiments/one.yaml")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pa.Table:
+    return synthetic.examples(150, 24, day=WINDOW)
+
+
+@pytest.mark.parametrize("model", QUICK)
+def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table) -> None:
+    columns = ("repeat_rank", "ui_hours_since", "item_conversion")
+    one = experiment(model, str(list(columns)))
+    trained = models.train(rows, one)
+    shuffled = rows.take(np.random.default_rng(1).permutation(rows.num_rows))
+    assert models.train(shuffled, one) == trained, "equal rows, equal bytes"
+    scorer = Scorer(trained.data)
+    assert scorer.columns == columns
+    assert set(trained.importance) == set(columns)
+
+    table, acts = synthetic.candidates(100, 24, seed=9)
+    group = np.repeat(np.arange(100), 24)
+    scores = scorer.score(table)
+    parts = [scorer.score(table.slice(at, 7)) for at in range(0, table.num_rows, 7)]
+    assert np.array_equal(scores, np.concatenate(parts)), "a row's score depends on that row alone"
+    judged = Judged(group, acts, np.bincount(group, weights=acts).astype(np.int64), -_column(table, "fused_rank"))
+    found = {one.metric: one for one in figures(judged, scores, 0.5, STANDARD, resamples=100)}
+    assert found["ndcg_at_10_gain"].low > 0.1, "it knows the planted rule, and the generators do not"
+    assert found["auc"].value > 0.9
+
+
+@pytest.mark.parametrize("model", QUICK)
+def test_held_out_users_do_not_move_a_model(model: str, rows: pa.Table) -> None:
+    """Their features and labels turned around; CatBoost alone looks at them, to know when to stop."""
+    if model.startswith("catboost"):
+        one = parse(
+            f"model: {model}\nparams: {{iterations: 5, early_stopping: 9, depth: 3}}".encode(), "experiments/a.yml"
+        )
+    else:
+        one = experiment(model)
+    out = np.isin(_column(rows, "user_id"), models.held_out_users(rows, one))
+    assert 0.15 < out.mean() < 0.25
+    labels = rows["label"].to_numpy()
+    moved = np.where(out, np.roll(labels.reshape(-1, 24), 1, axis=1).ravel(), labels)
+    other = rows.set_column(rows.column_names.index("label"), "label", pa.array(moved))
+    before, after = (read_model(models.train(table, one).data) for table in (rows, other))
+    if model.startswith("catboost"):
+        trees: Any = [found.model for found in (before, after)]
+        kept = 8 * min(tree.tree_count_ for tree in trees)
+        assert np.array_equal(*(tree.get_leaf_values()[:kept] for tree in trees))
+    else:
+        assert np.array_equal(before.score(features(rows)), after.score(features(rows)))
+
+
+def test_what_is_stored_of_scikit_learn_scores_as_scikit_learn(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sklearn.ensemble
+    import sklearn.linear_model
+
+    fitted: list[Any] = []
+
+    def keep(kind: Any) -> Any:
+        class Kept(kind):
+            def fit(self, *args: Any) -> Any:
+                fitted.append(super().fit(*args))
+                return fitted[-1]
+
+        Kept.__name__ = kind.__name__
+        return Kept
+
+    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", keep(sklearn.linear_model.LogisticRegression))
+    monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", keep(sklearn.ensemble.RandomForestClassifier))
+    table, _ = synthetic.candidates(60, 24, seed=4)
+    matrix = features(table)
+    assert np.isnan(matrix).any(), "nulls are part of it"
+    for model in ("logistic_regression", "random_forest"):
+        stored = read_model(models.train(rows, experiment(model)).data)
+        assert isinstance(stored, Linear | Forest)
+        full = np.where(np.isnan(matrix), stored.medians, matrix)
+        given = (full - stored.means) / stored.scales if isinstance(stored, Linear) else full
+        expected = fitted[-1].predict_proba(given)[:, 1]
+        assert len(np.unique(expected)) > 20
+        assert np.abs(stored.score(matrix) - expected).max() < 1e-9
+
+
+def test_medians_are_of_the_rows_learned_from(rows: pa.Table) -> None:
+    one = experiment("logistic_regression")
+    stored = read_model(models.train(rows, one).data)
+    assert isinstance(stored, Linear)
+    # ``popular`` has no rank for half of the candidates.
+    out = np.isin(_column(rows, "user_id"), models.held_out_users(rows, one))
+    known = rows.filter(pa.array(~out))["popular_rank"].drop_null().to_numpy()
+    assert stored.medians[FEATURE_COLUMNS.index("popular_rank")] == np.median(known)
+
+
+@pytest.mark.parametrize("by", ["fused", "covisit"])
+def test_a_generator_orders_as_the_platform_does(by: str, rows: pa.Table) -> None:
+    one = parse(f"model: generator\nparams: {{by: {by}}}".encode(), "experiments/one.yaml")
+    table, _ = synthetic.candidates(30, 24, seed=4)
+    engine = PolarsEngine()
+    candidates = engine.from_arrow(table)
+    scored = engine.from_arrow(Scorer(models.train(rows, one).data).add_score(table))
+    ranked = dense_rank(scored, ["user_id"], "score", ["item_id"]).select("user_id", "item_id", "rank")
+    own = lists_from_candidates(candidates)["fused"] if by == "fused" else recommend(candidates, by)
+    found, expected = (
+        frame.select("user_id", "item_id", "rank").sort("user_id", "rank").collect().to_native().rows()
+        for frame in (ranked, own)
+    )
+    assert [(user, item) for user, item, _ in found] == [(user, item) for user, item, _ in expected]
+
+
+def test_too_few_users_are_told() -> None:
+    with pytest.raises(NotEnoughExamples, match=r"20 users .* needed"):
+        models.train(synthetic.examples(5, 10, day=WINDOW), experiment("random_forest"))
+
+
+@pytest.mark.parametrize("damage", [b"PK\x03\x04rest", b'{"by": "fused", "code": "x"}', b"{", b"\x80\x04\x95"])
+def test_what_is_no_model_is_refused(damage: bytes) -> None:
+    with pytest.raises(ValueError, match="model: "):
+        read_model(damage)
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).to_numpy()
