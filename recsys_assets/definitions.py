@@ -14,6 +14,7 @@ from dagster_aws.s3 import S3Resource
 from recsys_assets import jobs
 from recsys_assets.assets import (
     activity,
+    backtest,
     candidates,
     catalog,
     events,
@@ -42,7 +43,7 @@ from recsys_assets.schedules import daily_schedules
 from recsys_assets.sensors import landing_sensor
 from recsys_assets.settings import Settings, load_settings
 
-_GROUPS = (events, catalog, activity, retrieval, candidates, ranking, promotion, serving, tracking, insight)
+_GROUPS = (events, catalog, activity, retrieval, candidates, ranking, promotion, serving, tracking, insight, backtest)
 
 
 def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def build_definitions(
             jobs.history,
             jobs.examples,
             jobs.refresh,
+            jobs.backtest,
             jobs.rollback_release,
             jobs.approve_release,
             jobs.approve_model,

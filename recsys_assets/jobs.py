@@ -33,6 +33,12 @@ refresh = dg.define_asset_job(
     description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
 )
 
+backtest = dg.define_asset_job(
+    "backtest",
+    selection=dg.AssetSelection.assets("backtest_report"),
+    description="One report on the as-of days up to the day given, as far as they were made.",
+)
+
 
 class Changes(dg.Config):
     """Files of the landing zone that were found whole: name to digest, or to nothing where the file is gone."""

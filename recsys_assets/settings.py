@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
     report_days: int = _days(28, "how far back `data_report` looks")
+    backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")

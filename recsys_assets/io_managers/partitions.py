@@ -16,6 +16,7 @@ FILE_NAMES: Mapping[str, str] = {
     "champion": "model.cbm",
     "promotion": "promotion.json",
     "data_report": "report.html",
+    "backtest_report": "report.html",
 }
 """Assets whose partitions are not parquet, and what their file is called."""
 

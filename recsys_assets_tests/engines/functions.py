@@ -14,7 +14,7 @@ from recsys_assets.core.catalog import features as catalog
 from recsys_assets.core.collaborative import propose
 from recsys_assets.core.evaluation import compare, judge, window
 from recsys_assets.core.events import clean
-from recsys_assets.core.insight import counts, figures
+from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.ranking import examples, model, recommend
 from recsys_assets.core.retrieval import (
     candidates,
@@ -43,6 +43,13 @@ def _report_inputs(given: Given) -> figures.ReportInputs:
 
 def _report(given: Given) -> Any:
     return figures.figures(_report_inputs(given), LAST, figures.ReportParams("shop", g.WEIGHTS.weights, 5))
+
+
+def _backtest_inputs(given: Given) -> backtest.BacktestInputs:
+    evaluation = given.engine.from_arrow(_evaluated(given)).with_columns(dt=nw.lit(LAST), k=nw.lit(10))
+    lists = recommend.recommend(given["candidates"], "fused", k=5)
+    two = {"2024-02-23": recommend.recommend(given["candidates"], "covisit", k=9), LAST.isoformat(): lists}
+    return backtest.BacktestInputs(evaluation, {}, two)
 
 
 def _judge(given: Given) -> judge.Judge:
@@ -150,6 +157,14 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "frames.top_k": lambda given: frames.top_k(given["user_activity"], 2, [], "weight", ["user_id", "item_id", "dt"]),
     "frames.total": lambda given: given["user_activity"].group_by("item_id").agg(x=frames.total(nw.col("events"))),
+    "insight.backtest.BacktestInputs.__init__": lambda given: vars(_backtest_inputs(given)),
+    "insight.backtest.backtest": lambda given: backtest.backtest(
+        _backtest_inputs(given), LAST, backtest.BacktestParams("shop")
+    ),
+    "insight.backtest.list_changes": lambda given: tuple(
+        backtest.list_changes(before, recommend.recommend(given["candidates"], "covisit"), 4)
+        for before in (None, recommend.recommend(given["candidates"], "fused"))
+    ),
     "insight.counts.event_counts": lambda given: counts.event_counts(
         given["parsed_events"], given["clean_events"], given["rejected_events"]
     ),

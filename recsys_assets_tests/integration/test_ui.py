@@ -31,7 +31,7 @@ DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DAYS = [f"2015-05-{day}" for day in range(26, 31)]
 NEXT_DAY = "2015-05-31"
 ASSETS = sorted(set().union(*GROUPS.values()) - {"raw_events"})
-BESIDE_THE_RELEASE = {"rejected_events", "event_counts", "data_report", "model_tracking"}
+BESIDE_THE_RELEASE = {"rejected_events", "event_counts", "data_report", "backtest_report", "model_tracking"}
 """What no recommendation is made of, for people to look at."""
 SECONDS_TO_BACKFILL = 420
 
