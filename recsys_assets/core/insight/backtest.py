@@ -11,15 +11,15 @@ from typing import Any
 
 import narwhals as nw
 
-from recsys_assets.core.evaluation.compare import DECISIVE_K
+from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.engines.base import Frame
 
-METRICS = ("ndcg", "recall", "coverage", "novelty")
+METRICS = ("ndcg", "recall", "coverage", "novelty", "diversity")
 """What is followed over the days, each at ``DECISIVE_K``."""
 
-COMPARED = ("ranker", "fused")
+COMPARED = (LISTED, "ranker", "fused")
 """Who is set side by side: over the same days, since a model that came late met other days than the others."""
 
 PERSISTENCE = 0.9

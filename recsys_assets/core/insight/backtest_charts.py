@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import fsum
 
+from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.insight.charts import RIGHT, Picture, day_bars, say
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.svg import Canvas, glance, percent
@@ -16,7 +17,8 @@ _GLANCED = 20
 _MODELS = {
     "champion": Line("dash", "b"),
     "fused": Line("plain", "ink b", "muted"),
-    "ranker": Line("curve", "strong b", "strong"),
+    "ranker": Line("line", "second b", "second"),
+    LISTED: Line("curve", "strong b", "strong"),
 }
 """The models that a reader looks for; generators are thin lines."""
 
@@ -24,13 +26,14 @@ _CHANGES = {"users kept": Line("dash", "b"), "jaccard": Line("line", "second b")
 
 _VERDICTS = {"promoted": "strong", "waiting": "second", "archived": "second"}
 
-_TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty"}
+_TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
 _ABOUT = {
     "ndcg": "On the targets of the horizon that ended on each day; shaded: 95 % interval",
     "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
     "coverage": "Share of the catalogue in the first ten of the users who were judged",
     "novelty": "Mean -log2 of the share of known users who have an item: higher is less popular",
+    "diversity": "1 less the mean similarity of two items of a list: 1 in one category, 0.5 below one root",
 }
 
 
