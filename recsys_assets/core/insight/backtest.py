@@ -117,11 +117,13 @@ def list_changes(before: Frame | None, lists: Frame, k: int) -> Changes:
         lists: the same of the later day.
         k: length that lists are cut to.
     """
-    new = _cut(lists, k)
+    return _changes(None if before is None else _cut(before, k), _cut(lists, k))
+
+
+def _changes(old: Frame | None, new: Frame) -> Changes:
     users, items = (_distinct(new, name) for name in ("user_id", "item_id"))
-    if before is None:
+    if old is None:
         return Changes(users, 0, None, None, items, items)
-    old = _cut(before, k)
     known_items = old.select("item_id").unique()
     fresh = new.select("item_id").unique().join(known_items, on="item_id", how="anti")
     new_items = int(fresh.select(n=nw.len()).collect(backend="polars").item())
@@ -149,12 +151,13 @@ def _share_of_place(place: int, depth: int) -> float:
 
 
 def _cut(lists: Frame, k: int) -> Frame:
-    return lists.filter(nw.col("rank") <= k).select("user_id", "item_id", "rank")
+    """The first places, in memory: they are a small part of what a scan has to read."""
+    short = lists.filter(nw.col("rank") <= k).select("user_id", "item_id", "rank")
+    return short.collect(backend="polars").lazy()
 
 
 def _distinct(lists: Frame, column: str) -> int:
-    # No rows have no number on some engines.
-    return int(lists.select(n=nw.col(column).n_unique()).collect(backend="polars").item() or 0)
+    return int(lists.select(n=nw.col(column).n_unique()).collect(backend="polars").item())
 
 
 def _lengths(lists: Frame, name: str) -> Frame:
@@ -171,13 +174,14 @@ def _lists(lists: Mapping[str, Frame], days: Sequence[str]) -> list[Figures | No
     """What the lists of each day have in common with those of the latest day before it that has lists."""
     found: list[Figures | None] = []
     since: str | None = None
+    before: Frame | None = None
     for day in days:
         if day not in lists:
             found.append(None)
             continue
-        changes = list_changes(lists[since] if since else None, lists[day], DECISIVE_K)
-        found.append({"since": since, **asdict(changes)})
-        since = day
+        now = _cut(lists[day], DECISIVE_K)
+        found.append({"since": since, **asdict(_changes(before, now))})
+        since, before = day, now
     return found
 
 
