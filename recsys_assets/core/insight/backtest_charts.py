@@ -29,7 +29,7 @@ _VERDICTS = {"promoted": "strong", "waiting": "second", "archived": "second"}
 _TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
 _ABOUT = {
-    "ndcg": "On the targets of the horizon that ended on each day; shaded: 95 % interval",
+    "ndcg": "On the targets of the horizon that ended on each day; listed: after the rules; shaded: 95 % interval",
     "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
     "coverage": "Share of the catalogue in the first ten of the users who were judged",
     "novelty": "Mean -log2 of the share of known users who have an item: higher is less popular",
