@@ -14,6 +14,7 @@ from dagster_aws.s3 import S3Resource
 from recsys_assets import jobs
 from recsys_assets.assets import (
     activity,
+    backtest,
     candidates,
     catalog,
     events,
@@ -57,6 +58,7 @@ _GROUPS = (
     serving,
     tracking,
     insight,
+    backtest,
     experiments,
     experiment_gate,
     experiment_comparison,
@@ -110,6 +112,7 @@ def build_definitions(
             jobs.refresh,
             jobs.train_experiment,
             jobs.validate_experiments,
+            jobs.backtest,
             jobs.rollback_release,
             jobs.approve_release,
             jobs.approve_model,

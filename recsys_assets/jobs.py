@@ -35,6 +35,12 @@ refresh = dg.define_asset_job(
     description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
 )
 
+backtest = dg.define_asset_job(
+    "backtest",
+    selection=dg.AssetSelection.assets("backtest_report"),
+    description="One report on the as-of days up to the day given, as far as they were made.",
+)
+
 
 train_experiment = dg.define_asset_job(
     "train_experiment",

@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
     report_days: int = _days(28, "how far back `data_report` looks")
+    backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
@@ -143,6 +144,19 @@ class Settings(BaseSettings):
     )
     exclude_unavailable: bool = Field(
         True, description="leave out items that are known to be unavailable at the end of the day"
+    )
+    exclude_bought: bool = Field(
+        False,
+        description="leave out items that the user bought within `RECSYS_ACTIVITY_DAYS`; where the data set says "
+        "`repeats = false`, nothing that the user has touched is proposed anyway",
+    )
+    category_cap: int = Field(0, ge=0, le=100, description="most items of one category in a list; 0: any number")
+    diversity: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how much lists vary in categories at the cost of relevance: 0 not at all, 0.1 to 0.3 a little "
+        "(maximal marginal relevance); `ranker_evaluation` shows what it costs",
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
 
@@ -213,9 +227,23 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     completed["start_date"] = stated.start_date or dataset.start_date
     completed["end_date"] = stated.end_date or dataset.end_date
     try:
-        return Settings(**{**overrides, **completed}), dataset
+        settings = Settings(**{**overrides, **completed})
     except ValidationError as error:
         raise ValueError(f"data set {dataset.name!r}: [defaults]: {_explain(error)}") from None
+    _expect_categories(settings, dataset)
+    return settings, dataset
+
+
+def _expect_categories(settings: Settings, dataset: Dataset) -> None:
+    """Fail where a rule of the lists is asked for that would never do anything."""
+    if dataset.properties is not None and "category" in dataset.properties.names:
+        return
+    for name in ("category_cap", "diversity"):
+        if getattr(settings, name):
+            raise ValueError(
+                f"RECSYS_{name.upper()}: data set {dataset.name!r} states no categories of its items "
+                "(properties.names.category), so that lists cannot vary in them"
+            )
 
 
 def _mlflow(stated: Settings, name: str, storage_uri: str) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class GraphBuilder:
         pool: str | None = None,
         watched: bool = False,
         last: bool = False,
+        asked_for: bool = False,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate an asset function; its name is the key, its docstring the description.
 
@@ -97,6 +98,7 @@ class GraphBuilder:
             pool: what at most one step at a time may do; by default, to write this asset.
             watched: whether the UI warns when it was not written for ``RECSYS_FRESH_HOURS``.
             last: whether whatever else can go on in a run goes first.
+            asked_for: whether it is made only when somebody asks for it, and never by itself.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -109,7 +111,7 @@ class GraphBuilder:
                 ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
                 deps=list(deps),
                 pool=pool or name,
-                automation_condition=self.automation(grain),
+                automation_condition=None if asked_for else self.automation(grain),
                 freshness_policy=self.freshness() if watched else None,
                 kinds=set(kinds),
                 owners=OWNERS,

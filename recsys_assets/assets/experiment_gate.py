@@ -89,7 +89,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         # as much wider as there were models to pick from (Bonferroni).
         level = 1 - 0.05 / max(1, len(models))
         evaluation = (
-            evaluate_window(pool, activity, cut, scores, settings.seed, level)
+            evaluate_window(judge_window(pool, activity, cut), pool, scores, settings.seed, level)
             if mine
             else arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()
         )

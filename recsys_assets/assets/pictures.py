@@ -148,8 +148,13 @@ def report(drawn: Sequence[Picture]) -> dict[str, dg.MarkdownMetadataValue]:
     """
     return {
         "report": dg.MetadataValue.md("\n\n".join(_image(one.name, one.canvas.alone(one.height)) for one in drawn)),
-        **{one.name: dg.MetadataValue.md(_image(one.name, one.glance)) for one in drawn},
+        **{one.name: small_picture(one.name, one.glance) for one in drawn},
     }
+
+
+def small_picture(name: str, svg: str) -> dg.MarkdownMetadataValue:
+    """One picture, of at most a few hundred characters, that the UI shows in place."""
+    return dg.MetadataValue.md(_image(name, svg))
 
 
 def _image(name: str, svg: str) -> str:

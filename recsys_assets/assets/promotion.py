@@ -1,5 +1,6 @@
 """Group ranking, its end: what the ranker of a day is worth, whether it becomes champion, who orders the lists."""
 
+from dataclasses import asdict
 from datetime import timedelta
 
 import dagster as dg
@@ -7,12 +8,15 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.pictures import bars
+from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION
 from recsys_assets.core.evaluation.compare import choose
-from recsys_assets.core.evaluation.window import evaluate_window
+from recsys_assets.core.evaluation.listed import with_listed
+from recsys_assets.core.evaluation.window import evaluate_window, judge_window
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.promotion import Model, Promotion, promote
+from recsys_assets.core.ranking.recommend import recommend
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -27,11 +31,12 @@ GATE = "gate"
 
 _ABOUT = {
     "ranker_evaluation": "Ranker, champion, fusion and every generator on the targets of the last horizon, which none "
-    "of them was built on.",
+    "of them was built on; and the lists that their winner would have given, with the rules of lists kept.",
     "champion": "The model that may order the lists: the ranker of the day if it passed the gate, else the champion of "
     "the day before. An empty file as long as there is none.",
     "promotion": "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
 }
+_VERSIONS = {"ranker_evaluation": "2", "champion": "1", "promotion": "1"}
 _KINDS = {"ranker_evaluation": "parquet", "champion": "catboost", "promotion": "json"}
 
 
@@ -39,12 +44,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Evaluation and gate of a day: one step, since all three speak of the same two models."""
     settings = graph.settings
     horizon = settings.horizon_days
+    rules = rules_of(graph)
 
     def judged_and_promoted(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         user_activity: Partitions,
         ranker: Partitions,
+        item_features: Partitions,
         frames: FrameWriter,
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
@@ -60,7 +67,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             name: model.score_candidates(frames.run, pool, one, graph.ids) for name, one in contenders.items() if one
         }
         cut = graph.day(day) - timedelta(days=horizon)
-        evaluation = evaluate_window(pool, user_activity.frame(), cut, scores, settings.seed)
+        judging = judge_window(pool, user_activity.frame(), cut)
+        evaluation = evaluate_window(judging, pool, scores, settings.seed)
         decided = promote(
             day,
             settings.mode,
@@ -71,8 +79,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             settings.min_evaluated_users,
         )
         context.log.info(f"{decided.model.id if decided.model else 'no model'}: {decided.verdict}; {decided.gate.why}")
+        made_of, known = winner(decided), item_features.frame().drop("dt")
+        before = recommend(pool, decided.order_by, scores.get(made_of))
+        listed = recommend(pool, decided.order_by, scores.get(made_of), rules=rules, item_features=known)
+        whole = with_listed(evaluation, judging, made_of, before, listed if rules.any else before, known, settings.seed)
         return (
-            _evaluation(context, evaluation, decided, found, frames),
+            _evaluation(context, whole, decided, found, frames),
             frames.write_bytes(
                 context,
                 "champion",
@@ -100,6 +112,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             context,
             "ranker_evaluation",
             lambda _: evaluation,
+            params=asdict(rules),
             seed=settings.seed,
             metadata={
                 "decision": alone.why,
@@ -108,6 +121,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
                 **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
                 "ndcg_at_10": bars("NDCG@10", ndcg),
+                **cost(evaluation, winner(decided), rules),
             },
             checks=[beats_generators(alone)],
             inputs=found.inputs,
@@ -121,7 +135,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 group_name="ranking",
                 kinds={_KINDS[name]},
                 owners=OWNERS,
-                code_version="1",
+                code_version=_VERSIONS[name],
                 tags={"recsys/grain": "as_of"},
                 automation_condition=graph.automation("as_of"),
                 description=about,
@@ -133,6 +147,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "ranking_examples": dg.AssetIn(),
             "user_activity": dg.AssetIn(partition_mapping=window(settings.activity_days + horizon)),
             "ranker": dg.AssetIn(),
+            # Of the day that the candidates are of.
+            "item_features": dg.AssetIn(partition_mapping=window(1, lag=horizon)),
         },
         partitions_def=graph.partitions,
         backfill_policy=backfill_policy("as_of"),
@@ -176,6 +192,13 @@ def headline(evaluation: pa.Table, metric: str) -> dict[str, float]:
     """A metric at 10 of every model."""
     rows = evaluation.to_pylist()
     return {r["model"]: r["value"] for r in rows if r["metric"] == metric and r["k"] == 10 and r["value"] is not None}
+
+
+def winner(decided: Promotion) -> str:
+    """Who orders the lists, as the evaluation of the day calls it: the ranker until it is champion."""
+    if decided.order_by != "ranker":
+        return decided.order_by
+    return "ranker" if decided.verdict == "promoted" else "champion"
 
 
 def stored_promotion(promotion: Partitions, day: str) -> Promotion:

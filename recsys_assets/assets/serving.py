@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import stored_promotion
+from recsys_assets.assets.rules import in_words, rules_of
 from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import gate
 from recsys_assets.core.parts import by_users
@@ -33,11 +35,11 @@ LISTS = ("recommendations", "similar_items", "top_popular")
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """What users of the platform get, as of a day."""
-    settings = graph.settings
+    settings, rules = graph.settings, rules_of(graph)
 
     @graph.asset(
         "serving",
-        reads={"candidates": None, "champion": None, "promotion": None},
+        reads={"candidates": None, "champion": None, "promotion": None, "item_features": None},
         kinds=("parquet", "catboost"),
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
@@ -46,31 +48,34 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         candidates: Partitions,
         champion: Partitions,
         promotion: Partitions,
+        item_features: Partitions,
         frames: FrameWriter,
     ) -> Result:
         """The best candidates of each active user, ordered by whoever won the evaluation: the champion or a generator.
 
-        The fused generators order them as long as there is nothing to judge on.
+        The fused generators order them as long as there is nothing to judge on. The rules of lists are kept (items
+        bought, categories, variety); ``ranker_evaluation`` says what they cost.
         """
         decided = stored_promotion(promotion, context.partition_key)
-        proposed = candidates.frame().drop("dt")
+        proposed, known = candidates.frame().drop("dt"), item_features.frame().drop("dt")
         path = champion.file(context.partition_key) if decided.order_by == "ranker" else None
         trained = path.read_bytes() if path else None
 
         def ordered(_: str) -> Iterator[Frame]:
             for (part,) in by_users(frames.run, proposed, proposed):
                 scores = score_candidates(frames.run, part, trained, graph.ids) if trained else None
-                yield recommend(part, decided.order_by, scores, settings.recommendations_k)
+                yield recommend(part, decided.order_by, scores, settings.recommendations_k, rules, known)
 
         return frames.write(
             context,
             "recommendations",
             ordered,
             gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
-            params={"order_by": decided.order_by, "k": settings.recommendations_k},
+            params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(rules)},
             metadata={
                 "order_by": decided.order_by,
                 "why": decided.why,
+                "rules": in_words(rules),
                 "champion": decided.after.champion.id if decided.after.champion else "none",
             },
         )

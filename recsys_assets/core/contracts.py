@@ -283,10 +283,13 @@ RANKING_EXAMPLES = Contract(
 RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
-        "model": Column("string", "ranker (of the day), champion (before it), fused or a generator"),
+        "model": Column(
+            "string",
+            "ranker (of the day), champion (before it), fused, a generator; listed: the winner's lists after the rules",
+        ),
         "metric": Column(
             "string",
-            "recall, precision, ndcg, map, mrr, hit, coverage, novelty, candidate_recall, ndcg_gain, "
+            "recall, precision, ndcg, map, mrr, hit, coverage, novelty, diversity, candidate_recall, ndcg_gain, "
             "ndcg_gain_over_champion",
         ),
         "k": Column("int64", "length of the list", ge=1),

@@ -20,6 +20,7 @@ FILE_NAMES: Mapping[str, str] = {
     "experiment_challenger": "model.bin",
     "experiment_promotion": "promotion.json",
     "model_comparison": "comparison.html",
+    "backtest_report": "report.html",
 }
 """Assets whose partitions are not parquet, and what their file is called.
 

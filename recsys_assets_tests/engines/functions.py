@@ -12,11 +12,11 @@ from recsys_assets.core import contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, clock, marts, merge
 from recsys_assets.core.catalog import features as catalog
 from recsys_assets.core.collaborative import propose
-from recsys_assets.core.evaluation import compare, judge, window
+from recsys_assets.core.evaluation import compare, judge, listed, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
-from recsys_assets.core.insight import counts, figures
-from recsys_assets.core.ranking import examples, model, recommend
+from recsys_assets.core.insight import backtest, counts, figures
+from recsys_assets.core.ranking import examples, model, recommend, rules
 from recsys_assets.core.retrieval import (
     candidates,
     covisitation,
@@ -34,6 +34,7 @@ from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.given import Given
 
 END = g.end_of(LAST)
+RULES = rules.ListRules(exclude_bought=True, bought_from=max(g.WEIGHTS.weights.values()), category_cap=3, diversity=0.3)
 Call = Callable[[Given], Any]
 
 
@@ -44,6 +45,13 @@ def _report_inputs(given: Given) -> figures.ReportInputs:
 
 def _report(given: Given) -> Any:
     return figures.figures(_report_inputs(given), LAST, figures.ReportParams("shop", g.WEIGHTS.weights, 5))
+
+
+def _backtest_inputs(given: Given) -> backtest.BacktestInputs:
+    evaluation = given.engine.from_arrow(_evaluated(given)).with_columns(dt=nw.lit(LAST), k=nw.lit(10))
+    lists = recommend.recommend(given["candidates"], "fused", k=5)
+    two = {"2024-02-23": recommend.recommend(given["candidates"], "covisit", k=9), LAST.isoformat(): lists}
+    return backtest.BacktestInputs(evaluation, {}, two)
 
 
 def _judge(given: Given) -> judge.Judge:
@@ -59,6 +67,21 @@ def _evaluated(given: Given) -> Any:
     two = {name: lists[name] for name in ("fused", "covisit")}
     known = judge.popularity(given["user_activity"])
     return compare.evaluate(two, given["targets"], given["users"], known, 30, ks=(3,), resamples=20)
+
+
+def _window(given: Given) -> window.Window:
+    return window.judge_window(given["candidates"], given["user_activity"], CUT)
+
+
+def _window_evaluated(given: Given) -> Any:
+    return window.evaluate_window(_window(given), given["candidates"], {"ranker": given["scores"]}, 1)
+
+
+def _ruled(given: Given, order_by: str) -> tuple[Frame, Frame]:
+    """Lists before and after rules."""
+    rows, scores = given["candidates"], given["scores"] if order_by == "ranker" else None
+    ruled = recommend.recommend(rows, order_by, scores, rules=RULES, item_features=given["item_features"])
+    return recommend.recommend(rows, order_by, scores), ruled
 
 
 def _generated(given: Given) -> dict[str, Frame]:
@@ -121,13 +144,18 @@ FUNCTIONS: Mapping[str, Call] = {
     "collaborative.propose.learn_weights": lambda given: propose.learn_weights(given.known, CUT, g.COLLABORATIVE),
     "collaborative.propose.propose": lambda given: propose.propose(given.known, g.COLLABORATIVE),
     "evaluation.compare.evaluate": _evaluated,
+    "evaluation.compare.judged_lists": lambda given: compare.judged_lists(
+        _judge(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20
+    ),
     "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
     "evaluation.judge.Judge.__init__": lambda given: (_judge(given).users, _judge(given).targets),
     "evaluation.judge.Judge.read": _read,
     "evaluation.judge.popularity": lambda given: judge.popularity(given["user_activity"]),
-    "evaluation.window.evaluate_window": lambda given: window.evaluate_window(
-        given["candidates"], given["user_activity"], CUT, {"ranker": given["scores"]}, 1
+    "evaluation.listed.with_listed": lambda given: listed.with_listed(
+        _window_evaluated(given), _window(given), "fused", *_ruled(given, "fused"), given["item_features"]
     ),
+    "evaluation.window.evaluate_window": _window_evaluated,
+    "evaluation.window.judge_window": lambda given: (_window(given).judge.users, _window(given).catalogue_size),
     "evaluation.window.targets_after": lambda given: window.targets_after(given["user_activity"], CUT),
     "events.clean.clean_day": lambda given: clean.clean_day(given["parsed_events"], clean.CleanParams()),
     "events.clean.clean_properties": lambda given: clean.clean_properties(given["parsed_properties"]),
@@ -152,6 +180,14 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "frames.top_k": lambda given: frames.top_k(given["user_activity"], 2, [], "weight", ["user_id", "item_id", "dt"]),
     "frames.total": lambda given: given["user_activity"].group_by("item_id").agg(x=frames.total(nw.col("events"))),
+    "insight.backtest.BacktestInputs.__init__": lambda given: vars(_backtest_inputs(given)),
+    "insight.backtest.backtest": lambda given: backtest.backtest(
+        _backtest_inputs(given), LAST, backtest.BacktestParams("shop")
+    ),
+    "insight.backtest.list_changes": lambda given: tuple(
+        backtest.list_changes(before, recommend.recommend(given["candidates"], "covisit"), 4)
+        for before in (None, recommend.recommend(given["candidates"], "fused"))
+    ),
     "insight.counts.event_counts": lambda given: counts.event_counts(
         given["parsed_events"], given["clean_events"], given["rejected_events"]
     ),
@@ -180,10 +216,18 @@ FUNCTIONS: Mapping[str, Call] = {
     "ranking.model.score_candidates": lambda given: model.score_candidates(
         given.engine, given["candidates"], g.model(), given.ids
     ),
+    "ranking.rules.apply_rules": lambda given: tuple(
+        rules.apply_rules(
+            recommend.recommend(given["candidates"], order_by), given["candidates"], given["item_features"], RULES
+        )
+        for order_by in ("fused", "covisit")
+    ),
+    "ranking.rules.categories_of": lambda given: rules.categories_of(given["item_features"]),
     "ranking.recommend.recommend": lambda given: (
         recommend.recommend(given["candidates"], "ranker", given["scores"], 4),
         recommend.recommend(given["candidates"], "fused", k=3),
         recommend.recommend(given["candidates"], "covisit"),
+        _ruled(given, "ranker")[1],
     ),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(

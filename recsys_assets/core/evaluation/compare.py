@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
-from recsys_assets.core.evaluation.judge import Judge
-from recsys_assets.core.evaluation.metrics import Floats, novelty, per_user
+from recsys_assets.core.evaluation.judge import Judge, Lists
+from recsys_assets.core.evaluation.metrics import Floats, Ints, novelty, per_user
 from recsys_assets.engines.base import Frame
 
 DECISIVE_K = 10
@@ -21,6 +21,9 @@ DECISIVE_K = 10
 
 LEARNED = ("ranker", "champion")
 """The contenders that are models: the one trained as of the day, and the one that stood before it."""
+
+LISTED = "listed"
+"""The final lists of the window, with the rules of lists kept: no contender, but what people would have been shown."""
 
 OVER_CHAMPION = "ndcg_gain_over_champion"
 
@@ -75,7 +78,19 @@ def evaluate(
         among the candidates, with k the longest list; ``ndcg_gain``, paired, of the best single generator over
         ``fused``, and of each model over its rival (see :func:`choose`); ``ndcg_gain_over_champion`` of the ranker.
     """
-    judge = Judge(targets, popularity, users)
+    return judged_lists(Judge(targets, popularity, users), lists, catalogue_size, ks, resamples, seed, level)
+
+
+def judged_lists(
+    judge: Judge,
+    lists: Mapping[str, Frame],
+    catalogue_size: int,
+    ks: tuple[int, ...] = (10, 20),
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pa.Table:
+    """What :func:`evaluate` does, with a judge who is there already."""
     rows: list[tuple[str, str, int]] = []
     values: list[Floats] = []
     per: list[Floats] = []
@@ -91,9 +106,8 @@ def evaluate(
     for model in sorted(lists):
         read = judge.read(lists[model], max(*ks, DECISIVE_K))
         for k in ks:
-            for metric, column in per_user(read.hits, judge.targets, k).items():
+            for metric, column in measured(read, judge.targets, k).items():
                 add(model, metric, k, column)
-            add(model, "novelty", k, novelty(read.surprise, k))
             plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
         if model in ("fused", *GENERATORS):
             longest = max(1, read.longest)
@@ -112,12 +126,12 @@ def evaluate(
     if decisive.keys() >= set(LEARNED):
         add("ranker", OVER_CHAMPION, DECISIVE_K, decisive["ranker"] - decisive["champion"])
     bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed, level) if values else []
-    return _table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
+    return evaluation_table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
 
 
 def best_generator(ndcg: Mapping[str, float]) -> str | None:
     """The single generator with the best mean NDCG; of equals, the first by name."""
-    singles = [model for model in ndcg if model not in (*LEARNED, "fused")]
+    singles = [model for model in ndcg if model not in (*LEARNED, LISTED, "fused")]
     return min(singles, key=lambda model: (-round(ndcg[model], _DECIMALS), model), default=None)
 
 
@@ -182,10 +196,21 @@ def choose(evaluation: pa.Table | None, min_users: int = 30, model: str = "ranke
     return Decision("ranker" if won else rival, rival, *figures, users, why)
 
 
-def _table(
+def measured(read: Lists, targets: Ints, k: int) -> dict[str, Floats]:
+    """Every metric at k that each user has a value of, [users] each; NaN where it is not defined."""
+    return {**per_user(read.hits, targets, k), "novelty": novelty(read.surprise, k)}
+
+
+def evaluation_table(
     bounded: list[tuple[str, str, int, Interval]], plain: list[tuple[str, str, int, float]], users: int
 ) -> pa.Table:
-    """Rows of the contract, sorted by its key; NaN becomes null."""
+    """Rows of contract RANKER_EVALUATION, sorted by its key; NaN becomes null.
+
+    Args:
+        bounded: model, metric, k and figure with its interval.
+        plain: model, metric, k and a figure without one.
+        users: users judged.
+    """
 
     def figure(value: float) -> float | None:
         return None if math.isnan(value) else round(value, _DECIMALS)

@@ -23,6 +23,7 @@ class Lists:
         hits: [users, length] whether the item at that place is a target.
         surprise: [users, length] -log2 of the share of known users who have the item; NaN where the list has ended.
         items: [entries] ids of the items at those places.
+        owners: [entries] the user whose list it is, as a row of the arrays above.
         places: [entries] their 1-based places.
         found: [users] targets anywhere in the list, however long it is.
         longest: places in the longest list.
@@ -31,6 +32,7 @@ class Lists:
     hits: Bools
     surprise: Floats
     items: pa.ChunkedArray
+    owners: Ints
     places: Ints
     found: Ints
     longest: int
@@ -111,6 +113,7 @@ class Judge:
             hits=hits,
             surprise=surprise,
             items=rows.to_arrow().column("item_id").filter(pa.array(kept)),
+            owners=user[kept],
             places=place[kept],
             found=np.bincount(user[hit], minlength=len(self.targets)),
             longest=int(place.max()) if len(place) else 0,

@@ -3,46 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core.evaluation.compare import evaluate, lists_from_candidates
-from recsys_assets.core.evaluation.judge import popularity
+from recsys_assets.core.evaluation.compare import judged_lists, lists_from_candidates
+from recsys_assets.core.evaluation.judge import Judge, popularity
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
 
 
+@dataclass(frozen=True)
+class Window:
+    """Who is judged on the targets after a day, and how many items could have been recommended by then."""
+
+    judge: Judge
+    catalogue_size: int
+
+
+def judge_window(users: Frame, activity: Frame, cut: date) -> Window:
+    """Everything that judging on one window takes, collected once.
+
+    Args:
+        users: user_id of those who had candidates as of day ``cut``.
+        activity: USER_ACTIVITY with ``dt``: days up to ``cut`` say what was known, later days hold the targets.
+        cut: the last day that the contenders know.
+    """
+    known = activity.filter(nw.col("dt") <= cut)
+    catalogue = known.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
+    judge = Judge(targets_after(activity, cut), popularity(known.select(*_PAIR)), users.select("user_id").unique())
+    return Window(judge, int(catalogue.item()))
+
+
 def evaluate_window(
-    candidates: Frame, activity: Frame, cut: date, scores: Mapping[str, Frame], seed: int = 0, level: float = 0.95
+    window: Window, candidates: Frame, scores: Mapping[str, Frame], seed: int = 0, level: float = 0.95
 ) -> pa.Table:
     """Every contender on the target events after a cut (``RANKER_EVALUATION``).
 
     Args:
-        candidates: frame with the columns of contract CANDIDATES as of day ``cut``; at least of users with a target.
-        activity: USER_ACTIVITY with ``dt``: days up to ``cut`` say what was known, later days hold the targets.
-        cut: the last day that the contenders know.
+        window: of the users of these candidates.
+        candidates: frame with the columns of contract CANDIDATES as of the cut; at least of users with a target.
         scores: user_id, item_id, score of the candidates by each model that there is.
         seed: of the bootstrap.
         level: of the intervals.
     """
-    known = activity.filter(nw.col("dt") <= cut)
     lists = lists_from_candidates(candidates)
     for model, scored in scores.items():
         lists[model] = dense_rank(scored, ["user_id"], "score", ["item_id"])
-    catalogue = known.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
-    return evaluate(
-        lists,
-        targets_after(activity, cut),
-        candidates.select("user_id").unique(),
-        popularity(known.select(*_PAIR)),
-        int(catalogue.item()),
-        seed=seed,
-        level=level,
-    )
+    return judged_lists(window.judge, lists, window.catalogue_size, seed=seed, level=level)
 
 
 def targets_after(activity: Frame, cut: date) -> Frame:

@@ -11,7 +11,7 @@ from typing import Any
 from recsys_assets.core.insight.figures import Figures, change
 from recsys_assets.core.insight.svg import WIDTH, Canvas, compact, glance, glance_rows, percent
 
-_LEFT, _RIGHT = 20.0, WIDTH - 20.0
+LEFT, RIGHT = 20.0, WIDTH - 20.0
 _MOST_ROWS = 8
 
 
@@ -57,29 +57,29 @@ def volumes(figures: Figures) -> Picture:
     ratio = change(total)
     against = "" if ratio is None else f", {percent(abs(ratio - 1))} {'above' if ratio >= 1 else 'below'} the median"
     canvas = Canvas(
-        f"{total[-1]:,} events on {_say(days[-1])}{against}", "Events per day; dashed: median of the days before"
+        f"{total[-1]:,} events on {say(days[-1])}{against}", "Events per day; dashed: median of the days before"
     )
     shown: list[tuple[str, list[int]]] = [("all events", total)] if len(types) > 1 else []
     shown += [(one["type"], one["events"]) for one in types[: _MOST_ROWS - 1]]
     y = 66.0
     for name, counts in shown:
-        _day_bars(canvas, y, name, counts, days)
+        day_bars(canvas, y, name, counts, days)
         y += 74
-    canvas.text(130, y + 6, _say(days[0]))
+    canvas.text(130, y + 6, say(days[0]))
     if len(days) > 1:
-        canvas.text(_RIGHT - 62, y + 6, _say(days[-1]), anchor="end")
+        canvas.text(RIGHT - 62, y + 6, say(days[-1]), anchor="end")
     return Picture(
-        "events_per_day", canvas, y + 20, glance(canvas.title, total, ends=(_say(days[0]), _say(days[-1])), last=True)
+        "events_per_day", canvas, y + 20, glance(canvas.title, total, ends=(say(days[0]), say(days[-1])), last=True)
     )
 
 
-def _day_bars(canvas: Canvas, top: float, name: str, counts: Sequence[int], days: Sequence[str]) -> None:
+def day_bars(canvas: Canvas, top: float, name: str, counts: Sequence[int], days: Sequence[str]) -> None:
     """One small multiple: name on the left, the day's figure on the right."""
-    left, right, height = 130.0, _RIGHT - 62, 54.0
+    left, right, height = 130.0, RIGHT - 62, 54.0
     most = max(counts) or 1
     step = (right - left) / len(counts)
-    canvas.text(_LEFT, top + 26, _short(name, 15), "ink b")
-    canvas.text(_LEFT, top + 43, f"most {compact(max(counts))}")
+    canvas.text(LEFT, top + 26, _short(name, 15), "ink b")
+    canvas.text(LEFT, top + 43, f"most {compact(max(counts))}")
     canvas.line([(left, top + height + 0.5), (right, top + height + 0.5)], "grid")
     gap = 0.2 * step if len(counts) > 1 else step - min(step, 40.0)
     for n, (count, day) in enumerate(zip(counts, days, strict=True)):
@@ -89,7 +89,7 @@ def _day_bars(canvas: Canvas, top: float, name: str, counts: Sequence[int], days
     if len(counts) > 1:
         level = top + height - height * median(counts[:-1]) / most
         canvas.line([(left, level), (right, level)], "dash")
-    canvas.text(_RIGHT, top + 34, compact(counts[-1]), "ink b", "end")
+    canvas.text(RIGHT, top + 34, compact(counts[-1]), "ink b", "end")
 
 
 def funnel(figures: Figures) -> Picture:
@@ -100,10 +100,10 @@ def funnel(figures: Figures) -> Picture:
         f"{percent(last['users'] / first['users'])} of users come as far as {last['step']}",
         f"Users (and user-item pairs) that came at least so far in {len(figures['days'])} days, bots left out",
     )
-    y, left, right = 66.0, 150.0, _RIGHT - 140
+    y, left, right = 66.0, 150.0, RIGHT - 140
     for n, step in enumerate(steps):
         wide = (right - left) * step["users"] / first["users"]
-        canvas.text(_LEFT, y + 20, _short(step["step"], 18), "ink b")
+        canvas.text(LEFT, y + 20, _short(step["step"], 18), "ink b")
         canvas.bar(left, y, wide, 30, "strong" if n else "bar", f"{step['users']:,} users, {step['pairs']:,} pairs")
         canvas.text(left + wide + 8, y + 14, f"{step['users']:,} users", "ink")
         pairs = f"{step['pairs']:,} pairs"
@@ -122,10 +122,10 @@ def tail(figures: Figures, who: str) -> Picture:
         f"{ones} of {figures['count']:,} {who} have one event, the median {figures['median']:,}",
         f"{who.capitalize()} by number of events; 99 % have at most {figures['p99']:,}, the most: {figures['most']:,}",
     )
-    top, height, left = 86.0, 130.0, _LEFT + 10
+    top, height, left = 86.0, 130.0, LEFT + 10
     most = max((bucket["count"] for bucket in buckets), default=1) or 1
-    step = min((_RIGHT - left) / max(len(buckets), 1), 90.0)
-    canvas.line([(_LEFT, top + height + 0.5), (_RIGHT, top + height + 0.5)], "grid")
+    step = min((RIGHT - left) / max(len(buckets), 1), 90.0)
+    canvas.line([(LEFT, top + height + 0.5), (RIGHT, top + height + 0.5)], "grid")
     for n, bucket in enumerate(buckets):
         tall = height * bucket["count"] / most
         x = left + n * step
@@ -133,7 +133,7 @@ def tail(figures: Figures, who: str) -> Picture:
         canvas.bar(x, top + height - tall, 0.8 * step, tall, "strong", f"{named} events: {bucket['count']:,} {who}")
         canvas.text(x + 0.4 * step, top + height - tall - 6, compact(bucket["count"]), "ink", "middle")
         canvas.text(x + 0.4 * step, top + height + 17, named, "", "middle")
-    canvas.text(_RIGHT, top + height + 35, f"events per {who.removesuffix('s')}", "", "end")
+    canvas.text(RIGHT, top + height + 35, f"events per {who.removesuffix('s')}", "", "end")
     ends = (_range(buckets[0]), _range(buckets[-1])) if buckets else ("", "")
     small = glance(canvas.title, [bucket["count"] for bucket in buckets], ends=ends)
     return Picture(f"events_per_{who.removesuffix('s')}", canvas, top + height + 48, small)
@@ -145,7 +145,7 @@ def concentration(figures: Figures) -> Picture:
         f"The top 1 % of {figures['count']:,} items hold {percent(figures['top_1_percent_share'])} of the events",
         f"Gini {figures['gini']:.2f} (0: all alike, 1: one has everything); dashed: all alike",
     )
-    left, top, wide, height = 80.0, 70.0, _RIGHT - 100, 190.0
+    left, top, wide, height = 80.0, 70.0, RIGHT - 100, 190.0
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = top + height * (1 - share)
         canvas.line([(left, y), (left + wide, y)], "grid")
@@ -171,21 +171,21 @@ def drift(figures: Figures, as_of: str, of: str) -> Picture:
     day, before = _shares(figures["day"]), _shares(figures["before"])
     if of != "hour":
         return _drift_rows(canvas, names, day, before, as_of)
-    top, height, step = 84.0, 110.0, (_RIGHT - _LEFT) / 24
+    top, height, step = 84.0, 110.0, (RIGHT - LEFT) / 24
     most = max(*day, *before) or 1
-    canvas.line([(_LEFT, top + height + 0.5), (_RIGHT, top + height + 0.5)], "grid")
+    canvas.line([(LEFT, top + height + 0.5), (RIGHT, top + height + 0.5)], "grid")
     for n, share in enumerate(day):
         tall = height * share / most
         kind = "strong" if figures["verdict"] == "stable" else "warn"
         tip = f"{n:02}:00: {percent(share)}, before {percent(before[n])}"
-        canvas.bar(_LEFT + n * step, top + height - tall, 0.8 * step, tall, kind, tip)
+        canvas.bar(LEFT + n * step, top + height - tall, 0.8 * step, tall, kind, tip)
         if n % 3 == 0:
-            canvas.text(_LEFT + (n + 0.4) * step, top + height + 17, f"{n:02}", "", "middle")
+            canvas.text(LEFT + (n + 0.4) * step, top + height + 17, f"{n:02}", "", "middle")
     canvas.line(
-        [(_LEFT + (n + 0.4) * step, top + height * (1 - share / most)) for n, share in enumerate(before)], "line"
+        [(LEFT + (n + 0.4) * step, top + height * (1 - share / most)) for n, share in enumerate(before)], "line"
     )
-    canvas.text(_LEFT, top - 10, f"highest bar: {percent(max(day))} of the day's events")
-    canvas.text(_RIGHT, top + height + 34, f"bars: {_say(as_of)}; line: the days before; hour in UTC", "", "end")
+    canvas.text(LEFT, top - 10, f"highest bar: {percent(max(day))} of the day's events")
+    canvas.text(RIGHT, top + height + 34, f"bars: {say(as_of)}; line: the days before; hour in UTC", "", "end")
     usual = [((n + 0.5) / 24, share / max(max(day), share)) for n, share in enumerate(before)]
     return Picture("drift_by_hour", canvas, top + height + 46, glance(canvas.title, day, usual, ("00:00 UTC", "23:00")))
 
@@ -193,16 +193,16 @@ def drift(figures: Figures, as_of: str, of: str) -> Picture:
 def _drift_rows(
     canvas: Canvas, names: Sequence[str], day: Sequence[float], before: Sequence[float], as_of: str
 ) -> Picture:
-    y, left, wide = 66.0, 150.0, _RIGHT - 300
+    y, left, wide = 66.0, 150.0, RIGHT - 300
     most = max(*day, *before) or 1
     order = sorted(range(len(names)), key=lambda n: (-before[n], names[n]))[: 2 * _MOST_ROWS]
     for n in order:
-        canvas.text(_LEFT, y + 16, _short(names[n], 18), "ink b")
+        canvas.text(LEFT, y + 16, _short(names[n], 18), "ink b")
         canvas.bar(left, y, wide * day[n] / most, 13, "strong")
         canvas.bar(left, y + 14, wide * before[n] / most, 6, "second")
-        canvas.text(_RIGHT, y + 14, f"{percent(day[n])}, before {percent(before[n])}", "", "end")
+        canvas.text(RIGHT, y + 14, f"{percent(day[n])}, before {percent(before[n])}", "", "end")
         y += 32
-    canvas.text(_RIGHT, y + 12, f"wide: {_say(as_of)}; narrow: the days before", "", "end")
+    canvas.text(RIGHT, y + 12, f"wide: {say(as_of)}; narrow: the days before", "", "end")
     small = glance_rows(
         canvas.title, [(names[n], day[n], f"{percent(day[n])}, before {percent(before[n])}") for n in order]
     )
@@ -226,24 +226,24 @@ def bots(figures: Figures) -> Picture:
         f"{found['users']:,} users act like programs: {percent(found['share'])} of the events",
         "Flagged users per day; they are kept and served, and left out of training; dashed: median",
     )
-    _day_bars(canvas, 66, "bots", found["by_day"], figures["days"])
-    canvas.text(130, 140, _say(figures["days"][0]))
-    canvas.text(_RIGHT - 62, 140, _say(figures["days"][-1]), anchor="end")
-    small = glance(canvas.title, found["by_day"], ends=(_say(figures["days"][0]), _say(figures["days"][-1])), last=True)
+    day_bars(canvas, 66, "bots", found["by_day"], figures["days"])
+    canvas.text(130, 140, say(figures["days"][0]))
+    canvas.text(RIGHT - 62, 140, say(figures["days"][-1]), anchor="end")
+    small = glance(canvas.title, found["by_day"], ends=(say(figures["days"][0]), say(figures["days"][-1])), last=True)
     return Picture("bots_per_day", canvas, 152, small)
 
 
 def _rows(canvas: Canvas, name: str, rows: Sequence[tuple[str, int]], kind: str) -> Picture:
     """Horizontal bars, largest first."""
-    y, left, wide = 66.0, 230.0, _RIGHT - 320
+    y, left, wide = 66.0, 230.0, RIGHT - 320
     most = max(value for _, value in rows)
     for label, value in rows[:_MOST_ROWS]:
-        canvas.text(_LEFT, y + 14, _short(label, 32), "ink")
+        canvas.text(LEFT, y + 14, _short(label, 32), "ink")
         canvas.bar(left, y, wide * value / most, 20, kind, f"{label}: {value:,}")
         canvas.text(left + wide * value / most + 8, y + 14, f"{value:,}", "ink b")
         y += 30
     if len(rows) > _MOST_ROWS:
-        canvas.text(_LEFT, y + 12, f"and {len(rows) - _MOST_ROWS} more")
+        canvas.text(LEFT, y + 12, f"and {len(rows) - _MOST_ROWS} more")
         y += 20
     small = glance_rows(canvas.title, [(label, value, f"{value:,}") for label, value in rows])
     return Picture(name, canvas, y + 8, small)
@@ -263,7 +263,8 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _say(day: str) -> str:
+def say(day: str) -> str:
+    """A day as people say it: 3 May."""
     when = date.fromisoformat(day)
     return f"{when.day} {_MONTHS[when.month - 1]}"
 

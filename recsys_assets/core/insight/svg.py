@@ -33,6 +33,8 @@ def shapes(selector: str) -> str:
         f"{selector} .line{{stroke:var(--second);stroke-width:2;fill:none;stroke-linejoin:round}}"
         f"{selector} .curve{{stroke:var(--strong);stroke-width:2.5;fill:none}}"
         f"{selector} .dash{{stroke:var(--muted);stroke-dasharray:4 3;fill:none}}"
+        f"{selector} .plain{{stroke:var(--ink);stroke-width:1.3;fill:none}}"
+        f"{selector} .thin{{stroke:var(--muted);opacity:.7;fill:none}}{selector} .band{{opacity:.16}}"
     )
 
 
@@ -64,6 +66,11 @@ class Canvas:
         """A line through points."""
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         self._parts.append(f'<polyline points="{path}" class="{kind}"/>')
+
+    def area(self, points: Sequence[tuple[float, float]], kind: str) -> None:
+        """A filled shape without an outline."""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._parts.append(f'<polygon points="{path}" class="{kind}"/>')
 
     def inline(self, height: float) -> str:
         """The picture for a page that defines colours and shapes itself."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.contracts import GENERATORS
-from recsys_assets.core.frames import top_k
+from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.ranking.rules import ListRules, apply_rules
 from recsys_assets.engines.base import Frame
 
 LONGEST = 100
 """Longest list that contract RECOMMENDATIONS allows."""
 
 
-def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: int = LONGEST) -> Frame:
+def recommend(
+    candidates: Frame,
+    order_by: str,
+    scores: Frame | None = None,
+    k: int = LONGEST,
+    rules: ListRules | None = None,
+    item_features: Frame | None = None,
+) -> Frame:
     """Order each user's candidates and keep the best.
 
     Args:
@@ -22,30 +30,42 @@ def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: 
             at most at the lowest score above them.
         scores: user_id, item_id, score of exactly these candidates; only for 'ranker'.
         k: most items of a user, 1 to 100.
+        rules: what the lists keep to, see :func:`~recsys_assets.core.ranking.rules.apply_rules`; a list is as long as
+            the candidates that they leave allow.
+        item_features: frame of contract ITEM_FEATURES as of day D; only for rules.
 
     Returns:
         Frame of contract RECOMMENDATIONS. Equal scores of the ranker are ordered by item_id.
 
     Raises:
-        ValueError: an unknown ``order_by``, 'ranker' without scores, or k out of range.
+        ValueError: an unknown ``order_by``, 'ranker' without scores, rules without features, or k out of range.
     """
     if not 1 <= k <= LONGEST:
         raise ValueError(f"recommendations: k is {k}, expected 1 to {LONGEST}")
+    ranked = _ranked(candidates, order_by, scores)
+    if rules is not None and rules.any:
+        if item_features is None:
+            raise ValueError("recommendations: rules need the items' features, found none")
+        ranked = apply_rules(ranked, candidates, item_features, rules)
+    return ranked.filter(nw.col("rank") <= k)
+
+
+def _ranked(candidates: Frame, order_by: str, scores: Frame | None) -> Frame:
+    """All candidates of each user in order: user_id, item_id, rank, score, source."""
     if order_by == "ranker":
         if scores is None:
             raise ValueError("recommendations: order_by is 'ranker', expected the scores of the candidates, found none")
         ordered = scores.with_columns(priority=nw.col("score"), source=nw.lit("ranker"))
     elif order_by == "fused":
-        return candidates.filter(nw.col("fused_rank") <= k).select(
-            "user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused")
-        )
+        return candidates.select("user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused"))
     elif order_by in GENERATORS:
         ordered = _generator_first(candidates, order_by)
     else:
         expected = ", ".join(("ranker", "fused", *GENERATORS))
         raise ValueError(f"recommendations: order_by is '{order_by}', expected one of {expected}")
-    best = top_k(ordered, k, ["user_id"], "priority", ["item_id"])
-    return best.select("user_id", "item_id", "rank", "score", "source")
+    return dense_rank(ordered, ["user_id"], "priority", ["item_id"]).select(
+        "user_id", "item_id", "rank", "score", "source"
+    )
 
 
 def _generator_first(candidates: Frame, generator: str) -> Frame:

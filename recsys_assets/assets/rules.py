@@ -1,0 +1,60 @@
+"""The rules of the final lists as the settings state them, and how the UI tells what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.pictures import small_picture
+from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED
+from recsys_assets.core.insight.svg import glance_rows
+from recsys_assets.core.ranking.rules import ListRules
+
+
+def rules_of(graph: GraphBuilder) -> ListRules:
+    """What lists have to keep to. To buy is the deepest step that recommendations should bring about."""
+    settings = graph.settings
+    return ListRules(
+        exclude_bought=settings.exclude_bought,
+        bought_from=max(event.weight for event in graph.dataset.event_types.values() if event.target),
+        category_cap=settings.category_cap,
+        diversity=settings.diversity,
+    )
+
+
+def in_words(rules: ListRules) -> str:
+    """The rules for people."""
+    parts = [
+        "items that the user bought are left out" if rules.exclude_bought else "",
+        f"at most {rules.category_cap} of a category" if rules.category_cap else "",
+        f"varied by {rules.diversity:g}" if rules.diversity else "",
+    ]
+    return "; ".join(part for part in parts if part) or "none"
+
+
+def cost(evaluation: pa.Table, made_of: str, rules: ListRules) -> dict[str, Any]:
+    """What the rules cost in NDCG and gain in diversity, as metadata: figures and a picture. Empty without rules."""
+    rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["value"] is not None]
+    found = {(row["model"], row["metric"]): row for row in rows}
+    gain = found.get((LISTED, "ndcg_gain"))
+    if not rules.any or gain is None:
+        return {}
+    bars = [
+        (f"{name} {word}", found[model, metric]["value"], f"{found[model, metric]['value']:.4f}")
+        for metric, name in (("ndcg", "NDCG@10"), ("diversity", "diversity"))
+        for model, word in ((made_of, "before"), (LISTED, "after"))
+        if (model, metric) in found
+    ]
+    title = f"Rules: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
+    return {
+        "rules": in_words(rules),
+        "rules_cost": small_picture("rules_cost", glance_rows(title, bars)),
+        **{f"rules_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
+        **{
+            f"diversity_at_10_{model}": found[model, "diversity"]["value"]
+            for model in (made_of, LISTED)
+            if (model, "diversity") in found
+        },
+    }

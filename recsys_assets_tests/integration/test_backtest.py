@@ -1,0 +1,88 @@
+"""A backfill of as-of days and the report on them, in a whole graph."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.test_graph import copy_of, read
+from recsys_assets_tests.integration.test_model_life import EARLIER, promotion, refresh
+from recsys_assets_tests.integration.world import World
+
+
+def told(world: World, day: str) -> dict[str, Any]:
+    page = (world.folder / f"store/assets/backtest_report/dt={day}/report.html").read_text("utf-8")
+    found = re.search(r'<script type="application/json" id="figures">(.*)</script>', page)
+    assert found
+    return json.loads(found[1])
+
+
+def top(world: World, day: str) -> dict[Any, set[Any]]:
+    lists = read(world, "recommendations", day).filter(pl.col("rank") <= 10)
+    return {user: {*items} for user, items in lists.group_by("user_id").agg("item_id").iter_rows()}
+
+
+@pytest.fixture
+def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
+    world = copy_of(built, tmp_path, instance)
+    assert refresh(world, EARLIER).success
+    return world
+
+
+def test_a_report_tells_what_the_days_of_a_backfill_left(world: World) -> None:
+    before = world.hashes("releases")
+    made = world.run("backtest", DAY)
+    assert made.success
+    assert [event.asset_key.to_user_string() for event in made.get_asset_materialization_events()] == [
+        "backtest_report"
+    ]
+    found = told(world, DAY)
+    assert found["days"] == [EARLIER, DAY]
+    for n, day in enumerate(found["days"]):
+        judged = read(world, "ranker_evaluation", day).filter((pl.col("k") == 10) & (pl.col("metric") == "ndcg"))
+        values = dict(judged.select("model", "value").iter_rows())
+        assert {name: points[n][0] for name, points in found["series"]["ndcg"].items() if points[n]} == values
+        decided = promotion(world, day)
+        assert (found["gate"][n]["verdict"], found["gate"][n]["order_by"]) == (decided.verdict, decided.order_by)
+    first, second = top(world, EARLIER), top(world, DAY)
+    kept = first.keys() & second.keys()
+    assert kept
+    change = found["lists"][1]
+    assert (change["users"], change["kept"]) == (len(second), len(kept))
+    assert change["jaccard"] == pytest.approx(
+        fmean(len(first[u] & second[u]) / len(first[u] | second[u]) for u in kept)
+    )
+
+    (event,) = made.get_asset_materialization_events()
+    metadata = event.step_materialization_data.materialization.metadata
+    assert str(metadata["report"].value).startswith("![ndcg_over_time](<data:image/svg+xml,")
+    assert [record.data["day"] for record in metadata["days"].records] == [DAY, EARLIER]
+    record = world.store.partitions().read_lineage("backtest_report", DAY)
+    assert record is not None
+    inputs = ("ranker_evaluation", "promotion", "recommendations")
+    assert {(i.asset, i.day) for i in record.inputs} == {(name, day) for name in inputs for day in (EARLIER, DAY)}
+
+    pages = world.hashes("assets/backtest_report")
+    assert world.run("backtest", DAY).success
+    assert world.hashes("assets/backtest_report") == pages, "equal inputs, equal bytes"
+    assert world.run("backtest", EARLIER).success
+    assert told(world, EARLIER)["days"] == [EARLIER], "nothing of later days"
+    assert world.hashes("releases") == before
+
+
+def test_nobody_waits_for_a_backtest(built: World) -> None:
+    definitions = built.definitions()
+    graph = definitions.resolve_asset_graph()
+    report = dg.AssetKey("backtest_report")
+    assert graph.get(report).automation_condition is None
+    assert not graph.get(report).child_keys
+    for job in ("history", "examples", "refresh"):
+        assert report not in definitions.resolve_job_def(job).asset_layer.executable_asset_keys

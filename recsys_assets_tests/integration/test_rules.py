@@ -1,0 +1,77 @@
+"""The rules of lists in a whole graph: kept in what is released, and their cost shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from recsys_assets.settings import load_settings
+from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.test_graph import copy_of, read
+from recsys_assets_tests.integration.test_insight import parts
+from recsys_assets_tests.integration.test_model_life import refresh
+from recsys_assets_tests.integration.world import World
+
+RULES = {"exclude_bought": True, "category_cap": 2, "diversity": 0.2}
+
+
+def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
+    built: World, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    world = copy_of(built, tmp_path, instance)
+    world.settings = world.settings.model_copy(update=RULES)
+    made = refresh(world, DAY)
+    assert made.success
+
+    lists, plain = read(world, "recommendations", DAY), read(built, "recommendations", DAY)
+    bought = parts(world, "user_activity").filter(pl.col("top_weight") == 10).select("user_id", "item_id").unique()
+    assert len(plain.join(bought, on=["user_id", "item_id"], how="semi")) > 0
+    assert len(lists.join(bought, on=["user_id", "item_id"], how="semi")) == 0
+    categories = read(world, "item_features", DAY).select("item_id", "category_id").drop_nulls()
+    held = lists.join(categories, on="item_id").group_by("user_id", "category_id").len()
+    assert held["len"].max() == 2
+    assert set(lists["user_id"]) == set(plain["user_id"])
+    assert lists.group_by("user_id").agg(pl.col("rank").sort().eq(pl.int_range(1, pl.len() + 1)).all())["rank"].all()
+
+    judged = {
+        (row["model"], row["metric"]): row
+        for row in read(world, "ranker_evaluation", DAY).filter(pl.col("k") == 10).to_dicts()
+    }
+    (winner,) = {model for model, metric in judged if metric == "diversity"} - {"listed"}
+    cost = judged["listed", "ndcg"]["value"] - judged[winner, "ndcg"]["value"]
+    assert judged["listed", "ndcg_gain"]["value"] == pytest.approx(cost)
+    assert judged["listed", "diversity"]["value"] > judged[winner, "diversity"]["value"]
+    told = {
+        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
+        for event in made.get_asset_materialization_events()
+    }
+    assert told["ranker_evaluation"]["rules_ndcg_value"].value == pytest.approx(cost)
+    assert len(told["ranker_evaluation"]["rules_cost"].value) < 1000, "the UI shows as much in place"
+    assert told["recommendations"]["rules"].value == told["ranker_evaluation"]["rules"].value
+
+    pointer = world.store.releases().current()
+    assert pointer is not None
+    assert world.store.releases().manifest(pointer.release_id).facts["lists"]["recommendations"] == len(lists)
+    record = world.store.partitions().read_lineage("recommendations", DAY)
+    assert record is not None
+    assert RULES.items() <= record.params.items()
+
+
+def test_without_rules_nothing_is_said_of_them(built: World) -> None:
+    judged = read(built, "ranker_evaluation", DAY).filter((pl.col("model") == "listed") & (pl.col("k") == 10))
+    gain = judged.filter(pl.col("metric") == "ndcg_gain").row(0, named=True)
+    assert (gain["value"], gain["low"], gain["high"]) == (0.0, 0.0, 0.0)
+    event = built.instance.get_latest_materialization_event(dg.AssetKey("ranker_evaluation"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert "rules_cost" not in event.asset_materialization.metadata
+
+
+@pytest.mark.parametrize("name", ["category_cap", "diversity"])
+def test_a_rule_that_could_do_nothing_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"RECSYS_{name.upper()}: data set 'movielens' states no categories"):
+        load_settings(dataset="movielens", **{name: 1})
+    assert getattr(load_settings(dataset="retailrocket", **{name: 1})[0], name) == 1
