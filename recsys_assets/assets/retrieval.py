@@ -6,12 +6,13 @@ import dagster as dg
 import narwhals as nw
 import pyarrow as pa
 
+from recsys_assets.assets.activity import event_weights
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.activity.clock import last_days
-from recsys_assets.core.retrieval import covisitation, factors, generators, popular, similar
+from recsys_assets.core.retrieval import covisitation, factors, generators, popular, popular_windows, similar
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -23,13 +24,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Everything that proposes items, as of a day."""
     settings = graph.settings
     kinds = ("parquet", settings.engine)
-    popular_params = popular.PopularParams(
+    weights = event_weights(graph.dataset)
+    stated = popular.PopularParams(
         days=settings.popular_days,
         trending_days=settings.trending_days,
         trending_half_life=settings.trending_half_life,
         k=settings.popular_k,
         exclude_unavailable=settings.exclude_unavailable,
     )
+    how = popular_windows.WindowParams(horizon_days=settings.horizon_days, fewest=settings.min_evaluated_users)
     covisit_params = covisitation.CovisitParams(k=settings.similar_k)
     factors_params = factors.FactorsParams(
         factors=settings.factors,
@@ -40,23 +43,42 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "retrieval",
-        reads={"item_activity": window(max(settings.popular_days, settings.trending_days)), "item_features": None},
+        reads={
+            "item_activity": window(max(how.activity_days, settings.popular_days, settings.trending_days)),
+            "user_activity": window(how.target_days),
+            "clean_events": window(how.hourly_days),
+            "bot_users": window(how.hourly_days),
+            "item_features": None,
+        },
         kinds=kinds,
+        code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty"),
     )
     def top_popular(
-        context: dg.AssetExecutionContext, item_activity: Partitions, item_features: Partitions, frames: FrameWriter
+        context: dg.AssetExecutionContext,
+        item_activity: Partitions,
+        user_activity: Partitions,
+        clean_events: Partitions,
+        bot_users: Partitions,
+        item_features: Partitions,
+        frames: FrameWriter,
     ) -> Result:
-        """The most popular items: of the window ('all'), of the last days ('trending') and of each category."""
+        """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category."""
+        day = context.partition_key
+        of_day, items, features = graph.day(day), item_activity.frame(), item_features.frame()
+        people = bots.without(clean_events.frame(), bot_users.frame())
+        hours = popular.item_hours(people, weights, graph.end(day))
+        params, metadata = stated, item_activity.facts
+        if settings.popular_windows == "found":
+            found = popular_windows.find_windows(items, hours, user_activity.frame(), features, of_day, stated, how)
+            params, metadata = found.params, {**metadata, "windows": dg.MetadataValue.md(_said(found.scores))}
         return frames.write(
             context,
             "top_popular",
-            lambda day: popular.top_popular(
-                item_activity.frame(), item_features.frame(), graph.day(day), popular_params
-            ),
+            lambda _: popular.top_popular(items, features, of_day, params, hours),
             gates=[dense_ranks("segment"), not_empty],
-            params=asdict(popular_params),
-            metadata=item_activity.facts,
+            params=asdict(params),
+            metadata=metadata,
         )
 
     def user_and_item_factors(
@@ -154,3 +176,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     return [top_popular, factor_assets, covisited_items, similar_items]
+
+
+def _said(scores: pa.Table) -> str:
+    """The windows that were judged, as a table in markdown."""
+    lines = ["segment | window or half-life | recall of its lists | chosen", "--- | --- | --- | ---"]
+    for row in scores.to_pylist():
+        span = f"{row['days']:g} d" if row["days"] >= 1 else f"{row['days'] * 24:g} h"
+        recall = "too few users" if row["recall"] is None else f"{row['recall']:.4f}"
+        lines.append(f"{row['segment'].removesuffix(':')} | {span} | {recall} | {'✓' if row['chosen'] else ''}")
+    return "\n".join(f"| {line} |" for line in lines)

@@ -24,6 +24,7 @@ from recsys_assets.core.retrieval import (
     generators,
     next_in_session,
     popular,
+    popular_windows,
     protocol,
     similar,
 )
@@ -83,6 +84,15 @@ def _with_features(given: Given) -> Frame:
 def _listed(given: Given, touched: Frame | None = None) -> Frame:
     best = given["top_popular"].filter(nw.col("segment") == popular.ALL)
     return generators.listed(given["users"], best, g.LISTED_K, touched)
+
+
+def _hours(given: Given) -> Frame:
+    return popular.item_hours(given["clean_events"], g.WEIGHTS, END)
+
+
+def _windows(given: Given) -> Any:
+    marts_of = given["item_activity"], _hours(given), given["user_activity"]
+    return vars(popular_windows.find_windows(*marts_of, given["item_features"], LAST, g.POPULAR, g.WINDOWS))
 
 
 FUNCTIONS: Mapping[str, Call] = {
@@ -225,9 +235,12 @@ FUNCTIONS: Mapping[str, Call] = {
         given["user_activity"], LAST, END, 4, 14.0
     ),
     "retrieval.next_in_session.propose": lambda given: next_in_session.propose(given.known),
-    "retrieval.popular.top_popular": lambda given: popular.top_popular(
-        given["item_activity"], given["item_features"], LAST, g.POPULAR
+    "retrieval.popular.item_hours": lambda given: popular.item_hours(given["clean_events"], g.WEIGHTS, END),
+    "retrieval.popular.top_popular": lambda given: (
+        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.POPULAR),
+        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
     ),
+    "retrieval.popular_windows.find_windows": _windows,
     "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
     "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,

@@ -21,7 +21,16 @@ from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import candidates, covisitation, factors, generators, popular, protocol, similar
+from recsys_assets.core.retrieval import (
+    candidates,
+    covisitation,
+    factors,
+    generators,
+    popular,
+    popular_windows,
+    protocol,
+    similar,
+)
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
@@ -32,6 +41,10 @@ from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
 WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
 POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
+HOURLY = popular.PopularParams(days=4, trending_half_life=0.25, k=7, category_days=2)
+WINDOWS = popular_windows.WindowParams(
+    horizon_days=1, fewest=1, days=(1, 2, 4), half_lives=(0.25, 1.0, 2.0), cuts=2, k=3, category_k=2
+)
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = factors.FactorsParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(

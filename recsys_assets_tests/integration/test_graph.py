@@ -153,7 +153,7 @@ def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, ins
 def test_a_failed_gate_leaves_the_old_release(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """The day after the data ends has no events within a short window: nothing to build on, nothing released."""
     world = copy_of(built, tmp_path, instance)
-    world.settings = world.settings.model_copy(update={"popular_days": 1, "trending_days": 1})
+    world.settings = world.settings.model_copy(update={"popular_windows": "stated", "popular_days": 1, "trending_days": 1})
     before = world.hashes("releases")
     assert world.run("history", "2015-06-20").success
     result = world.run("refresh", "2015-06-20")
