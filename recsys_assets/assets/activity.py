@@ -62,7 +62,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), keep=frames.run.keep),
         )
 
-    return [bot_users, user_activity, item_activity, item_pairs]
+    @graph.asset("activity", reads=people, grain="day")
+    def target_pairs(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """What sessions of the day went on to: item seen, then bought, and items bought together; bots left out."""
+        return frames.write(
+            context,
+            "target_pairs",
+            lambda day: marts.target_pairs(of_people(clean_events, bot_users, day), weights, keep=frames.run.keep),
+            params={"targets": weighed["targets"]},
+        )
+
+    return [bot_users, user_activity, item_activity, item_pairs, target_pairs]
 
 
 def event_weights(dataset: Dataset) -> marts.EventWeights:

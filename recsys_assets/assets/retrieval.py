@@ -157,6 +157,25 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "retrieval",
+        reads={"target_pairs": window(settings.covisit_days), "item_activity": window(settings.covisit_days)},
+        kinds=kinds,
+        checks=("contract", "ranks_are_dense", "never_itself"),
+    )
+    def covisited_targets(
+        context: dg.AssetExecutionContext, target_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
+    ) -> Result:
+        """What sessions with each item went on to buy, and what was bought with it; never the item itself."""
+        return frames.write(
+            context,
+            "covisited_targets",
+            lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), covisit_params),
+            gates=[dense_ranks("item_id", "kind"), never_itself],
+            params=asdict(covisit_params),
+            metadata=target_pairs.facts,
+        )
+
+    @graph.asset(
+        "retrieval",
         reads={"covisited_items": None, "item_factors": None},
         kinds=kinds,
         checks=("contract", "ranks_are_dense", "never_itself"),
@@ -175,7 +194,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params={"k": settings.similar_k},
         )
 
-    return [top_popular, factor_assets, covisited_items, similar_items]
+    return [top_popular, factor_assets, covisited_items, covisited_targets, similar_items]
 
 
 def _said(scores: pa.Table) -> str:
