@@ -75,7 +75,7 @@ VIEW_BUY = Derived(
     about="What sessions with what the user last touched went on to buy.", share=0.5, weight=0.5, recommend=_view_buy
 )
 BUY_BUY = Derived(
-    about="What was bought together with what the user last bought.", share=0.5, weight=0.5, recommend=_buy_buy
+    about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_buy_buy
 )
 FACTORS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_factors)
 REPEAT = Derived(about="What the user touched before.", weight=6.0, recommend=_repeat)
