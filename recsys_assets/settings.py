@@ -111,7 +111,8 @@ class Settings(BaseSettings):
         40,
         ge=3,
         le=500,
-        description="candidates per user from each personal generator; popular and bought ones are half as many, trending a third",
+        description="candidates per user from each personal generator; popular and bought ones are half as many, "
+        "trending a third",
     )
 
     generators: str = Field(
