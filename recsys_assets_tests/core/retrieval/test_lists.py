@@ -29,6 +29,7 @@ from recsys_assets.core.retrieval.covisitation import (
 )
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.similar import similar_in_parts, similar_items
+from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import ENGINE, FIRST, INTS, STRINGS, Row, events, frame, marts, rows, written
 
@@ -43,8 +44,10 @@ def feature(item: int, category: str | None = None, available: bool = True) -> R
     return {"item_id": item, "category_id": category, "available": available}
 
 
-def lists(window: list[Row], features: list[Row], params: PopularParams) -> dict[str, list[tuple[int, float]]]:
-    result = top_popular(frame(window, ITEM_ACTIVITY), frame(features, ITEM_FEATURES), DAY, params)
+def lists(
+    window: list[Row], features: list[Row], params: PopularParams, hours: Frame | None = None
+) -> dict[str, list[tuple[int, float]]]:
+    result = top_popular(frame(window, ITEM_ACTIVITY), frame(features, ITEM_FEATURES), DAY, params, hours)
     found = defaultdict(list)
     for row in rows(result, "segment", "rank"):
         found[row["segment"]].append((row["item_id"], row["score"]))
@@ -65,6 +68,16 @@ def test_segments_by_hand():
         "category:x": [(1, 10.0), (0, 8.0)],
         "category:y": [(3, 8.0)],
     }, "ties go to the smaller id; the future, the far past and what is gone are not popular"
+    hours = ENGINE.from_arrow(
+        pa.table({"item_id": [1, 1, 3, 2, 3], "hours": [0, 24, 12, 72, -1], "weight": [1.0, 4.0, 4.0, 99.0, 99.0]})
+    )
+    short = PopularParams(days=5, trending_half_life=0.5, k=2, category_days=2)
+    assert lists(window, features, short, hours) == {
+        "all": [(1, 10.0), (0, 8.0)],
+        "trending": [(1, 2.0), (3, 2.0)],
+        "category:x": [(0, 8.0)],
+        "category:y": [(3, 8.0)],
+    }, "half a day halves; the categories have a window of their own"
     keep = lists(window, features, PopularParams(days=5, k=2, exclude_unavailable=False))
     assert keep["all"] == [(5, 50.0), (1, 10.0)]
 
