@@ -18,7 +18,6 @@ from recsys_assets.core.contracts import (
     CLEAN_EVENTS,
     COVISITED_ITEMS,
     COVISITED_TARGETS,
-    FEATURES,
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
@@ -33,6 +32,7 @@ from recsys_assets.core.retrieval.candidates import (
 )
 from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity, covisit_targets
 from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
+from recsys_assets.core.retrieval.feature_names import FEATURES
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Known, Voice, fitted
