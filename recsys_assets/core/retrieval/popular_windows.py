@@ -109,16 +109,21 @@ def find_windows(
     )
     later = past.targets(user_activity, as_of, how.horizon_days, how.cuts)
     tomorrow = past.targets(user_activity, as_of, 1, how.cuts)
-    windows = {float(days): [past.last(cut * how.horizon_days, days) for cut in _cuts(how)] for days in how.days}
+    h, days = how.horizon_days, [float(one) for one in how.days]
+
+    def window(cut: int, length: float) -> _Floats:
+        return past.last(cut * h, int(length))
+
+    def best(score: _Floats) -> Ints:
+        return _best(score, how.k)
+
+    def best_of_each(score: _Floats) -> Ints:
+        return _best_of_each(score, past.category, how.category_k)
+
     recalls = {
-        ALL: _recalls(windows, later, how, lambda score: _best(score, how.k)),
-        CATEGORY: _recalls(windows, later, how, lambda score: _best_of_each(score, past.category, how.category_k)),
-        TRENDING: _recalls(
-            {half_life: [past.decayed(cut, half_life) for cut in _cuts(how)] for half_life in how.half_lives},
-            tomorrow,
-            how,
-            lambda score: _best(score, how.k),
-        ),
+        ALL: _recalls(days, window, best, later, how.fewest),
+        CATEGORY: _recalls(days, window, best_of_each, later, how.fewest),
+        TRENDING: _recalls(how.half_lives, past.decayed, best, tomorrow, how.fewest),
     }
     default = {ALL: stated.days, CATEGORY: stated.category_days or stated.days, TRENDING: stated.trending_half_life}
     chosen = {segment: _chosen(found, float(default[segment])) for segment, found in recalls.items()}
@@ -212,23 +217,20 @@ class _Past:
         return [_sums(at[cut == one], share[cut == one], len(self.items) + 1) for one in range(cuts)]
 
 
-def _cuts(how: WindowParams) -> range:
-    return range(1, how.cuts + 1)
-
-
 def _recalls(
-    scores: Mapping[float, Sequence[_Floats]],
-    targets: Sequence[_Floats],
-    how: WindowParams,
+    ladder: Sequence[float],
+    scores: Callable[[int, float], _Floats],
     best: Callable[[_Floats], Ints],
+    targets: Sequence[_Floats],
+    fewest: int,
 ) -> dict[float, float | None]:
     """Recall of the lists of each window, over all cuts."""
     users = sum(float(one.sum()) for one in targets)
-    if users < how.fewest:
-        return dict.fromkeys(scores)
+    if users < fewest:
+        return dict.fromkeys(ladder)
     return {
-        days: sum(float(then[best(score)].sum()) for score, then in zip(made, targets, strict=True)) / users
-        for days, made in scores.items()
+        days: sum(float(then[best(scores(cut, days))].sum()) for cut, then in enumerate(targets, 1)) / users
+        for days in ladder
     }
 
 
