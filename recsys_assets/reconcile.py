@@ -11,7 +11,7 @@ from recsys_assets.storage.accepted import Accepted
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.partitions import PartitionStore
 
-MARTS = ("user_activity", "item_activity", "item_pairs")
+MARTS = ("user_activity", "item_activity", "item_pairs", "target_pairs")
 _READERS = 16
 
 

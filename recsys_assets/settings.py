@@ -83,14 +83,21 @@ class Settings(BaseSettings):
     )
     active_days: int = _days(28, "who gets a list of their own: users with an event in the last so many days")
     activity_days: int = _days(90, "how far back a user's history is read")
-    popular_days: int = _days(28, "how far back popularity is counted, over all items and by category")
-    trending_days: int = _days(3, "how far back trending items are counted")
+    popular_windows: Literal["found", "stated"] = Field(
+        "found",
+        description="how far back popular and trending lists count: `found` for each day, by which windows held most "
+        "of what users went for lately; `stated`: by the next two settings and the half-life",
+    )
+    popular_days: int = _days(
+        28, "how far back popularity is counted as a feature, and for lists where there is too little to find it by"
+    )
+    trending_days: int = _days(3, "how far back trends are counted, likewise")
     covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
     report_days: int = _days(28, "how far back `data_report` looks")
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
-    trending_half_life: float = _half_life(2, "among trending items")
+    trending_half_life: float = _half_life(2, "among trending items, where it is not found; below 1, hours count")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
     factors_half_life: float = _half_life(30, "when ALS is fitted")
@@ -105,7 +112,8 @@ class Settings(BaseSettings):
         40,
         ge=3,
         le=500,
-        description="candidates per user from each personal generator; popular ones are half as many, trending a third",
+        description="candidates per user from each personal generator; popular and bought ones are half as many, "
+        "trending a third",
     )
 
     generators: str = Field(

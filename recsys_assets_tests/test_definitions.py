@@ -20,10 +20,11 @@ GATED = {"ranker_evaluation", "champion", "promotion"}
 GROUPS = {
     "events": {"raw_events", "clean_events", "rejected_events"},
     "catalog": {"item_properties", "category_tree", "item_features"},
-    "activity": {"bot_users", "user_activity", "item_activity", "item_pairs"},
+    "activity": {"bot_users", "user_activity", "item_activity", "item_pairs", "target_pairs"},
     "retrieval": {
         "top_popular",
         "covisited_items",
+        "covisited_targets",
         "similar_items",
         "user_factors",
         "item_factors",
@@ -116,5 +117,5 @@ def test_loading_touches_neither_disk_nor_network(tmp_path: Path) -> None:
         [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["36"], "36 assets, and nothing imported that takes seconds"
+    assert run.stdout.split() == ["38"], "38 assets, and nothing imported that takes seconds"
     assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.core.activity import bots, marts
+from recsys_assets.core.dataset import Dataset
 from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.resources.frames import FrameWriter
@@ -15,11 +16,7 @@ Result = dg.MaterializeResult[Staged]
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The marts of one day each."""
-    types = graph.dataset.event_types
-    weights = marts.EventWeights(
-        {name: event.weight for name, event in types.items()},
-        frozenset(name for name, event in types.items() if event.target),
-    )
+    weights = event_weights(graph.dataset)
     weighed = {"weights": dict(weights.weights), "targets": sorted(weights.targets)}
     events: dict[str, dg.PartitionMapping | None] = {"clean_events": None}
     people: dict[str, dg.PartitionMapping | None] = {**events, "bot_users": None}
@@ -65,7 +62,28 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), keep=frames.run.keep),
         )
 
-    return [bot_users, user_activity, item_activity, item_pairs]
+    @graph.asset("activity", reads=people, grain="day")
+    def target_pairs(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """What sessions of the day went on to: item seen, then bought, and items bought together; bots left out."""
+        return frames.write(
+            context,
+            "target_pairs",
+            lambda day: marts.target_pairs(of_people(clean_events, bot_users, day), weights, keep=frames.run.keep),
+            params={"targets": weighed["targets"]},
+        )
+
+    return [bot_users, user_activity, item_activity, item_pairs, target_pairs]
+
+
+def event_weights(dataset: Dataset) -> marts.EventWeights:
+    """What the data set's event types are worth."""
+    types = dataset.event_types
+    return marts.EventWeights(
+        {name: event.weight for name, event in types.items()},
+        frozenset(name for name, event in types.items() if event.target),
+    )
 
 
 def of_people(clean_events: Partitions, bot_users: Partitions, day: str) -> Frame:

@@ -42,7 +42,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads={
             "user_activity": window(max(settings.activity_days, settings.active_days)),
             "item_activity": window(max(settings.popular_days, settings.trending_days)),
-            **dict.fromkeys(("item_features", "top_popular", "covisited_items", "user_factors", "item_factors"), None),
+            **dict.fromkeys(("item_features", "top_popular", "covisited_items", "covisited_targets"), None),
+            **dict.fromkeys(("user_factors", "item_factors"), None),
             **{f"{name}_items": None for name in proposers},
             "retrieval_params": None,
         },

@@ -9,7 +9,7 @@ import pyarrow as pa
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.promotion import described, stored_promotion, usable
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.window import evaluate_window, targets_after
+from recsys_assets.core.evaluation.window import evaluate_window, judge_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.ranking.formats import suffix_of

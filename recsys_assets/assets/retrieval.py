@@ -6,13 +6,14 @@ import dagster as dg
 import narwhals as nw
 import pyarrow as pa
 
+from recsys_assets.assets.activity import event_weights
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.retrieval_params import factors_in_force, factors_parameters
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.activity.clock import last_days
-from recsys_assets.core.retrieval import covisitation, factors, generators, popular, similar
+from recsys_assets.core.retrieval import covisitation, factors, generators, popular, popular_windows, similar
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -24,35 +25,56 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Everything that proposes items, as of a day."""
     settings = graph.settings
     kinds = ("parquet", settings.engine)
-    popular_params = popular.PopularParams(
+    weights = event_weights(graph.dataset)
+    stated = popular.PopularParams(
         days=settings.popular_days,
         trending_days=settings.trending_days,
         trending_half_life=settings.trending_half_life,
         k=settings.popular_k,
         exclude_unavailable=settings.exclude_unavailable,
     )
+    how = popular_windows.WindowParams(horizon_days=settings.horizon_days, fewest=settings.min_evaluated_users)
     covisit_params = covisitation.CovisitParams(k=settings.similar_k)
     factors_base = factors_parameters(graph)
 
     @graph.asset(
         "retrieval",
-        reads={"item_activity": window(max(settings.popular_days, settings.trending_days)), "item_features": None},
+        reads={
+            "item_activity": window(max(how.activity_days, settings.popular_days, settings.trending_days)),
+            "user_activity": window(how.target_days),
+            "clean_events": window(how.hourly_days),
+            "bot_users": window(how.hourly_days),
+            "item_features": None,
+        },
         kinds=kinds,
+        code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty"),
     )
     def top_popular(
-        context: dg.AssetExecutionContext, item_activity: Partitions, item_features: Partitions, frames: FrameWriter
+        context: dg.AssetExecutionContext,
+        item_activity: Partitions,
+        user_activity: Partitions,
+        clean_events: Partitions,
+        bot_users: Partitions,
+        item_features: Partitions,
+        frames: FrameWriter,
     ) -> Result:
-        """The most popular items: of the window ('all'), of the last days ('trending') and of each category."""
+        """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category."""
+        day = context.partition_key
+        of_day, items, features = graph.day(day), item_activity.frame(), item_features.frame()
+        people = bots.without(clean_events.frame(), bot_users.frame())
+        hours = popular.item_hours(people, weights, graph.end(day))
+        params, metadata = stated, item_activity.facts
+        if settings.popular_windows == "found":
+            found = popular_windows.find_windows(items, hours, user_activity.frame(), features, of_day, stated, how)
+            params, metadata = found.params, {**metadata, "windows": dg.MetadataValue.md(_said(found.scores))}
         return frames.write(
             context,
             "top_popular",
-            lambda day: popular.top_popular(
-                item_activity.frame(), item_features.frame(), graph.day(day), popular_params
-            ),
+            lambda _: popular.top_popular(items, features, of_day, params, hours),
             gates=[dense_ranks("segment"), not_empty],
-            params=asdict(popular_params),
-            metadata=item_activity.facts,
+            params=asdict(params),
+            metadata=metadata,
         )
 
     def user_and_item_factors(
@@ -138,6 +160,25 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "retrieval",
+        reads={"target_pairs": window(settings.covisit_days), "item_activity": window(settings.covisit_days)},
+        kinds=kinds,
+        checks=("contract", "ranks_are_dense", "never_itself"),
+    )
+    def covisited_targets(
+        context: dg.AssetExecutionContext, target_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
+    ) -> Result:
+        """What sessions with each item went on to buy, and what was bought with it; never the item itself."""
+        return frames.write(
+            context,
+            "covisited_targets",
+            lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), covisit_params),
+            gates=[dense_ranks("item_id", "kind"), never_itself],
+            params=asdict(covisit_params),
+            metadata=target_pairs.facts,
+        )
+
+    @graph.asset(
+        "retrieval",
         reads={"covisited_items": None, "item_factors": None},
         kinds=kinds,
         checks=("contract", "ranks_are_dense", "never_itself"),
@@ -156,4 +197,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params={"k": settings.similar_k},
         )
 
-    return [top_popular, factor_assets, covisited_items, similar_items]
+    return [top_popular, factor_assets, covisited_items, covisited_targets, similar_items]
+
+
+def _said(scores: pa.Table) -> str:
+    """The windows that were judged, as a table in markdown."""
+    lines = ["segment | window or half-life | recall of its lists | chosen", "--- | --- | --- | ---"]
+    for row in scores.to_pylist():
+        span = f"{row['days']:g} d" if row["days"] >= 1 else f"{row['days'] * 24:g} h"
+        recall = "too few users" if row["recall"] is None else f"{row['recall']:.4f}"
+        lines.append(f"{row['segment'].removesuffix(':')} | {span} | {recall} | {'✓' if row['chosen'] else ''}")
+    return "\n".join(f"| {line} |" for line in lines)

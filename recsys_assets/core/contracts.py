@@ -16,6 +16,7 @@ from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
+from recsys_assets.core.retrieval.feature_names import FEATURES
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 
 _USER = Column("user", "who acted")
@@ -146,6 +147,19 @@ ITEM_PAIRS = Contract(
     key=("item_id", "other_item_id"),
 )
 
+TARGET_PAIRS = Contract(
+    "target_pairs",
+    {
+        "item_id": Column("item", "what was touched in a session"),
+        "target_item_id": Column("item", "what a target event of the same session was about, another item"),
+        "sessions": Column("int64", "sessions in which the item was touched before the last target event", ge=0),
+        "weight": Column("float64", "sum over those sessions of 1/log2(1 + items in the session)", ge=0),
+        "target_sessions": Column("int64", "sessions with target events of both", ge=0),
+        "target_weight": Column("float64", "likewise summed over those", ge=0),
+    },
+    key=("item_id", "target_item_id"),
+)
+
 BOT_USERS = Contract(
     "bot_users",
     {
@@ -195,6 +209,18 @@ COVISITED_ITEMS = Contract(
     key=("item_id", "rank"),
 )
 
+COVISITED_TARGETS = Contract(
+    "covisited_targets",
+    {
+        "item_id": _ITEM,
+        "kind": Column("string", "touched, then a target; or both targets", isin=("view_buy", "buy_buy")),
+        "similar_item_id": Column("item", "what target events of the same sessions were about, never the item itself"),
+        "score": Column("float64", "cosine of sessions and target events, shrunk", ge=0),
+        "rank": Column("int64", "1 is best, dense within item and kind", ge=1),
+    },
+    key=("item_id", "kind", "rank"),
+)
+
 SIMILAR_ITEMS = Contract(
     "similar_items",
     {
@@ -206,40 +232,6 @@ SIMILAR_ITEMS = Contract(
     },
     key=("item_id", "source", "rank"),
 )
-
-FEATURES = {
-    "ui_events": "events of this user with this item in the activity window",
-    "ui_days": "days on which this user touched this item",
-    "ui_targets": "target events of this user with this item",
-    "ui_weight": "weight of this user's events with this item",
-    "ui_top_weight": "deepest step this user took with this item",
-    "ui_fresh_weight": "the same weight, the older the less",
-    "ui_hours_since": "hours from this user's last event with this item to the end of D",
-    "ui_days_since_first": "days from this user's first event with this item to D, within the activity window",
-    "user_events": "events of this user in the activity window",
-    "user_items": "distinct items of this user",
-    "user_targets": "target events of this user",
-    "user_conversion": "targets per event of this user, smoothed",
-    "user_hours_since": "hours from this user's last event to the end of D",
-    "user_days_since_first": "days from this user's first event to D, within the activity window",
-    "user_last_items": "distinct items that this user touched last on the day of the last event",
-    "user_category_share": "share of this user's weight that lies in the item's category",
-    "item_events": "events with this item in the popularity window",
-    "item_targets": "target events with this item in the popularity window",
-    "item_users": "user days with this item in the popularity window",
-    "item_recent_users": "user days with this item in the trending window",
-    "item_conversion": "targets per event of this item, smoothed",
-    "item_trend": "share of the item's weight that fell into the trending window",
-    "item_hours_since": "hours from the item's last event to the end of D",
-    "item_days_known": "days since the item was first seen",
-    "item_available": "1 if the item is available as far as is known, else 0",
-    "item_price": "last known price",
-    "item_price_ratio": "that price over the mean price, by weight, of what this user touched",
-    "item_depth": "depth of the item's category",
-    "item_category_is_last": "1 if the item's category is that of the item this user touched last, else 0",
-}
-"""Features of a candidate, all as of the end of day D, beside the generators' scores and ranks. Single precision: it is
-what the ranker sees, and candidates are by far the largest frame."""
 
 _CANDIDATE_COLUMNS: dict[str, Column] = {
     "user_id": _USER,
@@ -343,11 +335,13 @@ CONTRACTS: Mapping[str, Contract] = {
         USER_ACTIVITY,
         ITEM_ACTIVITY,
         ITEM_PAIRS,
+        TARGET_PAIRS,
         BOT_USERS,
         TOP_POPULAR,
         USER_FACTORS,
         ITEM_FACTORS,
         COVISITED_ITEMS,
+        COVISITED_TARGETS,
         SIMILAR_ITEMS,
         *PROPOSED,
         CANDIDATES,

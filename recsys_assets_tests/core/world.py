@@ -12,13 +12,14 @@ import narwhals as nw
 import polars as pl
 import pyarrow as pa
 
-from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, user_activity
+from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
 from recsys_assets.core.contracts import (
     CATEGORY_TREE,
     CLEAN_EVENTS,
     ITEM_ACTIVITY,
     ITEM_PAIRS,
     ITEM_PROPERTIES,
+    TARGET_PAIRS,
     USER_ACTIVITY,
     Contract,
     IdTypes,
@@ -105,6 +106,7 @@ class Marts:
     user_activity: Frame
     item_activity: Frame
     item_pairs: Frame
+    target_pairs: Frame
 
 
 def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
@@ -122,6 +124,7 @@ def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
         stacked(USER_ACTIVITY, lambda one: user_activity(one, WEIGHTS)),
         stacked(ITEM_ACTIVITY, lambda one: item_activity(one, WEIGHTS)),
         stacked(ITEM_PAIRS, item_pairs),
+        stacked(TARGET_PAIRS, lambda one: target_pairs(one, WEIGHTS)),
     )
 
 

@@ -25,6 +25,7 @@ from recsys_assets.core.retrieval import (
     generators,
     next_in_session,
     popular,
+    popular_windows,
     protocol,
     similar,
 )
@@ -109,6 +110,15 @@ def _listed(given: Given, touched: Frame | None = None) -> Frame:
     return generators.listed(given["users"], best, g.LISTED_K, touched)
 
 
+def _hours(given: Given) -> Frame:
+    return popular.item_hours(given["clean_events"], g.WEIGHTS, END)
+
+
+def _windows(given: Given) -> Any:
+    marts_of = given["item_activity"], _hours(given), given["user_activity"]
+    return vars(popular_windows.find_windows(*marts_of, given["item_features"], LAST, g.POPULAR, g.WINDOWS))
+
+
 FUNCTIONS: Mapping[str, Call] = {
     "activity.bots.bot_users": lambda given: bots.bot_users(given["clean_events"], g.BOTS),
     "activity.bots.without": lambda given: bots.without(given["clean_events"], given["bot_users"]),
@@ -132,9 +142,11 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "activity.marts.item_activity": lambda given: marts.item_activity(given["clean_events"], g.WEIGHTS),
     "activity.marts.item_pairs": lambda given: marts.item_pairs(given["clean_events"], 7),
+    "activity.marts.target_pairs": lambda given: marts.target_pairs(given["clean_events"], g.WEIGHTS, 7),
     "activity.marts.user_activity": lambda given: marts.user_activity(given["clean_events"], g.WEIGHTS),
     "activity.merge.merge_item_activity": lambda given: merge.merge_item_activity(given["item_activity"]),
     "activity.merge.merge_item_pairs": lambda given: merge.merge_item_pairs(given["item_pairs"]),
+    "activity.merge.merge_target_pairs": lambda given: merge.merge_target_pairs(given["target_pairs"]),
     "activity.merge.merge_user_activity": lambda given: merge.merge_user_activity(
         given["user_activity"].with_columns(twice=nw.col("weight") * 2.0), also=["twice"]
     ),
@@ -246,6 +258,9 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
         given["item_pairs"], given["item_activity"], g.COVISIT
     ),
+    "retrieval.covisitation.covisit_targets": lambda given: covisitation.covisit_targets(
+        given["target_pairs"], given["item_activity"], g.COVISIT
+    ),
     "retrieval.factors.fit_factors": lambda given: vars(
         factors.fit_factors(given.engine, given["history"], g.FACTORS, given["users"])
     ),
@@ -271,9 +286,12 @@ FUNCTIONS: Mapping[str, Call] = {
         given["user_activity"], LAST, END, 4, 14.0
     ),
     "retrieval.next_in_session.propose": lambda given: next_in_session.propose(given.known),
-    "retrieval.popular.top_popular": lambda given: popular.top_popular(
-        given["item_activity"], given["item_features"], LAST, g.POPULAR
+    "retrieval.popular.item_hours": lambda given: popular.item_hours(given["clean_events"], g.WEIGHTS, END),
+    "retrieval.popular.top_popular": lambda given: (
+        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.POPULAR),
+        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
     ),
+    "retrieval.popular_windows.find_windows": _windows,
     "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
     "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,

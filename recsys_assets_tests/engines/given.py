@@ -21,7 +21,16 @@ from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import candidates, covisitation, factors, generators, popular, protocol, similar
+from recsys_assets.core.retrieval import (
+    candidates,
+    covisitation,
+    factors,
+    generators,
+    popular,
+    popular_windows,
+    protocol,
+    similar,
+)
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
@@ -32,6 +41,10 @@ from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
 WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
 POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
+HOURLY = popular.PopularParams(days=4, trending_half_life=0.25, k=7, category_days=2)
+WINDOWS = popular_windows.WindowParams(
+    horizon_days=1, fewest=1, days=(1, 2, 4), half_lives=(0.25, 1.0, 2.0), cuts=2, k=3, category_k=2
+)
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = factors.FactorsParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(
@@ -82,7 +95,8 @@ class Given:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
         proposed = {name: self[f"{name}_items"] for name in PROPOSERS}
         given = {name: self[name] for name in names}
-        return protocol.CandidateInputs(covisited_items=self["covisit"], proposed=proposed, **given)
+        near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
+        return protocol.CandidateInputs(**near, proposed=proposed, **given)
 
     @property
     def asked(self) -> protocol.Given:
@@ -141,6 +155,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     keep_days("user_activity", contracts.USER_ACTIVITY, "clean_events", lambda day: marts.user_activity(day, WEIGHTS))
     keep_days("item_activity", contracts.ITEM_ACTIVITY, "clean_events", lambda day: marts.item_activity(day, WEIGHTS))
     keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
+    keep_days("target_pairs", contracts.TARGET_PAIRS, "clean_events", lambda day: marts.target_pairs(day, WEIGHTS))
     keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
     keep(
         "item_features",
@@ -148,6 +163,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     )
     keep("top_popular", popular.top_popular(given["item_activity"], given["item_features"], LAST, POPULAR))
     keep("covisit", covisitation.covisit_similarity(given["item_pairs"], given["item_activity"], COVISIT))
+    keep("covisited_targets", covisitation.covisit_targets(given["target_pairs"], given["item_activity"], COVISIT))
     keep("history", generators.user_history(given["user_activity"], LAST, end_of(LAST), 5, 14.0))
     keep("users", given["history"].select("user_id").unique())
     fitted = factors.fit_factors(given.engine, given["history"], FACTORS)

@@ -16,9 +16,9 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
 AS_OF = (
-    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items", "candidates", "ranking_examples",
-    "collaborative_items", "sessions_items", "ranker_params", "ranker", "ranker_evaluation", "recommendations",
-    "similar_items",
+    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items", "covisited_targets",
+    "candidates", "ranking_examples", "collaborative_items", "sessions_items", "ranker_params", "ranker",
+    "ranker_evaluation", "recommendations", "similar_items",
 )  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, ins
     world = make_world(tmp_path, instance, landing_uri=built.settings.landing_uri)
     assert world.run("history", "2015-05-20").success
     alone = {k: v for k, v in world.hashes("assets").items() if not k.endswith("_lineage.json")}
-    assert len(alone) == 9
+    assert len(alone) == 10
     in_range = built.hashes("assets")
     assert alone == {key: in_range[key] for key in alone}
 
@@ -153,7 +153,9 @@ def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, ins
 def test_a_failed_gate_leaves_the_old_release(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
     """The day after the data ends has no events within a short window: nothing to build on, nothing released."""
     world = copy_of(built, tmp_path, instance)
-    world.settings = world.settings.model_copy(update={"popular_days": 1, "trending_days": 1})
+    world.settings = world.settings.model_copy(
+        update={"popular_windows": "stated", "popular_days": 1, "trending_days": 1}
+    )
     before = world.hashes("releases")
     assert world.run("history", "2015-06-20").success
     result = world.run("refresh", "2015-06-20")

@@ -71,32 +71,78 @@ def item_pairs(events: Frame, max_items_per_session: int = 50, keep: Keep = same
         max_items_per_session: see above.
         keep: of the engine.
     """
-    session = ["user_id", "session_id"]
-    known = events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
-    # Most sessions hold one item and make no pair: they leave before anything is sorted.
-    ends = known.group_by(*session).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
-    several = ends.filter(nw.col("__first") < nw.col("__last")).select(*session)
-    sized = (
-        known.join(several, on=session, how="semi")
-        .group_by(*session, "item_id")
-        .agg(nw.col("ts").max())
-        .with_columns(__one=nw.lit(1, dtype=nw.Int64))
-        .with_columns(__n=nw.col("__one").sum().over(*session).cast(nw.Int64))
-    )
-    # Counted from the oldest on, the most recent items are those whose place lies within max_items of the last place.
-    placed = sized.with_columns(__place=running_total(nw.col("__one"), session, ["ts", "item_id"])).filter(
-        nw.col("__place") > nw.col("__n") - max_items_per_session
-    )
-    size = nw.when(nw.col("__n") > max_items_per_session).then(nw.lit(max_items_per_session)).otherwise(nw.col("__n"))
-    share = 1.0 / (size + 1).cast(nw.Float64).log(2)
-    kept = keep(placed.with_columns(__share=share).select(*session, "item_id", "__share"))
-    other = kept.select(*session, nw.col("item_id").alias("other_item_id"))
+    kept = keep(_baskets(_in_sessions(events), max_items_per_session).select(*_SESSION, "item_id", "__share"))
+    other = kept.select(*_SESSION, nw.col("item_id").alias("other_item_id"))
     return (
-        kept.join(other, on=session, how="inner")
+        kept.join(other, on=_SESSION, how="inner")
         .filter(nw.col("item_id") < nw.col("other_item_id"))
         .group_by("item_id", "other_item_id")
         .agg(nw.len().cast(nw.Int64).alias("sessions"), exact_sum(nw.col("__share")).alias("weight"))
     )
+
+
+def target_pairs(events: Frame, weights: EventWeights, max_items_per_session: int = 50, keep: Keep = same) -> Frame:
+    """What sessions of one day went on to: from each of their items to the target of an event (``TARGET_PAIRS``).
+
+    Sessions and their shares are those of :func:`item_pairs`; only the few with a target event are looked at. Where
+    every event is a target, the pairs would be those of :func:`item_pairs`, and there are none.
+
+    Args:
+        events: clean events of one day.
+        weights: which event types are targets.
+        max_items_per_session: see :func:`item_pairs`.
+        keep: of the engine.
+    """
+    known = _in_sessions(events if weights.weights.keys() - weights.targets else events.head(0))
+    target = nw.col("event_type").is_in(sorted(weights.targets))
+    reached = known.filter(target).select(*_SESSION).unique()
+    marked = known.join(reached, on=_SESSION, how="semi").with_columns(__aimed=nw.when(target).then(nw.col("ts")))
+    ends = nw.col("ts").min().alias("__from"), nw.col("__aimed").max()
+    kept = keep(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
+    aims = kept.filter(~nw.col("__aimed").is_null()).select(
+        *_SESSION, nw.col("item_id").alias("target_item_id"), nw.col("__aimed").alias("__until")
+    )
+    before = (nw.col("__from") <= nw.col("__until")).cast(nw.Int64)
+    both = (~nw.col("__aimed").is_null()).cast(nw.Int64)
+    pairs = (
+        kept.join(aims, on=_SESSION, how="inner")
+        .filter(nw.col("item_id") != nw.col("target_item_id"))
+        .with_columns(__before=before, __both=both)
+        .filter(nw.col("__before") + nw.col("__both") > 0)
+    )
+    return pairs.group_by("item_id", "target_item_id").agg(
+        total(nw.col("__before")).alias("sessions"),
+        exact_sum(nw.col("__share") * nw.col("__before")).alias("weight"),
+        total(nw.col("__both")).alias("target_sessions"),
+        exact_sum(nw.col("__share") * nw.col("__both")).alias("target_weight"),
+    )
+
+
+_SESSION = ["user_id", "session_id"]
+
+
+def _in_sessions(events: Frame) -> Frame:
+    return events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
+
+
+def _baskets(known: Frame, most: int, *also: nw.Expr) -> Frame:
+    """The last items of each session with several, once each, with ``__share`` and what else is aggregated of them."""
+    # Most sessions hold one item and make no pair: they leave before anything is sorted.
+    ends = known.group_by(*_SESSION).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
+    several = ends.filter(nw.col("__first") < nw.col("__last")).select(*_SESSION)
+    sized = (
+        known.join(several, on=_SESSION, how="semi")
+        .group_by(*_SESSION, "item_id")
+        .agg(nw.col("ts").max(), *also)
+        .with_columns(__one=nw.lit(1, dtype=nw.Int64))
+        .with_columns(__n=nw.col("__one").sum().over(*_SESSION).cast(nw.Int64))
+    )
+    # Counted from the oldest on, the most recent items are those whose place lies within max_items of the last place.
+    placed = sized.with_columns(__place=running_total(nw.col("__one"), _SESSION, ["ts", "item_id"])).filter(
+        nw.col("__place") > nw.col("__n") - most
+    )
+    size = nw.when(nw.col("__n") > most).then(nw.lit(most)).otherwise(nw.col("__n"))
+    return placed.with_columns(__share=1.0 / (size + 1).cast(nw.Float64).log(2))
 
 
 def _weighed(events: Frame, weights: EventWeights) -> Frame:

@@ -6,6 +6,8 @@ import narwhals as nw
 
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.retrieval import generators
+from recsys_assets.core.retrieval.covisitation import BUY_BUY as BUY_BUY_KIND
+from recsys_assets.core.retrieval.covisitation import VIEW_BUY as VIEW_BUY_KIND
 from recsys_assets.core.retrieval.popular import ALL
 from recsys_assets.core.retrieval.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval.protocol import Derived, Given
@@ -17,16 +19,19 @@ def _segment(given: Given, name: str, k: int) -> Frame:
     return generators.listed(given.users, given.available(items), k, given.touched)
 
 
-def _covisit(given: Given, k: int) -> Frame:
+def _near(given: Given, seeds: Frame, similar: Frame) -> Frame:
     params = given.params
-    near = generators.covisit(
-        given.history,
-        given.inputs.covisited_items,
-        params.covisit_seeds,
-        params.covisit_neighbours,
-        params.covisit_half_life,
-    )
+    near = generators.covisit(seeds, similar, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life)
     return given.allowed(near)
+
+
+def _view_buy(given: Given, k: int) -> Frame:
+    return _near(given, given.history, given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_BUY_KIND))
+
+
+def _buy_buy(given: Given, k: int) -> Frame:
+    bought = given.history.filter(nw.col("targets") > 0)
+    return _near(given, bought, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
 
 
 def _factors(given: Given, k: int) -> Frame:
@@ -60,7 +65,18 @@ TRENDING = Derived(
     weight=0.5,
     recommend=lambda given, k: _segment(given, TRENDING_SEGMENT, k),
 )
-COVISIT = Derived(about="Neighbours, by co-visitation, of what the user last touched.", weight=0.75, recommend=_covisit)
+COVISIT = Derived(
+    about="Neighbours, by co-visitation, of what the user last touched.",
+    weight=0.75,
+    recommend=lambda given, k: _near(given, given.history, given.inputs.covisited_items),
+)
+# Of one data set's few targets, long lists would be chance.
+VIEW_BUY = Derived(
+    about="What sessions with what the user last touched went on to buy.", share=0.5, weight=0.5, recommend=_view_buy
+)
+BUY_BUY = Derived(
+    about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_buy_buy
+)
 FACTORS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_factors)
 REPEAT = Derived(about="What the user touched before.", weight=6.0, recommend=_repeat)
 CATEGORY = Derived(

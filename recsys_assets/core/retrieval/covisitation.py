@@ -1,4 +1,4 @@
-"""Items that meet in sessions: cosine over the merged pair counts."""
+"""Items that meet in sessions, and targets that sessions go on to: cosine over the merged pair counts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs
+from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs, merge_target_pairs
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
 from recsys_assets.engines.base import Engine, Frame, Keep, same
+
+VIEW_BUY = "view_buy"
+BUY_BUY = "buy_buy"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,34 @@ def covisit_similarity(item_pairs: Frame, item_activity: Frame, params: CovisitP
     return _nearest(_both_ways(keep(_scored(pairs, _sessions(item_activity), params))), params)
 
 
+def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
+    """The targets that sessions with an item most went on to, by kind (``COVISITED_TARGETS``).
+
+    'view_buy' goes from what was touched to what was a target later: weight / (sqrt(sessions_i * targets_j) +
+    shrinkage). 'buy_buy' joins targets of one session: sqrt(targets_i * targets_j) instead.
+
+    Args:
+        target_pairs: window of ``TARGET_PAIRS`` with ``dt``.
+        item_activity: the same days of ``ITEM_ACTIVITY``.
+        params: sizes.
+    """
+    items = merge_item_activity(item_activity).select("item_id", "sessions", "targets")
+    aims = items.select(nw.col("item_id").alias("target_item_id"), nw.col("targets").alias("__aims"))
+    pairs = merge_target_pairs(target_pairs).select("item_id", "target_item_id", "weight", "target_weight")
+    met = pairs.join(items, on="item_id", how="inner").join(aims, on="target_item_id", how="inner")
+    kinds = [
+        met.filter(nw.col(weight) > 0).select(
+            "item_id",
+            nw.lit(kind).alias("kind"),
+            nw.col("target_item_id").alias("similar_item_id"),
+            (nw.col(weight) / (_norm(nw.col(size), nw.col("__aims")) + params.shrinkage)).alias("score"),
+        )
+        for kind, weight, size in ((VIEW_BUY, "weight", "sessions"), (BUY_BUY, "target_weight", "targets"))
+    ]
+    scored = nw.concat(kinds, how="vertical")
+    return top_k(scored, params.k, by=["item_id", "kind"], score="score", ties=["similar_item_id"])
+
+
 def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Iterator[Frame]:
     """What :func:`covisit_similarity` gives, by ranges of items where the engine takes no more at once."""
     daily = item_pairs.select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
@@ -61,12 +92,16 @@ def _sessions(item_activity: Frame) -> Frame:
 
 def _scored(pairs: Frame, sessions: Frame, params: CovisitParams) -> Frame:
     other = sessions.select(nw.col("item_id").alias("similar_item_id"), nw.col("sessions").alias("__others"))
-    norm = (nw.col("sessions").cast(nw.Float64) * nw.col("__others").cast(nw.Float64)).sqrt()
+    norm = _norm(nw.col("sessions"), nw.col("__others"))
     return (
         pairs.join(sessions, on="item_id", how="inner")
         .join(other, on="similar_item_id", how="inner")
         .select("item_id", "similar_item_id", (nw.col("weight") / (norm + params.shrinkage)).alias("score"))
     )
+
+
+def _norm(one: nw.Expr, other: nw.Expr) -> nw.Expr:
+    return (one.cast(nw.Float64) * other.cast(nw.Float64)).sqrt()
 
 
 def _both_ways(pairs: Frame) -> Frame:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import days_before, half_life, last_days
+from recsys_assets.core.activity.clock import days_before, half_life, hours_before, last_days
+from recsys_assets.core.activity.marts import EventWeights
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.engines.base import Frame
 
 ALL = "all"
 TRENDING = "trending"
 CATEGORY = "category:"
+HOURLY_DAYS = 3
+"""Window of a half-life below one day, counted in hours."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,12 @@ class PopularParams:
     """How popularity is measured.
 
     Args:
-        days: window of 'all' and of the categories.
-        trending_days: window of 'trending'.
-        trending_half_life: days in which an event's weight halves for 'trending'.
+        days: window of 'all'.
+        trending_days: window of 'trending', where its half-life is a day or more.
+        trending_half_life: days in which an event's weight halves for 'trending'; below one day, hours count.
         k: items per segment. More than a user is given, so that items left out for one user can be replaced.
         exclude_unavailable: leave out items known to be unavailable.
+        category_days: window of the categories; None: that of 'all'.
     """
 
     days: int = 28
@@ -33,9 +37,29 @@ class PopularParams:
     trending_half_life: float = 2.0
     k: int = 200
     exclude_unavailable: bool = True
+    category_days: int | None = None
 
 
-def top_popular(item_activity: Frame, item_features: Frame, as_of: date, params: PopularParams) -> Frame:
+def item_hours(events: Frame, weights: EventWeights, end: datetime) -> Frame:
+    """What happened to each item in each hour.
+
+    Args:
+        events: clean events of some days, without those of bots.
+        weights: what each event type is worth.
+        end: the instant at which the last of the days ends.
+
+    Returns:
+        item_id, hours (whole hours from the event to ``end``, 0 within the last one), weight.
+    """
+    # The clock counts whole seconds, by which an event within the last one is 0 hours old, not less.
+    hours = hours_before(nw.col("ts"), end).floor().cast(nw.Int64)
+    aged = events.with_columns(weight=weights.weight(), hours=hours)
+    return aged.group_by("item_id", "hours").agg(exact_sum(nw.col("weight")).alias("weight"))
+
+
+def top_popular(
+    item_activity: Frame, item_features: Frame, as_of: date, params: PopularParams, hours: Frame | None = None
+) -> Frame:
     """The most popular items of each segment as of day D (``TOP_POPULAR``), by summed event weight.
 
     Args:
@@ -43,16 +67,29 @@ def top_popular(item_activity: Frame, item_features: Frame, as_of: date, params:
         item_features: ``ITEM_FEATURES`` of D, for the categories and the availability.
         as_of: D.
         params: windows and sizes.
+        hours: :func:`item_hours` up to the end of D, of ``HOURLY_DAYS``; for a half-life below one day.
+
+    Raises:
+        ValueError: the half-life is below one day, and there are no hours.
     """
     known = item_features.select("item_id", "category_id", "available")
-    if params.exclude_unavailable:
-        item_activity = item_activity.join(known.filter(~nw.col("available")), on="item_id", how="anti")
+    gone = known.filter(~nw.col("available")) if params.exclude_unavailable else known.head(0)
+    item_activity = item_activity.join(gone, on="item_id", how="anti")
     window = _popularity(last_days(item_activity, as_of, params.days), nw.col("weight"))
-    trending = _popularity(
-        last_days(item_activity, as_of, params.trending_days),
-        nw.col("weight") * half_life(days_before(nw.col("dt"), as_of), params.trending_half_life),
-    )
-    by_category = window.join(known.filter(~nw.col("category_id").is_null()), on="item_id", how="inner").select(
+    if params.trending_half_life >= 1:
+        lately = last_days(item_activity, as_of, params.trending_days)
+        age = days_before(nw.col("dt"), as_of)
+    elif hours is None:
+        raise ValueError(f"a half-life of {params.trending_half_life} days needs the events by hour")
+    else:
+        recent = hours.filter((nw.col("hours") >= 0) & (nw.col("hours") < HOURLY_DAYS * 24))
+        lately = recent.join(gone, on="item_id", how="anti")
+        age = nw.col("hours") * (1 / 24)
+    trending = _popularity(lately, nw.col("weight") * half_life(age, params.trending_half_life))
+    of_categories = window
+    if params.category_days not in (None, params.days):
+        of_categories = _popularity(last_days(item_activity, as_of, params.category_days), nw.col("weight"))
+    by_category = of_categories.join(known.filter(~nw.col("category_id").is_null()), on="item_id", how="inner").select(
         nw.concat_str(nw.lit(CATEGORY), nw.col("category_id")).alias("segment"), "item_id", "score"
     )
     segments = [

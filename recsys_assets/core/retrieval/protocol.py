@@ -77,6 +77,7 @@ class CandidateInputs:
     item_features: Frame
     top_popular: Frame
     covisited_items: Frame
+    covisited_targets: Frame
     user_factors: Frame
     item_factors: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)

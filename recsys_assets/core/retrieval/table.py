@@ -16,6 +16,8 @@ DERIVED: Mapping[str, str] = {
     "popular": "recsys_assets.core.retrieval.basic:POPULAR",
     "trending": "recsys_assets.core.retrieval.basic:TRENDING",
     "covisit": "recsys_assets.core.retrieval.basic:COVISIT",
+    "view_buy": "recsys_assets.core.retrieval.basic:VIEW_BUY",
+    "buy_buy": "recsys_assets.core.retrieval.basic:BUY_BUY",
     "factors": "recsys_assets.core.retrieval.basic:FACTORS",
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",

@@ -17,7 +17,7 @@ from recsys_assets.core.contracts import (
     CANDIDATES,
     CLEAN_EVENTS,
     COVISITED_ITEMS,
-    FEATURES,
+    COVISITED_TARGETS,
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
@@ -30,8 +30,9 @@ from recsys_assets.core.retrieval.candidates import (
     fuse,
     in_parts,
 )
-from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity
+from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity, covisit_targets
 from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
+from recsys_assets.core.retrieval.feature_names import FEATURES
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Known, Voice, fitted
@@ -57,8 +58,9 @@ from recsys_assets_tests.core.world import (
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
 VOICES = {
-    "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "factors": Voice(7, 2.0),
-    "repeat": Voice(5, 3.0), "category": Voice(3), "collaborative": Voice(5, 1.5), "sessions": Voice(4),
+    "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "view_buy": Voice(4, 0.5),
+    "buy_buy": Voice(3, 0.25), "factors": Voice(7, 2.0), "repeat": Voice(5, 3.0), "category": Voice(3),
+    "collaborative": Voice(5, 1.5), "sessions": Voice(4),
 }  # fmt: skip
 PARAMS = CandidateParams(
     voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
@@ -72,7 +74,9 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
-    past = [one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity)]
+    met, aimed, touched = (
+        one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.target_pairs, window.item_activity)
+    )
     known = Known(
         engine=ENGINE,
         frames={
@@ -94,7 +98,8 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         item_activity=window.item_activity,
         item_features=features,
         top_popular=top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False)),
-        covisited_items=covisit_similarity(*past, CovisitParams(20)),
+        covisited_items=covisit_similarity(met, touched, CovisitParams(20)),
+        covisited_targets=covisit_targets(aimed, touched, CovisitParams(20)),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
@@ -256,6 +261,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         item_features=frame([], ITEM_FEATURES, ids),
         top_popular=frame([], TOP_POPULAR, ids),
         covisited_items=frame([], COVISITED_ITEMS, ids),
+        covisited_targets=frame([], COVISITED_TARGETS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
         proposed={name: one.head(0) for name, one in alone.proposed.items()},

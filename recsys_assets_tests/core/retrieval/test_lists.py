@@ -16,13 +16,20 @@ from recsys_assets.core.contracts import (
     ITEM_FEATURES,
     ITEM_PAIRS,
     SIMILAR_ITEMS,
+    TARGET_PAIRS,
     TOP_POPULAR,
     IdTypes,
     arrow_schema,
 )
-from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_in_parts, covisit_similarity
+from recsys_assets.core.retrieval.covisitation import (
+    CovisitParams,
+    covisit_in_parts,
+    covisit_similarity,
+    covisit_targets,
+)
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.similar import similar_in_parts, similar_items
+from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import ENGINE, FIRST, INTS, STRINGS, Row, events, frame, marts, rows, written
 
@@ -37,8 +44,10 @@ def feature(item: int, category: str | None = None, available: bool = True) -> R
     return {"item_id": item, "category_id": category, "available": available}
 
 
-def lists(window: list[Row], features: list[Row], params: PopularParams) -> dict[str, list[tuple[int, float]]]:
-    result = top_popular(frame(window, ITEM_ACTIVITY), frame(features, ITEM_FEATURES), DAY, params)
+def lists(
+    window: list[Row], features: list[Row], params: PopularParams, hours: Frame | None = None
+) -> dict[str, list[tuple[int, float]]]:
+    result = top_popular(frame(window, ITEM_ACTIVITY), frame(features, ITEM_FEATURES), DAY, params, hours)
     found = defaultdict(list)
     for row in rows(result, "segment", "rank"):
         found[row["segment"]].append((row["item_id"], row["score"]))
@@ -59,6 +68,16 @@ def test_segments_by_hand():
         "category:x": [(1, 10.0), (0, 8.0)],
         "category:y": [(3, 8.0)],
     }, "ties go to the smaller id; the future, the far past and what is gone are not popular"
+    hours = ENGINE.from_arrow(
+        pa.table({"item_id": [1, 1, 3, 2, 3], "hours": [0, 24, 12, 72, -1], "weight": [1.0, 4.0, 4.0, 99.0, 99.0]})
+    )
+    short = PopularParams(days=5, trending_half_life=0.5, k=2, category_days=2)
+    assert lists(window, features, short, hours) == {
+        "all": [(1, 10.0), (0, 8.0)],
+        "trending": [(1, 2.0), (3, 2.0)],
+        "category:x": [(0, 8.0)],
+        "category:y": [(3, 8.0)],
+    }, "half a day halves; the categories have a window of their own"
     keep = lists(window, features, PopularParams(days=5, k=2, exclude_unavailable=False))
     assert keep["all"] == [(5, 50.0), (1, 10.0)]
 
@@ -81,6 +100,29 @@ def test_covisitation_equals_brute_force_in_both_directions():
         assert [row["score"] for row in mine] == pytest.approx([-score for score, _ in sorted(near)[:4]])
         assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
         assert item not in [row["similar_item_id"] for row in mine]
+
+
+def test_covisited_targets_equal_brute_force_for_each_kind():
+    window = marts(events(seed=15))
+    sessions, targets, weights = defaultdict(int), defaultdict(int), defaultdict(float)
+    for row in rows(window.item_activity):
+        sessions[row["item_id"]] += row["sessions"]
+        targets[row["item_id"]] += row["targets"]
+    for row in rows(window.target_pairs):
+        weights["view_buy", row["item_id"], row["target_item_id"]] += row["weight"]
+        weights["buy_buy", row["item_id"], row["target_item_id"]] += row["target_weight"]
+    expected = defaultdict(list)
+    for (kind, a, b), weight in weights.items():
+        if weight:
+            size = sessions[a] if kind == "view_buy" else targets[a]
+            expected[a, kind].append((-weight / (math.sqrt(size * targets[b]) + 2.0), b))
+    result = covisit_targets(window.target_pairs, window.item_activity, CovisitParams(4, 2.0))
+    found = defaultdict(list)
+    for row in rows(result, "item_id", "kind", "rank"):
+        found[row["item_id"], row["kind"]].append((pytest.approx(-row["score"]), row["similar_item_id"]))
+    assert found == {key: sorted(near)[:4] for key, near in expected.items()}
+    none = covisit_targets(frame([], TARGET_PAIRS), frame([], ITEM_ACTIVITY), CovisitParams())
+    assert rows(none) == []
 
 
 def neighbours(item: int, *others: int) -> list[Row]:
