@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
     report_days: int = _days(28, "how far back `data_report` looks")
     trending_half_life: float = _half_life(2, "among trending items")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")

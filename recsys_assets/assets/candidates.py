@@ -83,6 +83,7 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
         trending_days=settings.trending_days,
         repeat_half_life=settings.repeat_half_life,
         covisit_half_life=settings.covisit_half_life,
+        new_item_days=settings.new_item_days,
         repeats=graph.dataset.repeats,
         exclude_unavailable=settings.exclude_unavailable,
     )

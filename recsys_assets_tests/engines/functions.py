@@ -18,6 +18,7 @@ from recsys_assets.core.insight import counts, figures
 from recsys_assets.core.ranking import examples, model, recommend
 from recsys_assets.core.retrieval import (
     candidates,
+    content,
     covisitation,
     factors,
     features,
@@ -78,6 +79,10 @@ def _asked(given: Given) -> protocol.Given:
 def _with_features(given: Given) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
     return features.with_features(pairs, given["history"], given["item_activity"], given["item_features"], LAST, END, 2)
+
+
+def _new(given: Given) -> Frame:
+    return content.new_items(given["item_features"], given["item_activity"], 2, 1)
 
 
 def _listed(given: Given, touched: Frame | None = None) -> Frame:
@@ -194,6 +199,13 @@ FUNCTIONS: Mapping[str, Call] = {
         for frame in (part.user_activity, part.user_factors)
     ),
     "retrieval.candidates.union": lambda given: candidates.union(_asked(given)),
+    "retrieval.content.alike": lambda given: (
+        content.alike(given["history"], given["item_features"], _new(given), 2, 5),
+        content.alike(
+            given["history"], given["item_features"], given["item_features"].with_columns(newness=nw.lit(0.75)), 9, 9
+        ),
+    ),
+    "retrieval.content.new_items": _new,
     "retrieval.covisitation.covisit_in_parts": lambda given: next(
         covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
     ),

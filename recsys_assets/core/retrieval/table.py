@@ -19,6 +19,7 @@ DERIVED: Mapping[str, str] = {
     "factors": "recsys_assets.core.retrieval.basic:FACTORS",
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
+    "content": "recsys_assets.core.retrieval.content:CONTENT",
 }
 """What follows from assets that serve others as well."""
 

@@ -59,6 +59,7 @@ END = end_of(DAY)
 VOICES = {
     "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "factors": Voice(7, 2.0),
     "repeat": Voice(5, 3.0), "category": Voice(3), "collaborative": Voice(5, 1.5), "sessions": Voice(4),
+    "content": Voice(4, 0.5),
 }  # fmt: skip
 PARAMS = CandidateParams(
     voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
