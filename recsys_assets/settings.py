@@ -121,6 +121,13 @@ class Settings(BaseSettings):
     exclude_unavailable: bool = Field(
         True, description="leave out items that are known to be unavailable at the end of the day"
     )
+    new_item_quota: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of each list that is kept for items younger than `RECSYS_NEW_ITEM_DAYS`: with 0.1 the 10th, "
+        "20th and each further tenth place, as far as there are such candidates; 0: none",
+    )
     seed: int = Field(0, ge=0, description="seed of everything random")
 
     mlflow_tracking_uri: SecretStr = Field(

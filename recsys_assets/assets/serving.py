@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import gate
 from recsys_assets.core.parts import by_users
+from recsys_assets.core.ranking.explore import NewItems
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.core.ranking.recommend import recommend
@@ -33,6 +35,7 @@ LISTS = ("recommendations", "similar_items", "top_popular")
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """What users of the platform get, as of a day."""
     settings = graph.settings
+    new = NewItems(settings.new_item_quota, settings.new_item_days)
 
     @graph.asset(
         "serving",
@@ -49,7 +52,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> Result:
         """The best candidates of each active user, ordered by whoever won the evaluation: the champion or a generator.
 
-        The fused generators order them as long as there is nothing to judge on.
+        The fused generators order them as long as there is nothing to judge on. New items have their share of a list.
         """
         decided = stored_promotion(promotion, context.partition_key)
         proposed = candidates.frame().drop("dt")
@@ -59,14 +62,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         def ordered(_: str) -> Iterator[Frame]:
             for (part,) in by_users(frames.run, proposed, proposed):
                 scores = score_candidates(frames.run, part, trained, graph.ids) if trained else None
-                yield recommend(part, decided.order_by, scores, settings.recommendations_k)
+                yield recommend(part, decided.order_by, scores, settings.recommendations_k, new)
 
         return frames.write(
             context,
             "recommendations",
             ordered,
             gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
-            params={"order_by": decided.order_by, "k": settings.recommendations_k},
+            params={"order_by": decided.order_by, "k": settings.recommendations_k, "new_items": asdict(new)},
             metadata={
                 "order_by": decided.order_by,
                 "why": decided.why,

@@ -15,7 +15,7 @@ from recsys_assets.core.collaborative import propose
 from recsys_assets.core.evaluation import compare, judge, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.insight import counts, figures
-from recsys_assets.core.ranking import examples, model, recommend
+from recsys_assets.core.ranking import examples, explore, model, recommend
 from recsys_assets.core.retrieval import (
     candidates,
     content,
@@ -180,13 +180,16 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(given["ranking_examples"]),
         examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
+    "ranking.explore.explore": lambda given: explore.explore(
+        recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, explore.NewItems(0.34, 2)
+    ),
     "ranking.model.score_candidates": lambda given: model.score_candidates(
         given.engine, given["candidates"], g.model(), given.ids
     ),
     "ranking.recommend.recommend": lambda given: (
         recommend.recommend(given["candidates"], "ranker", given["scores"], 4),
         recommend.recommend(given["candidates"], "fused", k=3),
-        recommend.recommend(given["candidates"], "covisit"),
+        recommend.recommend(given["candidates"], "covisit", new=explore.NewItems(0.5, 3)),
     ),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.contracts import GENERATORS
-from recsys_assets.core.frames import top_k
+from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.ranking.explore import NewItems, explore
 from recsys_assets.engines.base import Frame
 
 LONGEST = 100
 """Longest list that contract RECOMMENDATIONS allows."""
 
 
-def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: int = LONGEST) -> Frame:
+def recommend(
+    candidates: Frame,
+    order_by: str,
+    scores: Frame | None = None,
+    k: int = LONGEST,
+    new: NewItems | None = None,
+) -> Frame:
     """Order each user's candidates and keep the best.
 
     Args:
@@ -22,6 +29,7 @@ def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: 
             at most at the lowest score above them.
         scores: user_id, item_id, score of exactly these candidates; only for 'ranker'.
         k: most items of a user, 1 to 100.
+        new: the share of new items, see :func:`~recsys_assets.core.ranking.explore.explore`.
 
     Returns:
         Frame of contract RECOMMENDATIONS. Equal scores of the ranker are ordered by item_id.
@@ -31,21 +39,28 @@ def recommend(candidates: Frame, order_by: str, scores: Frame | None = None, k: 
     """
     if not 1 <= k <= LONGEST:
         raise ValueError(f"recommendations: k is {k}, expected 1 to {LONGEST}")
+    ranked = _ranked(candidates, order_by, scores)
+    if new is not None and new.any:
+        ranked = explore(ranked, candidates, k, new)
+    return ranked.filter(nw.col("rank") <= k)
+
+
+def _ranked(candidates: Frame, order_by: str, scores: Frame | None) -> Frame:
+    """All candidates of each user in order: user_id, item_id, rank, score, source."""
     if order_by == "ranker":
         if scores is None:
             raise ValueError("recommendations: order_by is 'ranker', expected the scores of the candidates, found none")
         ordered = scores.with_columns(priority=nw.col("score"), source=nw.lit("ranker"))
     elif order_by == "fused":
-        return candidates.filter(nw.col("fused_rank") <= k).select(
-            "user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused")
-        )
+        return candidates.select("user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused"))
     elif order_by in GENERATORS:
         ordered = _generator_first(candidates, order_by)
     else:
         expected = ", ".join(("ranker", "fused", *GENERATORS))
         raise ValueError(f"recommendations: order_by is '{order_by}', expected one of {expected}")
-    best = top_k(ordered, k, ["user_id"], "priority", ["item_id"])
-    return best.select("user_id", "item_id", "rank", "score", "source")
+    return dense_rank(ordered, ["user_id"], "priority", ["item_id"]).select(
+        "user_id", "item_id", "rank", "score", "source"
+    )
 
 
 def _generator_first(candidates: Frame, generator: str) -> Frame:
