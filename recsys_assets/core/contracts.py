@@ -142,6 +142,12 @@ CATEGORY_TREE = Contract(
     key=("category_id",),
 )
 
+ITEM_EMBEDDINGS = Contract(
+    "item_embeddings",
+    {"item_id": _ITEM, "embedding": Column("vector", "vector of the item, as long as any other")},
+    key=("item_id",),
+)
+
 ITEM_FEATURES = Contract(
     "item_features",
     {
@@ -378,6 +384,7 @@ CONTRACTS: Mapping[str, Contract] = {
         REJECTED_EVENTS,
         ITEM_PROPERTIES,
         CATEGORY_TREE,
+        ITEM_EMBEDDINGS,
         ITEM_FEATURES,
         EVENT_COUNTS,
         USER_ACTIVITY,

@@ -17,6 +17,7 @@ from recsys_assets.core.events import clean
 from recsys_assets.core.insight import counts, figures
 from recsys_assets.core.ranking import examples, explore, model, recommend
 from recsys_assets.core.retrieval import (
+    by_embedding,
     candidates,
     content,
     covisitation,
@@ -191,6 +192,7 @@ FUNCTIONS: Mapping[str, Call] = {
         recommend.recommend(given["candidates"], "fused", k=3),
         recommend.recommend(given["candidates"], "covisit", new=explore.NewItems(0.5, 3)),
     ),
+    "retrieval.by_embedding.propose": lambda given: by_embedding.propose(given.known),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES

@@ -26,6 +26,7 @@ DERIVED: Mapping[str, str] = {
 FITTED: Mapping[str, str] = {
     "collaborative": "recsys_assets.core.collaborative.propose:COLLABORATIVE",
     "sessions": "recsys_assets.core.retrieval.next_in_session:SESSIONS",
+    "nearest": "recsys_assets.core.retrieval.by_embedding:NEAREST",
 }
 """What is fitted in an asset of its own, ``<name>_items``."""
 
