@@ -110,7 +110,7 @@ def _propose(given: Given, k: int) -> Frame:
 # Few of them are touched at all: they are there to be tried, behind what is known to be wanted.
 CONTENT = Derived(
     about="New items of the categories and prices that the user touched lately.",
-    share=0.5,
+    share=0.25,
     weight=0.1,
     recommend=_propose,
 )
