@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
     report_days: int = _days(28, "how far back `data_report` looks")
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items, where it is not found; below 1, hours count")
@@ -165,6 +166,13 @@ class Settings(BaseSettings):
         le=1,
         description="how much lists vary in categories at the cost of relevance: 0 not at all, 0.1 to 0.3 a little "
         "(maximal marginal relevance); `ranker_evaluation` shows what it costs",
+    )
+    new_item_quota: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of each list that is kept for items younger than `RECSYS_NEW_ITEM_DAYS`: with 0.1 the 10th, "
+        "20th and each further tenth place, as far as there are such candidates; 0: none",
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
 

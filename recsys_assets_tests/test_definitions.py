@@ -94,6 +94,13 @@ def test_every_asset_is_described(definitions: dg.Definitions) -> None:
         assert daily != (name == "experiment_model"), f"{name}: all are daily but that, which has one per file"
 
 
+def test_a_generator_whose_data_nobody_brings_is_left_out_and_asking_for_it_is_an_error(definitions: dg.Definitions):
+    names = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    assert not {"item_embeddings", "nearest_items"} & names
+    with pytest.raises(ValueError, match=r"RECSYS_GENERATORS: 'nearest' reads item_embeddings, for which data set"):
+        build_definitions(*load_settings(dataset="retailrocket", generators="popular,nearest"))
+
+
 def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> None:
     checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     models = {"ranker", "ranker_params", "retrieval_params", "champion", "promotion", "model_tracking"}

@@ -15,6 +15,7 @@ from recsys_api.app import create_app
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets import settings_table
 from recsys_assets.core.dataset import load_dataset
+from recsys_assets.core.retrieval.table import GENERATORS
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import Settings, load_settings
 
@@ -97,6 +98,11 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
 def test_the_table_of_jobs_is_complete(definitions: dg.Definitions) -> None:
     table = README.read_text().split("| job | what it does |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {job.name for job in definitions.jobs or ()}
+
+
+def test_the_table_of_generators_is_complete() -> None:
+    table = (ROOT / "docs" / "generators.md").read_text().split("| generator |")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == GENERATORS
 
 
 def test_the_picture_of_the_graph_shows_every_asset(definitions: dg.Definitions) -> None:

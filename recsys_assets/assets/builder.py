@@ -57,6 +57,10 @@ class GraphBuilder:
         """The data set's id types."""
         return self.dataset.ids
 
+    def lacks(self, asset: str) -> bool:
+        """Whether an asset is left out because the data set brings nothing for it."""
+        return asset == "item_embeddings" and self.dataset.embeddings is None
+
     def day(self, key: str) -> date:
         """A partition key as a date."""
         return date.fromisoformat(key)

@@ -17,6 +17,7 @@ from recsys_assets.core.retrieval.protocol import (
     CandidateInputs,
     CandidateParams,
     Fitted,
+    Generator,
     Known,
     Voice,
     fitted,
@@ -77,10 +78,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
 
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
-    """Sizes, windows and policies of the candidates that the settings ask for."""
+    """Sizes, windows and policies of the candidates that the settings ask for.
+
+    Raises:
+        ValueError: a generator was asked for by name that reads what the data set does not bring.
+    """
     settings = graph.settings
     asked = settings.generators.split(",") if settings.generators else GENERATORS
-    known = {name: generator(name) for name in GENERATORS if name in asked}
+    known = {name: one for name in GENERATORS if name in asked and not _missing(graph, one := generator(name))}
+    if settings.generators and (dumb := [name for name in asked if name not in known]):
+        needs = ", ".join(_missing(graph, generator(dumb[0])))
+        raise ValueError(
+            f"RECSYS_GENERATORS: {dumb[0]!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
+        )
     return CandidateParams(
         voices={name: Voice(max(1, int(settings.candidates_k * one.share)), one.weight) for name, one in known.items()},
         activity_days=settings.activity_days,
@@ -89,9 +99,15 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
         trending_days=settings.trending_days,
         repeat_half_life=settings.repeat_half_life,
         covisit_half_life=settings.covisit_half_life,
+        new_item_days=settings.new_item_days,
         repeats=graph.dataset.repeats,
         exclude_unavailable=settings.exclude_unavailable,
     )
+
+
+def _missing(graph: GraphBuilder, one: Generator) -> list[str]:
+    """What a generator reads and the graph does not have."""
+    return [asset for asset in one.reads if graph.lacks(asset)] if isinstance(one, Fitted) else []
 
 
 def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidateParams) -> dg.AssetsDefinition:

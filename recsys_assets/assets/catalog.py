@@ -74,4 +74,26 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             metadata={**item_properties.facts, **item_activity.facts},
         )
 
-    return [item_properties, category_tree, item_features]
+    return [
+        item_properties,
+        category_tree,
+        item_features,
+        *([] if graph.lacks("item_embeddings") else [_embeddings(graph)]),
+    ]
+
+
+def _embeddings(graph: GraphBuilder) -> dg.AssetsDefinition:
+    """Of data sets that bring embeddings."""
+
+    # As of a day, unlike other files: a copy for each day of the history would be many times the history.
+    @graph.asset("catalog")
+    def item_embeddings(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+        """Vectors of items, as the landing zone states them; of one length, and each item once."""
+        return frames.write(
+            context,
+            "item_embeddings",
+            lambda _: landing.embeddings(),
+            params={"files": landing.digests("embeddings", "")},
+        )
+
+    return item_embeddings

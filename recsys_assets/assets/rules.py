@@ -10,6 +10,7 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import small_picture
 from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED
 from recsys_assets.core.insight.svg import glance_rows
+from recsys_assets.core.ranking.explore import NewItems
 from recsys_assets.core.ranking.rules import ListRules
 
 
@@ -21,6 +22,7 @@ def rules_of(graph: GraphBuilder) -> ListRules:
         bought_from=max(event.weight for event in graph.dataset.event_types.values() if event.target),
         category_cap=settings.category_cap,
         diversity=settings.diversity,
+        new=NewItems(settings.new_item_quota, settings.new_item_days),
     )
 
 
@@ -30,6 +32,7 @@ def in_words(rules: ListRules) -> str:
         "items that the user bought are left out" if rules.exclude_bought else "",
         f"at most {rules.category_cap} of a category" if rules.category_cap else "",
         f"varied by {rules.diversity:g}" if rules.diversity else "",
+        f"{rules.new.quota:.0%} for new items" if rules.new.any else "",
     ]
     return "; ".join(part for part in parts if part) or "none"
 

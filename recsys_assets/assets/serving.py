@@ -54,7 +54,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """The best candidates of each active user, ordered by whoever won the evaluation: the champion or a generator.
 
         The fused generators order them as long as there is nothing to judge on. The rules of lists are kept (items
-        bought, categories, variety); ``ranker_evaluation`` says what they cost.
+        bought, categories, variety, the share of new items); ``ranker_evaluation`` says what they cost.
         """
         decided = stored_promotion(promotion, context.partition_key)
         proposed, known = candidates.frame().drop("dt"), item_features.frame().drop("dt")

@@ -85,6 +85,9 @@ CATEGORY_TREE = Contract(
     key=("category_id",),
 )
 
+_EMBEDDING = Column("vector", "vector of the item, as long as any other")
+ITEM_EMBEDDINGS = Contract("item_embeddings", {"item_id": _ITEM, "embedding": _EMBEDDING}, key=("item_id",))
+
 ITEM_FEATURES = Contract(
     "item_features",
     {
@@ -186,17 +189,10 @@ TOP_POPULAR = Contract(
     key=("segment", "rank"),
 )
 
-USER_FACTORS = Contract(
-    "user_factors",
-    {"user_id": _USER, "factors": Column("vector", "latent factors")},
-    key=("user_id",),
-)
+_FACTORS = Column("vector", "latent factors")
+USER_FACTORS = Contract("user_factors", {"user_id": _USER, "factors": _FACTORS}, key=("user_id",))
 
-ITEM_FACTORS = Contract(
-    "item_factors",
-    {"item_id": _ITEM, "factors": Column("vector", "latent factors")},
-    key=("item_id",),
-)
+ITEM_FACTORS = Contract("item_factors", {"item_id": _ITEM, "factors": _FACTORS}, key=("item_id",))
 
 COVISITED_ITEMS = Contract(
     "covisited_items",
@@ -330,6 +326,7 @@ CONTRACTS: Mapping[str, Contract] = {
         REJECTED_EVENTS,
         ITEM_PROPERTIES,
         CATEGORY_TREE,
+        ITEM_EMBEDDINGS,
         ITEM_FEATURES,
         EVENT_COUNTS,
         USER_ACTIVITY,

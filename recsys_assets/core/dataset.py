@@ -11,7 +11,7 @@ from datetime import date
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,7 +20,7 @@ from recsys_assets.core.contracts import IdTypes
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 Property = Literal["category", "available", "price"]
-Kind = Literal["events", "properties", "categories"]
+Kind = Literal["events", "properties", "categories", "embeddings"]
 
 COMPRESSIONS = ("gz", "xz", "zst")
 _SUFFIXES: dict[str, Format] = {
@@ -184,6 +184,19 @@ class CategoriesSpec(FileSpec):
     columns: CategoryColumns
 
 
+class EmbeddingColumns(_Model):
+    """The files' names of the columns of item embeddings."""
+
+    item_id: str
+    embedding: str
+
+
+class EmbeddingsSpec(FileSpec):
+    """Files of item embeddings: a list of numbers per item, all of one length."""
+
+    columns: EmbeddingColumns
+
+
 class BotsSpec(_Model):
     """When a user of a day counts as a bot; the fields are those of ``core.activity.bots.BotRule``."""
 
@@ -210,6 +223,7 @@ class Dataset(_Model):
         events: event files.
         properties: files of item properties, if any.
         categories: files of the category tree, if any.
+        embeddings: files of item embeddings, if any.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -224,6 +238,7 @@ class Dataset(_Model):
     events: EventsSpec
     properties: PropertiesSpec | None = None
     categories: CategoriesSpec | None = None
+    embeddings: EmbeddingsSpec | None = None
 
     @field_validator("ids", mode="before")
     @classmethod
@@ -250,12 +265,19 @@ class Dataset(_Model):
 
     def spec(self, kind: Kind) -> FileSpec | None:
         """The files of one kind, if the data set has any."""
-        return {"events": self.events, "properties": self.properties, "categories": self.categories}[kind]
+        specs: dict[Kind, FileSpec | None] = {
+            "events": self.events,
+            "properties": self.properties,
+            "categories": self.categories,
+            "embeddings": self.embeddings,
+        }
+        return specs[kind]
 
     def kind_of(self, name: str) -> Kind | None:
         """What the file at this path below the landing zone holds; None if the data set does not name it."""
-        kinds: tuple[Kind, ...] = ("events", "properties", "categories")
-        return next((kind for kind in kinds if (spec := self.spec(kind)) is not None and spec.matches(name)), None)
+        return next(
+            (kind for kind in get_args(Kind) if (spec := self.spec(kind)) is not None and spec.matches(name)), None
+        )
 
 
 def presets() -> list[str]:

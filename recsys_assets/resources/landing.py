@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -15,6 +15,7 @@ from dagster_aws.s3 import S3Resource
 from dagster_aws.s3.sensor import get_objects
 from pydantic import PrivateAttr
 
+from recsys_assets.core.catalog.embeddings import join_embeddings, parse_embeddings
 from recsys_assets.core.contracts import REJECTED_EVENTS, Contract, arrow_schema
 from recsys_assets.core.dataset import Dataset, Kind, load_dataset
 from recsys_assets.core.events.clean import clean_properties
@@ -25,15 +26,30 @@ from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
-from recsys_assets.storage.accepted import Accepted, AcceptedFile, accept, find_fault, note_fault, read_accepted
+from recsys_assets.storage.accepted import (
+    UNDATED,
+    Accepted,
+    AcceptedFile,
+    accept,
+    find_fault,
+    note_fault,
+    read_accepted,
+)
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore
 from recsys_assets.storage.staging import LandingFile, StagedFile, StagedKind, file_digest, read_staged, stage
 from recsys_assets.storage.uri import open_store
 
 Note = Callable[[str], None]
 
-_INDEX = {"events": "index.json", "properties": "index.json", "categories": "edges.parquet"}
+_INDEX: Mapping[Kind, str] = {
+    "events": "index.json",
+    "properties": "index.json",
+    "categories": "edges.parquet",
+    "embeddings": "vectors.parquet",
+}
 """The object of a staged file that is written last."""
+
+_NO_EDGES = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())]).empty_table()
 
 _EARLIER = 20
 """Files whose columns a new one is compared with: enough to know them, and few to read."""
@@ -123,11 +139,9 @@ class LandingResource(dg.ConfigurableResource[Any]):
         return [fault for file in files if file and (fault := find_fault(store, file.digest)) is not None]
 
     def digests(self, kind: Kind, day: str) -> list[str]:
-        """Names of the contents that a day is made of; a category tree serves every day."""
+        """Names of the contents that a day is made of; what is not of days serves every day."""
         files = self.files()
-        if kind == "categories":
-            return sorted(file.digest for file in files.files.values() if file.kind == kind)
-        return files.digests(kind, day)
+        return files.undated(kind) if kind in UNDATED else files.digests(kind, day)
 
     def files(self) -> Accepted:
         """The files that this run reads."""
@@ -164,11 +178,15 @@ class LandingResource(dg.ConfigurableResource[Any]):
 
     def categories(self) -> pa.Table:
         """Edges of the category tree: category_id, parent_id; none where the data set has no tree."""
-        edges = [pa.table({"category_id": pa.array([], pa.string()), "parent_id": pa.array([], pa.string())})]
-        for digest in self.digests("categories", ""):
-            with self.store.open().open(f"staging/categories/{digest}/{_INDEX['categories']}") as stream:
-                edges.append(pq.read_table(stream))
-        return pa.concat_tables(edges)
+        return pa.concat_tables([_NO_EDGES, *self._undated("categories").values()])
+
+    def embeddings(self) -> pa.Table:
+        """Vectors of items (``ITEM_EMBEDDINGS``).
+
+        Raises:
+            DataFileError: files do not go together.
+        """
+        return join_embeddings(self._undated("embeddings"), self._dataset.ids)
 
     def differences(self, day: str) -> dict[str, list[str]]:
         """How the columns of a day's event files differ from those of the files before them, by file."""
@@ -188,6 +206,15 @@ class LandingResource(dg.ConfigurableResource[Any]):
             if file.kind == kind and day in file.days:
                 yield self._index(kind, file)
 
+    def _undated(self, kind: Kind) -> dict[str, pa.Table]:
+        """What was staged of the files of a kind that is not of days, by their names."""
+        found: dict[str, pa.Table] = {}
+        for name, file in sorted(self.files().files.items()):
+            if file.kind == kind:
+                with self.store.open().open(f"staging/{kind}/{file.digest}/{_INDEX[kind]}") as stream:
+                    found[name] = pq.read_table(stream)
+        return found
+
     def _index(self, kind: StagedKind, file: AcceptedFile) -> StagedFile:
         if file.digest not in self._staged:
             staged = read_staged(kind, file.digest, self.store.open())
@@ -199,9 +226,10 @@ class LandingResource(dg.ConfigurableResource[Any]):
     def _stage(self, file: AcceptedFile, note: Note) -> AcceptedFile:
         """Read a file, unless that was done before; the file with its days."""
         store, landing = self.store.open(), self._landing
-        if file.kind == "categories":
-            if not store.exists(f"staging/categories/{file.digest}/{_INDEX['categories']}"):
-                self._stage_tree(file)
+        if file.kind == "categories" or file.kind == "embeddings":
+            key = f"staging/{file.kind}/{file.digest}/{_INDEX[file.kind]}"
+            if not store.exists(key):
+                self._stage_whole(file, key)
             return file
         known = read_staged(file.kind, file.digest, store)
         if known is None:
@@ -210,22 +238,30 @@ class LandingResource(dg.ConfigurableResource[Any]):
             known = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
         return replace(file, days=tuple(sorted(known.days)))
 
-    def _stage_tree(self, file: AcceptedFile) -> None:
-        spec = self._dataset.categories
-        if spec is None:
-            raise DataFileError(f"{file.name}: data set {self._dataset.name!r} has no [categories]")
+    def _stage_whole(self, file: AcceptedFile, key: str) -> None:
+        """Read a file that is not of days into one object."""
         with self._landing.open(file.name) as stream, tempfile.TemporaryDirectory(prefix="staging-") as scratch:
-            batches = read_rows(stream, file.name, spec, dict(spec.columns))
-            edges = [parse_categories(batch, spec).select(["category_id", "parent_id"]) for batch in batches]
-            path = Path(scratch) / "edges.parquet"
-            empty = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())]).empty_table()
-            pq.write_table(pa.concat_tables([empty, *edges]), path)
-            self.store.open().put(f"staging/categories/{file.digest}/{_INDEX['categories']}", path)
+            path = Path(scratch) / "staged.parquet"
+            pq.write_table(self._read_whole(file, stream), path)
+            self.store.open().put(key, path)
+
+    def _read_whole(self, file: AcceptedFile, stream: BinaryIO) -> pa.Table:
+        tree, vectors = self._dataset.categories, self._dataset.embeddings
+        if file.kind == "categories" and tree is not None:
+            edges = [parse_categories(batch, tree) for batch in read_rows(stream, file.name, tree, dict(tree.columns))]
+            return pa.concat_tables([_NO_EDGES, *edges])
+        if file.kind == "embeddings" and vectors is not None:
+            batches = read_rows(stream, file.name, vectors, dict(vectors.columns))
+            return parse_embeddings(batches, vectors, self._dataset.ids, file.name)
+        raise DataFileError(f"{file.name}: data set {self._dataset.name!r} has no [{file.kind}]")
 
     def _digest(self, kind: Kind, file: LandingFile) -> str:
-        if kind != "categories":
+        if kind == "events" or kind == "properties":
             return file_digest(kind, file, self._dataset)
-        recipe = self._dataset.categories.model_dump_json() if self._dataset.categories else ""
+        spec = self._dataset.spec(kind)
+        recipe = spec.model_dump_json() if spec else ""
+        if kind == "embeddings":
+            recipe += self._dataset.ids.item
         return hashlib.sha256("\0".join((file.name, file.fingerprint, recipe)).encode()).hexdigest()[:32]
 
     def _scan(self, keys: list[str | None], contract: Contract) -> Frame:

@@ -24,7 +24,10 @@ KEY = "staging/accepted.json"
 FORMAT_VERSION = 1
 _ATTEMPTS = 20
 
-FileKind = Literal["events", "properties", "categories"]
+FileKind = Literal["events", "properties", "categories", "embeddings"]
+
+UNDATED: tuple[FileKind, ...] = ("categories", "embeddings")
+"""What is not of days: as it is now, it serves whichever day is asked for."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class AcceptedFile:
         size: bytes.
         fingerprint: of its content, as listed.
         digest: names what staging made of it.
-        days: the days that it has rows of, ascending; none for categories.
+        days: the days that it has rows of, ascending; none for what is not of days.
     """
 
     kind: FileKind
@@ -70,6 +73,10 @@ class Accepted:
         """Names of the contents that a day is made of."""
         return sorted(file.digest for file in self.files.values() if file.kind == kind and day in file.days)
 
+    def undated(self, kind: FileKind) -> list[str]:
+        """Names of the contents of a kind that is not of days."""
+        return sorted(file.digest for file in self.files.values() if file.kind == kind)
+
     def event_days(self) -> list[str]:
         """The days with events (or rejected rows), ascending."""
         return sorted({day for file in self.files.values() if file.kind == "events" for day in file.days})
@@ -77,7 +84,8 @@ class Accepted:
     def with_changes(self, changes: Mapping[str, AcceptedFile | None]) -> Accepted:
         """The record after some files came, changed or went (None); itself if that changes nothing.
 
-        A category tree has no days: it holds from the newest day with events on.
+        A category tree has no days: it holds from the newest day with events on. Embeddings change no day: they are
+        part of what is as of a day, which reads them when it is made.
         """
         changes = {
             name: file

@@ -17,6 +17,7 @@ from recsys_assets.core.contracts import (
     CATEGORY_TREE,
     CLEAN_EVENTS,
     ITEM_ACTIVITY,
+    ITEM_EMBEDDINGS,
     ITEM_PAIRS,
     ITEM_PROPERTIES,
     TARGET_PAIRS,
@@ -158,6 +159,16 @@ def tree() -> Frame:
         CATEGORY_TREE,
         day=False,
     )
+
+
+def embeddings(ids: IdTypes = INTS, items: int = 30, length: int = 4) -> Frame:
+    """A random vector of each item."""
+    rng = random.Random(5)
+    found = [
+        {"item_id": typed(item, ids.item), "embedding": [rng.gauss(0, 1) for _ in range(length)]}
+        for item in range(items)
+    ]
+    return frame(found, ITEM_EMBEDDINGS, ids, day=False)
 
 
 def property_frame(given: list[Row], ids: IdTypes = INTS) -> Frame:

@@ -16,9 +16,11 @@ from recsys_assets.core.evaluation import compare, judge, listed, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.insight import backtest, counts, figures
-from recsys_assets.core.ranking import examples, model, recommend, rules
+from recsys_assets.core.ranking import examples, explore, model, recommend, rules
 from recsys_assets.core.retrieval import (
+    by_embedding,
     candidates,
+    content,
     covisitation,
     factors,
     features,
@@ -35,7 +37,13 @@ from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.given import Given
 
 END = g.end_of(LAST)
-RULES = rules.ListRules(exclude_bought=True, bought_from=max(g.WEIGHTS.weights.values()), category_cap=3, diversity=0.3)
+RULES = rules.ListRules(
+    exclude_bought=True,
+    bought_from=max(g.WEIGHTS.weights.values()),
+    category_cap=3,
+    diversity=0.3,
+    new=explore.NewItems(0.5, 3),
+)
 Call = Callable[[Given], Any]
 
 
@@ -103,6 +111,10 @@ def _asked(given: Given) -> protocol.Given:
 def _with_features(given: Given) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
     return features.with_features(pairs, given["history"], given["item_activity"], given["item_features"], LAST, END, 2)
+
+
+def _new(given: Given) -> Frame:
+    return content.new_items(given["item_features"], given["item_activity"], 2, 1)
 
 
 def _listed(given: Given, touched: Frame | None = None) -> Frame:
@@ -225,6 +237,9 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(given["ranking_examples"]),
         examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
+    "ranking.explore.explore": lambda given: explore.explore(
+        recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, explore.NewItems(0.34, 2)
+    ),
     "ranking.model.score_candidates": lambda given: model.score_candidates(
         given.engine, given["candidates"], g.model(), given.ids
     ),
@@ -241,6 +256,7 @@ FUNCTIONS: Mapping[str, Call] = {
         recommend.recommend(given["candidates"], "covisit"),
         _ruled(given, "ranker")[1],
     ),
+    "retrieval.by_embedding.propose": lambda given: by_embedding.propose(given.known),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES
@@ -252,6 +268,13 @@ FUNCTIONS: Mapping[str, Call] = {
         for frame in (part.user_activity, part.user_factors)
     ),
     "retrieval.candidates.union": lambda given: candidates.union(_asked(given)),
+    "retrieval.content.alike": lambda given: (
+        content.alike(given["history"], given["item_features"], _new(given), 2, 5),
+        content.alike(
+            given["history"], given["item_features"], given["item_features"].with_columns(newness=nw.lit(0.75)), 9, 9
+        ),
+    ),
+    "retrieval.content.new_items": _new,
     "retrieval.covisitation.covisit_in_parts": lambda given: next(
         covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
     ),

@@ -35,7 +35,7 @@ from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
-from recsys_assets_tests.core.world import Row
+from recsys_assets_tests.core.world import Row, embeddings
 from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
 
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
@@ -104,7 +104,7 @@ class Given:
 
     @property
     def known(self) -> protocol.Known:
-        names = ("user_activity", "item_features", "clean_events")
+        names = ("user_activity", "item_features", "clean_events", "item_embeddings")
         return protocol.Known(
             engine=self.engine,
             frames={name: self[name] for name in names},
@@ -193,4 +193,5 @@ def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
         "parsed_properties": table(raw.properties, PARSED_PROPERTIES, day),
         "rejected_events": table(raw.rejected, contracts.REJECTED_EVENTS),
         "tree": table(TREE, contracts.CATEGORY_TREE),
+        "item_embeddings": embeddings(raw.ids).collect(backend="polars").to_arrow(),
     }

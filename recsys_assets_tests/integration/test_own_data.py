@@ -35,6 +35,13 @@ BAD = {
     "unparsable ts": {"customer": "u1", "sku": "crème/№1", "action": "view", "time": "yesterday"},
     "time outside the allowed span": {"customer": "u1", "sku": "crème/№1", "action": "view", "time": "2024-12-31"},
 }
+EMBEDDINGS = """
+[embeddings]
+files = ["vectors*"]
+columns = { item_id = "sku", embedding = "vector" }
+"""
+UNSEEN = {taste: f"{taste}/new" for taste in TASTES}
+"""Items of which nothing is known but what they are like."""
 SMALL = {"training_windows": 1, "tuning_trials": 1, "candidates_k": 20}
 
 
@@ -54,6 +61,14 @@ def shop_events() -> Iterator[dict[str, Any]]:
                 yield {"customer": customer, "sku": item, "action": action, "time": time.isoformat(), "page": [1, "x"]}
 
 
+def shop_vectors() -> Iterator[dict[str, Any]]:
+    """Vectors by which the items of a taste, those that nobody ever saw among them, are alike."""
+    rng = random.Random(3)
+    for at, (taste, items) in enumerate(TASTES.items()):
+        for item in (*items, UNSEEN[taste]):
+            yield {"sku": item, "vector": [rng.gauss(1 if one == at else 0, 0.1) for one in range(3)]}
+
+
 def write_gz(path: Path, rows: list[dict[str, Any]], *more: str) -> None:
     lines = [*(json.dumps(row, ensure_ascii=False) for row in rows), *more]
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
@@ -62,7 +77,7 @@ def write_gz(path: Path, rows: list[dict[str, Any]], *more: str) -> None:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("shop")
-    (folder / "dataset.toml").write_text(dataset_example())
+    (folder / "dataset.toml").write_text(dataset_example() + EMBEDDINGS)
     events = list(shop_events())
     random.Random(1).shuffle(events)  # files hold any days, in any order
     with dagster_in(tmp_path_factory.mktemp("dagster")) as instance:
@@ -71,6 +86,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         write_gz(world.landing / "events-1.jsonl.gz", [*events[::3], *BAD.values()], '{"customer": "cut o')
         write_gz(world.landing / "events-2.jsonl.gz", events[1::3])
         write_gz(world.landing / "old" / "events-3.jsonl.gz", events[2::3])
+        (world.landing / "vectors.jsonl").write_text("\n".join(map(json.dumps, shop_vectors())))
         (world.landing / "notes.txt").write_text("not an event file: the data set does not name it")
         with world.materializer() as materializer:
             assert materializer.catch_up() == LAST
@@ -101,6 +117,21 @@ def test_a_shop_gets_answers_for_its_own_ids(shop: World) -> None:
     assert len(similar["items"]) == 5
 
 
+def test_embeddings_of_the_shop_find_what_nobody_touched(shop: World) -> None:
+    assets = shop.folder / "store" / "assets"
+    vectors = pl.read_parquet(assets / "item_embeddings" / f"dt={LAST}" / "*.parquet")
+    assert {row["item_id"]: row["embedding"] for row in vectors.to_dicts()} == {
+        row["sku"]: pytest.approx(row["vector"]) for row in shop_vectors()
+    }
+    nearest = pl.read_parquet(assets / "nearest_items" / f"dt={LAST}" / "*.parquet")
+    first = nearest.filter(pl.col("user_id") == WARM, pl.col("rank") == 1).to_dicts()
+    assert [one["item_id"] for one in first] == [UNSEEN["crème"]]
+    candidates = pl.read_parquet(assets / "candidates" / f"dt={LAST}" / "*.parquet")
+    unseen = candidates.filter(pl.col("item_id").is_in([*UNSEEN.values()]), pl.col("nearest_rank") == 1)
+    tastes = ["crème" if user == WARM else user.split("-")[0] for user in unseen["user_id"]]
+    assert set(zip(tastes, unseen["item_id"], strict=True)) == set(UNSEEN.items())
+
+
 def test_rows_that_are_no_events_are_kept_with_their_reason(shop: World) -> None:
     assets = shop.folder / "store" / "assets"
     clean = pl.read_parquet(assets / "clean_events" / "dt=*" / "*.parquet")
@@ -127,9 +158,17 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def bad_vector(path: Path) -> None:
+    path.with_name("vectors-2.jsonl").write_text('{"sku": "crème/№1", "vector": [1, 2, null]}')
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (
+            bad_vector,
+            r"vectors-2\.jsonl: column 'vector' \(embedding\): expected a list of finite numbers, found .* in row 0",
+        ),
         (without_column, r"events-4\.jsonl\.gz: column 'sku' \(item_id\) is missing"),
         (truncated, r"events-4\.jsonl\.gz: cannot be read as jsonl"),
     ],

@@ -184,6 +184,12 @@ def parse_categories(batch: RawBatch, spec: CategoriesSpec) -> pa.Table:
     return frame.select(*ids).collect().to_arrow().cast(schema)
 
 
+def item_ids(batch: RawBatch, column: str, kind: IdType) -> pa.ChunkedArray:
+    """A column as ids of items; null where it holds none."""
+    frame = _texts(batch, {"item_id": column}).select(_id(nw.col("item_id"), kind).alias("item_id"))
+    return frame.collect().to_arrow()["item_id"].cast(pa.int64() if kind == "int64" else pa.string())
+
+
 def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
     """Which rows hold a mapped property or none at all; most hold others, which nobody should pay for."""
     name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])

@@ -6,6 +6,7 @@ import narwhals as nw
 
 from recsys_assets.core.contracts import GENERATORS
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.ranking.explore import explore
 from recsys_assets.core.ranking.rules import ListRules, apply_rules
 from recsys_assets.engines.base import Frame
 
@@ -30,7 +31,8 @@ def recommend(
             at most at the lowest score above them.
         scores: user_id, item_id, score of exactly these candidates; only for 'ranker'.
         k: most items of a user, 1 to 100.
-        rules: what the lists keep to, see :func:`~recsys_assets.core.ranking.rules.apply_rules`; a list is as long as
+        rules: what the lists keep to, see :func:`~recsys_assets.core.ranking.rules.apply_rules` and
+            :func:`~recsys_assets.core.ranking.explore.explore`; a list is as long as
             the candidates that they leave allow.
         item_features: frame of contract ITEM_FEATURES as of day D; only for rules.
 
@@ -46,7 +48,7 @@ def recommend(
     if rules is not None and rules.any:
         if item_features is None:
             raise ValueError("recommendations: rules need the items' features, found none")
-        ranked = apply_rules(ranked, candidates, item_features, rules)
+        ranked = explore(apply_rules(ranked, candidates, item_features, rules), candidates, k, rules.new)
     return ranked.filter(nw.col("rank") <= k)
 
 

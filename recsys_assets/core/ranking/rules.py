@@ -6,12 +6,13 @@ take the place of one that is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import narwhals as nw
 import numpy as np
 
 from recsys_assets.core.frames import dense_rank, running_total
+from recsys_assets.core.ranking.explore import NewItems
 from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
@@ -32,12 +33,14 @@ class ListRules:
         bought_from: weight of the event type that buys: the deepest step that counts as a target.
         category_cap: most items of one category in a list; 0 for any number.
         diversity: 0 keeps the order; 1 orders by what is unlike the items above alone.
+        new: the share of new items, which comes last.
     """
 
     exclude_bought: bool = False
     bought_from: float = 0.0
     category_cap: int = 0
     diversity: float = 0.0
+    new: NewItems = field(default_factory=NewItems)
 
     @property
     def by_category(self) -> bool:
@@ -47,7 +50,7 @@ class ListRules:
     @property
     def any(self) -> bool:
         """Whether there is anything to keep to."""
-        return self.exclude_bought or self.by_category
+        return self.exclude_bought or self.by_category or self.new.any
 
 
 def categories_of(item_features: Frame) -> Frame:

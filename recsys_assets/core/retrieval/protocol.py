@@ -44,7 +44,9 @@ class CandidateParams:
         covisit_half_life: days in which a seed's weight halves for 'covisit'.
         covisit_seeds: last distinct items of a user that 'covisit' starts from.
         covisit_neighbours: neighbours per seed.
-        favourite_categories: categories per user for 'category'.
+        favourite_categories: categories per user for 'category' and 'content'.
+        new_item_days: for how many days an item is new, for 'content'.
+        new_item_users: most user days, in the window of popularity, of an item that 'content' proposes.
         repeats: whether items that the user touched in the activity window may be recommended again.
         exclude_unavailable: leave out items known to be unavailable.
     """
@@ -61,6 +63,8 @@ class CandidateParams:
     covisit_seeds: int = 50
     covisit_neighbours: int = 50
     favourite_categories: int = 3
+    new_item_days: int = 14
+    new_item_users: int = 10
     repeats: bool = True
     exclude_unavailable: bool = True
 

@@ -21,12 +21,14 @@ DERIVED: Mapping[str, str] = {
     "factors": "recsys_assets.core.retrieval.basic:FACTORS",
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
+    "content": "recsys_assets.core.retrieval.content:CONTENT",
 }
 """What follows from assets that serve others as well."""
 
 FITTED: Mapping[str, str] = {
     "collaborative": "recsys_assets.core.collaborative.propose:COLLABORATIVE",
     "sessions": "recsys_assets.core.retrieval.next_in_session:SESSIONS",
+    "nearest": "recsys_assets.core.retrieval.by_embedding:NEAREST",
 }
 """What is fitted in an asset of its own, ``<name>_items``."""
 

@@ -44,6 +44,7 @@ from recsys_assets_tests.core.world import (
     INTS,
     STRINGS,
     Row,
+    embeddings,
     end_of,
     events,
     frame,
@@ -60,7 +61,7 @@ END = end_of(DAY)
 VOICES = {
     "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "view_buy": Voice(4, 0.5),
     "buy_buy": Voice(3, 0.25), "factors": Voice(7, 2.0), "repeat": Voice(5, 3.0), "category": Voice(3),
-    "collaborative": Voice(5, 1.5), "sessions": Voice(4),
+    "content": Voice(4, 0.5), "collaborative": Voice(5, 1.5), "sessions": Voice(4), "nearest": Voice(6),
 }  # fmt: skip
 PARAMS = CandidateParams(
     voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
@@ -83,6 +84,7 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
             "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
             "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
             "item_features": features,
+            "item_embeddings": embeddings(ids),
         },
         as_of=DAY,
         end=END,

@@ -1,0 +1,126 @@
+"""Vectors of items that others computed, from texts or pictures, as files bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys_assets.core.contracts import ITEM_EMBEDDINGS, IdTypes, arrow_schema
+from recsys_assets.core.dataset import EmbeddingsSpec
+from recsys_assets.core.events.parse import item_ids
+from recsys_assets.core.events.read import DataFileError, RawBatch, SchemaError
+
+
+def parse_embeddings(batches: Iterable[RawBatch], spec: EmbeddingsSpec, ids: IdTypes, name: str) -> pa.Table:
+    """The vectors of one file (``ITEM_EMBEDDINGS``), in the order of the file.
+
+    A vector is a list of numbers: a list column of parquet, an array of jsonl, or JSON text in a csv column.
+
+    Args:
+        batches: rows of the file.
+        spec: which column is what.
+        ids: id types of the data set.
+        name: path below the landing zone, for errors.
+
+    Raises:
+        SchemaError: a row has no usable id or vector, vectors differ in length, or an item comes twice: nothing can be
+            compared with half a table. Names file, column, row, what was expected and what was found.
+    """
+    schema = arrow_schema(ITEM_EMBEDDINGS, ids)
+    parts = [schema.empty_table()]
+    length: int | None = None
+    for batch in batches:
+        if batch.broken.num_rows:
+            row = batch.broken.slice(0, 1).to_pylist()[0]
+            raise SchemaError(f"{name}: row {row['source_row']}: {row['reason']}, found {row['raw'][:200]}")
+        items = item_ids(batch, spec.columns.item_id, ids.item)
+        _expect(items.is_valid(), batch, spec.columns.item_id, f"{name}: ", f"(item_id): expected {ids.item}")
+        vectors, length = _vectors(batch, spec.columns.embedding, length, name)
+        parts.append(pa.table([items, vectors], schema=schema))
+    table = pa.concat_tables(parts)
+    _expect_once(table["item_id"], f"{name}: column {spec.columns.item_id!r} (item_id)")
+    return table
+
+
+def join_embeddings(files: Mapping[str, pa.Table], ids: IdTypes) -> pa.Table:
+    """The vectors of all files as one table (``ITEM_EMBEDDINGS``).
+
+    Args:
+        files: what :func:`parse_embeddings` made of each file, by its name.
+        ids: id types of the data set.
+
+    Raises:
+        DataFileError: files differ in the length of their vectors, or an item is in two of them; names the files.
+    """
+    lengths = {name: len(table["embedding"][0]) for name, table in files.items() if table.num_rows}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{length} in {name}" for name, length in lengths.items())
+        raise DataFileError(f"embeddings: expected vectors of one length, found {found}")
+    table = pa.concat_tables([arrow_schema(ITEM_EMBEDDINGS, ids).empty_table(), *files.values()])
+    _expect_once(table["item_id"], f"{', '.join(files)}: item_id")
+    return table
+
+
+def _vectors(batch: RawBatch, column: str, length: int | None, name: str) -> tuple[pa.ChunkedArray, int | None]:
+    """A column of vectors as float32, and the length that all of them have."""
+    values = batch.rows.column(column)
+    if not len(values):
+        return pa.chunked_array([], pa.list_(pa.float32())), length
+    about = f"{name}: "
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        values = pa.chunked_array([[_numbers(text) for text in values.to_pylist()]], pa.list_(pa.float64()))
+    elif not (_is_list(values.type) and _is_number(values.type.value_type)):
+        raise SchemaError(f"{about}column {column!r} (embedding): expected lists of numbers, found {values.type}")
+    vectors = values.cast(pa.list_(pa.float32()), safe=False).combine_chunks()
+    lengths = pc.call_function("list_value_length", [vectors]).fill_null(0).to_numpy(zero_copy_only=False)
+    length = length or int(lengths[0])
+    wanted = f"(embedding): expected {length or 'a list of'} finite numbers"
+    _expect(pa.array((lengths == length) & (lengths > 0)), batch, column, about, wanted)
+    flat = pc.call_function("list_flatten", [vectors])
+    finite = np.isfinite(flat.to_numpy(zero_copy_only=False)).reshape(len(lengths), -1).all(axis=1)
+    _expect(pa.array(finite), batch, column, about, wanted)
+    return pa.chunked_array([vectors]), length
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    """A JSON array of numbers; null if the text is none."""
+    try:
+        found = orjson.loads(text or "null")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, list):
+        return None
+    numbers = cast("list[Any]", found)
+    return numbers if all(type(one) in (int, float) for one in numbers) else None
+
+
+def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file: str, wanted: str) -> None:
+    flags: npt.NDArray[np.bool_] = good.to_numpy(zero_copy_only=False).astype(bool)
+    if flags.all():
+        return
+    at = int(np.argmin(flags))
+    found = str(batch.rows.column(column)[at].as_py())
+    shown = f"{found[:80]}…" if len(found) > 80 else found
+    raise SchemaError(f"{file}column {column!r} {wanted}, found {shown} in row {batch.source_row[at]}")
+
+
+def _expect_once(items: pa.ChunkedArray, about: str) -> None:
+    counts = pc.call_function("value_counts", [items])
+    twice = counts.filter(pc.call_function("greater", [counts.field("counts"), pa.scalar(1)]))
+    if len(twice):
+        first = min(twice.field("values").to_pylist())
+        raise SchemaError(f"{about}: expected each item once, found {first!r} more than once")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)

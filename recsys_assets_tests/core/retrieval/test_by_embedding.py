@@ -1,0 +1,126 @@
+"""Nearest items by embedding: what brute force finds, and a graph that finds nearly all of it."""
+
+from __future__ import annotations
+
+import random
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import ITEM_EMBEDDINGS, ITEM_FEATURES, USER_ACTIVITY, IdTypes
+from recsys_assets.core.retrieval.by_embedding import NearestParams, propose
+from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets_tests.core.world import ENGINE, INTS, STRINGS, end_of, frame, typed
+
+DAY = date(2024, 3, 1)
+K = 10
+Vectors = dict[int | str, list[float]]
+
+
+def vectors(items: int, length: int, ids: IdTypes) -> Vectors:
+    """Random directions of any length."""
+    rng = np.random.default_rng(3)
+    return {typed(item, ids.item): list(rng.normal(size=length) * rng.uniform(0.1, 9)) for item in range(items)}
+
+
+def touches(users: int, items: int, ids: IdTypes) -> list[tuple[int | str, int | str, int]]:
+    """User, item and days ago; items beyond those with a vector among them, and users from one item to many."""
+    rng = random.Random(4)
+    return [
+        (typed(user, ids.user), typed(item, ids.item), rng.randrange(20))
+        for user in range(users)
+        for item in rng.sample(range(items + items // 10), rng.choice([1, 3, 30]))
+    ]
+
+
+def known(
+    happened: list[tuple[int | str, int | str, int]],
+    given: Vectors,
+    ids: IdTypes,
+    gone: frozenset[int | str] = frozenset(),
+) -> Known:
+    activity = [
+        {
+            "user_id": user, "item_id": item, "events": 1, "targets": 0, "weight": 1.0, "top_weight": 1.0,
+            "last_ts": end_of(DAY - timedelta(days=ago)) - timedelta(hours=1), "dt": DAY - timedelta(days=ago),
+        }
+        for user, item, ago in happened
+    ]  # fmt: skip
+    features = [{"item_id": item, "available": item not in gone, "days_known": 1} for item in sorted(given, key=str)]
+    embedded = [{"item_id": item, "embedding": vector} for item, vector in given.items()]
+    return Known(
+        engine=ENGINE,
+        frames={
+            "user_activity": frame(activity, USER_ACTIVITY, ids),
+            "item_features": frame(features, ITEM_FEATURES, ids, day=False),
+            "item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False),
+        },
+        as_of=DAY,
+        end=end_of(DAY),
+        active_days=10,
+        horizon_days=2,
+        half_life=5.0,
+        repeats=True,
+        exclude_unavailable=True,
+        k=K,
+    )
+
+
+def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:
+    found: dict[int | str, dict[int | str, float]] = {}
+    for row in table.to_pylist():
+        found.setdefault(row["user_id"], {})[row["item_id"]] = row["score"]
+    assert sum(map(len, found.values())) == table.num_rows, "each pair once"
+    return found
+
+
+def brute_force(
+    happened: list[tuple[int | str, int | str, int]], given: Vectors, gone: frozenset[int | str]
+) -> dict[int | str, dict[int | str, float]]:
+    """Cosines with the mean, weighed by half-life, of the directions that a user touched."""
+    units = {item: np.array(vector) / np.linalg.norm(vector) for item, vector in given.items()}
+    wanted: dict[int | str, dict[int | str, float]] = {}
+    for user in {user for user, _, ago in happened if ago < 10}:
+        mine = [(item, ago) for who, item, ago in happened if who == user]
+        means = [units[item] * 0.5 ** (ago / 5) for item, ago in mine if item in units]
+        if means:
+            mean = np.sum(means, axis=0) / np.linalg.norm(np.sum(means, axis=0))
+            free = set(units) - {item for item, _ in mine} - gone
+            scores = {item: float(units[item] @ mean) for item in free}
+            wanted[user] = dict(sorted(scores.items(), key=lambda one: -one[1])[:K])
+    return wanted
+
+
+@pytest.mark.parametrize("ids", [INTS, STRINGS])
+def test_few_items_are_compared_exactly(ids: IdTypes):
+    given, happened = vectors(200, 8, ids), touches(60, 200, ids)
+    gone = frozenset(list(given)[::7])
+    found, wanted = lists(propose(known(happened, given, ids, gone))), brute_force(happened, given, gone)
+    assert len(wanted) > 30
+    assert {user: set(mine) for user, mine in found.items()} == {user: set(mine) for user, mine in wanted.items()}
+    for user, mine in found.items():
+        assert mine == {item: pytest.approx(score, abs=1e-5) for item, score in wanted[user].items()}
+
+
+def test_the_graph_of_many_items_finds_nearly_all_of_it_and_the_same_each_time():
+    given, happened = vectors(3000, 16, INTS), touches(100, 3000, INTS)
+    asked, many = known(happened, given, INTS), NearestParams(most_exact=0)
+    table = propose(asked, many)
+    found, wanted = lists(table), brute_force(happened, given, frozenset())
+    hits = [len(set(found[user]) & set(mine)) / K for user, mine in wanted.items()]
+    assert len(hits) > 50
+    assert np.mean(hits) > 0.95
+    touched = {(user, item) for user, item, _ in happened}
+    assert not touched & {(user, item) for user, mine in found.items() for item in mine}
+    assert propose(asked, many).equals(table)
+
+
+def test_vectors_of_length_zero_say_nothing_and_without_vectors_nothing_is_proposed():
+    happened = [("u", "a", 0), ("v", "z", 0), ("w", "a", 0), ("w", "b", 0), ("w", "c", 0)]
+    given: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
+    found = lists(propose(known(happened, given, STRINGS)))
+    assert found == {"u": {"b": pytest.approx(0.5**0.5), "c": pytest.approx(0.0)}}
+    assert propose(known(happened, {}, STRINGS)).num_rows == 0
+    assert propose(known([], given, STRINGS)).num_rows == 0

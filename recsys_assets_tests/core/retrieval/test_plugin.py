@@ -1,0 +1,113 @@
+"""A generator that another package brings: found by its entry point, in a fresh interpreter, beside our own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = """
+import pandas as pd
+import pyarrow as pa
+from rectools.dataset import Dataset
+from rectools.models import EASEModel
+
+from recsys_assets.core.retrieval.protocol import Fitted, Known
+
+
+def fit(known: Known) -> pa.Table:
+    pairs = known.history().to_pandas().assign(datetime=pd.Timestamp(known.as_of))
+    asked = pairs.loc[pairs["user_id"].isin(known.users().to_pylist()), "user_id"].unique()
+    dataset = Dataset.construct(pairs)
+    model = EASEModel(regularization=5.0).fit(dataset)
+    found = model.recommend(users=asked, dataset=dataset, k=known.k, filter_viewed=True)
+    return pa.Table.from_pandas(found[["user_id", "item_id", "score"]], preserve_index=False)
+
+
+EASE = Fitted(about="EASE of RecTools.", fit=fit)
+"""
+PROGRAM = """
+import json
+from dataclasses import replace
+
+from recsys_assets.core.retrieval.candidates import candidates
+from recsys_assets.core.retrieval.protocol import Voice
+from recsys_assets.core.retrieval.table import GENERATORS
+from recsys_assets.definitions import build_definitions
+from recsys_assets.settings import load_settings
+from recsys_assets_tests.core.retrieval import test_candidates as toy
+from recsys_assets_tests.core.world import ENGINE, STRINGS, events, properties, rows
+
+graph = build_definitions(*load_settings(dataset="retailrocket")).resolve_asset_graph()
+happened = events(seed=31, items=60, ids=STRINGS)
+params = replace(toy.PARAMS, voices={**toy.VOICES, "ease": Voice(5, 1.0)})
+given = toy.inputs(happened, properties(items=60, ids=STRINGS), STRINGS)
+found = candidates(ENGINE, given, toy.DAY, toy.END, params)
+columns = ("user_id", "item_id", "ease_score", "ease_rank", "fused_score")
+print(json.dumps({
+    "generators": GENERATORS,
+    "assets": [key.to_user_string() for key in graph.get_all_asset_keys()],
+    "touched": sorted({(e["user_id"], e["item_id"]) for e in happened if e["user_id"] and e["dt"] <= toy.DAY}),
+    "rows": rows(found.select(*columns)),
+}))
+"""
+
+
+def python(program: str, entry_point: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program where a package with an entry point is installed."""
+    (folder / "shop_models.py").write_text(PACKAGE)
+    about = folder / "shop_models-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-models\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[recsys_assets.generators]\n{entry_point}\n")
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_model_of_rectools_proposes_candidates_like_our_own(tmp_path: Path):
+    done = python(PROGRAM, "ease = shop_models:EASE", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["generators"][-1] == "ease"
+    assert "ease_items" in found["assets"]
+    touched = {tuple(pair) for pair in found["touched"]}
+    lists: dict[str, list[tuple[int, float]]] = {}
+    for row in found["rows"]:
+        if row["ease_rank"] is not None:
+            assert (row["user_id"], row["item_id"]) not in touched
+            assert row["fused_score"] >= 1.0 / (10 + row["ease_rank"]) - 1e-6, "it has its voice in the fusion"
+            lists.setdefault(row["user_id"], []).append((row["ease_rank"], row["ease_score"]))
+    assert len(lists) > 10
+    for mine in lists.values():
+        mine.sort()
+        assert [rank for rank, _ in mine] == [1, 2, 3, 4, 5]
+        assert [score for _, score in mine] == sorted((score for _, score in mine), reverse=True)
+
+
+LOAD = "from recsys_assets.core.retrieval.protocol import fitted; fitted('ease')"
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "message"),
+    [
+        ("ease = shop_models:fit", "generator 'ease': shop_models:fit is a function, expected a Fitted"),
+        ("ease = recsys_assets.core.retrieval.basic:POPULAR", "is a Derived, expected a Fitted"),
+        ("popular = shop_models:EASE", "entry point 'popular' of recsys_assets.generators: expected a name of"),
+        ("my-ease = shop_models:EASE", "entry point 'my-ease' of recsys_assets.generators: expected a name of"),
+    ],
+)
+def test_an_entry_point_at_fault_is_named(entry_point: str, message: str, tmp_path: Path):
+    done = python(LOAD, entry_point, tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
