@@ -271,10 +271,7 @@ RANKING_EXAMPLES = Contract(
 RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
-        "model": Column(
-            "string",
-            "ranker (of the day), champion (before it), fused, a generator; listed: the winner's lists after the rules",
-        ),
+        "model": Column("string", "ranker (of the day), champion (before it), fused, a generator; listed: after rules"),
         "metric": Column(
             "string",
             "recall, precision, ndcg, map, mrr, hit, coverage, novelty, diversity, candidate_recall, ndcg_gain, "
