@@ -95,25 +95,35 @@ def pool(models: Mapping[str, Model], users: Ints, seen: csr_matrix, k: int) -> 
     return Pool(np.concatenate([part.items for part in parts]), np.concatenate([p.scores for p in parts], axis=1))
 
 
-def learn(names: Sequence[str], proposed: Pool, targets: csr_matrix, k: int = 20) -> dict[str, float]:
+def learn(
+    names: Sequence[str], proposed: Pool, targets: csr_matrix, k: int = 20, slices: Ints | None = None
+) -> dict[str, float]:
     """Weights under which the targets come first, found one coordinate at a time.
+
+    Targets held out in one way favour the models that this way suits. With several slices, whose targets were held out
+    in different ways, the geometric mean of their NDCG is raised: a percent gained on one makes up for a percent lost
+    on another, however hard each is.
 
     Args:
         names: of the models, in the order of ``proposed.scores``.
         proposed: by models that do not know the targets.
         targets: [users, items], one row for each user of the pool, each with at least one.
         k: length of the lists whose NDCG is raised.
+        slices: [users] the slice that the targets of each user are from, numbered from 0; None if there is one only.
 
     Returns:
         Weight by name; the first that counts has 1.
     """
     sizes = np.diff(targets.indptr)
     found_at = hits(targets, np.maximum(proposed.items, 0)) & (proposed.items >= 0)
+    of = np.zeros(len(sizes), np.int64) if slices is None else slices
 
     def value(weights: Floats) -> float:
         total = np.tensordot(weights, proposed.scores, axes=1)
         total[proposed.items < 0] = -np.inf
-        return float(ndcg(np.take_along_axis(found_at, largest(total, k), axis=1), sizes, k).mean())
+        gains = ndcg(np.take_along_axis(found_at, largest(total, k), axis=1), sizes, k)
+        means = np.bincount(of, gains) / np.bincount(of)
+        return float(np.exp(np.log(np.maximum(means, 1e-12)).mean()))
 
     weights = np.ones(len(names), np.float32)
     reached, before = value(weights), -1.0

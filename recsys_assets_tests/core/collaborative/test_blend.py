@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from recsys_assets.core.collaborative.blend import learn, pool, standardized, top
+from recsys_assets.core.collaborative.blend import Pool, hits, learn, pool, standardized, top
+from recsys_assets.core.evaluation.metrics import ndcg
 from recsys_assets.core.retrieval.ids import Ints
 
 USERS, ITEMS = 60, 50
@@ -72,6 +73,33 @@ def test_what_helps_gets_weight_and_noise_gets_little() -> None:
     assert weights["good"] == 1.0
     assert 0.1 < weights["other"] < 2.0
     assert weights["noise"] < 0.3
+
+
+def test_slices_together_keep_what_one_slice_alone_would_throw_away() -> None:
+    """One model knows the first half of the items only, another less of all; targets differ in where they lie."""
+    first = np.arange(ITEMS) < ITEMS // 2
+    rng = np.random.default_rng(11)
+    models = {
+        "half": Given(np.where(first, TRUTH + 1.0, rng.normal(-1.0, 1.0, TRUTH.shape))),
+        "whole": Given(TRUTH + rng.normal(0, 1.0, TRUTH.shape)),
+    }
+    slices = np.arange(USERS) % 2
+    targets = csr_matrix((TRUTH > 0.8) & (first == (slices == 0)[:, None]))
+    assert np.diff(targets.indptr).min() > 0
+    proposed = pool(models, np.arange(USERS), csr_matrix((USERS, ITEMS)), ITEMS)
+
+    def reached(weights: dict[str, float]) -> list[float]:
+        lists = top(models, weights, np.arange(USERS), csr_matrix((USERS, ITEMS)), 10)[0]
+        gains = ndcg(hits(targets, lists), np.diff(targets.indptr), 10)
+        return [float(gains[slices == number].mean()) for number in (0, 1)]
+
+    one = Pool(proposed.items[slices == 0], proposed.scores[:, slices == 0])
+    alone = learn(list(models), one, csr_matrix(targets[slices == 0]), 10)
+    both = learn(list(models), proposed, targets, 10, slices)
+    assert reached(alone)[1] < 0.2 < 0.4 < reached(both)[1]
+    assert reached(both)[0] > 0.4
+    assert np.prod(reached(both)) > 1.5 * np.prod(reached(alone))
+    assert learn(list(models), one, csr_matrix(targets[slices == 0]), 10, np.zeros(USERS // 2, np.int64)) == alone
 
 
 def test_the_pool_has_each_model_s_best_once_with_all_scores() -> None:
