@@ -44,12 +44,6 @@ RULES = rules.ListRules(
     diversity=0.3,
     new=explore.NewItems(0.5, 3),
 )
-    exclude_bought=True,
-    bought_from=max(g.WEIGHTS.weights.values()),
-    category_cap=3,
-    diversity=0.3,
-    new=explore.NewItems(0.5, 3),
-)
 Call = Callable[[Given], Any]
 
 
