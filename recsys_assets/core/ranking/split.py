@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from catboost import Pool
+else:  # it brings pandas and matplotlib along, seconds that loading the graph must not take
+    Pool = Any
 
 
 class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from recsys_assets.core.ranking.model import RankerParams, fit
 from recsys_assets.core.ranking.split import split_by_time, split_by_users
-from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, best_of
-
-if TYPE_CHECKING:
-    import optuna
+from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
 
 VARIED = ("learning_rate", "depth", "l2")
 """The parameters that a search varies."""
@@ -86,7 +82,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
-    def objective(trial: optuna.Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
         trained = fit(data, params, progress.on_tree)
@@ -112,7 +108,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
 class _Progress:
     """Reports a trial's best NDCG so far, and stops it where the pruner says so."""
 
-    def __init__(self, trial: optuna.Trial, last: int):
+    def __init__(self, trial: Trial, last: int):
         self._trial, self._last = trial, last
         self.trees = 0
         self.pruned = False
@@ -126,7 +122,7 @@ class _Progress:
         return not self.pruned
 
 
-def _suggest(trial: optuna.Trial, base: RankerParams) -> RankerParams:
+def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
     found = {
         "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
         "depth": trial.suggest_int("depth", 4, 8),
