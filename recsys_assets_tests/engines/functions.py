@@ -31,6 +31,8 @@ from recsys_assets.core.retrieval import (
     protocol,
     similar,
 )
+from recsys_assets.core.tuning import als
+from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.engines.base import Frame
 from recsys_assets_tests.engines import given as g
 from recsys_assets_tests.engines.frames import CUT, LAST
@@ -69,6 +71,11 @@ def _judge(given: Given) -> judge.Judge:
 
 def _read(given: Given) -> judge.Lists:
     return _judge(given).read(compare.lists_from_candidates(given["candidates"])["fused"], 3)
+
+
+def _tuned_als(given: Given) -> Any:
+    found = als.tune_als(given.known, CUT, g.FACTORS, str(LAST), lambda rows: Search(rows, Budget(2)), min_users=1)
+    return pa.table({"study": [found.study], **{name: [value] for name, value in (found.values | found.facts).items()}})
 
 
 def _evaluated(given: Given) -> Any:
@@ -332,11 +339,12 @@ FUNCTIONS: Mapping[str, Call] = {
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),
     "retrieval.similar.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),
+    "tuning.als.tune_als": _tuned_als,
 }
 """Function (its module within ``core``, its class where it has one) to a call of it."""
 
 OWN_RESULT: Mapping[str, frozenset[str]] = {
     # Spark fits by MLlib: other factors, no worse; what is made of given factors is the same everywhere.
-    "spark": frozenset({"retrieval.factors.fit_factors"}),
+    "spark": frozenset({"retrieval.factors.fit_factors", "tuning.als.tune_als"}),
 }
 """Functions whose result is an engine's own."""

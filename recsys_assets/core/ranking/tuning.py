@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from recsys_assets.core.ranking.model import RankerParams, fit
 from recsys_assets.core.ranking.split import split_by_time, split_by_users
-from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, best_of
-
-if TYPE_CHECKING:
-    import optuna
+from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
 
 TREES, LINEAR = ("learning_rate", "depth", "l2"), ("strength",)
 """The parameters that a search varies, by kind of ranker; which kind is better it finds as well."""
@@ -87,7 +83,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
-    def objective(trial: optuna.Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
         trained = fit(data, params, progress.on_tree)
@@ -113,7 +109,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
 class _Progress:
     """Reports a trial's best NDCG so far, and stops it where the pruner says so."""
 
-    def __init__(self, trial: optuna.Trial, last: int):
+    def __init__(self, trial: Trial, last: int):
         self._trial, self._last = trial, last
         self.trees = 0
         self.pruned = False
@@ -127,7 +123,7 @@ class _Progress:
         return not self.pruned
 
 
-def _suggest(trial: optuna.Trial, base: RankerParams) -> RankerParams:
+def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
     if trial.suggest_int("linear", 0, 1):
         return _with(base, {"linear": 1, "strength": trial.suggest_float("strength", 0.001, 10.0, log=True)})
     found = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,7 @@ from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors, rec
 from recsys_assets.core.retrieval.ids import lookup
 from recsys_assets.core.retrieval.protocol import Known
 from recsys_assets.core.tuning.found import Found
-from recsys_assets.core.tuning.study import Outcome, Search, Tpe, best_of, content_of
-
-if TYPE_CHECKING:
-    import optuna
+from recsys_assets.core.tuning.study import Outcome, Search, Tpe, Trial, best_of, content_of
 
 MOST_USERS = 10_000
 """Users to judge by."""
@@ -72,7 +68,7 @@ def tune_als(
         return Found(als_values(base))
     asked = known.engine.from_arrow(pa.table({"user_id": judged}))
 
-    def objective(trial: optuna.Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         history = replace(known, half_life=params.half_life).history(after)
         fitted = fit_factors(known.engine, known.engine.from_arrow(history), params, asked)
@@ -125,7 +121,7 @@ def _judged(known: Known, after: date) -> tuple[pa.Array, pa.Table]:
     return users, targets.filter(pa.array(lookup(targets["user_id"], users) >= 0))
 
 
-def _suggest(trial: optuna.Trial, base: FactorsParams) -> FactorsParams:
+def _suggest(trial: Trial, base: FactorsParams) -> FactorsParams:
     found: dict[str, float] = {
         "factors": trial.suggest_int("factors", max(1, base.factors // 4), 2 * base.factors, log=True),
         "regularization": trial.suggest_float("regularization", 0.01, 100.0, log=True),

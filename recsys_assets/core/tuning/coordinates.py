@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from recsys_assets.core.tuning.study import Record, best_of
-
-if TYPE_CHECKING:
-    import optuna
+from recsys_assets.core.tuning.study import Record, Sampler, best_of
 
 MOST = 1_000.0
 """No weight is larger."""
@@ -43,7 +39,7 @@ class Coordinates:
                 return moved
         return best
 
-    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, seed: int) -> Sampler:
         """See :class:`~recsys_assets.core.tuning.study.Plan`."""
         from optuna.samplers import RandomSampler
 

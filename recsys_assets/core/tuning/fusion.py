@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,7 @@ from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.ids import positions
 from recsys_assets.core.tuning.coordinates import MOST, Coordinates
 from recsys_assets.core.tuning.found import Found
-from recsys_assets.core.tuning.study import Outcome, Search, best_of
-
-if TYPE_CHECKING:
-    import optuna
+from recsys_assets.core.tuning.study import Outcome, Search, Trial, best_of
 
 CUTOFF = 10
 """Length of the list whose NDCG is raised."""
@@ -112,7 +108,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
         return Found(dict(base))
     learn, judge = data.of(~judging), data.of(judging)
 
-    def objective(trial: optuna.Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         weights = {name: trial.suggest_float(name, 0.0, MOST) for name in data.names}
         return Outcome(float(learn.ndcg(weights).mean()))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     import optuna
+    from optuna import Trial
+    from optuna.pruners import BasePruner as Pruner
+    from optuna.samplers import BaseSampler as Sampler
+else:  # Optuna takes a second to import, and loading the graph needs none of it
+    Pruner = Sampler = Trial = Any
 
 MEMORY = "memory"
 """The storage that keeps nothing: a search that is cut off begins anew, with the same result."""
@@ -86,7 +91,7 @@ class Plan(Protocol):
         """The parameters to try; None leaves them to the sampler."""
         ...
 
-    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, seed: int) -> Sampler:
         """A sampler for one trial."""
         ...
 
@@ -107,7 +112,7 @@ class Tpe:
         """See :class:`Plan`."""
         return self.starts[len(done)] if len(done) < len(self.starts) else None
 
-    def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    def sampler(self, seed: int) -> Sampler:
         """See :class:`Plan`."""
         from optuna.samplers import TPESampler
 
@@ -136,9 +141,9 @@ class Search:
 
     def run(
         self,
-        objective: Callable[[optuna.Trial], Outcome],
+        objective: Callable[[Trial], Outcome],
         plan: Plan,
-        pruner: optuna.pruners.BasePruner | None = None,
+        pruner: Pruner | None = None,
     ) -> list[Record]:
         """Try parameters until the budget is spent.
 
@@ -167,9 +172,7 @@ class Search:
                 self._try(study, _records(done), objective, plan)
             return _records(_finished(study))
 
-    def _try(
-        self, study: optuna.Study, done: list[Record], objective: Callable[[optuna.Trial], Outcome], plan: Plan
-    ) -> None:
+    def _try(self, study: optuna.Study, done: list[Record], objective: Callable[[Trial], Outcome], plan: Plan) -> None:
         """One trial, from being asked for to being stored."""
         from optuna.trial import TrialState
 
@@ -195,7 +198,7 @@ class Search:
         state = ", given up" if found.pruned else ""
         self.on_trial(f"trial {number + 1} of {self.budget.trials}: {found.value:.4f}{state} with {dict(trial.params)}")
 
-    def _open(self, pruner: optuna.pruners.BasePruner | None) -> optuna.Study:
+    def _open(self, pruner: Pruner | None) -> optuna.Study:
         """The study, as far as it has got."""
         import optuna
 
