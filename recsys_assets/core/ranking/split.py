@@ -17,8 +17,6 @@ from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, 
 
 if TYPE_CHECKING:
     from catboost import Pool
-else:  # it brings pandas and matplotlib along, seconds that loading the graph must not take
-    Pool = Any
 
 
 class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake
