@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+
+from recsys_assets.core.tuning.storage import open_storage, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,9 +36,6 @@ MEMORY = "memory"
 COMPLETE, PRUNED = "complete", "pruned"
 
 _ENDED, _FACTS, _SECONDS = "ended", "facts", "seconds"
-_LOCK_SECONDS = 10
-"""After so long, a lock on a journal belonged to a process that was killed."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -214,19 +211,12 @@ class Search:
         if self.storage == MEMORY:
             return study(None)
         try:
-            return study(_storage(self.storage, self.study))
+            return study(open_storage(self.storage, self.study))
         except Exception as error:  # clients of databases fail in more ways than they declare
             # Nothing but an interruption would miss it: the result is the same without.
-            told = _without_password(f"{type(error).__name__}: {error}", self.storage)
+            told = without_password(f"{type(error).__name__}: {error}", self.storage)
             self.on_trial(f"{self.study} is kept in memory only, its storage fails: {told}")
             return study(None)
-
-
-def _without_password(text: str, address: str) -> str:
-    password = urlsplit(address).password
-    for secret in {password, unquote(password)} if password else ():
-        text = text.replace(secret, "***")
-    return text
 
 
 def best_of(records: Sequence[Record]) -> Record:
@@ -268,29 +258,6 @@ def content_of(table: pa.Table) -> str:
 def _bytes(column: pa.ChunkedArray) -> Iterator[memoryview]:
     whole = pa.table({"": column}).combine_chunks()
     yield from (memoryview(batch.serialize()) for batch in whole.to_batches())
-
-
-def _storage(address: str, study: str) -> optuna.storages.BaseStorage:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    if "://" in address and not address.startswith("file://"):
-        return optuna.storages.RDBStorage(address)
-    folder = Path(address.removeprefix("file://"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{study.replace(' ', '-')}.journal"
-    _mend(path)
-    lock = JournalFileOpenLock(str(path), _LOCK_SECONDS)
-    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
-
-
-def _mend(journal: Path) -> None:
-    """Take off the last line where writing it was cut off: what is written after it could not be read."""
-    if journal.exists():
-        written = journal.read_bytes()
-        whole = written.rfind(b"\n") + 1
-        if whole < len(written):
-            journal.write_bytes(written[:whole])
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
