@@ -62,13 +62,13 @@ def search_shown(measure: str, trials: Sequence[Record]) -> dict[str, dg.Metadat
                 "trial": one.trial,
                 "state": one.state,
                 measure: round(one.value, 5),
-                **{name: float(f"{one.params[name]:.4g}") for name in names},
+                **{name: f"{one.params[name]:.4g}" if name in one.params else "" for name in names},
             }
         )
         for one in trials
     ]
-    numbers = [dg.TableColumn(name, "float") for name in (measure, *names)]
-    columns = [dg.TableColumn("trial", "int"), dg.TableColumn("state"), *numbers]
+    columns = [dg.TableColumn("trial", "int"), dg.TableColumn("state"), dg.TableColumn(measure, "float")]
+    columns += [dg.TableColumn(name) for name in names]
     encoded = base64.b64encode(search_chart(measure, trials)).decode()
     return {
         "trials": dg.MetadataValue.table(records, dg.TableSchema(columns)),

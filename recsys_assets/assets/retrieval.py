@@ -43,7 +43,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "item_activity": window(max(how.activity_days, settings.popular_days, settings.trending_days)),
             "user_activity": window(how.target_days),
             "clean_events": window(how.hourly_days),
-            "bot_users": window(how.hourly_days),
+            "bot_users": window(max(how.hourly_days, how.target_days)),
             "item_features": None,
         },
         kinds=kinds,
@@ -62,11 +62,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category."""
         day = context.partition_key
         of_day, items, features = graph.day(day), item_activity.frame(), item_features.frame()
-        people = bots.without(clean_events.frame(), bot_users.frame())
+        people, acts = (bots.without(one.frame(), bot_users.frame()) for one in (clean_events, user_activity))
         hours = popular.item_hours(people, weights, graph.end(day))
         params, metadata = stated, item_activity.facts
         if settings.popular_windows == "found":
-            found = popular_windows.find_windows(items, hours, user_activity.frame(), features, of_day, stated, how)
+            found = popular_windows.find_windows(items, hours, acts, features, of_day, stated, how)
             params, metadata = found.params, {**metadata, "windows": dg.MetadataValue.md(_said(found.scores))}
         return frames.write(
             context,

@@ -20,9 +20,12 @@ def parts(world: World, asset: str) -> pl.DataFrame:
     return pl.read_parquet(world.folder / "store" / "assets" / asset / "dt=*" / "data.parquet", hive_partitioning=True)
 
 
+CRAWLER = 99_999_999
+
+
 @pytest.fixture(scope="session")
 def crawled(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The sample with a crawler, user 0, who reads an item every three seconds on two days and buys the last."""
+    """The sample with a crawler, a new user, who reads an item every three seconds on two days and buys the last."""
     folder = tmp_path_factory.mktemp("crawled")
     landing = folder / "landing"
     shutil.copytree(sample, landing)
@@ -30,7 +33,7 @@ def crawled(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     items = events["itemid"].unique(maintain_order=True).head(400)
     end = int(events["timestamp"].cast(pl.Int64).max())  # type: ignore[arg-type]
     crawl = [
-        f"{end - days * 86_400_000 - 3_600_000 + 3_000 * n},0,{'transaction' if n == 399 else 'view'},{item},"
+        f"{end - days * 86_400_000 - 3_600_000 + 3_000 * n},{CRAWLER},{'transaction' if n == 399 else 'view'},{item},"
         for days in (6, 1)
         for n, item in enumerate(items)
     ]
@@ -43,7 +46,7 @@ def crawled(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_bots_are_kept_and_served_and_teach_nothing(crawled: World, built: World) -> None:
-    flagged = parts(crawled, "bot_users").filter(pl.col("user_id") == 0)
+    flagged = parts(crawled, "bot_users").filter(pl.col("user_id") == CRAWLER)
     assert (flagged["reason"].to_list(), flagged["events"].to_list()) == (["pace", "pace"], [400, 400])
     for asset, there in {
         "clean_events": True,
@@ -53,7 +56,7 @@ def test_bots_are_kept_and_served_and_teach_nothing(crawled: World, built: World
         "user_factors": False,
         "ranking_examples": False,
     }.items():
-        assert (0 in parts(crawled, asset)["user_id"].to_list()) is there, asset
+        assert (CRAWLER in parts(crawled, asset)["user_id"].to_list()) is there, asset
     taught = ("item_activity", "item_pairs", "item_factors", "similar_items", "ranking_examples")
     for asset in taught:
         assert parts(crawled, asset).equals(parts(built, asset)), asset
