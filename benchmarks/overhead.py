@@ -48,7 +48,6 @@ from recsys_assets.storage.partitions import PartitionStore
 GOAL = 0.15
 JOBS = ("history", "refresh")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_RESOURCES = {"context", "landing", "frames", "store", "tracking"}
 
 
 @dataclass(frozen=True)
@@ -210,8 +209,8 @@ def plan(definitions: dg.Definitions, job: str) -> list[Step]:
         function: Callable[..., Any] = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
         windows = {
             name: window_of(asset.get_partition_mapping(dg.AssetKey(name)))
-            for name in inspect.signature(function).parameters
-            if name not in _RESOURCES
+            for name, given in asset.op.input_dict.items()
+            if not given.dagster_type.is_nothing
         }
         versions = {key.to_user_string(): version or "" for key, version in asset.code_versions_by_key.items()}
         steps.append(Step(function, windows, versions))
