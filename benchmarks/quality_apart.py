@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -12,15 +12,16 @@ import numpy as np
 
 from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_parameters
-from recsys_assets.core.activity import bots
+from recsys_assets.assets.candidates import candidate_parameters, known_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.evaluation.bootstrap import intervals
+from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.evaluation.judge import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
+from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.retrieval.candidates import asked, union
 from recsys_assets.core.retrieval.popular import ALL
-from recsys_assets.core.retrieval.protocol import CandidateInputs, Known, Voice, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
 from recsys_assets.core.retrieval.table import PROPOSERS
 from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
@@ -40,6 +41,8 @@ class Apart:
     Attributes:
         lists: per group of users the recall and NDCG of each list.
         recall: per generator, and for their union, targets among the first 500 candidates.
+        alone: per generator, targets that no other one has among its first 500.
+        without: per generator, NDCG of each list of the fusion without it; as ``fused`` with all of them.
         targets: all targets of users with candidates.
         new: targets that are new items, and those of them that were listed.
         all_targets: of everybody.
@@ -47,12 +50,22 @@ class Apart:
 
     lists: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     recall: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    alone: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    without: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     targets: int = 0
     new: tuple[int, int] = (0, 0)
     all_targets: int = 0
 
 
-def judge_apart(found: Apart, scan: Scan, settings: Settings, dataset: Dataset, day: str, targets: Frame) -> None:
+def judge_apart(
+    found: Apart,
+    scan: Scan,
+    settings: Settings,
+    dataset: Dataset,
+    day: str,
+    targets: Frame,
+    weights: Mapping[str, float],
+) -> None:
     """Add what an as-of day says.
 
     Args:
@@ -62,6 +75,7 @@ def judge_apart(found: Apart, scan: Scan, settings: Settings, dataset: Dataset, 
         dataset: of the graph.
         day: the as-of day.
         targets: user_id, item_id of the horizon after it, of everybody.
+        weights: of the generators in the fusion of the day.
     """
     final, known = scan("recommendations", 1), scan("user_activity", settings.activity_days)
     users = scan("candidates", 1).select("user_id").unique()
@@ -84,14 +98,34 @@ def judge_apart(found: Apart, scan: Scan, settings: Settings, dataset: Dataset, 
     listed = int(unseen.read(served, K).hits.sum()) if unseen.users else 0
     found.new = found.new[0] + int(unseen.targets.sum()), found.new[1] + listed
 
-    deep = _deep(scan, settings, dataset, day, targets)
+    params = candidate_parameters(GraphBuilder(settings, dataset, daily(settings, dataset)))
     inside = Judge(targets, popularity(known), users)
     found.targets += int(inside.targets.sum())
-    for name in [column.removesuffix("_rank") for column in deep.collect_schema().names() if column.endswith("_rank")]:
-        ranked = deep.filter(~nw.col(f"{name}_rank").is_null()).select(
-            "user_id", "item_id", rank=nw.col(f"{name}_rank")
-        )
-        found.recall[name] += int(inside.read(ranked, DEEP).hits.sum())
+    deep = _deep(scan, settings, dataset, day, targets)
+    for name, ranked in lists_from_candidates(deep).items():
+        if name == "fused" or name in params.voices:
+            found.recall[name] += int(inside.read(ranked, DEEP).hits.sum())
+    hits = deep.join(targets.select("user_id", "item_id").unique(), on=["user_id", "item_id"], how="semi")
+    said = [~nw.col(f"{name}_rank").is_null() for name in params.voices]
+    by_one = hits.filter(nw.sum_horizontal(*(one.cast(nw.Int64) for one in said)) == 1)
+    for name, one in zip(params.voices, said, strict=True):
+        found.alone[name] += len(by_one.filter(one).collect(backend="polars"))
+    for name, ranked in _without(scan("candidates", 1), params, weights).items():
+        found.without[name] += per_user(inside.read(ranked, K).hits, inside.targets, K)["ndcg"].tolist()
+
+
+def _without(candidates: Frame, params: CandidateParams, weights: Mapping[str, float]) -> dict[str, Frame]:
+    """The fused lists of a day, and those without each generator in turn."""
+
+    def part(name: str) -> nw.Expr:
+        return (weights[name] / (params.fusion_constant + nw.col(f"{name}_rank").cast(nw.Float64))).fill_null(0.0)
+
+    lists: dict[str, Frame] = {}
+    for left_out in ("fused", *params.voices):
+        score = nw.sum_horizontal(*(part(name) for name in params.voices if name != left_out))
+        scored = candidates.select("user_id", "item_id", score=score).filter(nw.col("score") > 0)
+        lists[left_out] = dense_rank(scored, ["user_id"], "score", ["item_id"])
+    return lists
 
 
 def describe_apart(found: Apart) -> str:
@@ -102,7 +136,19 @@ def describe_apart(found: Apart) -> str:
         cells = [f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]" for one in intervals(pairs, np.ones_like(pairs))]
         rows.append([group, f"{len(pairs):,}", *(cells if len(pairs) else ["", ""])])
     names = sorted((name for name in found.recall if name != "fused"), key=lambda name: -found.recall[name])
-    recalls = [[name, f"{found.recall[name] / max(found.targets, 1):.4f}"] for name in ["fused", *names]]
+    whole = float(np.mean(found.without["fused"]))
+
+    def adds(name: str) -> list[str]:
+        share, alone = (count[name] / max(found.targets, 1) for count in (found.recall, found.alone))
+        less = float(np.mean(found.without[name])) - whole
+        return [
+            name,
+            f"{share:.4f}",
+            "" if name == "fused" else f"{alone:.4f}",
+            "" if name == "fused" else f"{less:+.4f}",
+        ]
+
+    recalls = [adds(name) for name in ["fused", *names]]
     recalls[0][0] = "union, fused"
     new, hit = found.new
     return f"""What was released, for whom (whoever has no list gets the most popular items):
@@ -111,45 +157,32 @@ def describe_apart(found: Apart) -> str:
 
 New items, without an event in the activity window, are {new:,} of {found.all_targets:,} targets; {hit:,} were listed.
 
-Share of all targets that is among the first {DEEP} candidates of a user, when each generator gives as many:
+What each generator adds: the share of all targets among the first {DEEP} candidates of a user, when each gives as
+many; the share that it alone has there; and by how much the fusion's NDCG@{K} ({whole:.4f}) changes without it:
 
-{table(["generator", f"recall@{DEEP}"], recalls)}"""
+{table(["generator", f"recall@{DEEP}", "it alone", f"NDCG@{K} without it"], recalls)}"""
 
 
 def _deep(scan: Scan, settings: Settings, dataset: Dataset, day: str, targets: Frame) -> Frame:
     """Fused candidates of the users with a target, of lists of 500."""
     engine, graph = PolarsEngine(), GraphBuilder(settings, dataset, daily(settings, dataset))
-    as_of, end = date.fromisoformat(day), graph.end(day)
     params = candidate_parameters(graph)
     params = replace(params, voices={name: Voice(DEEP, one.weight) for name, one in params.voices.items()})
     robots = scan("bot_users", settings.factors_days)
-    activity = scan("user_activity", max(settings.activity_days, settings.active_days))
+    history = scan("user_activity", max(settings.factors_days, settings.active_days))
     proposed: dict[str, Frame] = {}
     for name in [name for name in PROPOSERS if name in params.voices]:
-        one = fitted(name)
-        fit_on = scan("user_activity", max(settings.factors_days, settings.active_days))
-        frames = {"user_activity": bots.without(fit_on, robots), "item_features": scan("item_features", 1)}
-        frames |= {read: bots.without(scan(read, settings.covisit_days), robots) for read in one.reads}
-        known = Known(
-            engine=engine,
-            frames=frames,
-            as_of=as_of,
-            end=end,
-            active_days=settings.active_days,
-            horizon_days=settings.horizon_days,
-            half_life=settings.factors_half_life,
-            repeats=params.repeats,
-            exclude_unavailable=params.exclude_unavailable,
-            k=DEEP,
-            seed=settings.seed,
-        )
-        proposed[name] = engine.from_arrow(one.fit(known))
-    singles = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
+        frames = {"user_activity": history, "item_features": scan("item_features", 1)}
+        frames |= {read: scan(read, settings.covisit_days) for read in fitted(name).reads}
+        known = known_of(graph, params, engine, day, frames, robots, DEEP)
+        proposed[name] = engine.from_arrow(fitted(name).fit(known))
+    activity = scan("user_activity", max(settings.activity_days, settings.active_days))
+    singles = ("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors")
     inputs = CandidateInputs(
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
         proposed=proposed,
         **{name: scan(name, 1) for name in singles},
     )
-    found = union(asked(engine, inputs, as_of, end, params)).collect(backend="polars")
+    found = union(asked(engine, inputs, date.fromisoformat(day), graph.end(day), params)).collect(backend="polars")
     return found.lazy()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import narwhals as nw
@@ -112,7 +113,7 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
     found, apart = Backtest(), Apart()
     for day in days:
         targets = judge_day(found, settings, dataset, day)
-        judge_apart(apart, _scan(settings, dataset, day), settings, dataset, day, targets)
+        judge_apart(apart, _scan(settings, dataset, day), settings, dataset, day, targets, _weights(settings, day))
         progress.note(f"{name}: judged {day}")
     write_section(
         f"quality-{name}",
@@ -139,6 +140,13 @@ def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
         return frame if days > 1 else frame.drop("dt")
 
     return scan
+
+
+def _weights(settings: Settings, day: str) -> dict[str, float]:
+    """What the generators weighed in the fusion of a day."""
+    lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("candidates", day)
+    voices: Any = lineage.params["voices"] if lineage else {}
+    return {name: voice["weight"] for name, voice in voices.items()}
 
 
 def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -> Frame:

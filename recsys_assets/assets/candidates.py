@@ -24,7 +24,7 @@ from recsys_assets.core.retrieval.protocol import (
     generator,
 )
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
-from recsys_assets.engines.base import Frame
+from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -121,23 +121,9 @@ def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidatePar
     reads = {read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *made.reads)}
 
     def items(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
-        day = context.partition_key
         robots = given.pop("bot_users").frame()
-        known = Known(
-            engine=frames.run,
-            frames={
-                read: _persons(handle, robots, dated=windows.get(read) is not None) for read, handle in given.items()
-            },
-            as_of=graph.day(day),
-            end=graph.end(day),
-            active_days=settings.active_days,
-            horizon_days=settings.horizon_days,
-            half_life=settings.factors_half_life,
-            repeats=params.repeats,
-            exclude_unavailable=params.exclude_unavailable,
-            k=params.voices[name].k,
-            seed=settings.seed,
-        )
+        read = {asset: one.frame() if asset in windows else one.frame().drop("dt") for asset, one in given.items()}
+        known = known_of(graph, params, frames.run, context.partition_key, read, robots, params.voices[name].k)
 
         def proposed(_: str) -> Frame:
             found = frames.run.from_arrow(made.fit(known))
@@ -164,7 +150,31 @@ def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidatePar
     )(items)
 
 
-def _persons(given: Partitions, robots: Frame, *, dated: bool) -> Frame:
-    """The frame of an asset without what bots did; of one partition, without the day."""
-    frame = given.frame() if dated else given.frame().drop("dt")
-    return bots.without(frame, robots) if "user_id" in frame.collect_schema().names() else frame
+def known_of(
+    graph: GraphBuilder,
+    params: CandidateParams,
+    engine: Engine,
+    day: str,
+    frames: Mapping[str, Frame],
+    robots: Frame,
+    k: int,
+) -> Known:
+    """What a fitted generator learns from at the end of a day: frames by asset, from which bots are left out here."""
+    settings = graph.settings
+    people = {
+        name: bots.without(frame, robots) if "user_id" in frame.collect_schema().names() else frame
+        for name, frame in frames.items()
+    }
+    return Known(
+        engine=engine,
+        frames=people,
+        as_of=graph.day(day),
+        end=graph.end(day),
+        active_days=settings.active_days,
+        horizon_days=settings.horizon_days,
+        half_life=settings.factors_half_life,
+        repeats=params.repeats,
+        exclude_unavailable=params.exclude_unavailable,
+        k=k,
+        seed=settings.seed,
+    )
