@@ -63,8 +63,8 @@ def run(data: Path, work: Path, progress: Progress) -> list[Line]:
             rows.append(["released lists, over repeat purchase as below, paired", *paired])
         parts.append(f"`{mode}`:\n\n{table(['NDCG@10', *(f'{cut:%Y-%m-%d}' for cut in CUTS)], rows)}")
     about = (
-        "Repeat purchase of the paired row orders items by the days on which a customer bought them, each with a weight "
-        f"that halves in {HALF_LIFE} days. Rows of others were measured elsewhere, so that they cannot be paired. "
+        "Repeat purchase of the paired row orders items by the days on which a customer bought them, each weighed by a "
+        f"half-life of {HALF_LIFE} days. Rows of others were measured elsewhere, so that they cannot be paired. "
         f"Targets are the distinct items of the {DAYS} days from the cut-off on; customers with a purchase before it. "
         "In `new`, items bought before are neither targets nor listed."
     )
