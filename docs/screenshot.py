@@ -94,6 +94,7 @@ def take(url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=VIEW, device_scale_factor=SCALE, color_scheme="light")
+        page.set_default_timeout(180_000)  # a page of a busy machine takes its time
         page.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")
         page.goto(f"{url}/asset-groups")
         page.get_by_text("serving", exact=True).last.wait_for()
@@ -115,6 +116,7 @@ def take_asset(url: str, asset: str, day: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1240, "height": 1190}, color_scheme="light")
+        page.set_default_timeout(180_000)  # a page of a busy machine takes its time
         page.add_init_script("localStorage.setItem('dagster-nav-collapsed', 'true')")
         page.goto(f"{url}/assets/{asset}?view=partitions&partition={day}")
         page.get_by_text("[Show Markdown]").first.wait_for()

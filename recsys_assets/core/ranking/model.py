@@ -72,6 +72,7 @@ class TrainedRanker:
         feature_importance: per feature, in percent, most important first: of trees PredictionValuesChange, of a linear
             model the size of the coefficient of the standardised feature.
         validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
+        validation_lists: NDCG@10 of each of them.
         users_train: users with a positive that the trees saw.
         users_validation: users with a positive that were held out.
     """
@@ -80,6 +81,7 @@ class TrainedRanker:
     best_iteration: int
     feature_importance: dict[str, float]
     validation_ndcg: float
+    validation_lists: tuple[float, ...]
     users_train: int
     users_validation: int
 
@@ -150,12 +152,13 @@ def _fit_linear(examples: Split, params: RankerParams) -> TrainedRanker:
 
 
 def _trained(examples: Split, model: bytes, best: int, importance: Floats, scores: Floats) -> TrainedRanker:
-    pairs = zip(examples.columns, importance.tolist(), strict=True)
+    pairs, lists = zip(examples.columns, importance.tolist(), strict=True), examples.ndcg(scores, CUTOFF)
     return TrainedRanker(
         model=model,
         best_iteration=best,
         feature_importance=dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))),
-        validation_ndcg=examples.ndcg(scores, CUTOFF),
+        validation_ndcg=float(lists.mean()),
+        validation_lists=tuple(lists.tolist()),
         users_train=examples.users(apart=False),
         users_validation=examples.users(apart=True),
     )

@@ -99,8 +99,8 @@ class Split:
         found: list[int] | list[str] = self.rows.column("user_id").filter(pa.array(self.apart)).unique().to_pylist()
         return found
 
-    def ndcg(self, scores: Floats, k: int) -> float:
-        """Mean NDCG of the lists held out, ideal over the positives among the candidates.
+    def ndcg(self, scores: Floats, k: int) -> Floats:
+        """NDCG [lists held out], ideal over the positives among the candidates.
 
         Args:
             scores: [rows held out]; rows are sorted so that equal scores stand by item_id.
@@ -109,7 +109,7 @@ class Split:
         labels = self.labels[self.apart]
         _, group = np.unique(self.group[self.apart], return_inverse=True)
         hits = hits_at(group, labels > 0, scores, k)
-        return float(ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), k).mean())
+        return ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), k)
 
 
 def split_by_users(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 
+from recsys_assets.core.evaluation.bootstrap import paired_difference
+from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.model import RankerParams, fit
 from recsys_assets.core.ranking.split import split_by_time, split_by_users
 from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
@@ -27,7 +30,7 @@ class Tuning:
     """What a search found.
 
     Attributes:
-        best: the parameters with the best NDCG@10 on what was held out; of equals, those tried first.
+        best: the parameters with the best NDCG@10 on what was held out, of trees or linear; see :func:`tune`.
         trials: what was tried; none where there was too little to search on.
         tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
         judged_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
@@ -64,10 +67,10 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     """Try parameters and keep those that order best what they were not trained on.
 
     That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
-    later; where there is one window or its users are few, held-out users of all windows. First the base is tried, then
-    a linear ranker. The rows on which the ranker
+    later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
-    before is given up.
+    before is given up. First the base is tried, then a linear ranker, and the best trees are taken if the whole 95 %
+    interval of what they gain over the best linear ranker is above zero.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
@@ -82,11 +85,20 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
 
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
+    lists: dict[RankerParams, Floats] = {}
+
+    def judged(params: RankerParams) -> Floats:
+        """NDCG of each list; of a trial that an earlier attempt made, by training once more."""
+        if params not in lists:
+            lists[params] = np.asarray(fit(data, params).validation_lists)
+        return lists[params]
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
         trained = fit(data, params, progress.on_tree)
+        if not progress.pruned:
+            lists[params] = np.asarray(trained.validation_lists)
         facts = {"best_iteration": float(trained.best_iteration), "trees": float(progress.trees)}
         return Outcome(trained.validation_ndcg, facts, progress.pruned)
 
@@ -96,14 +108,22 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         Tpe((_values(replace(base, kind="trees")), _values(replace(base, kind="linear"))), startup),
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
-    best = best_of(records)
+    trees, *linear = (_with(base, best_of(one).params) for one in _by_kind(records))
+    # Trees were stopped where they judge best, and a linear ranker was not: a mean alone would be for the trees.
+    beaten = linear and paired_difference(judged(trees), judged(linear[0]), seed=base.seed).low <= 0
     return Tuning(
-        best=_with(base, best.params),
+        best=linear[0] if beaten else trees,
         trials=tuple(records),
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
         study=search.study,
     )
+
+
+def _by_kind(records: Sequence[Record]) -> list[list[Record]]:
+    """The trials of trees, then those of linear rankers if there are any."""
+    kinds = ([one for one in records if bool(one.params["linear"]) is linear] for linear in (False, True))
+    return [kind for kind in kinds if kind]
 
 
 class _Progress:
