@@ -17,6 +17,8 @@ from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, promotion, refresh
 from recsys_assets_tests.integration.world import World
 
+pytestmark = pytest.mark.models
+
 
 def told(world: World, day: str) -> dict[str, Any]:
     page = (world.folder / f"store/assets/backtest_report/dt={day}/report.html").read_text("utf-8")

@@ -27,6 +27,8 @@ from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, decide, promotion, refresh
 from recsys_assets_tests.integration.world import World
 
+pytestmark = pytest.mark.models
+
 FILES = {
     "ranks": "model: logistic_regression\nfeatures: ['*_rank']\nparams: {C: 0.1}\nmetrics: [ndcg_at_5, f_beta]\n",
     "woods": "model: random_forest\nparams: {n_estimators: 10, max_depth: 5}\n",
