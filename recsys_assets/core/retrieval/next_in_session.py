@@ -18,7 +18,8 @@ def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
     """The items that sessions like a user's last clicks went on to.
 
     The log are the sessions of known users within the window; what is asked with are the last clicks of each active
-    user, in whatever sessions they were made. Items of these clicks are not proposed: 'repeat' does that.
+    user, in whatever sessions they were made. Items of these clicks are not proposed: 'repeat' does that. Users with
+    one item are not asked for: its neighbours are what 'covisit' proposes, and most users of a shop are such.
 
     Args:
         known: with ``clean_events``.
@@ -38,7 +39,8 @@ def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
         }
     )
     gone = known.gone()
-    asked = pa.array(np.isin(rows, lookup(known.users(), users)))
+    several = np.flatnonzero(_items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS)
+    asked = pa.array(np.isin(rows, np.intersect1d(several, lookup(known.users(), users))))
     last = log.set_column(0, "session_id", pa.array(rows)).filter(asked)
     found = recommend(fit(log, how), last, known.k + len(gone))
     free = found.filter(pa.array(lookup(found["item_id"], gone.combine_chunks()) < 0))
@@ -48,6 +50,17 @@ def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
     return pa.table(
         {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
     )
+
+
+LEAST_ITEMS = 2
+"""Distinct items of a user from which sessions say more than one item's neighbours."""
+
+
+def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
+    """Distinct items of each user."""
+    _, places = positions(items)
+    pairs = np.unique(users * (places.max(initial=0) + 1) + places)
+    return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 
 def _clicks(known: Known) -> pa.Table:
@@ -72,4 +85,5 @@ SESSIONS = Fitted(
     about="What sessions like the user's last clicks went on to: session-kNN and linked items.",
     fit=propose,
     reads=("clean_events",),
+    code_version="2",
 )
