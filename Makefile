@@ -17,7 +17,7 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help setup run smoke sql mlflow test test-models test-s3 test-spark test-stack lint lock clean
+.PHONY: help setup run smoke sql mlflow test test-graph test-s3 test-spark test-stack lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,10 +41,10 @@ mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
 	@exec $(BIN)/python -m recsys_assets.mlflow_ui
 
 test: setup ## the default test suite
-	@$(BIN)/pytest -m "not s3_real and not stack and not spark and not models"
+	@$(BIN)/pytest -m "not s3_real and not stack and not spark and not graph"
 
-test-models: setup ## the whole graph's models: gate, experiments, searches, backtests, erasure
-	@$(BIN)/pytest -m models
+test-graph: setup ## the whole graph over and over: catching up, erasure, engines, gate, experiments, searches
+	@$(BIN)/pytest -m graph
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh

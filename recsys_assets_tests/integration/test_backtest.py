@@ -17,7 +17,7 @@ from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, promotion, refresh
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.graph
 
 
 def told(world: World, day: str) -> dict[str, Any]:

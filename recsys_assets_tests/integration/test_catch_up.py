@@ -14,6 +14,8 @@ from recsys_assets.materialize import Materializer
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, make_world
 
+pytestmark = pytest.mark.graph
+
 Started = list[tuple[str, ...]]
 
 

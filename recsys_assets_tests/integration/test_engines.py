@@ -12,6 +12,8 @@ from recsys_assets.engines.duckdb import DuckDBEngine
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, make_world
 
+pytestmark = pytest.mark.graph
+
 
 def test_duckdb_gives_the_bytes_and_the_release_of_polars(
     built: World, sample: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch

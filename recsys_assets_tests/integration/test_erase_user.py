@@ -15,6 +15,8 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
+pytestmark = pytest.mark.graph
+
 SOMEBODY = 1294
 """Of the sample's busiest: acts in every training window and on the last day."""
 NOT_DERIVED = ("clean_events", "rejected_events", "event_counts", "data_report")

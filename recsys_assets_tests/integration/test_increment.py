@@ -13,6 +13,8 @@ from recsys_assets.sample.config import DAY_MS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets_tests.integration.world import World, make_world
 
+pytestmark = pytest.mark.graph
+
 DAILY = ("clean_events", "bot_users", "user_activity", "item_activity", "item_pairs", "target_pairs")
 SAMPLE = SampleConfig(events=1_800, days=6, seed=5)
 

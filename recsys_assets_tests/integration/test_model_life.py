@@ -28,7 +28,7 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.graph
 
 EARLIER = "2015-05-27"
 """A horizon before the newest day: its candidates are there, so it can have a gate of its own."""

@@ -15,7 +15,7 @@ from recsys_assets_tests.integration.test_insight import parts
 from recsys_assets_tests.integration.test_model_life import refresh
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.graph
 
 RULES = {"exclude_bought": True, "category_cap": 2, "diversity": 0.2}
 

@@ -27,7 +27,7 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.graph
 
 BEFORE_TEST = "2015-05-27"
 """A horizon of the small world before its newest day: targets after it are the test window's."""
