@@ -156,8 +156,7 @@ def importance_of(trained: bytes) -> dict[str, float]:
         found = np.asarray(model.model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
         return dict(zip(model.columns, found.tolist(), strict=True))
     if isinstance(model, Bent):
-        sizes = np.abs(model.coefficients)
-        return dict(zip(model.columns, (100.0 * sizes / sizes.sum()).tolist(), strict=True))
+        return dict(zip(model.columns, model.importance.tolist(), strict=True))
     return {}
 
 

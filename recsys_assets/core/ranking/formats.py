@@ -133,6 +133,12 @@ class Bent:
     coefficients: Floats
     missing: Floats
 
+    @property
+    def importance(self) -> Floats:
+        """[columns] size of the coefficient of the standardised column, in percent of all."""
+        sizes = np.abs(self.coefficients)
+        return 100.0 * sizes / max(float(sizes.sum()), 1e-12)
+
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`."""
         odds = np.zeros(len(matrix))

@@ -147,8 +147,7 @@ def _fit_linear(examples: Split, params: RankerParams) -> TrainedRanker:
     alone = fit_linear(examples, params.strength, ~examples.apart, params.seed)
     scores = alone.score(examples.matrix[examples.apart])
     model = fit_linear(examples, params.strength, np.ones(len(examples.apart), np.bool_), params.seed)
-    sizes = np.abs(model.coefficients)
-    return _trained(examples, model.to_bytes(), -1, 100.0 * sizes / max(float(sizes.sum()), 1e-12), scores)
+    return _trained(examples, model.to_bytes(), -1, model.importance, scores)
 
 
 def _trained(examples: Split, model: bytes, best: int, importance: Floats, scores: Floats) -> TrainedRanker:
