@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     )
     factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
     als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
-    tuning_trials: int = Field(5, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
+    tuning_trials: int = Field(6, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
     tuning_fusion_trials: int = Field(
         60, ge=0, le=2_000, description="weights of the generators that are tried; 0: the weights stay as they are"
     )

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from importlib.metadata import version
 
 import dagster as dg
+import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
@@ -25,7 +26,7 @@ from recsys_assets.tuned import carried, search_of
 
 Result = dg.MaterializeResult[Staged]
 
-_TUNING = "2"
+_TUNING = "3"
 """Version of the code that searches: another one searches anew."""
 
 
@@ -147,7 +148,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """A ranker of candidates: CatBoost's trees, stopped early on held-out users, or linear, as the search found.
+        """A ranker of candidates, linear or corrected by CatBoost's trees, as the search found.
 
         An empty file where there is too little to learn from: then the fused generators are served.
         """
@@ -172,7 +173,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             metadata={
                 "trained": True,
                 "kind": params.kind,
-                "trees": trained.best_iteration + 1,
+                "trees": trained.trees,
                 "validation_ndcg": trained.validation_ndcg,
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
@@ -205,9 +206,13 @@ def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa
 
 def learnable(frame: Frame) -> pa.Table:
     """The rows of some windows' examples from which a model learns, sorted."""
-    rows = examples.training_rows(frame, negatives=_NEGATIVES, spread=_SPREAD)
+    rows = examples.training_rows(frame)
+    spread = -(-rows.select(nw.len()).collect(backend="polars").item() // _MOST_ROWS)
+    if spread > 1:
+        rows = examples.training_rows(frame, negatives=_HARD, spread=spread)
     return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
 
 
-_NEGATIVES, _SPREAD = 20, 2
-"""Negatives kept of each user: the best by fused rank, and every other one of the rest, so that the tail is known."""
+_MOST_ROWS, _HARD = 2_000_000, 20
+"""Rows to learn from, about: they take a gigabyte or two while a ranker is fitted. Where there are more, so many of a
+user's best negatives by fused rank stay, and of the others every second, third, …"""

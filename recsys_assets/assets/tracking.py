@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 
+import recsys_assets
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.ranking.formats import Bent, TreesOfCatBoost, read_model, suffix_of
+from recsys_assets.core.ranking.formats import Bent, Corrected, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.tuning.found import Found, RetrievalParams
@@ -113,51 +113,45 @@ def figures_of(decided: Promotion) -> dict[str, float]:
 
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
     """The model as a version in the registry, unless these bytes are one already."""
-    model, client = read_model(trained), tracking.client()
-    if isinstance(model, TreesOfCatBoost):
-        mlflow.log_metric("trees", model.model.tree_count_)
-        if not tracking.tag_version(client, name, "verdict", verdict):
-            info = log_trees(model)
-            tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
-        return
-    file = f"ranker{suffix_of(trained)}"
-    with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
-        path = Path(folder) / file
-        path.write_bytes(trained)
-        mlflow.log_artifact(str(path), "model")
-    tracking.register_file(client, mlflow.active_run().info.run_id, f"model/{file}", name, verdict)
+    client = tracking.client()
+    if not tracking.tag_version(client, name, "verdict", verdict):
+        info = log_ranker(trained)
+        tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
 
 
-def log_trees(stored: TreesOfCatBoost) -> Any:
-    """CatBoost's model in MLflow's own form, with its signature."""
-    import mlflow.catboost as flavour
+def log_ranker(trained: bytes) -> Any:
+    """A stored model of any kind in MLflow's own form, with its signature: loaded from there, it scores the same."""
+    from mlflow import pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.float, name) for name in stored.columns]),
+        inputs=Schema([ColSpec(DataType.float, name) for name in read_model(trained).columns]),
         outputs=Schema([ColSpec(DataType.double, "score")]),
     )
-    return flavour.log_model(
-        stored.model,
-        name="ranker",
-        signature=signature,
-        # Stated, since MLflow would find them by loading the model in a process of its own.
-        pip_requirements=[f"{package}=={version(package)}" for package in ("catboost", "numpy", "pandas")],
-    )
+    with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
+        path = Path(folder) / f"ranker{suffix_of(trained)}"
+        path.write_bytes(trained)
+        return pyfunc.log_model(
+            name="ranker",
+            python_model=str(CODE),
+            artifacts={FILE: str(path)},
+            signature=signature,
+            # Stated, since MLflow would find them by loading the model in a process of its own.
+            pip_requirements=[f"{package}=={version(package)}" for package in ("recsys-assets", "catboost", "numpy")],
+        )
+
+
+CODE, FILE = Path(recsys_assets.__file__).with_name("mlflow_model.py"), "ranker"
+"""What MLflow runs to load a model, and what the stored model is called there."""
 
 
 def importance_of(trained: bytes) -> dict[str, float]:
-    """Importance of each feature, in percent; see :class:`recsys_assets.core.ranking.model.TrainedRanker`."""
+    """Importance of each feature, in percent; none where the model has no measure of it."""
     model = read_model(trained)
-    if isinstance(model, TreesOfCatBoost):
-        from catboost import EFstrType
-
-        found = np.asarray(model.model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
-        return dict(zip(model.columns, found.tolist(), strict=True))
-    if isinstance(model, Bent):
-        return dict(zip(model.columns, model.importance.tolist(), strict=True))
-    return {}
+    if not isinstance(model, Bent | TreesOfCatBoost | Corrected):
+        return {}
+    return dict(zip(model.columns, model.importance.tolist(), strict=True))
 
 
 def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> None:

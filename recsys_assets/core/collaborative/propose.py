@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -15,7 +15,7 @@ from recsys_assets.core.collaborative import blend
 from recsys_assets.core.collaborative.fit import ModelParams, fit_models
 from recsys_assets.core.collaborative.graph_filter import GraphFilterParams
 from recsys_assets.core.collaborative.ials import IalsParams
-from recsys_assets.core.collaborative.interactions import Interactions, Model
+from recsys_assets.core.collaborative.interactions import Interactions
 from recsys_assets.core.collaborative.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
 from recsys_assets.core.retrieval.ids import Ints, lookup
 from recsys_assets.core.retrieval.protocol import Fitted, Known
@@ -74,8 +74,9 @@ def propose(known: Known, params: CollaborativeParams | None = None) -> pa.Table
     if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
         return _proposed(matrix, asked[:0], np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
-        weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how)
-        models = _fitted(matrix, how, weights)
+        fits = fit_models(matrix, how.models)
+        weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how, fits.keys())
+        models = {name: fit() for name, fit in fits.items() if not weights or weights.get(name)}
         gone = lookup(known.gone(), matrix.items)
         k = min(known.k, len(matrix.items))
         items, scores = blend.top(
@@ -84,13 +85,14 @@ def propose(known: Known, params: CollaborativeParams | None = None) -> pa.Table
     return _proposed(matrix, asked, items, scores)
 
 
-def learn_weights(known: Known, cut: date, params: CollaborativeParams) -> dict[str, float]:
+def learn_weights(known: Known, cut: date, params: CollaborativeParams, names: Collection[str]) -> dict[str, float]:
     """Weights of the models by what those fitted up to a day found of the new items that followed.
 
     Args:
         known: what is known at the end of D.
         cut: the last day that the models know; targets are those after it.
         params: how.
+        names: of the models that will be weighed: by now the catalogue may have outgrown one of them.
 
     Returns:
         Weight by name; empty where there are too few users to learn on.
@@ -109,7 +111,7 @@ def learn_weights(known: Known, cut: date, params: CollaborativeParams) -> dict[
         return {}
     chosen = np.random.default_rng(known.seed).permutation(users)[: params.judged]
     users = np.sort(chosen)
-    models = _fitted(matrix, params, {})
+    models = {name: fit() for name, fit in fit_models(matrix, params.models).items() if name in names}
     proposals = blend.pool(models, users, matrix.matrix, min(params.pool, len(matrix.items)))
     return blend.learn(list(models), proposals, targets[users], known.k)
 
@@ -120,12 +122,6 @@ def _matrix(history: pa.Table, item_users: int) -> Interactions:
     codes = items.indices.to_numpy(zero_copy_only=False)
     enough = np.bincount(codes, minlength=len(items.dictionary)) >= item_users
     return Interactions.of(history.filter(pa.array(enough[codes])))
-
-
-def _fitted(matrix: Interactions, params: CollaborativeParams, weights: Mapping[str, float]) -> dict[str, Model]:
-    """Models with a weight, or all where there are no weights."""
-    fits = fit_models(matrix, params.models)
-    return {name: fit() for name, fit in fits.items() if not weights or weights.get(name)}
 
 
 def _rows_of(matrix: Interactions, users: pa.ChunkedArray) -> Ints:

@@ -70,6 +70,7 @@ class TreesOfCatBoost:
         # Imported where it is used: it brings pandas and matplotlib along, which takes seconds.
         from catboost import CatBoost
 
+        self.data = data
         self.model = CatBoost().load_model(blob=data)
 
     @property
@@ -80,6 +81,26 @@ class TreesOfCatBoost:
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`."""
         return np.asarray(self.model.predict(matrix, prediction_type="RawFormulaVal"), dtype=np.float64)
+
+    @property
+    def importance(self) -> Floats:
+        """[columns] CatBoost's PredictionValuesChange, in percent of all."""
+        from catboost import EFstrType
+
+        return np.asarray(self.model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
+
+    @property
+    def tree_count(self) -> int:
+        """How many trees it has."""
+        return int(self.model.tree_count_ or 0)
+
+    @property
+    def spread(self) -> float:
+        """Sum over the trees of the standard deviation of what a tree adds to the rows that it was grown on."""
+        ends = np.cumsum(self.model.get_tree_leaf_counts())[:-1]
+        parts = [np.split(np.asarray(of), ends) for of in (self.model.get_leaf_values(), self.model.get_leaf_weights())]
+        trees = [(value, weight / max(weight.sum(), 1e-12)) for value, weight in zip(*parts, strict=True)]
+        return float(sum(np.sqrt(weight @ (value - weight @ value) ** 2) for value, weight in trees))
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,7 @@ class Linear:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return _to_arrays("linear", self)
+        return _to_arrays("linear", _arrays(self))
 
 
 @dataclass(frozen=True)
@@ -132,12 +153,17 @@ class Bent:
     scales: Floats
     coefficients: Floats
     missing: Floats
+    tree_count = 0
 
     @property
     def importance(self) -> Floats:
         """[columns] size of the coefficient of the standardised column, in percent of all."""
-        sizes = np.abs(self.coefficients)
-        return 100.0 * sizes / max(float(sizes.sum()), 1e-12)
+        return 100.0 * np.abs(self.coefficients) / max(self.spread, 1e-12)
+
+    @property
+    def spread(self) -> float:
+        """Sum over the columns of the standard deviation of what a column adds to the rows that were learned from."""
+        return float(np.abs(self.coefficients).sum())
 
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`."""
@@ -150,7 +176,45 @@ class Bent:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return _to_arrays("bent", self)
+        return _to_arrays("bent", _arrays(self))
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A linear model and the trees that correct it; its score is the sum of both.
+
+    Attributes:
+        linear: where the trees started from.
+        trees: what they add.
+    """
+
+    linear: Bent
+    trees: TreesOfCatBoost
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that both score from."""
+        return self.linear.columns
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`StoredModel`."""
+        return self.linear.score(matrix) + self.trees.score(matrix)
+
+    @property
+    def tree_count(self) -> int:
+        """How many trees it has."""
+        return self.trees.tree_count
+
+    @property
+    def importance(self) -> Floats:
+        """[columns] that of both parts, each as much as its scores are spread; in percent."""
+        parts = self.linear, self.trees
+        spread = max(sum(part.spread for part in parts), 1e-12)
+        return sum((part.importance * (part.spread / spread) for part in parts), np.zeros(len(self.columns)))
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file, in which the ``.cbm`` lies as an array of bytes."""
+        return _to_arrays("corrected", {**_arrays(self.linear), "trees": np.frombuffer(self.trees.data, np.uint8)})
 
 
 def bend(name: str, column: NDArray[np.floating[Any]]) -> Floats:
@@ -210,7 +274,7 @@ class Forest:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return _to_arrays("forest", self)
+        return _to_arrays("forest", _arrays(self))
 
 
 @dataclass(frozen=True)
@@ -248,17 +312,22 @@ def filled(column: NDArray[np.floating[Any]], median: float) -> Floats:
     return np.where(np.isnan(column), median, column).astype(np.float64)
 
 
-def _to_arrays(kind: str, model: Linear | Bent | Forest) -> bytes:
+def _arrays(model: Linear | Bent | Forest) -> dict[str, NDArray[Any]]:
+    return {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+
+
+def _to_arrays(kind: str, arrays: dict[str, NDArray[Any]]) -> bytes:
     """All of a model as an uncompressed ``.npz``, in which numpy writes no time: equal models give equal bytes."""
-    arrays = {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), **arrays)
     return buffer.getvalue()
 
 
-def _from_arrays(data: bytes) -> Linear | Bent | Forest:
+def _from_arrays(data: bytes) -> Linear | Bent | Forest | Corrected:
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
         arrays: dict[str, Any] = {name: found[name] for name in found.files}
-    made = {"linear": Linear, "bent": Bent, "forest": Forest}[str(arrays.pop("kind"))]
-    arrays["columns"] = tuple(arrays["columns"].tolist())
-    return made(**arrays)
+    kind, arrays["columns"] = str(arrays.pop("kind")), tuple(arrays["columns"].tolist())
+    if kind == "corrected":
+        trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
+        return Corrected(Bent(**arrays), trees)
+    return {"linear": Linear, "bent": Bent, "forest": Forest}[kind](**arrays)

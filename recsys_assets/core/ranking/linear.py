@@ -1,8 +1,8 @@
-"""The ranker for little data: a logistic regression of single candidates on logs and reciprocal ranks.
+"""What every ranker starts from: a logistic regression of single candidates on logs and reciprocal ranks.
 
-Trees need thousands of lists before they beat the generators that they order. A linear model has a coefficient per
-feature to learn and bends what is known to be bent: places count by their reciprocal, as in the fusion, and amounts by
-their logarithm.
+Trees alone need thousands of lists before they beat the generators that they order. A linear model has a coefficient
+per feature to learn and bends what is known to be bent: places count by their reciprocal, as in the fusion, and amounts
+by their logarithm.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from recsys_assets.core.ranking.formats import Bent, bend
 from recsys_assets.core.ranking.split import Split
 
 
-def fit_linear(examples: Split, strength: float, rows: Bools, seed: int = 0) -> Bent:
+def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
     """Learn from some of the rows; each list counts the same, however many positives it has.
 
     Args:
         examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
-        strength: inverse of the L2 penalty.
+        penalty: L2, of the coefficients of standardised columns, against the mean loss of a list: the same figure
+            suits few lists and many.
         rows: [rows] those to learn from.
-        seed: of the solver.
     """
     # Imported where it is used: it takes a second that loading the graph must not take.
     from sklearn.linear_model import LogisticRegression
@@ -38,10 +38,12 @@ def fit_linear(examples: Split, strength: float, rows: Bools, seed: int = 0) -> 
     # A place that is missing is a place far down; of other features, that they are missing may say something.
     told = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
     inputs = np.concatenate([(bent - means) / scales, absent[:, told]], axis=1)
-    positives = np.bincount(group, weights=labels)[group]
+    positives = np.bincount(group, weights=labels)
+    lists = max(1, np.count_nonzero(positives))
     with threadpool_limits(limits=1):  # the same bits whatever the cores
-        fitted: Any = LogisticRegression(C=strength, max_iter=500, random_state=seed).fit(
-            inputs, labels > 0, sample_weight=1.0 / np.maximum(positives, 1.0)
+        # Far more rows than columns: Newton's steps are few, and each costs one product of the columns.
+        fitted: Any = LogisticRegression(C=1 / (penalty * lists), solver="newton-cholesky", tol=1e-8).fit(
+            inputs, labels > 0, sample_weight=1.0 / np.maximum(positives[group], 1.0)
         )
     found = np.asarray(fitted.coef_[0], dtype=np.float64)
     missing = np.zeros(len(columns))

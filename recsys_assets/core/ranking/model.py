@@ -1,4 +1,4 @@
-"""The ranker: a model that orders each user's candidates, of CatBoost's trees or linear."""
+"""The ranker: a model that orders each user's candidates, linear, of CatBoost's trees, or both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import read_model
+from recsys_assets.core.ranking.formats import Bent, Corrected, TreesOfCatBoost, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 from recsys_assets.engines.base import Engine, Frame
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CUTOFF = 10
 """Length of the list that early stopping and tuning look at."""
 
+Kind = Literal["linear", "corrected", "trees"]
+
 CLASSIFIER_LOSS = "Logloss"
 """The loss that makes a classifier of rows; it is stopped by the AUC."""
 
@@ -33,8 +35,9 @@ class RankerParams:
     """How the ranker is trained.
 
     Attributes:
-        kind: 'trees' of CatBoost, or 'linear', which needs less to learn from.
-        strength: inverse L2 penalty of a linear ranker.
+        kind: 'linear'; 'corrected' by CatBoost's trees, which start from the linear one and stop where they no longer
+            gain; or 'trees' alone.
+        penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
@@ -47,8 +50,8 @@ class RankerParams:
         thread_count: fixed, because the order of float sums may depend on it.
     """
 
-    kind: Literal["trees", "linear"] = "trees"
-    strength: float = 1.0
+    kind: Kind = "corrected"
+    penalty: float = 0.1
     loss: str = "QuerySoftMax"
     iterations: int = 300
     learning_rate: float = 0.1
@@ -67,10 +70,10 @@ class TrainedRanker:
 
     Attributes:
         model: the stored model; equal examples and parameters give equal bytes.
-        best_iteration: 0-based tree with the best NDCG on the held-out users; later trees are cut off. -1 of a linear
-            model, which is stored as learned from everybody.
-        feature_importance: per feature, in percent, most important first: of trees PredictionValuesChange, of a linear
-            model the size of the coefficient of the standardised feature.
+        trees: how many there are: up to the one with the best NDCG on the held-out users; none in a linear model. What
+            is linear is stored as learned from everybody.
+        feature_importance: per feature, in percent, most important first; see
+            :mod:`recsys_assets.core.ranking.formats`.
         validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
         validation_lists: NDCG@10 of each of them.
         users_train: users with a positive that the trees saw.
@@ -78,7 +81,7 @@ class TrainedRanker:
     """
 
     model: bytes
-    best_iteration: int
+    trees: int
     feature_importance: dict[str, float]
     validation_ndcg: float
     validation_lists: tuple[float, ...]
@@ -106,19 +109,33 @@ def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] = FEA
 
 
 def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) -> TrainedRanker:
-    """Train on one part of the examples and stop by the other.
+    """Train on one part of the examples and stop and judge by the other.
 
     Args:
         examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
         params: how to train.
         on_tree: told after each tree.
     """
+    if params.kind == "trees":
+        trees = _grow(examples, params, None, on_tree)
+        return _trained(examples, trees, trees.data, trees.score(examples.matrix[examples.apart]))
+    alone = fit_linear(examples, params.penalty, ~examples.apart)
+    start = alone.score(examples.matrix)
+    everybody = fit_linear(examples, params.penalty, np.ones(len(examples.apart), np.bool_))
     if params.kind == "linear":
-        return _fit_linear(examples, params)
-    # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
-    from catboost import CatBoost, EFstrType
+        return _trained(examples, everybody, everybody.to_bytes(), start[examples.apart])
+    trees = _grow(examples, params, start, on_tree)
+    model = Corrected(everybody, trees)
+    scores = start[examples.apart] + trees.score(examples.matrix[examples.apart])
+    return _trained(examples, model, model.to_bytes(), scores)
 
-    learn, judge = examples.pools
+
+def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: OnTree | None) -> TreesOfCatBoost:
+    """CatBoost's trees up to the best one, from some scores [rows] or from nothing."""
+    # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
+    from catboost import CatBoost
+
+    learn, judge = examples.pools(start)
     model = CatBoost(
         {
             "loss_function": params.loss,
@@ -137,25 +154,16 @@ def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) ->
         }
     )
     model.fit(learn, eval_set=judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
-    importance = np.asarray(model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
-    scores = np.asarray(model.predict(judge), dtype=np.float64)
-    return _trained(examples, _bytes(model), int(model.get_best_iteration()), importance, scores)
+    return TreesOfCatBoost(_bytes(model))
 
 
-def _fit_linear(examples: Split, params: RankerParams) -> TrainedRanker:
-    """Judged by what was learned from the others, and learned once more from all."""
-    alone = fit_linear(examples, params.strength, ~examples.apart, params.seed)
-    scores = alone.score(examples.matrix[examples.apart])
-    model = fit_linear(examples, params.strength, np.ones(len(examples.apart), np.bool_), params.seed)
-    return _trained(examples, model.to_bytes(), -1, model.importance, scores)
-
-
-def _trained(examples: Split, model: bytes, best: int, importance: Floats, scores: Floats) -> TrainedRanker:
-    pairs, lists = zip(examples.columns, importance.tolist(), strict=True), examples.ndcg(scores, CUTOFF)
+def _trained(examples: Split, model: Bent | TreesOfCatBoost | Corrected, data: bytes, scores: Floats) -> TrainedRanker:
+    importance = zip(examples.columns, model.importance.tolist(), strict=True)
+    lists = examples.ndcg(scores, CUTOFF)
     return TrainedRanker(
-        model=model,
-        best_iteration=best,
-        feature_importance=dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))),
+        model=data,
+        trees=model.tree_count,
+        feature_importance=dict(sorted(importance, key=lambda pair: (-pair[1], pair[0]))),
         validation_ndcg=float(lists.mean()),
         validation_lists=tuple(lists.tolist()),
         users_train=examples.users(apart=False),

@@ -79,16 +79,31 @@ class Split:
         """[rows, columns]; null is NaN."""
         return features(self.rows, self.columns)
 
-    @cached_property
-    def pools(self) -> tuple[Pool, Pool]:
-        """What CatBoost learns from, and what it stops by."""
+    def pools(self, start: Floats | None = None) -> tuple[Pool, Pool]:
+        """What CatBoost learns from, and what it stops by.
+
+        Args:
+            start: [rows] scores that the trees are to correct; None where they start from nothing.
+        """
         from catboost import Pool
 
         learn, judge = (
-            Pool(self.matrix[part], self.labels[part], group_id=self.group[part], feature_names=list(self.columns))
+            Pool(
+                self.matrix[part],
+                self.labels[part],
+                group_id=self.group[part],
+                feature_names=list(self.columns),
+                baseline=None if start is None else start[part],
+            )
             for part in (~self.apart, self.apart)
         )
         return learn, judge
+
+    def of(self, rows: Bools) -> Split:
+        """The same of some rows [rows]; whole groups, or the lists change."""
+        return Split(
+            self.rows.filter(pa.array(rows)), self.group[rows], self.user[rows], self.apart[rows], self.columns
+        )
 
     def users(self, *, apart: bool) -> int:
         """How many have a positive on one side."""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.model import RankerParams, fit
-from recsys_assets.core.ranking.split import split_by_time, split_by_users
+from recsys_assets.core.ranking.formats import read_model
+from recsys_assets.core.ranking.model import CUTOFF, Kind, RankerParams, fit
+from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
 from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
 
-TREES, LINEAR = ("learning_rate", "depth", "l2"), ("strength",)
-"""The parameters that a search varies, by kind of ranker; which kind is better it finds as well."""
+_TREES = ("learning_rate", "depth", "l2")
+VARIED: Mapping[Kind, tuple[str, ...]] = {"corrected": ("penalty", *_TREES), "linear": ("penalty",), "trees": _TREES}
+"""The parameters that a search varies, by kind of ranker; which kind is better it finds as well. Each is tried once as
+the base says, in this order; a trial's ``kind`` is the place of its kind here, from 0."""
+
+_ONE_ERROR = 0.6827
+"""Share of a normal distribution within one standard error."""
 
 BY_TIME, BY_USERS = "newest window", "held-out users"
 """What a search judged by."""
@@ -30,7 +37,7 @@ class Tuning:
     """What a search found.
 
     Attributes:
-        best: the parameters with the best NDCG@10 on what was held out, of trees or linear; see :func:`tune`.
+        best: the parameters of the best ranker on what was held out; see :func:`tune`.
         trials: what was tried; none where there was too little to search on.
         tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
         judged_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
@@ -69,8 +76,9 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
     later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
-    before is given up. First the base is tried, then a linear ranker, and the best trees are taken if the whole 95 %
-    interval of what they gain over the best linear ranker is above zero.
+    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the other
+    gains more than one standard error of the paired difference over it (Breiman et al., Classification and Regression
+    Trees, 1984, 3.4.3). They are compared on lists by which neither was stopped: see :func:`crossed`.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
@@ -85,34 +93,27 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
 
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
-    lists: dict[RankerParams, Floats] = {}
-
-    def judged(params: RankerParams) -> Floats:
-        """NDCG of each list; of a trial that an earlier attempt made, by training once more."""
-        if params not in lists:
-            lists[params] = np.asarray(fit(data, params).validation_lists)
-        return lists[params]
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
         trained = fit(data, params, progress.on_tree)
-        if not progress.pruned:
-            lists[params] = np.asarray(trained.validation_lists)
-        facts = {"best_iteration": float(trained.best_iteration), "trees": float(progress.trees)}
+        facts = {"trees": float(progress.trees), "trees_kept": float(trained.trees)}
         return Outcome(trained.validation_ndcg, facts, progress.pruned)
 
     startup = max(3, search.budget.trials // 2)
     records = search.run(
         objective,
-        Tpe((_values(replace(base, kind="trees")), _values(replace(base, kind="linear"))), startup),
+        Tpe([_values(replace(base, kind=kind)) for kind in VARIED], startup),
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
-    trees, *linear = (_with(base, best_of(one).params) for one in _by_kind(records))
-    # Trees were stopped where they judge best, and a linear ranker was not: a mean alone would be for the trees.
-    beaten = linear and paired_difference(judged(trees), judged(linear[0]), seed=base.seed).low <= 0
+    best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
+    if linear:
+        ours, theirs = (crossed(data, params) for params in (best, linear[0]))
+        if not paired_difference(ours, theirs, seed=base.seed, level=_ONE_ERROR).low > 0:  # nor where it is unknown
+            best = linear[0]
     return Tuning(
-        best=linear[0] if beaten else trees,
+        best=best,
         trials=tuple(records),
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
@@ -120,10 +121,28 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     )
 
 
-def _by_kind(records: Sequence[Record]) -> list[list[Record]]:
-    """The trials of trees, then those of linear rankers if there are any."""
-    kinds = ([one for one in records if bool(one.params["linear"]) is linear] for linear in (False, True))
-    return [kind for kind in kinds if kind]
+def crossed(data: Split, params: RankerParams) -> Floats:
+    """NDCG@10 [lists held out] of a ranker that learned and was stopped without the half of them that it orders.
+
+    Trees that are stopped where they judge best look better than they are. So each half of the lists held out is
+    ordered by a ranker that was stopped by the other half.
+    """
+    lists = np.unique(data.group[data.apart])
+    first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, params.seed)])
+    halves = [data.apart & half for half in (first, ~first)]
+    if not all(half.any() for half in halves):
+        return np.full(len(lists), np.nan)
+    found: list[Floats] = []
+    for half in halves:
+        model, judge = read_model(fit(data.of(~half), params).model), data.of(half)
+        found.append(judge.ndcg(model.score(judge.matrix), CUTOFF))
+    return np.concatenate(found)
+
+
+def _with_trees_or_without(records: Sequence[Record]) -> list[list[Record]]:
+    """The trials with trees, then those of linear rankers if there are any."""
+    parts = ([one for one in records if (_kind(one.params) == "linear") is linear] for linear in (False, True))
+    return [part for part in parts if part]
 
 
 class _Progress:
@@ -144,30 +163,28 @@ class _Progress:
 
 
 def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
-    if trial.suggest_int("linear", 0, 1):
-        return _with(base, {"linear": 1, "strength": trial.suggest_float("strength", 0.001, 10.0, log=True)})
-    found = {
-        "linear": 0,
-        "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
-        "depth": trial.suggest_int("depth", 4, 8),
-        "l2": trial.suggest_float("l2", 1.0, 30.0, log=True),
+    found = {"kind": trial.suggest_int("kind", 0, len(VARIED) - 1)}
+    suggestions: Mapping[str, Callable[[str], float]] = {
+        "penalty": lambda name: trial.suggest_float(name, 0.01, 3.0, log=True),
+        "learning_rate": lambda name: trial.suggest_float(name, 0.03, 0.3, log=True),
+        "depth": lambda name: trial.suggest_int(name, 4, 8),
+        "l2": lambda name: trial.suggest_float(name, 1.0, 30.0, log=True),
     }
-    return _with(base, found)
+    return _with(base, {**found, **{name: suggestions[name](name) for name in VARIED[_kind(found)]}})
+
+
+def _kind(values: Mapping[str, float]) -> Kind:
+    return tuple(VARIED)[int(values["kind"])]
 
 
 def _values(params: RankerParams) -> dict[str, float]:
     """What a search would vary of a ranker of this kind."""
-    linear = params.kind == "linear"
-    return {"linear": float(linear), **{name: getattr(params, name) for name in (LINEAR if linear else TREES)}}
+    kind = tuple(VARIED).index(params.kind)
+    return {"kind": float(kind), **{name: float(getattr(params, name)) for name in VARIED[params.kind]}}
 
 
 def _with(base: RankerParams, values: Mapping[str, float]) -> RankerParams:
-    if values["linear"]:
-        return replace(base, kind="linear", strength=float(values["strength"]))
-    return replace(
-        base,
-        kind="trees",
-        learning_rate=float(values["learning_rate"]),
-        depth=int(values["depth"]),
-        l2=float(values["l2"]),
-    )
+    varied: dict[str, Any] = {name: float(values[name]) for name in VARIED[_kind(values)]}
+    if "depth" in varied:
+        varied["depth"] = int(varied["depth"])
+    return replace(base, kind=_kind(values), **varied)

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys_assets.core.catalog.features import item_features
+from recsys_assets.core.collaborative.fit import MODELS, ModelParams
+from recsys_assets.core.collaborative.item_models import EaseParams
 from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
@@ -97,12 +99,23 @@ def test_users_get_what_is_to_their_taste() -> None:
 def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
     cut, params = DAY - timedelta(days=2), CollaborativeParams(fewest=5)
     happened = events(seed=54, users=60, items=60)
-    weights = learn_weights(known(happened), cut, params)
+    weights = learn_weights(known(happened), cut, params, MODELS)
     assert max(weights.values()) > 0
     # What nobody wants within the horizon cannot be learned from, whatever was wanted before.
     idle = [e for e in happened if e["dt"] <= cut or e["event_type"] != "buy"]
-    assert learn_weights(known(idle), cut, params) == {}
-    assert learn_weights(known(happened), cut, CollaborativeParams(fewest=1000)) == {}
+    assert learn_weights(known(idle), cut, params, MODELS) == {}
+    assert learn_weights(known(happened), cut, CollaborativeParams(fewest=1000), MODELS) == {}
+
+
+def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
+    """Before the last horizon EASE could still be fitted; by now there are more items than it takes."""
+    cut = DAY - timedelta(days=2)
+    before = events(seed=54, users=60, items=60)
+    new = [{**e, "item_id": e["item_id"] + 100, "user_id": e["user_id"]} for e in before if e["dt"] > cut]
+    ease = EaseParams(regularization=5.0, most_items=60)
+    params = CollaborativeParams(models=ModelParams(ease=ease), fewest=5)
+    assert "ease" in learn_weights(known(before + new), cut, params, MODELS)
+    assert propose(known(before + new), params).num_rows
 
 
 def test_a_matrix_that_is_too_large_is_left_alone() -> None:
