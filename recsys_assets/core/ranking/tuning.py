@@ -22,9 +22,6 @@ VARIED: Mapping[Kind, tuple[str, ...]] = {"corrected": ("penalty", *_TREES), "li
 """The parameters that a search varies, by kind of ranker; which kind is better it finds as well. Each is tried once as
 the base says, in this order; a trial's ``kind`` is the place of its kind here, from 0."""
 
-_ONE_ERROR = 0.6827
-"""Share of a normal distribution within one standard error."""
-
 BY_TIME, BY_USERS = "newest window", "held-out users"
 """What a search judged by."""
 
@@ -76,9 +73,8 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
     later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
-    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the other
-    gains more than one standard error of the paired difference over it (Breiman et al., Classification and Regression
-    Trees, 1984, 3.4.3). They are compared on lists by which neither was stopped: see :func:`crossed`.
+    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the whole
+    95 % interval of what the other gains over it is above zero; see :func:`crossed`.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
@@ -110,7 +106,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
     if linear:
         ours, theirs = (crossed(data, params) for params in (best, linear[0]))
-        if not paired_difference(ours, theirs, seed=base.seed, level=_ONE_ERROR).low > 0:  # nor where it is unknown
+        if not paired_difference(ours, theirs, seed=base.seed).low > 0:  # nor where it is unknown
             best = linear[0]
     return Tuning(
         best=best,
