@@ -38,15 +38,10 @@ def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
             "ts": clicks["ts"],
         }
     )
-    gone = known.gone()
     several = np.flatnonzero(_items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS)
     asked = pa.array(np.isin(rows, np.intersect1d(several, lookup(known.users(), users))))
     last = log.set_column(0, "session_id", pa.array(rows)).filter(asked)
-    found = recommend(fit(log, how), last, known.k + len(gone))
-    free = found.filter(pa.array(lookup(found["item_id"], gone.combine_chunks()) < 0))
-    sessions = free["session_id"].to_numpy()
-    places = np.arange(len(sessions)) - np.searchsorted(sessions, sessions)
-    best = free.filter(pa.array(places < known.k))
+    best = recommend(fit(log, how), last, known.k, known.gone().combine_chunks())
     return pa.table(
         {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
     )

@@ -28,7 +28,7 @@ _LEAST_NEW = 0.05
 _NOTHING: Scored = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 
 
-def recommend(model: SessionModel, sessions: pa.Table, k: int) -> pa.Table:
+def recommend(model: SessionModel, sessions: pa.Table, k: int, gone: pa.Array | None = None) -> pa.Table:
     """The ``k`` items that are most likely to be clicked next in each session.
 
     A session's list depends on nothing but the model and its own clicks, and equal scores go by item_id.
@@ -38,6 +38,7 @@ def recommend(model: SessionModel, sessions: pa.Table, k: int) -> pa.Table:
         sessions: unfinished ones, as for :func:`~recsys_assets.core.retrieval.sessions.fit`. Items that the model does
             not know count as not clicked.
         k: items per session; sessions get fewer where the model knows fewer, and none without a known item.
+        gone: item_id of what is not to be recommended; it keeps its share, so that no other item's score changes.
 
     Returns:
         session_id, item_id, score (float64) and rank (int64, 1 is the best), ordered by session_id and rank.
@@ -46,7 +47,12 @@ def recommend(model: SessionModel, sessions: pa.Table, k: int) -> pa.Table:
     ids, rows, _, order = in_time(sessions, clicked)
     clicked = clicked[order]
     asked = visits(rows[clicked >= 0], clicked[clicked >= 0], model.params.session_clicks)
-    found = [_best(model, block, k) for block in _blocks(model, asked)]
+    barred = None
+    if gone is not None and len(gone):
+        barred = np.zeros(len(model.items), np.bool_)
+        places = lookup(gone, model.items)
+        barred[places[places >= 0]] = True
+    found = [_best(model, block, k, barred) for block in _blocks(model, asked)]
     rows, items, scores = (np.concatenate(part) for part in zip(_NOTHING, *found, strict=True))
     return pa.table(
         {
@@ -89,8 +95,8 @@ def _blocks(model: SessionModel, asked: Visits) -> Iterator[Visits]:
         yield Visits(*(part[start:stop] for part in (asked.rows, asked.items, asked.lags, asked.counts)))
 
 
-def _best(model: SessionModel, asked: Visits, k: int) -> Scored:
-    """The k best items of each session, ordered by session, then score descending, then item."""
+def _best(model: SessionModel, asked: Visits, k: int, barred: npt.NDArray[np.bool_] | None = None) -> Scored:
+    """The k best items of each session that are not barred, ordered by session, then score descending, then item."""
     params, width = model.params, len(model.items)
     sessions, rows = np.unique(asked.rows, return_inverse=True)
     asked = replace(asked, rows=rows)
@@ -115,7 +121,8 @@ def _best(model: SessionModel, asked: Visits, k: int) -> Scored:
         np.concatenate([rows * width + asked.items, *(keys for keys, _ in found)]),
         np.concatenate([rates, *(share * scale[keys // width] for keys, share in found)]),
     )
-    keys, scores = keys[scores > 0], scores[scores > 0]
+    kept = scores > 0 if barred is None else (scores > 0) & ~barred[keys % width]
+    keys, scores = keys[kept], scores[kept]
     near = keys // width
     order = np.lexsort((keys, -scores, near))
     order = order[np.arange(len(order)) - np.searchsorted(near, near) < k]
