@@ -12,6 +12,24 @@ import numpy as np
 from recsys_assets.engines.base import Engine, Frame
 
 
+class Once:
+    """Makes the rows of a frame when its name first comes up, for all the parts that read them.
+
+    Args:
+        engine: where the frames run.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._made: dict[str, Frame] = {}
+
+    def __call__(self, name: str, frame: Frame) -> Frame:
+        """The frame of that name, whose rows wait in memory; ``frame`` where there is none yet."""
+        if name not in self._made:
+            self._made[name] = self._engine.from_arrow(frame.collect(backend="polars").to_arrow())
+        return self._made[name]
+
+
 def by_users(engine: Engine, users: Frame, *frames: Frame) -> list[tuple[Frame, ...]]:
     """The frames of as many users at once as the engine likes, one range of user_id after the other.
 

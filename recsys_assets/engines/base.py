@@ -16,6 +16,10 @@ import pyarrow as pa
 
 Frame = nw.LazyFrame
 BatchFunction = Callable[[pa.Table], pa.Table]
+Add = Callable[[Frame], Frame]
+"""What :meth:`Engine.widen` takes: gives rows more columns, but makes neither more rows nor fewer."""
+MadeOnce = Callable[[str, Frame], Frame]
+"""Is given a name and a frame, and gives the frame; made only once, where it is asked for it more than once."""
 Keep = Callable[[Frame], Frame]
 """What :meth:`Engine.keep` does; functions that read a frame twice take it."""
 
@@ -54,6 +58,11 @@ def same(frame: Frame) -> Frame:
     return frame
 
 
+def anew(_: str, frame: Frame) -> Frame:
+    """The :data:`MadeOnce` of frames that are read by one plan alone."""
+    return frame
+
+
 def together(frame: Frame | Iterable[Frame]) -> Frame:
     """One frame of one or several."""
     return frame if isinstance(frame, nw.LazyFrame) else nw.concat(list(frame), how="vertical")
@@ -84,6 +93,14 @@ class Engine(Protocol):
         """The frame, its rows made only once however often what becomes of it reads them.
 
         The rows are let go with the next :meth:`sink`, so they serve one output.
+        """
+        ...
+
+    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+        """What ``add`` makes of a frame that is small enough for memory, such as a part of one.
+
+        An engine may make the rows first, ascending by ``by``, where columns are then added at less cost: wide rows
+        need not be moved once more to be sorted.
         """
         ...
 

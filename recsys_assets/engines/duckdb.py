@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, together
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 if TYPE_CHECKING:
@@ -109,6 +109,10 @@ class DuckDBEngine:
         self._kept.append(f"kept_{len(self._kept)}")
         frame.to_native().create(self._kept[-1])
         return nw.from_native(self._connection.table(self._kept[-1]))
+
+    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+        """What ``add`` makes, in one plan; see :class:`Engine`."""
+        return add(frame)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`.

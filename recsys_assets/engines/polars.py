@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 SORTED_IN_MEMORY = 8_000_000
@@ -63,6 +63,16 @@ class PolarsEngine:
     def keep(self, frame: Frame) -> Frame:
         """The frame as it is: Polars finds the common parts of a plan; see :class:`Engine`."""
         return frame
+
+    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+        """Rows first, then their columns, both at once; see :class:`Engine`.
+
+        Joins in memory leave the rows where they are, which those of the streaming engine do not.
+        """
+        native: pl.LazyFrame = frame.to_native()
+        rows = _ordered(native.collect(engine="streaming"), by)
+        wide: pl.LazyFrame = add(nw.from_native(rows.lazy())).to_native()
+        return nw.from_native(wide.collect(engine="in-memory").lazy())
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`."""
@@ -126,7 +136,33 @@ def _narrow(frame: Frame, schema: pa.Schema) -> pl.LazyFrame:
 
 def _sorted(frame: pl.DataFrame, schema: pa.Schema, sort_by: Sequence[str]) -> pa.Table:
     """Sorted rows; moving rows out of one piece of memory takes half the time that it takes out of many."""
-    return frame.rechunk().sort(_sort_keys(schema, sort_by)).to_arrow()
+    if any(schema.field(name).nullable for name in sort_by):
+        return frame.rechunk().sort(_sort_keys(schema, sort_by)).to_arrow()
+    return _ordered(frame, sort_by).to_arrow()
+
+
+def _ordered(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Rows ascending by columns without nulls; what is in order stays where it is, and whole numbers make one key."""
+    if _in_order(frame, by):
+        return frame
+    frame = frame.rechunk()
+    if not all(frame.schema[name].is_integer() for name in by):
+        return frame.sort(by)
+    ends = frame.select(pl.col(by).min().cast(pl.Int64).name.prefix("least "), pl.col(by).max().cast(pl.Int64)).row(0)
+    key, below = pl.lit(0, dtype=pl.Int64), 1
+    for name, least, most in zip(by, ends[: len(by)], ends[len(by) :], strict=True):
+        below *= most - least + 1
+        key = key * (most - least + 1) + (pl.col(name).cast(pl.Int64) - least)
+    return frame.sort(key if below < 2**63 else by)
+
+
+def _in_order(frame: pl.DataFrame, by: Sequence[str]) -> bool:
+    """Whether rows are ascending by columns without nulls."""
+    before, after = frame.head(-1), frame.tail(-1)
+    ascending = pl.Series([True]).new_from_index(0, after.height)
+    for name in reversed(by):
+        ascending = (after[name] > before[name]) | ((after[name] == before[name]) & ascending)
+    return ascending.all(ignore_nulls=False) is True
 
 
 def _sort_keys(schema: pa.Schema, sort_by: Sequence[str]) -> list[pl.Expr]:

@@ -20,7 +20,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.engines.base import AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, together
 from recsys_assets.engines.parquet import write_parquet
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ class SparkEngine:
 
         self._kept.append(_native(frame).persist(StorageLevel.MEMORY_AND_DISK))
         return nw.from_native(self._kept[-1])
+
+    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+        """What ``add`` makes, in one plan; see :class:`Engine`."""
+        return add(frame)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches on the cluster; see :class:`Engine`."""

@@ -10,12 +10,12 @@ import narwhals as nw
 
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.frames import dense_rank, top_k
-from recsys_assets.core.parts import by_users
+from recsys_assets.core.parts import Once, by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
-from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.engines.base import Engine, Frame, anew
 
 
 def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Frame:
@@ -30,9 +30,20 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
     """
     given = asked(engine, inputs, as_of, end, params)
     popularity = last_days(inputs.item_activity, as_of, params.popular_days)
-    return with_features(
-        union(given), given.history, popularity, inputs.item_features, as_of, end, params.trending_days
-    )
+
+    def add(pairs: Frame) -> Frame:
+        return with_features(
+            _placed(pairs),
+            given.history,
+            popularity,
+            inputs.item_features,
+            as_of,
+            end,
+            params.trending_days,
+            inputs.once,
+        )
+
+    return engine.widen(_fused(_proposals(given), params), ["user_id", "item_id"], add)
 
 
 def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
@@ -44,7 +55,7 @@ def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, p
 
 def union(given: Given) -> Frame:
     """What all generators propose, as :func:`fuse` gives it."""
-    return fuse({name: _propose(name, given) for name in GENERATORS if name in given.params.voices}, given.params)
+    return fuse(_proposals(given), given.params)
 
 
 def in_parts(
@@ -61,8 +72,15 @@ def in_parts(
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
     parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, *proposed.values())
+    once = Once(engine) if len(parts) > 1 else anew
     return [
-        replace(inputs, user_activity=activity, user_factors=factors, proposed=dict(zip(proposed, others, strict=True)))
+        replace(
+            inputs,
+            user_activity=activity,
+            user_factors=factors,
+            proposed=dict(zip(proposed, others, strict=True)),
+            once=once,
+        )
         for activity, factors, *others in parts
     ]
 
@@ -79,6 +97,11 @@ def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
         asked), fused_score and fused_rank; in single precision, as candidates are stored: at tens of millions of rows,
         width is time.
     """
+    return _placed(_fused(found, params))
+
+
+def _fused(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
+    """What :func:`fuse` gives, without fused_rank."""
     asked = [name for name in GENERATORS if name in found]
     parts = [
         _ranked(found[name], params.voices[name].k).select(
@@ -99,7 +122,10 @@ def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     types = {"score": nw.Float32, "rank": nw.Int32}
     silent = [name for name in GENERATORS if name not in found]
     nothing = {f"{name}_{what}": nw.lit(None, dtype) for name in silent for what, dtype in types.items()}
-    fused = wide.with_columns(fused_score=score, **nothing)
+    return wide.with_columns(fused_score=score, **nothing)
+
+
+def _placed(fused: Frame) -> Frame:
     return dense_rank(fused, by=["user_id"], score="fused_score", ties=["item_id"], name="fused_rank")
 
 
@@ -108,6 +134,11 @@ def _ranked(found: Frame, k: int) -> Frame:
     if "rank" in found.collect_schema().names():
         return found.filter(nw.col("rank") <= k)
     return top_k(found, k, by=["user_id"], score="score", ties=["item_id"])
+
+
+def _proposals(given: Given) -> dict[str, Frame]:
+    """What each generator that is asked gives."""
+    return {name: _propose(name, given) for name in GENERATORS if name in given.params.voices}
 
 
 def _propose(name: str, given: Given) -> Frame:

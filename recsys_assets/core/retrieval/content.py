@@ -7,9 +7,10 @@ import narwhals as nw
 from recsys_assets.core.activity.clock import half_life, last_days
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.protocol import Derived, Given
-from recsys_assets.engines.base import Frame
+from recsys_assets.engines.base import Frame, MadeOnce, anew
 
 _PAIR = ["user_id", "item_id"]
+_GROUPS = ("category_id", "root_id", "price")
 _ROOT = 0.25
 """What an item of another category below the same root is worth, beside one of the category."""
 _NO_PRICE = 0.5
@@ -38,7 +39,7 @@ def new_items(item_features: Frame, item_activity: Frame, days: int, users: int)
     )
 
 
-def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k: int) -> Frame:
+def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k: int, once: MadeOnce = anew) -> Frame:
     """New items of the categories that the user's fresh weight lies in, the nearer in price the better.
 
     The score sums, over the item's category and (at a quarter) its root, the share of the user's weight that lies there
@@ -51,6 +52,7 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
         fresh: :func:`new_items` that may be recommended.
         categories: categories, and as many roots, of a user.
         k: newest items of a category or root that are compared.
+        once: for what does not depend on the users, where the history is of a part of them.
 
     Returns:
         user_id, item_id, score. Nothing that the user touched, and nothing where there are no categories.
@@ -59,7 +61,7 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
     total = history.group_by("user_id").agg(exact_sum(weight).alias("__total"))
     priced = nw.when(~nw.col("__price").is_null()).then(weight)
     taste = (
-        history.join(_in_groups(item_features), on="item_id", how="inner")
+        _in_groups(history.join(once("groups", item_features.select("item_id", *_GROUPS)), on="item_id", how="inner"))
         .with_columns(__priced=priced, __worth=priced * nw.col("__price"))
         .group_by("user_id", "level", "group")
         .agg(
@@ -74,12 +76,14 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
         )
     )
     favourites = top_k(taste, categories, by=["user_id", "level"], score="share", ties=["group"])
-    newest = top_k(_in_groups(fresh), k, by=["level", "group"], score="newness", ties=["item_id"])
+    newest = top_k(_in_groups(fresh), k, by=["level", "group"], score="newness", ties=["item_id"]).select(
+        "level", "group", "item_id", "newness", "__price"
+    )
     part = nw.when(nw.col("level") == "root").then(nw.lit(_ROOT)).otherwise(nw.lit(1.0))
     near = half_life((nw.col("usual") - nw.col("__price")).abs(), 1.0).fill_null(_NO_PRICE)
     return (
         favourites.select("user_id", "level", "group", "share", "usual")
-        .join(newest.select("level", "group", "item_id", "newness", "__price"), on=["level", "group"], how="inner")
+        .join(once("newest", newest), on=["level", "group"], how="inner")
         .join(history.select(*_PAIR), on=_PAIR, how="anti")
         .with_columns(score=nw.col("share") * part * near * nw.col("newness"))
         .group_by(*_PAIR)
@@ -103,7 +107,7 @@ def _propose(given: Given, k: int) -> Frame:
     recent = last_days(inputs.item_activity, given.as_of, params.popular_days)
     fresh = new_items(inputs.item_features, recent, params.new_item_days, params.new_item_users)
     return given.allowed(
-        alike(given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k)
+        alike(given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.once)
     )
 
 

@@ -11,7 +11,7 @@ from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.feature_names import FEATURES
 from recsys_assets.core.retrieval.generators import category_shares
-from recsys_assets.engines.base import Frame
+from recsys_assets.engines.base import Frame, MadeOnce, anew
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that each item is given, so that one lucky event is not a conversion of 1; users
@@ -26,6 +26,7 @@ def with_features(
     as_of: date,
     end: datetime,
     trending_days: int,
+    once: MadeOnce = anew,
 ) -> Frame:
     """Join the features to pairs. What is a count is 0 where nothing happened; times and shares are null then.
 
@@ -39,15 +40,20 @@ def with_features(
         as_of: D.
         end: the instant at which D ends.
         trending_days: window of item_trend.
+        once: for what does not depend on the users, where the pairs are a part.
     """
-    shares = category_shares(history, item_features).select(
+    catalog = once("catalog", item_features.select("item_id", "category_id", "price"))
+    totals = once(
+        "totals", popularity.select(*(nw.col(name).sum().alias(f"__{name}") for name in ("events", "targets")))
+    )
+    shares = category_shares(history, catalog).select(
         "user_id", "category_id", nw.col("share").cast(nw.Float32).alias("user_category_share")
     )
     wide = (
         pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
-        .join(_user_features(history, popularity, item_features, as_of), on="user_id", how="left")
+        .join(_user_features(history, totals, catalog, as_of), on="user_id", how="left")
         .join(
-            _items(_catalog_features(item_features), _item_features(popularity, as_of, end, trending_days)),
+            once("items", _items(item_features, popularity, as_of, end, trending_days)),
             on="item_id",
             how="left",
         )
@@ -80,9 +86,8 @@ def _pair_features(history: Frame, as_of: date) -> Frame:
     return known.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
 
 
-def _user_features(history: Frame, popularity: Frame, item_features: Frame, as_of: date) -> Frame:
+def _user_features(history: Frame, totals: Frame, catalog: Frame, as_of: date) -> Frame:
     """What is known of a user, with the price and the category that items are held against."""
-    everything = popularity.select(nw.col("events").sum().alias("__events"), nw.col("targets").sum().alias("__targets"))
     average = nw.col("__targets") / nw.col("__events").cast(nw.Float64)
     users = (
         history.group_by("user_id")
@@ -94,7 +99,7 @@ def _user_features(history: Frame, popularity: Frame, item_features: Frame, as_o
             nw.col("first_day").min().alias("__first"),
             nw.col("last_day").max().alias("__last"),
         )
-        .join(everything, how="cross")
+        .join(totals, how="cross")
         .with_columns(
             user_conversion=(nw.col("user_targets") + _PRIOR_EVENTS * average)
             / (nw.col("user_events") + _PRIOR_EVENTS),
@@ -108,13 +113,13 @@ def _user_features(history: Frame, popularity: Frame, item_features: Frame, as_o
     single = _single(users.drop("__first", "__last", "__events", "__targets"), ["user_id"])
     return (
         single.join(_single(last_items, ["user_id"]), on="user_id", how="left")
-        .join(_mean_price(history, item_features), on="user_id", how="left")
-        .join(_last_category(history, item_features), on="user_id", how="left")
+        .join(_mean_price(history, catalog), on="user_id", how="left")
+        .join(_last_category(history, catalog), on="user_id", how="left")
     )
 
 
-def _mean_price(history: Frame, item_features: Frame) -> Frame:
-    priced = item_features.filter(nw.col("price") > 0).select("item_id", "price")
+def _mean_price(history: Frame, catalog: Frame) -> Frame:
+    priced = catalog.filter(nw.col("price") > 0).select("item_id", "price")
     spent = history.join(priced, on="item_id", how="inner").group_by("user_id")
     weighed = spent.agg(
         exact_sum(nw.col("price") * nw.col("weight")).alias("__sum"), exact_sum(nw.col("weight")).alias("__weight")
@@ -124,11 +129,11 @@ def _mean_price(history: Frame, item_features: Frame) -> Frame:
     )
 
 
-def _last_category(history: Frame, item_features: Frame) -> Frame:
+def _last_category(history: Frame, catalog: Frame) -> Frame:
     last = top_k(
         history.with_columns(__fresh=-nw.col("hours_since")), 1, by=["user_id"], score="__fresh", ties=["item_id"]
     )
-    categories = item_features.select("item_id", nw.col("category_id").alias("__category"))
+    categories = catalog.select("item_id", nw.col("category_id").alias("__category"))
     return last.join(categories, on="item_id", how="inner").select("user_id", "__category")
 
 
@@ -138,8 +143,10 @@ def _single(frame: Frame, others: list[str]) -> Frame:
     return frame.select(*others, nw.col(*names).cast(nw.Float32))
 
 
-def _items(catalog: Frame, activity: Frame) -> Frame:
+def _items(item_features: Frame, popularity: Frame, as_of: date, end: datetime, trending_days: int) -> Frame:
     """What is known of an item from either side, in one table, since each join of the pairs costs."""
+    catalog = _catalog_features(item_features)
+    activity = _item_features(popularity, as_of, end, trending_days)
     known = nw.concat([catalog.select("item_id"), activity.select("item_id")], how="vertical").unique()
     return known.join(_single(catalog, ["item_id", "category_id"]), on="item_id", how="left").join(
         _single(activity, ["item_id"]), on="item_id", how="left"

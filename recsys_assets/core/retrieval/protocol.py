@@ -14,7 +14,7 @@ import pyarrow as pa
 from recsys_assets.core.activity.clock import last_days
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.table import GROUP, PROPOSERS, WHERE
-from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.engines.base import Engine, Frame, MadeOnce, anew
 
 _PAIR = ["user_id", "item_id"]
 
@@ -74,6 +74,8 @@ class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
     ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
+    ``once`` is given a name and a frame that does not depend on the users, and gives the frame: made once for all the
+    parts that the inputs were cut into.
     """
 
     user_activity: Frame
@@ -85,6 +87,7 @@ class CandidateInputs:
     user_factors: Frame
     item_factors: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)
+    once: MadeOnce = anew
 
 
 @dataclass(frozen=True)
