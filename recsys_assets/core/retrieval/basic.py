@@ -19,23 +19,32 @@ def _segment(given: Given, name: str, k: int) -> Frame:
     return generators.listed(given.users, given.available(items), k, given.touched)
 
 
-def _near(given: Given, seeds: Frame, similar: Frame) -> Frame:
+def _near(given: Given, name: str, seeds: Frame, similar: Frame) -> Frame:
+    """Neighbours of seeds, by a table whose name tells it from others."""
     params = given.params
-    near = generators.covisit(seeds, similar, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life)
-    return given.allowed(near)
+    near = similar.filter(nw.col("rank") <= params.covisit_neighbours)
+    # There are far fewer rows in the table than there are of what users find in it.
+    ends = given.available(near.select("score", "rank", nw.col("item_id").alias("__seed"), item_id="similar_item_id"))
+    kept = given.inputs.once(
+        name, ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
+    )
+    found = generators.covisit(seeds, kept, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life)
+    return given.untouched(found)
 
 
 def _view_buy(given: Given, k: int) -> Frame:
-    return _near(given, given.history, given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_BUY_KIND))
+    return _near(
+        given, "view_buy", given.history, given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_BUY_KIND)
+    )
 
 
 def _buy_buy(given: Given, k: int) -> Frame:
     bought = given.history.filter(nw.col("targets") > 0)
-    return _near(given, bought, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
+    return _near(given, "buy_buy", bought, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
 
 
 def _factors(given: Given, k: int) -> Frame:
-    items = given.available(given.inputs.item_factors)
+    items = given.inputs.once("item_factors", given.available(given.inputs.item_factors))
     return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.touched)
 
 
@@ -46,8 +55,8 @@ def _repeat(given: Given, k: int) -> Frame:
 
 def _category(given: Given, k: int) -> Frame:
     inputs = given.inputs
-    items = given.available(inputs.top_popular)
-    return given.allowed(
+    items = inputs.once("top_popular", given.available(inputs.top_popular))
+    return given.untouched(
         generators.category(given.history, inputs.item_features, items, given.params.favourite_categories, k)
     )
 
@@ -68,7 +77,7 @@ TRENDING = Derived(
 COVISIT = Derived(
     about="Neighbours, by co-visitation, of what the user last touched.",
     weight=0.75,
-    recommend=lambda given, k: _near(given, given.history, given.inputs.covisited_items),
+    recommend=lambda given, k: _near(given, "covisit", given.history, given.inputs.covisited_items),
 )
 # Of one data set's few targets, long lists would be chance.
 VIEW_BUY = Derived(

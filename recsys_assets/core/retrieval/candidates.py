@@ -15,7 +15,7 @@ from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
-from recsys_assets.engines.base import Engine, Frame, anew
+from recsys_assets.engines.base import Engine, Frame
 
 
 def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Frame:
@@ -49,8 +49,10 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
 def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
     """What the generators are asked with: the active users and their history; arguments as for :func:`candidates`."""
     everybody = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
-    users = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
-    return Given(engine, inputs, params, as_of, users, everybody.join(users, on="user_id", how="semi"))
+    active = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
+    users = inputs.once_here("users", active)
+    history = inputs.once_here("history", everybody.join(users, on="user_id", how="semi"))
+    return Given(engine, inputs, params, as_of, users, history)
 
 
 def union(given: Given) -> Frame:
@@ -72,7 +74,9 @@ def in_parts(
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
     parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, *proposed.values())
-    once = Once(engine) if len(parts) > 1 else anew
+    once = Once(engine)
+    if len(parts) == 1:
+        return [inputs]
     return [
         replace(
             inputs,
@@ -80,6 +84,7 @@ def in_parts(
             user_factors=factors,
             proposed=dict(zip(proposed, others, strict=True)),
             once=once,
+            once_here=Once(engine),
         )
         for activity, factors, *others in parts
     ]

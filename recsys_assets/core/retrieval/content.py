@@ -106,8 +106,8 @@ def _propose(given: Given, k: int) -> Frame:
     params, inputs = given.params, given.inputs
     recent = last_days(inputs.item_activity, given.as_of, params.popular_days)
     fresh = new_items(inputs.item_features, recent, params.new_item_days, params.new_item_users)
-    return given.allowed(
-        alike(given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.once)
+    return alike(
+        given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.once
     )
 
 

@@ -74,8 +74,8 @@ class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
     ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
-    ``once`` is given a name and a frame that does not depend on the users, and gives the frame: made once for all the
-    parts that the inputs were cut into.
+    ``once`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
+    cut into. ``once_here`` is for those that are read more than once within a part.
     """
 
     user_activity: Frame
@@ -88,6 +88,7 @@ class CandidateInputs:
     item_factors: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)
     once: MadeOnce = anew
+    once_here: MadeOnce = anew
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,15 @@ class Given:
         if not self.params.exclude_unavailable:
             return items
         gone = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
-        return items.join(gone, on="item_id", how="anti")
+        return items.join(self.inputs.once("gone", gone), on="item_id", how="anti")
+
+    def untouched(self, pairs: Frame) -> Frame:
+        """The rows (user_id, item_id, …) without those that are not to be found again."""
+        return pairs if self.touched is None else pairs.join(self.touched, on=_PAIR, how="anti")
 
     def allowed(self, pairs: Frame) -> Frame:
         """The rows (user_id, item_id, …) that the rules let through."""
-        pairs = self.available(pairs)
-        return pairs if self.touched is None else pairs.join(self.touched, on=_PAIR, how="anti")
+        return self.untouched(self.available(pairs))
 
 
 @dataclass(frozen=True)
