@@ -34,7 +34,7 @@ def audit(engine: Engine, frame: Frame, contract: Contract) -> Audit:
     # To find repeated keys takes memory for each of them.
     large = engine.rows_at_once is not None and int(counts[0]) > engine.rows_at_once
     parts = by_rows(engine, contract.key[0], keys) if large else [(keys,)]
-    if duplicates := sum(_duplicates(part, contract.key) for (part,) in parts):
+    if duplicates := sum(engine.repeated(part, contract.key) for (part,) in parts):
         violations[f"duplicate key ({', '.join(contract.key)})"] = duplicates
     return Audit(int(counts[0]), violations)
 
@@ -64,8 +64,3 @@ def _ranges(name: str, column: Column) -> Iterator[tuple[str, nw.Expr]]:
         yield f"{name} > {column.le:g}", value > column.le
     if column.isin is not None:
         yield f"{name} is none of {', '.join(column.isin)}", ~value.is_in(list(column.isin))
-
-
-def _duplicates(frame: Frame, key: tuple[str, ...]) -> int:
-    repeated = frame.group_by(*key).agg(n=nw.len()).filter(nw.col("n") > 1)
-    return int(repeated.select(n=nw.len()).collect(backend="polars").item())

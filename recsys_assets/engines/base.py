@@ -63,6 +63,12 @@ def anew(_: str, frame: Frame) -> Frame:
     return frame
 
 
+def count_repeated(frame: Frame, key: Sequence[str]) -> int:
+    """:meth:`Engine.repeated`, by grouping."""
+    repeated = frame.group_by(*key).agg(n=nw.len()).filter(nw.col("n") > 1)
+    return int(repeated.select(n=nw.len()).collect(backend="polars").item())
+
+
 def together(frame: Frame | Iterable[Frame]) -> Frame:
     """One frame of one or several."""
     return frame if isinstance(frame, nw.LazyFrame) else nw.concat(list(frame), how="vertical")
@@ -102,6 +108,10 @@ class Engine(Protocol):
         An engine may make the rows first, ascending by ``by``, where columns are then added at less cost: wide rows
         need not be moved once more to be sorted.
         """
+        ...
+
+    def repeated(self, frame: Frame, key: Sequence[str]) -> int:
+        """How many values of a key stand in more than one row."""
         ...
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:

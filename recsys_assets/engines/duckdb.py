@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 if TYPE_CHECKING:
@@ -113,6 +113,10 @@ class DuckDBEngine:
     def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """What ``add`` makes, in one plan; see :class:`Engine`."""
         return add(frame)
+
+    def repeated(self, frame: Frame, key: Sequence[str]) -> int:
+        """Values of a key that stand in more than one row; see :class:`Engine`."""
+        return count_repeated(frame, key)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`.

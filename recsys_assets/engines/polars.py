@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 SORTED_IN_MEMORY = 8_000_000
@@ -73,6 +73,14 @@ class PolarsEngine:
         rows = _ordered(native.collect(engine="streaming"), by)
         wide: pl.LazyFrame = add(nw.from_native(rows.lazy())).to_native()
         return nw.from_native(wide.collect(engine="in-memory").lazy())
+
+    def repeated(self, frame: Frame, key: Sequence[str]) -> int:
+        """Values of a key that stand in more than one row; see :class:`Engine`.
+
+        In a sorted file, as contracts ask for, it takes a tenth of the time to see that there are none.
+        """
+        keys: pl.LazyFrame = frame.select(*key).to_native()
+        return 0 if _in_order(keys.collect(engine="streaming"), key, strictly=True) else count_repeated(frame, key)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`."""
@@ -156,10 +164,10 @@ def _ordered(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     return frame.sort(key if below < 2**63 else by)
 
 
-def _in_order(frame: pl.DataFrame, by: Sequence[str]) -> bool:
-    """Whether rows are ascending by columns without nulls."""
+def _in_order(frame: pl.DataFrame, by: Sequence[str], strictly: bool = False) -> bool:
+    """Whether rows are ascending by columns, which are without nulls if they are."""
     before, after = frame.head(-1), frame.tail(-1)
-    ascending = pl.Series([True]).new_from_index(0, after.height)
+    ascending = pl.Series([not strictly]).new_from_index(0, after.height)
     for name in reversed(by):
         ascending = (after[name] > before[name]) | ((after[name] == before[name]) & ascending)
     return ascending.all(ignore_nulls=False) is True

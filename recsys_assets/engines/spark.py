@@ -20,7 +20,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, together
+from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
 from recsys_assets.engines.parquet import write_parquet
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ class SparkEngine:
     def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """What ``add`` makes, in one plan; see :class:`Engine`."""
         return add(frame)
+
+    def repeated(self, frame: Frame, key: Sequence[str]) -> int:
+        """Values of a key that stand in more than one row; see :class:`Engine`."""
+        return count_repeated(frame, key)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches on the cluster; see :class:`Engine`."""

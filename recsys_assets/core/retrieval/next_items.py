@@ -124,7 +124,8 @@ def _best(model: SessionModel, asked: Visits, k: int, barred: npt.NDArray[np.boo
     kept = scores > 0 if barred is None else (scores > 0) & ~barred[keys % width]
     keys, scores = keys[kept], scores[kept]
     near = keys // width
-    order = np.lexsort((keys, -scores, near))
+    # Keys are ascending and the sort is stable: equal scores go by item.
+    order = np.lexsort((-scores, near))
     order = order[np.arange(len(order)) - np.searchsorted(near, near) < k]
     return sessions[near[order]], keys[order] % width, scores[order]
 
