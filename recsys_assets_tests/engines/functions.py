@@ -326,6 +326,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
     "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
     "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
+    "retrieval.protocol.Given.untouched": lambda given: given.asked.untouched(given["history"]),
     "retrieval.protocol.Given.available": lambda given: given.asked.available(given["item_activity"]),
     "retrieval.protocol.Known.__init__": lambda given: (
         given.known.history(),

@@ -68,3 +68,45 @@ def test_a_fault_while_rows_are_made_is_told_and_leaves_nothing_behind(
             engine.map_batches(engine.from_arrow(table(rows(500))), fails, SCHEMA), tmp_path / "data", SCHEMA, SORT
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("spread", [1, 2**31, 2**62])
+def test_whole_numbers_of_any_size_are_sorted(tmp_path: Path, spread: int) -> None:
+    rng = random.Random(spread)
+    pairs = sorted((a * spread, b * spread) for a in (-2, -1, 0, 1) for b in (-2, 0, 1))
+    schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("a", "b")])
+    engine, files = PolarsEngine(), set[bytes]()
+    for given in (pairs, pairs[::-1], rng.sample(pairs, len(pairs))):
+        found = pa.Table.from_pylist([{"a": a, "b": b} for a, b in given], schema)
+        engine.sink(iter([engine.from_arrow(found)]), tmp_path / "data", schema, ("a", "b"))
+        assert pq.read_table(tmp_path / "data").to_pylist() == [{"a": a, "b": b} for a, b in pairs]
+        files.add((tmp_path / "data").read_bytes())
+    assert len(files) == 1
+
+
+def test_columns_are_added_to_rows_that_are_in_order_and_stay_there() -> None:
+    engine, rng = PolarsEngine(), random.Random(3)
+    pairs = rng.sample([(a, b) for a in range(200) for b in "xyz"], 600)
+    frame = engine.from_arrow(pa.table({"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}))
+    names = engine.from_arrow(pa.table({"b": ["y", "x"], "name": ["why", "ex"]}))
+    wide = engine.widen(frame, ["a", "b"], lambda rows: rows.join(names, on="b", how="left"))
+    expected = [{"a": a, "b": b, "name": {"x": "ex", "y": "why", "z": None}[b]} for a, b in sorted(pairs)]
+    assert wide.collect(backend="polars").to_arrow().to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "repeated"),
+    [
+        ([], 0),
+        ([(1, "a")], 0),
+        ([(1, "a"), (1, "b"), (2, "a")], 0),
+        ([(2, "a"), (1, "b"), (1, "a")], 0),
+        ([(1, "a"), (1, "b"), (1, "b"), (2, "a"), (2, "a"), (2, "a")], 2),
+        ([(1, "a"), (2, "a"), (1, "a")], 1),
+        ([(1, None), (1, None), (2, None), (2, "a")], 1),
+    ],
+)
+def test_repeated_keys_are_found_in_any_order(keys: list[tuple[int, str | None]], repeated: int) -> None:
+    schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
+    engine, given = PolarsEngine(), pa.Table.from_pylist([{"a": a, "b": b} for a, b in keys], schema)
+    assert engine.repeated(engine.from_arrow(given), ["a", "b"]) == repeated

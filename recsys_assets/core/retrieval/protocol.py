@@ -87,8 +87,9 @@ class CandidateInputs:
     user_factors: Frame
     item_factors: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)
-    once: MadeOnce = anew
-    once_here: MadeOnce = anew
+    # A function as a plain default would be a method of the class.
+    once: MadeOnce = field(default_factory=lambda: anew)
+    once_here: MadeOnce = field(default_factory=lambda: anew)
 
 
 @dataclass(frozen=True)

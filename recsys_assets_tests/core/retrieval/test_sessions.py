@@ -226,6 +226,16 @@ def test_a_list_is_the_same_alone_in_a_batch_and_in_blocks(monkeypatch: pytest.M
     assert max(map(len, everything.values())) > 8
 
 
+@pytest.mark.parametrize("ids", ["int64", "string"])
+def test_what_is_gone_leaves_its_place_to_the_next_and_the_scores_as_they_are(ids: str) -> None:
+    model, asked = fit(clicks(random_sessions(1), ids), TIGHT), clicks(random_sessions(2), ids)
+    gone = [typed(item, ids) for item in (3, 7, 11, 500)]
+    everything = as_lists(recommend(model, asked, EVERYTHING))
+    wanted = {session: [pair for pair in found if pair[0] not in gone][:8] for session, found in everything.items()}
+    assert as_lists(recommend(model, asked, 8, pa.array(gone))) == wanted
+    assert wanted != {session: found[:8] for session, found in everything.items()}
+
+
 def test_the_order_of_rows_does_not_matter_and_stored_arrays_are_the_model(tmp_path: Path) -> None:
     log, asked = (with_equal_times(clicks(random_sessions(seed))) for seed in (3, 4))
     shuffled = log.take(pa.array(np.random.default_rng(0).permutation(len(log))))
