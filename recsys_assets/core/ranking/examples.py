@@ -7,6 +7,8 @@ import narwhals as nw
 from recsys_assets.engines.base import Frame
 
 _KEY = ["user_id", "item_id"]
+_NAMED = 20_000
+"""Users up to whom they are named in a filter: of a file, only what passes it is then unpacked."""
 
 
 def label(candidates: Frame, targets: Frame) -> Frame:
@@ -24,7 +26,12 @@ def label(candidates: Frame, targets: Frame) -> Frame:
         otherwise. A user whose targets are not among the candidates is there with zeros alone.
     """
     found = targets.select(_KEY).unique(subset=_KEY).with_columns(label=nw.lit(1, dtype=nw.Int64))
-    acted = candidates.join(found.select("user_id").unique(), on="user_id", how="semi")
+    users = found.select("user_id").unique()
+    named = users.head(_NAMED + 1).collect(backend="polars")["user_id"].to_list()
+    if len(named) <= _NAMED:
+        acted = candidates.filter(nw.col("user_id").is_in(named))
+    else:
+        acted = candidates.join(users, on="user_id", how="semi")
     return acted.join(found, on=_KEY, how="left").with_columns(nw.col("label").fill_null(0))
 
 

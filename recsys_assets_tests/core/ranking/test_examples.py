@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import RANKING_EXAMPLES, IdTypes, arrow_schema
+from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.examples import label, training_rows
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
@@ -18,8 +19,10 @@ def _collect(frame: nw.LazyFrame) -> pl.DataFrame:
     return frame.collect().to_native()
 
 
+@pytest.mark.parametrize("named", [0, 4, 1_000])
 @pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
-def test_label_marks_targets_and_injects_nothing(ids):
+def test_label_marks_targets_and_injects_nothing(ids, named, monkeypatch):
+    monkeypatch.setattr(examples, "_NAMED", named)
     table, acts = synthetic.candidates(6, 8, ids=ids)
     keys = table.select(["user_id", "item_id"])
     stranger, elsewhere = ("u999999", "x") if ids.user == "string" else (999, 10**6)
