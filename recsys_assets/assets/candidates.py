@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
@@ -55,8 +56,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
         """The union of all generators for each active user, with scores, ranks and features as of the day."""
         weighed = weights_in_force(given.pop("retrieval_params"), context.partition_key, params)
-        windows = {name: given[name].frame() for name in ("user_activity", "item_activity")}
-        today = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
+        windows: dict[str, Any] = {name: given[name].frame() for name in ("user_activity", "item_activity")}
+        today: dict[str, Any] = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
         proposed = {name: today.pop(f"{name}_items") for name in proposers}
         inputs = CandidateInputs(**windows, **today, proposed=proposed)
 
