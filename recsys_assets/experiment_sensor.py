@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
-import orjson
-from pydantic import TypeAdapter
 
 from recsys_assets import jobs
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
+from recsys_assets.cursors import read_cursor, write_cursor
 from recsys_assets.event_log import store_tag
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.settings import Settings
@@ -42,7 +41,7 @@ class Handled:
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the sensor knows between two ticks.
+    """What the sensor knows between two ticks. It may be lost: run keys name what was requested.
 
     Attributes:
         version: of this record.
@@ -53,22 +52,6 @@ class Cursor:
     version: int = 1
     handled: Mapping[str, Handled] = field(default_factory=dict[str, Handled])
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    @staticmethod
-    def read(text: str | None) -> Cursor:
-        """The cursor of the last tick. One that cannot be read is begun anew: run keys name what was requested."""
-        try:
-            cursor = _CURSOR.validate_json(text or "{}")
-        except ValueError:
-            return Cursor()
-        return cursor if cursor.version == Cursor.version else Cursor()
-
-    def write(self) -> str:
-        """The cursor as JSON."""
-        return orjson.dumps(asdict(self)).decode()
-
-
-_CURSOR = TypeAdapter(Cursor)
 
 
 def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -87,7 +70,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
     def sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult:
-        cursor = Cursor.read(context.cursor)
+        cursor = read_cursor(Cursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)
         there: dict[str, str] = {}
@@ -125,7 +108,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
-            cursor=Cursor(handled=handled, seen=seen).write(),
+            cursor=write_cursor(Cursor(handled=handled, seen=seen)),
             dynamic_partitions_requests=partitions_requests(set(there) - known, {one for one in gone if one}),
             asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in told],
         )

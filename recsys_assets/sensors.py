@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import dagster as dg
 import orjson
-from pydantic import TypeAdapter
 
 from recsys_assets import jobs
+from recsys_assets.cursors import read_cursor, write_cursor
 from recsys_assets.event_log import store_tag
 from recsys_assets.partitions import span
 from recsys_assets.reconcile import history_tags, ranges, stale_days
@@ -30,7 +30,7 @@ UNFINISHED = [
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the sensor knows between two ticks.
+    """What the sensor knows between two ticks. It may be lost: lineage knows which days are built.
 
     Attributes:
         version: of this record.
@@ -51,22 +51,6 @@ class Cursor:
     until: str = ""
     owed: tuple[str, ...] = ()
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    @staticmethod
-    def read(text: str | None) -> "Cursor":
-        """The cursor of the last tick. One that cannot be read is begun anew: lineage knows which days are built."""
-        try:
-            cursor = _CURSOR.validate_json(text or "{}")
-        except ValueError:
-            return Cursor()
-        return cursor if cursor.version == Cursor.version else Cursor()
-
-    def write(self) -> str:
-        """The cursor as JSON."""
-        return orjson.dumps(asdict(self)).decode()
-
-
-_CURSOR = TypeAdapter(Cursor)
 
 
 def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.SensorDefinition:
@@ -91,7 +75,7 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
     def sensor(
         context: dg.SensorEvaluationContext, landing: LandingResource, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accepted, cursor = landing.accepted(), Cursor.read(context.cursor)
+        accepted, cursor = landing.accepted(), read_cursor(Cursor, context.cursor)
         if cursor.id != accepted.id:
             cursor = Cursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
         days = span(partitions)
@@ -126,7 +110,7 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
         if stale or owed:
             cursor = replace(cursor, owed=tuple(stale))
         cursor = replace(cursor, generation=accepted.generation, until=days[1], seen=now)
-        context.update_cursor(cursor.write())
+        context.update_cursor(write_cursor(cursor))
         if requests:
             return dg.SensorResult(run_requests=requests)
         return dg.SkipReason("; ".join(waiting) or "nothing is new in the landing zone")
