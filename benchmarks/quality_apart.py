@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Protocol
 
 import narwhals as nw
 import numpy as np
@@ -30,8 +31,14 @@ from recsys_assets.settings import Settings
 
 DEEP, K = 500, 10
 EVERYBODY, KNOWN, COLD = "everybody with a target", "with a history", "without one"
-Scan = Callable[[str, int], Frame]
-"""Asset and number of days up to the as-of day, to the frame."""
+
+
+class Scan(Protocol):
+    """Reads what is stored around an as-of day."""
+
+    def __call__(self, asset: str, days: int, after: int = 0) -> Frame:
+        """The frame of an asset over so many days up to the as-of day, and after it."""
+        ...
 
 
 @dataclass
@@ -98,10 +105,11 @@ def judge_apart(
     listed = int(unseen.read(served, K).hits.sum()) if unseen.users else 0
     found.new = found.new[0] + int(unseen.targets.sum()), found.new[1] + listed
 
-    params = candidate_parameters(GraphBuilder(settings, dataset, daily(settings, dataset)))
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset))
+    params = candidate_parameters(graph)
     inside = Judge(targets, popularity(known), users)
     found.targets += int(inside.targets.sum())
-    deep = _deep(scan, settings, dataset, day, targets)
+    deep = _deep(scan, graph, params, day, targets)
     for name, ranked in lists_from_candidates(deep).items():
         if name == "fused" or name in params.voices:
             found.recall[name] += int(inside.read(ranked, DEEP).hits.sum())
@@ -163,10 +171,9 @@ many; the share that it alone has there; and by how much the fusion's NDCG@{K} (
 {table(["generator", f"recall@{DEEP}", "it alone", f"NDCG@{K} without it"], recalls)}"""
 
 
-def _deep(scan: Scan, settings: Settings, dataset: Dataset, day: str, targets: Frame) -> Frame:
+def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, targets: Frame) -> Frame:
     """Fused candidates of the users with a target, of lists of 500."""
-    engine, graph = PolarsEngine(), GraphBuilder(settings, dataset, daily(settings, dataset))
-    params = candidate_parameters(graph)
+    engine, settings = PolarsEngine(), graph.settings
     params = replace(params, voices={name: Voice(DEEP, one.weight) for name, one in params.voices.items()})
     robots = scan("bot_users", settings.factors_days)
     history = scan("user_activity", max(settings.factors_days, settings.active_days))

@@ -112,8 +112,9 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
                 materializer.refresh([day])
     found, apart = Backtest(), Apart()
     for day in days:
-        targets = judge_day(found, settings, dataset, day)
-        judge_apart(apart, _scan(settings, dataset, day), settings, dataset, day, targets, _weights(settings, day))
+        scan = _scan(settings, dataset, day)
+        targets = judge_day(found, scan, settings, dataset, day)
+        judge_apart(apart, scan, settings, dataset, day, targets, _weights(settings, day))
         progress.note(f"{name}: judged {day}")
     write_section(
         f"quality-{name}",
@@ -130,14 +131,14 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
 
 
 def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
-    """Reads the days of an asset of the store that end with an as-of day; of one day, without it as a column."""
+    """Reads the days of an asset of the store around an as-of day; of that day alone, without it as a column."""
     store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
 
-    def scan(asset: str, days: int) -> Frame:
-        window = [(date.fromisoformat(day) - timedelta(days=n)).isoformat() for n in range(days)]
+    def scan(asset: str, days: int, after: int = 0) -> Frame:
+        window = [(date.fromisoformat(day) + timedelta(days=n)).isoformat() for n in range(1 - days, after + 1)]
         uris = [uri for _, uri in store.uris(asset, window)]
         frame = engine.scan(uris, arrow_schema(CONTRACTS[asset], dataset.ids))
-        return frame if days > 1 else frame.drop("dt")
+        return frame if len(window) > 1 else frame.drop("dt")
 
     return scan
 
@@ -149,28 +150,22 @@ def _weights(settings: Settings, day: str) -> dict[str, float]:
     return {name: voice["weight"] for name, voice in voices.items()}
 
 
-def judge_day(found: Backtest, settings: Settings, dataset: Dataset, day: str) -> Frame:
+def judge_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset, day: str) -> Frame:
     """Judge what was known at the end of a day by the horizon after it, whose targets are returned."""
-    store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
     cut = date.fromisoformat(day)
-
-    def scan(asset: str, days: list[str]) -> Frame:
-        uris = [uri for _, uri in store.uris(asset, days)]
-        return engine.scan(uris, arrow_schema(CONTRACTS[asset], dataset.ids))
-
-    window = [(cut + timedelta(days=n)).isoformat() for n in range(-settings.activity_days, settings.horizon_days + 1)]
-    activity = scan("user_activity", window)
-    candidates = scan("candidates", [day]).drop("dt")
+    activity = scan("user_activity", settings.activity_days + 1, settings.horizon_days)
+    candidates = scan("candidates", 1)
     if not dataset.repeats:
         known = activity.filter(nw.col("dt") <= cut).select("user_id", "item_id").unique()
         targets = targets_after(activity, cut).join(known, on=["user_id", "item_id"], how="anti")
     else:
         targets = targets_after(activity, cut)
-    lists = {**lists_from_candidates(candidates), "final": scan("recommendations", [day])}
+    lists = {**lists_from_candidates(candidates), "final": scan("recommendations", 1)}
     with tempfile.TemporaryDirectory() as folder:
+        store = PartitionStore(open_store(settings.storage_uri))
         model = store.fetch("ranker", day, Path(folder)).read_bytes()
     if model:
-        scores = score_candidates(engine, candidates, model, dataset.ids)
+        scores = score_candidates(PolarsEngine(), candidates, model, dataset.ids)
         lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
     else:
         lists["ranker"] = lists["fused"]
