@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.experiments import state_of
 from recsys_assets.assets.pictures import Bar, side_by_side
+from recsys_assets.assets.promotion import stored_promotion, winner
 from recsys_assets.core.experiments.best import best_of
-from recsys_assets.core.experiments.metrics import GAIN, STANDARD
+from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
@@ -34,7 +36,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "experiments",
-        reads={"experiment_validation": None},
+        reads={"experiment_validation": None, "ranker_evaluation": None, "promotion": None},
         deps=["experiment_promotion"],
         kinds=("html", "mlflow"),
         grain="experiment",
@@ -44,12 +46,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def model_comparison(
         context: dg.AssetExecutionContext,
         experiment_validation: Partitions,
+        ranker_evaluation: Partitions,
+        promotion: Partitions,
         frames: FrameWriter,
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """All experiments side by side on the test window of the day: metrics with intervals, times and sizes.
+        """All experiments and who orders the lists side by side on the test window of the day: metrics with intervals.
 
+        Times and sizes of the experiments beside them.
         In MLflow, the run `model_comparison <day>`; the aliases of the registry are brought up to who stands.
         """
         day = context.partition_key
@@ -59,8 +64,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         models = [one for one in trained_by(store.partitions(), known, day, horizon) if one.name in names]
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         found = compared(rows, models, {one.name: fit_seconds(context.instance, one) for one in models})
-        picture = side_by_side(f"Experiments on the test window of {day}", found) if found else b""
-        columns, lines = table(models, found, best)
+        serving = winner(stored_promotion(promotion, day))
+        served = f"served: {serving}"  # no experiment has a colon in its name
+        beside = of_lists(ranker_evaluation.frame().drop("dt").collect("polars").to_arrow(), serving)
+        found = {
+            metric: {**bars, served: beside[metric]} if metric in beside else bars for metric, bars in found.items()
+        }
+        picture = side_by_side(f"Experiments on the test window of {day}", found, served) if found else b""
+        columns, lines = table(models, found, best, served)
         page = to_html(day, columns, lines, picture)
 
         def artifacts(log: Any) -> None:
@@ -82,9 +93,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             page,
             metadata={
                 "best": best or "none",
+                "served_by": serving,
                 "experiments": len(models),
                 "comparison": inline(picture) if picture else dg.MetadataValue.md("nothing to compare yet"),
-                "table": dg.MetadataValue.md(to_markdown(columns, lines)),
+                "table": to_ui(columns, lines),
                 "mlflow": state_of(recorded, tracking),
                 "aliases": mirrored.problem or "as they stand",
             },
@@ -113,6 +125,20 @@ def compared(
     return found
 
 
+def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
+    """Metrics of a model of the gate, named as experiments name theirs; measured on the same users and window.
+
+    Args:
+        evaluation: table of contract RANKER_EVALUATION.
+        model: as it is called there.
+    """
+    return {
+        f"{row['metric']}_at_{row['k']}": Bar(row["value"], row["low"], row["high"])
+        for row in evaluation.to_pylist()
+        if row["model"] == model and row["metric"] in OF_LISTS and row["value"] is not None
+    }
+
+
 def fit_seconds(instance: dg.DagsterInstance, one: TrainedExperiment) -> float:
     """How long training took, as the event log has it: it is no part of what is stored; NaN where it forgot."""
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[one.name])
@@ -123,8 +149,10 @@ def fit_seconds(instance: dg.DagsterInstance, one: TrainedExperiment) -> float:
     return float("nan")
 
 
-def table(models: Sequence[TrainedExperiment], found: Figures, best: str | None) -> tuple[list[str], list[list[str]]]:
-    """Headings and one line per experiment, the best first."""
+def table(
+    models: Sequence[TrainedExperiment], found: Figures, best: str | None, served: str
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and one line per experiment, the best first; below them whoever orders the lists."""
     columns = ["experiment", "model", "as of", "target", *found]
     ordered = sorted(models, key=lambda one: (one.name != best, one.name))
     lines = [
@@ -137,12 +165,16 @@ def table(models: Sequence[TrainedExperiment], found: Figures, best: str | None)
         ]
         for one in ordered
     ]
+    if found:
+        lines.append([served, "", "", "", *(str(found[metric].get(served, "")) for metric in found)])
     return columns, lines
 
 
-def to_markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """The table for the UI."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---"] * len(columns), *lines])
+def to_ui(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dg.TableMetadataValue:
+    """The table for the UI, which is not wide enough for a column per metric: a column per model."""
+    head, *rest = zip(columns, *lines, strict=True)
+    records = [dg.TableRecord(dict(zip(head, line, strict=True))) for line in rest]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in head]))
 
 
 def to_html(day: str, columns: Sequence[str], lines: Sequence[Sequence[str]], picture: bytes) -> bytes:

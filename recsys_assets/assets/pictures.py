@@ -16,7 +16,7 @@ import dagster as dg
 from recsys_assets.core.insight.charts import Picture
 from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Record
 
-_INK, _BAR = "#1f2937", "#4f43dd"
+_INK, _BAR, _BESIDE = "#1f2937", "#4f43dd", "#9ca3af"
 
 
 def bars(title: str, values: Mapping[str, float], most: int = 20) -> dg.MarkdownMetadataValue:
@@ -113,14 +113,23 @@ class Bar:
         return f"{self.value:.4f}{bounds}" if bounds else f"{self.value:.3g}"
 
 
-def side_by_side(title: str, panels: Mapping[str, Mapping[str, Bar]]) -> bytes:
-    """Panels of horizontal bars with intervals, as a PNG file: in all of them the same names in the same order."""
-    from matplotlib.figure import Figure
+def side_by_side(title: str, panels: Mapping[str, Mapping[str, Bar]], beside: str) -> bytes:
+    """Panels of horizontal bars with intervals, as a PNG file: in all of them the same names in the same order.
 
-    names = sorted({name for bars_of in panels.values() for name in bars_of}, reverse=True)
-    across = min(4, len(panels))
+    Args:
+        title: above all panels.
+        panels: what each shows, by name.
+        beside: the name with which the others are compared: in grey, below them.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    known = {name for bars_of in panels.values() for name in bars_of}
+    names = sorted(known, key=lambda name: (name == beside, name), reverse=True)  # bars are drawn upwards
+    colors = [_BESIDE if name == beside else _BAR for name in names]
+    across = min(3, len(panels))  # as wide as the window in which the UI shows it
     down = -(-len(panels) // across)
-    size = (3.4 * across, 0.6 + down * (0.6 + 0.26 * len(names)))
+    size = (3.1 * across, 0.6 + down * (0.6 + 0.26 * len(names)))
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     figure.suptitle(title, color=_INK, fontsize=11, x=0.01, ha="left")
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
@@ -132,7 +141,8 @@ def side_by_side(title: str, panels: Mapping[str, Mapping[str, Bar]]) -> bytes:
             [0.0 if one.low is None else max(0.0, one.value - one.low) for one in shown],
             [0.0 if one.high is None else max(0.0, one.high - one.value) for one in shown],
         ]
-        axes.barh(names, [one.value for one in shown], color=_BAR, xerr=spread, ecolor=_INK, capsize=2)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.barh(names, [one.value for one in shown], color=colors, xerr=spread, ecolor=_INK, capsize=2)
         axes.set_title(panel, color=_INK, fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8, colors=_INK)

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from recsys_assets import validated
 from recsys_assets.assets import experiments
+from recsys_assets.assets.promotion import winner
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.promotion import Gate, Promotion, Standing
 from recsys_assets.io_managers.partitions import FILE_NAMES
@@ -110,6 +111,12 @@ def runs(world: Lab, of_one_name: int = 1) -> dict[str, Any]:
     return {name if of_one_name == 1 else run.info.run_id: run for name, run in zip(names, found, strict=True)}
 
 
+def evaluated_ndcg(world: Lab, model: str) -> float:
+    """NDCG@10 of a contender, as the gate of the day measured it."""
+    rows = read(world, "ranker_evaluation", DAY).filter(pl.col("k") == 10, pl.col("metric") == "ndcg")
+    return rows.filter(pl.col("model") == model)["value"].item()
+
+
 def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """One run in MLflow per model, to which each validation adds; nobody is trained on what it is tested on."""
     for name, text in FILES.items():
@@ -149,12 +156,14 @@ def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: py
         assert {f"{row['metric']}_test": row["value"] for row in rows}.items() <= run.data.metrics.items()
         assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     woods = {row["metric"]: row["value"] for row in table.filter(pl.col("experiment") == "woods").to_dicts()}
-    evaluated = read(world, "ranker_evaluation", DAY).filter(pl.col("k") == 10, pl.col("model") == "fused")
-    fused = evaluated.filter(pl.col("metric") == "ndcg")["value"].item()
+    fused = evaluated_ndcg(world, "fused")
     assert woods["ndcg_at_10"] - woods["ndcg_at_10_gain"] == pytest.approx(fused), "as the ranker is measured"
     page = (world.folder / f"store/assets/model_comparison/dt={DAY}/comparison.html").read_text()
     assert "<td>ranks</td><td>logistic_regression</td>" in page
     assert f"{woods['auc']:.4f} [" in page
+    serving = winner(promotion(world, DAY))
+    served = f"<td>served: {serving}</td><td></td><td></td><td></td><td>{evaluated_ndcg(world, serving):.4f} ["
+    assert served in page, "with whom they are to be compared"
 
     put(world, "woods", FILES["woods"] + "seed: 3\n")
     assert train(world, "woods").success
