@@ -49,7 +49,7 @@ _INDEX: Mapping[Kind, str] = {
 }
 """The object of a staged file that is written last."""
 
-_NO_EDGES = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())]).empty_table()
+_EDGES = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
 
 _EARLIER = 20
 """Files whose columns a new one is compared with: enough to know them, and few to read."""
@@ -178,7 +178,7 @@ class LandingResource(dg.ConfigurableResource[Any]):
 
     def categories(self) -> pa.Table:
         """Edges of the category tree: category_id, parent_id; none where the data set has no tree."""
-        return pa.concat_tables([_NO_EDGES, *self._undated("categories").values()])
+        return pa.concat_tables([_EDGES.empty_table(), *self._undated("categories").values()])
 
     def embeddings(self) -> pa.Table:
         """Vectors of items (``ITEM_EMBEDDINGS``).
@@ -249,7 +249,7 @@ class LandingResource(dg.ConfigurableResource[Any]):
         tree, vectors = self._dataset.categories, self._dataset.embeddings
         if file.kind == "categories" and tree is not None:
             edges = [parse_categories(batch, tree) for batch in read_rows(stream, file.name, tree, dict(tree.columns))]
-            return pa.concat_tables([_NO_EDGES, *edges])
+            return pa.concat_tables([_EDGES.empty_table(), *edges])
         if file.kind == "embeddings" and vectors is not None:
             batches = read_rows(stream, file.name, vectors, dict(vectors.columns))
             return parse_embeddings(batches, vectors, self._dataset.ids, file.name)

@@ -18,7 +18,7 @@ from recsys_assets.core.collaborative.ials import IalsParams
 from recsys_assets.core.collaborative.interactions import Interactions
 from recsys_assets.core.collaborative.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
 from recsys_assets.core.retrieval.ids import Ints, lookup
-from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.protocol import Known
 
 
 def _models() -> ModelParams:
@@ -140,9 +140,3 @@ def _proposed(matrix: Interactions, users: Ints, items: Ints, scores: blend.Floa
             "score": pa.array(scores.ravel()[real].astype(np.float64)),
         }
     )
-
-
-COLLABORATIVE = Fitted(
-    about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
-    fit=propose,
-)

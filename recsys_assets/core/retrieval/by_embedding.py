@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.retrieval.ids import Ints, lookup
-from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.protocol import Known
 
 Floats = npt.NDArray[np.float32]
 
@@ -151,11 +151,3 @@ def _normalised(vectors: Floats) -> Floats:
     """Vectors of length 1; those of length 0 stay."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0, casting="same_kind")
-
-
-NEAREST = Fitted(
-    about="Items whose embeddings are nearest to those of what the user touched.",
-    fit=propose,
-    weight=0.5,
-    reads=("item_embeddings",),
-)

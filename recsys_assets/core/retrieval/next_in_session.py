@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys_assets.core.retrieval.ids import Ints, lookup, positions
 from recsys_assets.core.retrieval.next_items import recommend
-from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.protocol import Known
 from recsys_assets.core.retrieval.sessions import SessionParams, fit
 
 
@@ -74,11 +74,3 @@ def _numbered(users: Ints, sessions: Ints) -> Ints:
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(new) - 1
     return numbers
-
-
-SESSIONS = Fitted(
-    about="What sessions like the user's last clicks went on to: session-kNN and linked items.",
-    fit=propose,
-    reads=("clean_events",),
-    code_version="2",
-)

@@ -26,9 +26,9 @@ DERIVED: Mapping[str, str] = {
 """What follows from assets that serve others as well."""
 
 FITTED: Mapping[str, str] = {
-    "collaborative": "recsys_assets.core.collaborative.propose:COLLABORATIVE",
-    "sessions": "recsys_assets.core.retrieval.next_in_session:SESSIONS",
-    "nearest": "recsys_assets.core.retrieval.by_embedding:NEAREST",
+    "collaborative": "recsys_assets.core.retrieval.fits:COLLABORATIVE",
+    "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
+    "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }
 """What is fitted in an asset of its own, ``<name>_items``."""
 

@@ -1,0 +1,48 @@
+"""What the graph has to know of the generators that are fitted, apart from how they are fitted.
+
+That takes SciPy and modules which import it, half a second that loading the graph must not: they come with the fit.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from recsys_assets.core.retrieval.protocol import Fitted, Known
+
+
+def _collaborative(known: Known) -> pa.Table:
+    from recsys_assets.core.collaborative.propose import propose
+
+    return propose(known)
+
+
+def _sessions(known: Known) -> pa.Table:
+    from recsys_assets.core.retrieval.next_in_session import propose
+
+    return propose(known)
+
+
+def _nearest(known: Known) -> pa.Table:
+    from recsys_assets.core.retrieval.by_embedding import propose
+
+    return propose(known)
+
+
+COLLABORATIVE = Fitted(
+    about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
+    fit=_collaborative,
+)
+
+SESSIONS = Fitted(
+    about="What sessions like the user's last clicks went on to: session-kNN and linked items.",
+    fit=_sessions,
+    reads=("clean_events",),
+    code_version="2",
+)
+
+NEAREST = Fitted(
+    about="Items whose embeddings are nearest to those of what the user touched.",
+    fit=_nearest,
+    weight=0.5,
+    reads=("item_embeddings",),
+)
