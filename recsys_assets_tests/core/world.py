@@ -26,6 +26,7 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
+from recsys_assets.core.retrieval.protocol import Known
 from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 
@@ -66,6 +67,19 @@ def written(result: Frame, contract: Contract, ids: IdTypes = INTS) -> bytes:
 def end_of(day: date) -> datetime:
     """The instant at which a day ends."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
+    """What generators know at the end of a day; what is not stated is small."""
+    how: dict[str, Any] = {
+        "active_days": 3,
+        "horizon_days": 2,
+        "half_life": 5.0,
+        "repeats": True,
+        "exclude_unavailable": True,
+        "k": 9,
+    }
+    return Known(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
 
 
 def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids: IdTypes = INTS) -> list[Row]:

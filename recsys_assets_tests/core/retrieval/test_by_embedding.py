@@ -12,7 +12,7 @@ import pytest
 from recsys_assets.core.contracts import ITEM_EMBEDDINGS, ITEM_FEATURES, USER_ACTIVITY, IdTypes
 from recsys_assets.core.retrieval.by_embedding import NearestParams, propose
 from recsys_assets.core.retrieval.protocol import Known
-from recsys_assets_tests.core.world import ENGINE, INTS, STRINGS, end_of, frame, typed
+from recsys_assets_tests.core.world import INTS, STRINGS, end_of, frame, known_at, typed
 
 DAY = date(2024, 3, 1)
 K = 10
@@ -50,22 +50,12 @@ def known(
     ]  # fmt: skip
     features = [{"item_id": item, "available": item not in gone, "days_known": 1} for item in sorted(given, key=str)]
     embedded = [{"item_id": item, "embedding": vector} for item, vector in given.items()]
-    return Known(
-        engine=ENGINE,
-        frames={
-            "user_activity": frame(activity, USER_ACTIVITY, ids),
-            "item_features": frame(features, ITEM_FEATURES, ids, day=False),
-            "item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False),
-        },
-        as_of=DAY,
-        end=end_of(DAY),
-        active_days=10,
-        horizon_days=2,
-        half_life=5.0,
-        repeats=True,
-        exclude_unavailable=True,
-        k=K,
-    )
+    frames = {
+        "user_activity": frame(activity, USER_ACTIVITY, ids),
+        "item_features": frame(features, ITEM_FEATURES, ids, day=False),
+        "item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False),
+    }
+    return known_at(DAY, frames, active_days=10, k=K)
 
 
 def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:

@@ -35,7 +35,7 @@ from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
 from recsys_assets.core.retrieval.feature_names import FEATURES
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Known, Voice, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
 from recsys_assets.core.retrieval.table import PROPOSERS
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
@@ -48,6 +48,7 @@ from recsys_assets_tests.core.world import (
     end_of,
     events,
     frame,
+    known_at,
     marts,
     properties,
     property_frame,
@@ -78,23 +79,13 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     met, aimed, touched = (
         one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.target_pairs, window.item_activity)
     )
-    known = Known(
-        engine=ENGINE,
-        frames={
-            "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
-            "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
-            "item_features": features,
-            "item_embeddings": embeddings(ids),
-        },
-        as_of=DAY,
-        end=END,
-        active_days=3,
-        horizon_days=2,
-        half_life=5.0,
-        repeats=True,
-        exclude_unavailable=False,
-        k=9,
-    )
+    frames = {
+        "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
+        "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
+        "item_features": features,
+        "item_embeddings": embeddings(ids),
+    }
+    known = known_at(DAY, frames, exclude_unavailable=False)
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,

@@ -16,7 +16,6 @@ from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
 from recsys_assets.core.retrieval.table import DERIVED, GENERATORS, PROPOSERS
 from recsys_assets_tests.core.world import (
-    ENGINE,
     FIRST,
     INTS,
     STRINGS,
@@ -24,6 +23,7 @@ from recsys_assets_tests.core.world import (
     end_of,
     events,
     frame,
+    known_at,
     marts,
     properties,
     property_frame,
@@ -44,22 +44,12 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
         if snapshots
         else bare
     )
-    return Known(
-        engine=ENGINE,
-        frames={
-            "user_activity": window.user_activity,
-            "clean_events": frame(past, CLEAN_EVENTS, ids),
-            "item_features": features,
-        },
-        as_of=DAY,
-        end=end_of(DAY),
-        active_days=3,
-        horizon_days=2,
-        half_life=5.0,
-        repeats=True,
-        exclude_unavailable=True,
-        k=K,
-    )
+    frames = {
+        "user_activity": window.user_activity,
+        "clean_events": frame(past, CLEAN_EVENTS, ids),
+        "item_features": features,
+    }
+    return known_at(DAY, frames, k=K)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from recsys_assets.core.retrieval.protocol import Known
 from recsys_assets.core.tuning.als import als_values, recall, tune_als, with_values
 from recsys_assets.core.tuning.found import Found, RetrievalParams
 from recsys_assets.core.tuning.study import Budget, Search
-from recsys_assets_tests.core.world import ENGINE
+from recsys_assets_tests.core.world import ENGINE, known_at
 
 AFTER = date(2020, 3, 1)
 END = date(2020, 3, 8)
@@ -40,17 +40,9 @@ def activity(seed: int = 0) -> pl.DataFrame:
 
 
 def known(frame: pl.DataFrame) -> Known:
-    return Known(
-        engine=ENGINE,
-        frames={"user_activity": ENGINE.from_arrow(frame.to_arrow())},
-        as_of=END,
-        end=datetime.combine(END + timedelta(days=1), time()).astimezone(),
-        active_days=14,
-        horizon_days=7,
-        half_life=BASE.half_life,
-        repeats=True,
-        exclude_unavailable=False,
-        k=8,
+    frames = {"user_activity": ENGINE.from_arrow(frame.to_arrow())}
+    return known_at(
+        END, frames, active_days=14, horizon_days=7, half_life=BASE.half_life, exclude_unavailable=False, k=8
     )
 
 
