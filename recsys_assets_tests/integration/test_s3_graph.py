@@ -11,7 +11,9 @@ import dagster as dg
 import pytest
 
 from recsys_assets_tests.automation.driver import FAST, Driver
+from recsys_assets_tests.automation.test_experiments_sensor import Experiments
 from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.test_graph import copy_of
 from recsys_assets_tests.integration.world import World, make_world
 from recsys_assets_tests.s3_servers import S3Server, boto3_client, ceph_server, moto_server
 
@@ -78,6 +80,28 @@ def test_a_day_that_lands_on_s3_moves_the_graph_by_itself(
     client.delete_object(Bucket=server.bucket, Key="drop/events_2015-05-03.csv")
     assert driver.land() == ["stage_landing", "history 2015-05-03"]
     assert driver.land() == []
+
+
+def test_an_experiment_that_lands_on_s3_becomes_a_model_and_goes_with_its_file(
+    built: World, server: S3Server, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    client = boto3_client(server.options)
+    world = copy_of(built, tmp_path, instance)
+    world.settings = world.settings.model_copy(update={"landing_uri": f"s3://{server.bucket}/drop"})
+    texts = {"order": b"model: generator\nparams: {by: popular}\n", "bad": b"model: generator\nparams: {by: luck}\n"}
+    for name, text in texts.items():
+        client.put_object(Bucket=server.bucket, Key=f"drop/experiments/{name}.yaml", Body=text)
+    sensor = Experiments(world)
+    assert sensor.settle() == ["order"]
+    assert sensor.told.startswith("experiments/bad.yaml:2: params.by: ")
+    job = world.definitions().resolve_job_def("train_experiment")
+    assert job.execute_in_process(instance=instance, partition_key="order").success
+    made = world.store.partitions().read_lineage("experiment_model.order", DAY)
+    assert made is not None
+    assert made.params["config_sha256"] == hashlib.sha256(texts["order"]).hexdigest()
+    client.delete_object(Bucket=server.bucket, Key="drop/experiments/order.yaml")
+    assert sensor.settle() == []
+    assert sensor.partitions == []
 
 
 def data_files(hashes: dict[str, str]) -> dict[str, str]:
