@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
@@ -189,7 +189,7 @@ def save(page: Page, name: str, height: int | None = None) -> None:
 
 
 @contextmanager
-def browser() -> Iterator[Page]:
+def browser() -> Generator[Page]:
     """An empty page."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
