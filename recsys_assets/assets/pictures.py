@@ -46,13 +46,22 @@ def bar_chart(title: str, values: Mapping[str, float], most: int = 20) -> bytes:
     return buffer.getvalue()
 
 
-def search_shown(measure: str, trials: Sequence[Record]) -> dict[str, dg.MetadataValue[Any]]:
+def search_shown(
+    measure: str, trials: Sequence[Record], words: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, dg.MetadataValue[Any]]:
     """A search: its trials as a table, and how the best value grew as an inline PNG.
 
     Args:
         measure: what was raised.
         trials: in order; none where nothing was searched.
+        words: what the numbers 0, 1, … of a parameter stand for, by its name.
     """
+
+    def shown(name: str, params: Mapping[str, float]) -> str:
+        if name not in params:
+            return ""
+        return words[name][int(params[name])] if words and name in words else f"{params[name]:.4g}"
+
     if not trials:
         return {"trials": dg.MetadataValue.int(0)}
     names = sorted({name for one in trials for name in one.params})
@@ -62,7 +71,7 @@ def search_shown(measure: str, trials: Sequence[Record]) -> dict[str, dg.Metadat
                 "trial": one.trial,
                 "state": one.state,
                 measure: round(one.value, 5),
-                **{name: f"{one.params[name]:.4g}" if name in one.params else "" for name in names},
+                **{name: shown(name, one.params) for name in names},
             }
         )
         for one in trials

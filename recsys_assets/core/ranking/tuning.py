@@ -39,6 +39,8 @@ class Tuning:
         tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
         judged_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
         study: name of the search; None where there was none.
+        gain: NDCG@10 of the best ranker with trees over the best linear one, on lists that stopped neither, and the
+            bounds of its 95 % interval; None where it is unknown.
     """
 
     best: RankerParams
@@ -46,6 +48,7 @@ class Tuning:
     tuned_on: str | None = None
     judged_by: str | None = None
     study: str | None = None
+    gain: tuple[float, float, float] | None = None
 
     def to_json(self) -> str:
         """Readable JSON; equal results give equal text."""
@@ -62,6 +65,7 @@ class Tuning:
         try:
             found["best"] = RankerParams(**found["best"])
             found["trials"] = tuple(Record(**trial) for trial in found["trials"])
+            found["gain"] = tuple(found["gain"]) if found["gain"] else None
             return Tuning(**found)
         except (TypeError, KeyError) as error:
             raise ValueError(f"ranker_params: not the JSON of a tuning: {error}") from error
@@ -104,9 +108,12 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
     best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
+    gain = None
     if linear:
         ours, theirs = (crossed(data, params) for params in (best, linear[0]))
-        if not paired_difference(ours, theirs, seed=base.seed).low > 0:  # nor where it is unknown
+        found = paired_difference(ours, theirs, seed=base.seed)
+        gain = None if np.isnan(found.mean) else (found.mean, found.low, found.high)
+        if gain is None or found.low <= 0:
             best = linear[0]
     return Tuning(
         best=best,
@@ -114,6 +121,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
         study=search.study,
+        gain=gain,
     )
 
 
@@ -137,7 +145,7 @@ def crossed(data: Split, params: RankerParams) -> Floats:
 
 def _with_trees_or_without(records: Sequence[Record]) -> list[list[Record]]:
     """The trials with trees, then those of linear rankers if there are any."""
-    parts = ([one for one in records if (_kind(one.params) == "linear") is linear] for linear in (False, True))
+    parts = ([one for one in records if (kind_of(one.params) == "linear") is linear] for linear in (False, True))
     return [part for part in parts if part]
 
 
@@ -166,10 +174,11 @@ def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
         "depth": lambda name: trial.suggest_int(name, 4, 8),
         "l2": lambda name: trial.suggest_float(name, 1.0, 30.0, log=True),
     }
-    return _with(base, {**found, **{name: suggestions[name](name) for name in VARIED[_kind(found)]}})
+    return _with(base, {**found, **{name: suggestions[name](name) for name in VARIED[kind_of(found)]}})
 
 
-def _kind(values: Mapping[str, float]) -> Kind:
+def kind_of(values: Mapping[str, float]) -> Kind:
+    """The kind of ranker that a trial tried."""
     return tuple(VARIED)[int(values["kind"])]
 
 
@@ -180,7 +189,7 @@ def _values(params: RankerParams) -> dict[str, float]:
 
 
 def _with(base: RankerParams, values: Mapping[str, float]) -> RankerParams:
-    varied: dict[str, Any] = {name: float(values[name]) for name in VARIED[_kind(values)]}
+    varied: dict[str, Any] = {name: float(values[name]) for name in VARIED[kind_of(values)]}
     if "depth" in varied:
         varied["depth"] = int(varied["depth"])
-    return replace(base, kind=_kind(values), **varied)
+    return replace(base, kind=kind_of(values), **varied)

@@ -52,8 +52,14 @@ def test_trees_have_to_beat_a_linear_ranker_beyond_chance() -> None:
     drawn = pa.array(np.random.default_rng(4).permutation(table["label"].to_numpy()))
     noise = table.set_column(table.column_names.index("label"), "label", drawn)
     more = replace(QUICK, iterations=150)
-    assert tune(synthetic.examples(600, 24), DAY, search(3), more).best.kind != "linear"
-    assert tune(noise, DAY, search(3), more).best.kind == "linear"
+    better, drawn_at_random = tune(synthetic.examples(600, 24), DAY, search(3), more), tune(noise, DAY, search(3), more)
+    assert better.best.kind != "linear"
+    assert better.gain is not None
+    assert better.gain[1] > 0
+    assert drawn_at_random.best.kind == "linear"
+    assert drawn_at_random.gain is not None
+    assert drawn_at_random.gain[1] <= 0
+    assert Tuning.from_json(better.to_json()) == better
 
 
 def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
