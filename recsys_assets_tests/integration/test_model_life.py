@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -117,7 +118,7 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     pointer = world.store.releases().current()
     assert pointer is not None
     released = world.store.releases().fetch(pointer.release_id, world.folder)
-    assert released["ranker.cbm"].read_bytes() == champion(world, DAY)
+    assert released["ranker.npz"].read_bytes() == champion(world, DAY)
     assert Promotion.from_json(released["promotion.json"].read_text()) == second
 
     before = of_day(world, DAY)
@@ -180,8 +181,8 @@ def test_a_rejected_model_never_comes_back(world: World, train_on: Train) -> Non
 
 def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
-    from mlflow.catboost import load_model
     from mlflow.models import get_model_info
+    from mlflow.pyfunc import load_model
 
     uri = f"sqlite:///{world.folder / 'mlflow' / 'runs.db'}"
     world.settings = world.settings.model_copy(
@@ -228,7 +229,7 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     files = {file.path for file in client.list_artifacts(run.info.run_id, "plots")}
     assert files == {"plots/feature_importance.png", "plots/ndcg_at_10.png"}
     folder = Path(client.get_model_version_download_uri(version.name, version.version).removeprefix("file://"))
-    assert [path.name for path in folder.iterdir() if path.suffix in (".pkl", ".pickle")] == []
+    assert [path.name for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle")] == []
     signature = get_model_info(str(folder)).signature
     assert signature is not None
     assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
@@ -240,7 +241,8 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     table = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet").to_arrow()
     ranker = world.folder / f"store/assets/ranker/dt={DAY}/model.cbm"
     loaded = load_model("models:/retailrocket_ranker@champion")
-    assert np.array_equal(loaded.predict(features(table)), Scorer(ranker.read_bytes()).score(table))
+    frame = pd.DataFrame(features(table), columns=list(FEATURE_COLUMNS))
+    assert np.array_equal(loaded.predict(frame), Scorer(ranker.read_bytes()).score(table))
     assert refresh(world, DAY, "model_tracking").success
     searches_are_told(client, world)
     (again,) = client.search_model_versions("name = 'retailrocket_ranker'")

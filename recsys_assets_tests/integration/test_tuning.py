@@ -185,6 +185,6 @@ def test_a_step_that_was_killed_goes_on_and_ends_in_the_same_bytes(
     result = make(world, "ranker_params", DAY)
     assert result.success
     assert params(world, "ranker_params", DAY) == before
-    assert len(fits) == 4, "one trial, the one cut off, the same again, and the first once more for its lists"
+    assert len(fits) == 7, "one trial, the one cut off, the same again, and two of each of both to compare them"
     assert told(result)["search"].startswith("![NDCG@10 of the trials](data:image/png")
     assert [row.data["trial"] for row in told(result)["trials"].records] == [0, 1]
