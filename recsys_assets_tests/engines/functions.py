@@ -12,6 +12,7 @@ from recsys_assets.core import contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, clock, marts, merge
 from recsys_assets.core.catalog import features as catalog
 from recsys_assets.core.collaborative import propose
+from recsys_assets.core.collaborative.fit import MODELS
 from recsys_assets.core.evaluation import compare, judge, listed, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
@@ -172,7 +173,9 @@ FUNCTIONS: Mapping[str, Call] = {
     "catalog.features.item_features": lambda given: catalog.item_features(
         given["item_properties"], given["item_activity"], given["tree"], END, LAST
     ),
-    "collaborative.propose.learn_weights": lambda given: propose.learn_weights(given.known, CUT, g.COLLABORATIVE),
+    "collaborative.propose.learn_weights": lambda given: propose.learn_weights(
+        given.known, CUT, g.COLLABORATIVE, MODELS
+    ),
     "collaborative.propose.propose": lambda given: propose.propose(given.known, g.COLLABORATIVE),
     "evaluation.compare.evaluate": _evaluated,
     "evaluation.compare.judged_lists": lambda given: compare.judged_lists(

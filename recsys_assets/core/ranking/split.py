@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, ndcg
-
-if TYPE_CHECKING:
-    from catboost import Pool
 
 
 class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake
@@ -79,8 +76,8 @@ class Split:
         """[rows, columns]; null is NaN."""
         return features(self.rows, self.columns)
 
-    def pools(self, start: Floats | None = None) -> tuple[Pool, Pool]:
-        """What CatBoost learns from, and what it stops by.
+    def pools(self, start: Floats | None = None) -> tuple[Any, Any]:
+        """What CatBoost learns from, and what it stops by, as its pools.
 
         Args:
             start: [rows] scores that the trees are to correct; None where they start from nothing.
