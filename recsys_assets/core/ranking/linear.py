@@ -23,8 +23,8 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
 
     Args:
         examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
-        penalty: L2, of the coefficients of standardised columns, against the mean loss of a list: the same figure
-            suits few lists and many.
+        penalty: of half the squared coefficients of standardised columns, against the sum of the lists' losses; of few
+            lists it leaves little more than what all columns agree on.
         rows: [rows] those to learn from.
     """
     # Imported where it is used: it takes a second that loading the graph must not take.
@@ -38,12 +38,11 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
     # A place that is missing is a place far down; of other features, that they are missing may say something.
     told = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
     inputs = np.concatenate([(bent - means) / scales, absent[:, told]], axis=1)
-    positives = np.bincount(group, weights=labels)
-    lists = max(1, np.count_nonzero(positives))
+    positives = np.bincount(group, weights=labels)[group]
     with threadpool_limits(limits=1):  # the same bits whatever the cores
         # Far more rows than columns: Newton's steps are few, and each costs one product of the columns.
-        fitted: Any = LogisticRegression(C=1 / (penalty * lists), solver="newton-cholesky", tol=1e-8).fit(
-            inputs, labels > 0, sample_weight=1.0 / np.maximum(positives[group], 1.0)
+        fitted: Any = LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=1e-8).fit(
+            inputs, labels > 0, sample_weight=1.0 / np.maximum(positives, 1.0)
         )
     found = np.asarray(fitted.coef_[0], dtype=np.float64)
     missing = np.zeros(len(columns))

@@ -51,7 +51,7 @@ class RankerParams:
     """
 
     kind: Kind = "corrected"
-    penalty: float = 0.1
+    penalty: float = 250.0
     loss: str = "QuerySoftMax"
     iterations: int = 300
     learning_rate: float = 0.1

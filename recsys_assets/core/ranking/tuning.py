@@ -169,7 +169,7 @@ class _Progress:
 def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
     found = {"kind": trial.suggest_int("kind", 0, len(VARIED) - 1)}
     suggestions: Mapping[str, Callable[[str], float]] = {
-        "penalty": lambda name: trial.suggest_float(name, 0.01, 3.0, log=True),
+        "penalty": lambda name: trial.suggest_float(name, 25.0, 2_500.0, log=True),
         "learning_rate": lambda name: trial.suggest_float(name, 0.03, 0.3, log=True),
         "depth": lambda name: trial.suggest_int(name, 4, 8),
         "l2": lambda name: trial.suggest_float(name, 1.0, 30.0, log=True),

@@ -157,12 +157,12 @@ def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
     columns = ("popular_rank", "item_price", "ui_weight")
     parts = split_by_users(table, 20, 0.2, 0, columns)
     everybody = np.ones(len(parts.apart), np.bool_)
-    model = fit_linear(parts, 0.1, everybody)
+    model = fit_linear(parts, 5.0, everybody)
     rank, price, weight = (parts.matrix[:, at].astype(np.float64) for at in range(3))
     bent = np.stack([np.where(np.isnan(rank), 0, 1 / (10 + rank)), np.nan_to_num(np.log1p(price)), np.log1p(weight)], 1)
     inputs = np.column_stack([(bent - bent.mean(axis=0)) / bent.std(axis=0), np.isnan(price)])
     lists = np.bincount(parts.group, weights=parts.labels)[parts.group]
-    fitted = LogisticRegression(C=1 / (0.1 * len(np.unique(parts.group))), tol=1e-10, max_iter=5000).fit(
+    fitted = LogisticRegression(C=1 / 5.0, tol=1e-10, max_iter=5000).fit(
         inputs, parts.labels > 0, sample_weight=1 / lists
     )
     odds = fitted.decision_function(inputs) - fitted.intercept_[0]
