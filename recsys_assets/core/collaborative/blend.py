@@ -114,6 +114,7 @@ def learn(
     Returns:
         Weight by name; the first that counts has 1.
     """
+    k = min(k, proposed.items.shape[1])
     sizes = np.diff(targets.indptr)
     found_at = hits(targets, np.maximum(proposed.items, 0)) & (proposed.items >= 0)
     of = np.zeros(len(sizes), np.int64) if slices is None else slices

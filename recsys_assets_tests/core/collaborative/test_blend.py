@@ -75,6 +75,13 @@ def test_what_helps_gets_weight_and_noise_gets_little() -> None:
     assert weights["noise"] < 0.3
 
 
+def test_longer_lists_than_are_proposed_are_as_long_as_they_are() -> None:
+    users = np.arange(USERS)
+    proposed = pool(MODELS, users, SEEN, 3)
+    targets = csr_matrix(TRUTH > 1)
+    assert learn(list(MODELS), proposed, targets, 500) == learn(list(MODELS), proposed, targets, 9)
+
+
 def test_slices_together_keep_what_one_slice_alone_would_throw_away() -> None:
     """One model knows the first half of the items only, another less of all; targets differ in where they lie."""
     first = np.arange(ITEMS) < ITEMS // 2
