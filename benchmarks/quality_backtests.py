@@ -213,4 +213,4 @@ Brackets: 95 % bootstrap over users.
 
 `final` against popular, paired: recall {recall}, NDCG {ndcg}.
 The ranker {verdict} its best rival, {rival}: NDCG {paired(gain)}, paired.
-The best single generator is {best}."""
+Over the best single generator, {best}: NDCG {paired(found.gain("ranker", best))}, paired."""
