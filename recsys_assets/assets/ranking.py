@@ -149,7 +149,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """A ranker of candidates, linear or corrected by CatBoost's trees, as the search found.
+        """A ranker of candidates: linear, corrected by CatBoost's trees, or trees alone, as the search found.
 
         An empty file where there is too little to learn from: then the fused generators are served.
         """

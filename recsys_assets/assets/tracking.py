@@ -113,7 +113,9 @@ def figures_of(decided: Promotion) -> dict[str, float]:
 
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
     """The model as a version in the registry, unless these bytes are one already."""
-    client = tracking.client()
+    model, client = read_model(trained), tracking.client()
+    if isinstance(model, TreesOfCatBoost | Corrected):
+        mlflow.log_metric("trees", model.tree_count)
     if not tracking.tag_version(client, name, "verdict", verdict):
         info = log_ranker(trained)
         tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})

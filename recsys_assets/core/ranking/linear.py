@@ -23,8 +23,8 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
 
     Args:
         examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
-        penalty: of half the squared coefficients of standardised columns, against the sum of the lists' losses; of few
-            lists it leaves little more than what all columns agree on.
+        penalty: L2: half of it times the squared coefficients of standardised columns is added to the sum of the
+            lists' losses, so that it weighs less, the more lists there are.
         rows: [rows] those to learn from.
     """
     # Imported where it is used: it takes a second that loading the graph must not take.

@@ -75,7 +75,6 @@ class TrainedRanker:
         feature_importance: per feature, in percent, most important first; see
             :mod:`recsys_assets.core.ranking.formats`.
         validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
-        validation_lists: NDCG@10 of each of them.
         users_train: users with a positive that the trees saw.
         users_validation: users with a positive that were held out.
     """
@@ -84,7 +83,6 @@ class TrainedRanker:
     trees: int
     feature_importance: dict[str, float]
     validation_ndcg: float
-    validation_lists: tuple[float, ...]
     users_train: int
     users_validation: int
 
@@ -159,13 +157,11 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
 
 def _trained(examples: Split, model: Bent | TreesOfCatBoost | Corrected, data: bytes, scores: Floats) -> TrainedRanker:
     importance = zip(examples.columns, model.importance.tolist(), strict=True)
-    lists = examples.ndcg(scores, CUTOFF)
     return TrainedRanker(
         model=data,
         trees=model.tree_count,
         feature_importance=dict(sorted(importance, key=lambda pair: (-pair[1], pair[0]))),
-        validation_ndcg=float(lists.mean()),
-        validation_lists=tuple(lists.tolist()),
+        validation_ndcg=float(examples.ndcg(scores, CUTOFF).mean()),
         users_train=examples.users(apart=False),
         users_validation=examples.users(apart=True),
     )

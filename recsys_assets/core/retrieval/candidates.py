@@ -74,9 +74,9 @@ def in_parts(
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
     parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, *proposed.values())
-    once = Once(engine)
     if len(parts) == 1:
         return [inputs]
+    once = Once(engine)
     return [
         replace(
             inputs,
