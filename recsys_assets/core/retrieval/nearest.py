@@ -19,7 +19,8 @@ Forbid = Callable[[int, int], tuple[Ints, Ints]]
 # A tile of scores (2 MB) stays in the processor's cache until its maxima are taken.
 _QUERIES, _ITEMS = 512, 1024
 _GROUP = 16
-_PAIRS = 4096
+_BINS = 8  # for each item of a list
+_PAIRS = 2048
 
 
 def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Doubles]:
@@ -102,15 +103,25 @@ def _maxima(block: Floats, groups: Floats, lengths: Floats, barred: tuple[Ints, 
 
 
 def _bound(maxima: Floats, k: int) -> Floats:
-    """A value for each query that at least its k best scores reach: the k-th largest of the groups' maxima."""
+    """A value for each query that at least its k best scores reach: the k-th largest maximum of bins of groups.
+
+    Many groups are dealt out to few bins first, neighbours to different ones, since to partition them all takes as long
+    as to make them. Two of the k best seldom share a bin, so the bound is hardly lower than that of the groups.
+    """
     if len(maxima) <= k:
         return np.full(maxima.shape[1], -np.inf, np.float32)
-    return np.partition(np.ascontiguousarray(maxima.T), len(maxima) - k, axis=1)[:, len(maxima) - k]
+    bins = min(len(maxima), _BINS * k)
+    whole = len(maxima) // bins * bins
+    best = maxima[:whole].reshape(-1, bins, maxima.shape[1]).max(axis=0)
+    np.maximum(best[: len(maxima) - whole], maxima[whole:], out=best[: len(maxima) - whole])
+    return np.partition(np.ascontiguousarray(best.T), bins - k, axis=1)[:, bins - k]
 
 
 def _within(block: Floats, groups: Floats, maxima: Floats, bound: Floats) -> tuple[Ints, Ints]:
     """The (query, item) pairs whose score reaches the query's bound, ordered by query."""
-    which, rows = np.nonzero((maxima >= bound) & (maxima > -np.inf))
+    # Whoever may have nothing else has groups without a single item allowed, at minus infinity.
+    reached = np.flatnonzero(maxima >= np.maximum(bound, np.finfo(np.float32).min))
+    which, rows = np.divmod(reached, len(block))
     found: list[tuple[Ints, Ints]] = []
     for start in range(0, len(rows), _PAIRS):
         some, near = rows[start : start + _PAIRS], which[start : start + _PAIRS]
