@@ -7,7 +7,6 @@ recommendations of D are judged on the target events of (D, D+h], which none of 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import numpy as np
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
 from benchmarks.report import Line, table, write_section
+from recsys_assets.assets.ranking import learnable, picked_windows
 from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
@@ -30,7 +30,7 @@ from recsys_assets.core.evaluation.judge import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.frames import dense_rank
-from recsys_assets.core.ranking.model import score_candidates
+from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.materialize import Materializer
@@ -161,10 +161,7 @@ def judge_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset,
     else:
         targets = targets_after(activity, cut)
     lists = {**lists_from_candidates(candidates), "final": scan("recommendations", 1)}
-    with tempfile.TemporaryDirectory() as folder:
-        store = PartitionStore(open_store(settings.storage_uri))
-        model = store.fetch("ranker", day, Path(folder)).read_bytes()
-    if model:
+    if model := _relearned(settings, dataset, day):
         scores = score_candidates(PolarsEngine(), candidates, model, dataset.ids)
         lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
     else:
@@ -179,6 +176,21 @@ def judge_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset,
         metrics = per_user(judge.read(lists[name], K).hits, judge.targets, K)
         found.add(name, judge.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
     return targets
+
+
+def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
+    """The ranker of a day as it would serve, learned once more from all windows up to that day; empty without one."""
+    store = PartitionStore(open_store(settings.storage_uri))
+    lineage = store.read_lineage("ranker", day)
+    if lineage is None or not lineage.params:
+        return b""
+    reach = settings.horizon_days * (settings.training_windows - 1)
+    days = [(date.fromisoformat(day) - timedelta(days=n)).isoformat() for n in range(reach, -1, -1)]
+    stored = [one for one in days if one in set(store.days("ranking_examples"))]
+    uris = [uri for _, uri in store.uris("ranking_examples", picked_windows(stored, settings.horizon_days))]
+    rows = learnable(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
+    params: Any = lineage.params
+    return train(rows, RankerParams(**params)).model
 
 
 def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
@@ -206,6 +218,7 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
     recall, ndcg = (paired(found.gain("final", "popular", metric)) for metric in METRICS)
     return f"""{len(days)} weekly as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
 {sum(found.days_of.values()):,} lists of {len(found.days_of):,} users who had candidates and a target after it.
+The ranker is the one of the day, learned once more from all windows up to that day, as it would serve.
 `final` is what was released: {served} of the days.{early if found.untrained else ""}
 Brackets: 95 % bootstrap over users.
 

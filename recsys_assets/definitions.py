@@ -25,6 +25,7 @@ from recsys_assets.assets import (
     promotion,
     ranking,
     retrieval,
+    served,
     serving,
     tracking,
 )
@@ -55,6 +56,7 @@ _GROUPS = (
     candidates,
     ranking,
     promotion,
+    served,
     serving,
     tracking,
     insight,

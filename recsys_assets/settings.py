@@ -151,6 +151,11 @@ class Settings(BaseSettings):
     min_evaluated_users: int = Field(
         30, ge=1, description="with fewer users to judge by, nobody wins and the fused generators order the lists"
     )
+    refit: bool = Field(
+        True,
+        description="the champion learns once more before it orders lists, from the newest window as well, on which it "
+        "was judged; `false`: it serves as it was judged",
+    )
     exclude_unavailable: bool = Field(
         True, description="leave out items that are known to be unavailable at the end of the day"
     )

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,8 @@ def windows_of(experiment: Experiment, days: list[str], horizon: int) -> tuple[s
         horizon: days; the newest window ends as long before the as-of day.
     """
     as_of = experiment.as_of.isoformat() if experiment.as_of else max(days, default="")
-    windows = picked_windows(tuple(days), as_of, horizon)[-experiment.training_windows :] if as_of else []
+    newest = (date.fromisoformat(as_of) - timedelta(days=horizon)).isoformat() if as_of else ""
+    windows = picked_windows([day for day in days if day <= newest], horizon)[-experiment.training_windows :]
     if not windows:
         when = f"as of {as_of}, which would end {horizon} days before it" if as_of else "yet"
         raise dg.Failure(

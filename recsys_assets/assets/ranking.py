@@ -1,5 +1,6 @@
 """Group ranking: examples, tuned parameters, the ranker."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -36,7 +37,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     horizon = settings.horizon_days
     label_window = window(horizon)
     one_horizon_ago = window(1, lag=horizon)
-    # Labels of examples[E] lie in (E-h, E]. The ranker of D is judged on (D-h, D], so it learns from E <= D-h.
+    # Labels of examples[E] lie in (E-h, E]. The ranker of D is judged on (D-h, D], so it learns from E <= D-h;
+    # `served_ranker`, which nobody judges, from E <= D.
     past_windows = window(horizon * (settings.training_windows - 1) + 1, lag=horizon)
     base = model.RankerParams(seed=settings.seed)
 
@@ -119,7 +121,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         try:
             with tracking.failures(f"ranker_params {day}", {"partition": day}, but=NotEnoughExamples):
-                rows = training_table(ranking_examples, day, horizon)
+                rows = training_table(ranking_examples, horizon)
                 budget = (settings.tuning_trials, settings.tuning_seconds)
                 name = study_name(
                     f"ranker_params {day}",
@@ -160,7 +162,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         params = tuning.Tuning.from_json(path.read_text()).best
         try:
             with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
-                trained = model.train(training_table(ranking_examples, day, horizon), params)
+                trained = model.train(training_table(ranking_examples, horizon), params)
         except NotEnoughExamples as reason:
             told = {"trained": False, "why": str(reason)}
             return frames.write_bytes(context, "ranker", b"", metadata=told)
@@ -178,7 +180,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "validation_ndcg": trained.validation_ndcg,
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
-                "windows": ", ".join(picked_windows(ranking_examples.days, day, horizon)),
+                "windows": ", ".join(picked_windows(ranking_examples.days, horizon)),
                 "feature_importance": bars("Feature importance, %", importance),
             },
         )
@@ -186,23 +188,21 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [ranking_examples, ranker_params, ranker]
 
 
-def picked_windows(days: tuple[str, ...], as_of: str, horizon: int) -> list[str]:
-    """Days of examples to learn from: the newest that the ranker may see, then each at least a horizon older.
+def picked_windows(days: Sequence[str], horizon: int) -> list[str]:
+    """Days of examples to learn from: the newest, then each at least a horizon older, ascending.
 
     Daily examples overlap; windows a horizon apart share no label.
     """
     picked: list[str] = []
-    limit = date.fromisoformat(as_of) - timedelta(days=horizon)
     for day in sorted(days, reverse=True):
-        if date.fromisoformat(day) <= limit:
+        if not picked or date.fromisoformat(day) <= date.fromisoformat(picked[-1]) - timedelta(days=horizon):
             picked.append(day)
-            limit = date.fromisoformat(day) - timedelta(days=horizon)
-    return sorted(picked)
+    return picked[::-1]
 
 
-def training_table(ranking_examples: Partitions, as_of: str, horizon: int) -> pa.Table:
-    """The rows that a ranker of a day learns from, with the window's day as ``dt``."""
-    return learnable(ranking_examples.scan(picked_windows(ranking_examples.days, as_of, horizon)))
+def training_table(ranking_examples: Partitions, horizon: int) -> pa.Table:
+    """The rows that are learned from, of all windows that an asset reads, with the window's day as ``dt``."""
+    return learnable(ranking_examples.scan(picked_windows(ranking_examples.days, horizon)))
 
 
 def learnable(frame: Frame) -> pa.Table:

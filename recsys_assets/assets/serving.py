@@ -39,14 +39,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "serving",
-        reads={"candidates": None, "champion": None, "promotion": None, "item_features": None},
+        reads={"candidates": None, "served_ranker": None, "promotion": None, "item_features": None},
         kinds=("parquet", "catboost"),
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
     def recommendations(
         context: dg.AssetExecutionContext,
         candidates: Partitions,
-        champion: Partitions,
+        served_ranker: Partitions,
         promotion: Partitions,
         item_features: Partitions,
         frames: FrameWriter,
@@ -58,8 +58,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """
         decided = stored_promotion(promotion, context.partition_key)
         proposed, known = candidates.frame().drop("dt"), item_features.frame().drop("dt")
-        path = champion.file(context.partition_key) if decided.order_by == "ranker" else None
-        trained = path.read_bytes() if path else None
+        path = served_ranker.file(context.partition_key)
+        trained = path.read_bytes() if path else b""
 
         def ordered(_: str) -> Iterator[Frame]:
             for (part,) in by_users(frames.run, proposed, proposed):
@@ -86,7 +86,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "recommendations": None,
             "similar_items": None,
             "top_popular": None,
-            "champion": None,
+            "served_ranker": None,
             "promotion": None,
             "ranker_evaluation": None,
         },
@@ -100,14 +100,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         recommendations: Partitions,
         similar_items: Partitions,
         top_popular: Partitions,
-        champion: Partitions,
+        served_ranker: Partitions,
         promotion: Partitions,
         ranker_evaluation: Partitions,
         store: StoreResource,
     ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day = context.partition_key
-        given = (recommendations, similar_items, top_popular, champion, promotion, ranker_evaluation)
+        given = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
         lineage = {one.asset: store.partitions().read_lineage(one.asset, day) for one in given}
         tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
         decided = stored_promotion(promotion, day)
@@ -122,7 +122,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "inputs": {asset: record.sha256 for asset, record in lineage.items() if record},
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
-            files = release_files(tables, champion, decided, ranker_evaluation, day, Path(name))
+            files = release_files(tables, served_ranker, decided, ranker_evaluation, day, Path(name))
             published = store.releases().publish(
                 day, files, facts, lambda bytes_read: gate(bytes_read, facts), serve=settings.mode == "autonomous"
             )
@@ -153,13 +153,13 @@ def table(one: Partitions, day: str) -> pa.Table:
 
 def release_files(
     tables: dict[str, pa.Table],
-    champion: Partitions,
+    served_ranker: Partitions,
     decided: Promotion,
     ranker_evaluation: Partitions,
     day: str,
     folder: Path,
 ) -> dict[str, Path]:
-    """The files of a release: memory-mappable lists, the champion, what its gate decided, and the evaluation."""
+    """The files of a release: memory-mappable lists, what ordered them, what the gate decided, and the evaluation."""
     similar = tables["similar_items"]
     fused = similar.filter(pc.call_function("equal", [similar["source"], pa.scalar("fused")]))
     paths = [
@@ -173,7 +173,7 @@ def release_files(
     decision = folder / "promotion.json"
     decision.write_text(decided.to_json())
     paths.append(decision)
-    if (model := champion.file(day)) is not None and model.stat().st_size:
+    if (model := served_ranker.file(day)) is not None and model.stat().st_size:
         stored = model.read_bytes()
         copy = folder / f"ranker{suffix_of(stored)}"
         copy.write_bytes(stored)

@@ -15,6 +15,7 @@ FILE_NAMES: Mapping[str, str] = {
     "ranker_params": "params.json",
     "retrieval_params": "params.json",
     "champion": "model.cbm",
+    "served_ranker": "model.cbm",
     "promotion": "promotion.json",
     "data_report": "report.html",
     "experiment_challenger": "model.bin",
@@ -24,7 +25,7 @@ FILE_NAMES: Mapping[str, str] = {
 }
 """Assets whose partitions are not parquet, and what their file is called.
 
-A ``champion`` that was an experiment may be of another kind than its file's name says: its first bytes tell
+A model may be of another kind than its file's name says, a linear one or that of an experiment: its first bytes tell
 (:func:`recsys_assets.core.ranking.formats.read_model`).
 """
 

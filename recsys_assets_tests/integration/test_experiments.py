@@ -210,7 +210,9 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert decide(world, "approve_model", "promote", waiting.id)
     off = {"mode": "autonomous", "mlflow_tracking_uri": SecretStr("off")}
     world.settings = world.settings.model_copy(update=off)
-    assert refresh(world, DAY, chain=("ranker_evaluation", "champion", "promotion", "recommendations")).success
+    assert refresh(
+        world, DAY, chain=("ranker_evaluation", "champion", "promotion", "served_ranker", "recommendations")
+    ).success
     assert promotion(world, DAY).before.champion == promotion(world, DAY).after.champion == waiting
     assert (world.folder / f"store/assets/champion/dt={DAY}/model.cbm").read_bytes() == data
     assert set(read(world, "recommendations", DAY)["source"]) == {"ranker"}

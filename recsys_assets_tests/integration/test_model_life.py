@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.assets import ranking
+from recsys_assets.assets.ranking import picked_windows
 from recsys_assets.core.contracts import FEATURE_COLUMNS
-from recsys_assets.core.ranking.model import Scorer
+from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import Tuning
@@ -34,8 +36,8 @@ pytestmark = pytest.mark.graph
 EARLIER = "2015-05-27"
 """A horizon before the newest day: its candidates are there, so it can have a gate of its own."""
 
-CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion", "recommendations")
-GATED = ("ranker", "champion", "promotion", "ranker_evaluation", "recommendations")
+CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion", "served_ranker", "recommendations")
+GATED = (*CHAIN[1:],)
 DOWN = "http://127.0.0.1:9"
 PARENT = "`mlflow.parentRunId`"
 
@@ -47,7 +49,9 @@ def train_on(monkeypatch: pytest.MonkeyPatch, built: World) -> Train:
     """Makes the rankers of the test good or bad."""
 
     def choose(what: str) -> None:
-        def table(_: Any, day: str, __: int) -> pa.Table:
+        def table(read: Any, horizon: int) -> pa.Table:
+            newest = date.fromisoformat(max((*read.days, *read.missing)))
+            day = (newest + timedelta(days=horizon)).isoformat()
             if what == "error":
                 raise RuntimeError("no memory left")
             judged = pl.read_parquet(built.folder / f"store/assets/ranking_examples/dt={day}/data.parquet")
@@ -91,6 +95,16 @@ def champion(world: World, day: str) -> bytes:
     return (world.folder / f"store/assets/champion/dt={day}/model.cbm").read_bytes()
 
 
+def served(world: World) -> bytes:
+    return (world.folder / f"store/assets/served_ranker/dt={DAY}/model.cbm").read_bytes()
+
+
+def released(world: World) -> dict[str, Path]:
+    pointer = world.store.releases().current()
+    assert pointer is not None
+    return world.store.releases().fetch(pointer.release_id, world.folder)
+
+
 def of_day(world: World, day: str) -> dict[str, str]:
     found = world.hashes(*(f"assets/{name}" for name in GATED))
     return {key: value for key, value in found.items() if f"dt={day}" in key}
@@ -117,9 +131,11 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     assert {("champion", EARLIER), ("promotion", EARLIER), ("ranker", DAY)} <= {(i.asset, i.day) for i in record.inputs}
     pointer = world.store.releases().current()
     assert pointer is not None
-    released = world.store.releases().fetch(pointer.release_id, world.folder)
-    assert released["ranker.npz"].read_bytes() == champion(world, DAY)
-    assert Promotion.from_json(released["promotion.json"].read_text()) == second
+    files = released(world)
+    assert second.order_by == "fused", "one that knew its answers by heart is worth little a horizon later"
+    assert served(world) == b""
+    assert not [name for name in files if name.startswith("ranker")]
+    assert Promotion.from_json(files["promotion.json"].read_text()) == second
 
     before = of_day(world, DAY)
     assert refresh(world, DAY).success
@@ -130,6 +146,41 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     assert champion(world, EARLIER) == b"", "a day's gate knows nothing of the days after it"
     assert of_day(world, DAY) == before, "making an earlier day again takes no champion away"
     assert world.store.releases().current() == pointer
+
+
+def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, train_on: Train) -> None:
+    train_on("good")
+    result = refresh(world, DAY)
+    assert result.success
+    (told,) = [
+        one for one in result.get_asset_materialization_events() if one.asset_key == dg.AssetKey("served_ranker")
+    ]
+    assert told.materialization.metadata["refit"].value is True
+    record = world.store.partitions().read_lineage("served_ranker", DAY)
+    assert record is not None
+    windows = [one.day for one in record.inputs if one.asset == "ranking_examples"]
+    horizon = world.settings.horizon_days
+    assert max(windows) == DAY
+    rows = pl.concat(
+        pl.read_parquet(world.folder / f"store/assets/ranking_examples/dt={day}/data.parquet").with_columns(
+            dt=pl.lit(day).str.to_date()
+        )
+        for day in picked_windows(windows, horizon)
+    )
+    assert served(world) == train(rows.to_arrow(), RankerParams(**dict(record.params))).model
+    assert served(world) != champion(world, DAY), "the gate judged one that had not"
+    assert promotion(world, DAY).model == promotion(world, DAY).after.champion
+    assert released(world)["ranker.npz"].read_bytes() == served(world)
+
+    best = read(world, "recommendations", DAY).filter(pl.col("rank") == 1).sort("user_id")
+    candidates = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet")
+    scored = candidates.with_columns(s=pl.Series(Scorer(served(world)).score(candidates.to_arrow())))
+    top = scored.sort("user_id", "s", "item_id", descending=[False, True, False]).group_by("user_id").first()
+    assert best.select("user_id", "item_id").rows() == top.sort("user_id").select("user_id", "item_id").rows()
+
+    world.settings = world.settings.model_copy(update={"refit": False})
+    assert refresh(world, DAY).success
+    assert served(world) == champion(world, DAY)
 
 
 def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: World, train_on: Train) -> None:

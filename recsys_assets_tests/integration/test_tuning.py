@@ -148,7 +148,12 @@ def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkey
     assert told(make(world, "ranker_params", EARLY))["tuned_on"] == "not yet: the defaults"
     days = [date.fromisoformat(DAY) - timedelta(days=n) for n in (10, 5)]
     rows = pa.concat_tables([synthetic.examples(40, 10, at, day) for at, day in enumerate(days)])
-    monkeypatch.setattr(ranking, "training_table", lambda _, day, __: rows.slice(0, 400 if day == EVE else None))
+    newest = (date.fromisoformat(DAY) - timedelta(days=world.settings.horizon_days)).isoformat()
+
+    def table(read: Any, _: int) -> pa.Table:
+        return rows.slice(0, None if newest in (*read.days, *read.missing) else 400)
+
+    monkeypatch.setattr(ranking, "training_table", table)
     assert told(make(world, "ranker_params", EVE))["tuned_on"] == EVE
     found = told(make(world, "ranker_params", DAY))
     assert (found["carried_from"], found["tuned_on"]) == (EVE, EVE)

@@ -19,7 +19,7 @@ from recsys_assets_tests.spark.world import build
 
 pytestmark = pytest.mark.spark
 AFTER_ALS = {"user_factors", "item_factors", "similar_items", "candidates", "ranking_examples", "ranker_evaluation"}
-AFTER_ALS |= {"recommendations", "data_report", "retrieval_params"}
+AFTER_ALS |= {"served_ranker", "recommendations", "data_report", "retrieval_params"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,106 @@
+"""Group ranking, after the gate: the model that orders the lists, learned from the newest window as well."""
+
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.promotion import stored_promotion
+from recsys_assets.assets.ranking import training_table
+from recsys_assets.core.ranking import model
+from recsys_assets.core.ranking.promotion import Model
+from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.partitions import window
+from recsys_assets.resources.frames import FrameWriter
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.resources.tracking import Tracking
+from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.partitions import PartitionStore
+
+Result = dg.MaterializeResult[Staged]
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """What orders the lists as of a day."""
+    settings = graph.settings
+    horizon = settings.horizon_days
+
+    @graph.asset(
+        "ranking",
+        reads={
+            "ranking_examples": window(horizon * (settings.training_windows - 1) + 1),
+            "champion": None,
+            "promotion": None,
+        },
+        kinds=("catboost",),
+        checks=(),
+    )
+    def served_ranker(
+        context: dg.AssetExecutionContext,
+        ranking_examples: Partitions,
+        champion: Partitions,
+        promotion: Partitions,
+        frames: FrameWriter,
+        store: StoreResource,
+        tracking: dg.ResourceParam[Tracking],
+    ) -> Result:
+        """What orders the lists: the champion's parameters, learned once more, from the windows up to this day.
+
+        The gate judges on the newest window, which no champion may have seen then; what is served should know it. An
+        empty file where a generator orders the lists. With `RECSYS_REFIT=false`, and where the champion was an
+        experiment, it is the champion as it was judged.
+        """
+        day = context.partition_key
+        decided = stored_promotion(promotion, day)
+        path = champion.file(day)
+        judged = path.read_bytes() if path and decided.order_by == "ranker" else b""
+
+        def as_judged(why: str) -> Result:
+            return frames.write_bytes(context, "served_ranker", judged, metadata={"refit": False, "why": why})
+
+        name = decided.after.champion
+        if not judged or name is None:
+            return as_judged(f"{decided.order_by} orders the lists")
+        if not settings.refit:
+            return as_judged("RECSYS_REFIT is false")
+        known = recipe(store.partitions(), name)
+        if known is None:
+            return as_judged(f"the parameters of {name.asset} {name.id} are not those of a ranker of this version")
+        params, made_with = known
+        try:
+            with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
+                rows = training_table(ranking_examples, horizon)
+                trained = model.train(rows, params, model.Scorer(judged).columns)
+        except NotEnoughExamples as reason:
+            return as_judged(str(reason))
+        return frames.write_bytes(
+            context,
+            "served_ranker",
+            trained.model,
+            params=asdict(params),
+            seed=params.seed,
+            metadata={
+                "refit": True,
+                "champion": name.id,
+                "kind": params.kind,
+                "trees": trained.trees,
+                "validation_ndcg": trained.validation_ndcg,
+            },
+            inputs=(made_with,),
+        )
+
+    return [served_ranker]
+
+
+def recipe(partitions: PartitionStore, name: Model) -> tuple[model.RankerParams, Input] | None:
+    """The parameters that a ranker was trained with, and where they stand; None where they are not known any more."""
+    lineage = partitions.read_lineage(name.asset, name.day)
+    if name.asset != "ranker" or lineage is None or lineage.sha256 != name.sha256:
+        return None
+    params: Any = lineage.params
+    try:
+        return model.RankerParams(**params), Input(name.asset, name.day, lineage.sha256)
+    except TypeError:
+        return None
