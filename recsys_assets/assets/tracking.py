@@ -11,7 +11,7 @@ import recsys_assets
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.ranking.formats import Bent, Corrected, TreesOfCatBoost, read_model, suffix_of
+from recsys_assets.core.ranking.formats import Corrected, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.tuning.found import Found, RetrievalParams
@@ -151,7 +151,7 @@ CODE, FILE = Path(recsys_assets.__file__).with_name("mlflow_model.py"), "ranker"
 def importance_of(trained: bytes) -> dict[str, float]:
     """Importance of each feature, in percent; none where the model has no measure of it."""
     model = read_model(trained)
-    if not isinstance(model, Bent | TreesOfCatBoost | Corrected):
+    if not isinstance(model, Ranker):
         return {}
     return dict(zip(model.columns, model.importance.tolist(), strict=True))
 

@@ -15,7 +15,7 @@ import pytest
 
 from recsys_assets.assets import ranking, retrieval_params
 from recsys_assets.core.ranking import tuning
-from recsys_assets.core.ranking.model import fit
+from recsys_assets.core.ranking.model import Fit
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.tuning.als import tune_als
 from recsys_assets.core.tuning.found import Found, RetrievalParams
@@ -183,9 +183,9 @@ def test_a_step_that_was_killed_goes_on_and_ends_in_the_same_bytes(
         fits.append(len(fits))
         if len(fits) == 2:
             raise KeyboardInterrupt
-        return fit(*given)
+        return Fit(*given)
 
-    monkeypatch.setattr(tuning, "fit", dies)
+    monkeypatch.setattr(tuning, "Fit", dies)
     assert not make(world, "ranker_params", DAY).success
     result = make(world, "ranker_params", DAY)
     assert result.success

@@ -70,7 +70,7 @@ class TreesOfCatBoost:
         # Imported where it is used: it brings pandas and matplotlib along, which takes seconds.
         from catboost import CatBoost
 
-        self.data = data
+        self._data = data
         self.model = CatBoost().load_model(blob=data)
 
     @property
@@ -101,6 +101,10 @@ class TreesOfCatBoost:
         parts = [np.split(np.asarray(of), ends) for of in (self.model.get_leaf_values(), self.model.get_leaf_weights())]
         trees = [(value, weight / max(weight.sum(), 1e-12)) for value, weight in zip(*parts, strict=True)]
         return float(sum(np.sqrt(weight @ (value - weight @ value) ** 2) for value, weight in trees))
+
+    def to_bytes(self) -> bytes:
+        """The ``.cbm`` file."""
+        return self._data
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,12 @@ class Corrected:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file, in which the ``.cbm`` lies as an array of bytes."""
-        return _to_arrays("corrected", {**_arrays(self.linear), "trees": np.frombuffer(self.trees.data, np.uint8)})
+        trees = np.frombuffer(self.trees.to_bytes(), np.uint8)
+        return _to_arrays("corrected", {**_arrays(self.linear), "trees": trees})
+
+
+Ranker = Bent | TreesOfCatBoost | Corrected
+"""What the platform itself trains."""
 
 
 def bend(name: str, column: NDArray[np.floating[Any]]) -> Floats:

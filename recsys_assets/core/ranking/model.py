@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import Bent, Corrected, TreesOfCatBoost, read_model
+from recsys_assets.core.ranking.formats import Bent, Corrected, Ranker, TreesOfCatBoost, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 from recsys_assets.engines.base import Engine, Frame
@@ -103,29 +104,70 @@ def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] = FEA
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
         ValueError: a feature column is missing.
     """
-    return fit(split_by_users(examples, params.min_users, params.validation_share, params.seed, columns), params)
+    data = split_by_users(examples, params.min_users, params.validation_share, params.seed, columns)
+    fit = Fit(data, params)
+    importance = zip(data.columns, fit.stored.importance.tolist(), strict=True)
+    return TrainedRanker(
+        model=fit.stored.to_bytes(),
+        trees=fit.stored.tree_count,
+        feature_importance=dict(sorted(importance, key=lambda pair: (-pair[1], pair[0]))),
+        validation_ndcg=fit.validation_ndcg,
+        users_train=data.users(apart=False),
+        users_validation=data.users(apart=True),
+    )
 
 
-def fit(examples: Split, params: RankerParams, on_tree: OnTree | None = None) -> TrainedRanker:
-    """Train on one part of the examples and stop and judge by the other.
+@dataclass(frozen=True)
+class Fit:
+    """A ranker that learns from one part of the examples, and is stopped and judged by the other.
 
-    Args:
+    What is linear in it is learned twice: without the lists held out, to be judged and for the trees to start from; and
+    from everybody, to be stored. Each part is fitted when it is first asked for, since a search does not need them all.
+
+    Attributes:
         examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
         params: how to train.
+        alone: gives the linear ranker of a penalty that learned without the lists held out, where several rankers share
+            it; None fits it for this one.
         on_tree: told after each tree.
     """
-    if params.kind == "trees":
-        trees = _grow(examples, params, None, on_tree)
-        return _trained(examples, trees, trees.data, trees.score(examples.matrix[examples.apart]))
-    alone = fit_linear(examples, params.penalty, ~examples.apart)
-    start = alone.score(examples.matrix)
-    everybody = fit_linear(examples, params.penalty, np.ones(len(examples.apart), np.bool_))
-    if params.kind == "linear":
-        return _trained(examples, everybody, everybody.to_bytes(), start[examples.apart])
-    trees = _grow(examples, params, start, on_tree)
-    model = Corrected(everybody, trees)
-    scores = start[examples.apart] + trees.score(examples.matrix[examples.apart])
-    return _trained(examples, model, model.to_bytes(), scores)
+
+    examples: Split
+    params: RankerParams
+    alone: Callable[[float], Bent] | None = None
+    on_tree: OnTree | None = None
+
+    @cached_property
+    def judged(self) -> Ranker:
+        """The ranker that learned without the lists held out, which only stopped its trees."""
+        return self._upon(lambda: self._start)
+
+    @cached_property
+    def stored(self) -> Ranker:
+        """The ranker of which the linear part learned from everybody."""
+        everybody = np.ones(len(self.examples.apart), np.bool_)
+        return self._upon(lambda: fit_linear(self.examples, self.params.penalty, everybody))
+
+    @property
+    def validation_ndcg(self) -> float:
+        """Mean NDCG@10 of the lists held out."""
+        scores = self.judged.score(self.examples.matrix[self.examples.apart])
+        return float(self.examples.ndcg(scores, CUTOFF).mean())
+
+    def _upon(self, linear: Callable[[], Bent]) -> Ranker:
+        if self.params.kind == "trees":
+            return self._trees
+        return linear() if self.params.kind == "linear" else Corrected(linear(), self._trees)
+
+    @cached_property
+    def _start(self) -> Bent:
+        fit = self.alone or (lambda penalty: fit_linear(self.examples, penalty, ~self.examples.apart))
+        return fit(self.params.penalty)
+
+    @cached_property
+    def _trees(self) -> TreesOfCatBoost:
+        start = None if self.params.kind == "trees" else self._start.score(self.examples.matrix)
+        return _grow(self.examples, self.params, start, self.on_tree)
 
 
 def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: OnTree | None) -> TreesOfCatBoost:
@@ -153,18 +195,6 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
     )
     model.fit(learn, eval_set=judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
     return TreesOfCatBoost(_bytes(model))
-
-
-def _trained(examples: Split, model: Bent | TreesOfCatBoost | Corrected, data: bytes, scores: Floats) -> TrainedRanker:
-    importance = zip(examples.columns, model.importance.tolist(), strict=True)
-    return TrainedRanker(
-        model=data,
-        trees=model.tree_count,
-        feature_importance=dict(sorted(importance, key=lambda pair: (-pair[1], pair[0]))),
-        validation_ndcg=float(examples.ndcg(scores, CUTOFF).mean()),
-        users_train=examples.users(apart=False),
-        users_validation=examples.users(apart=True),
-    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow as pa
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import read_model
-from recsys_assets.core.ranking.model import CUTOFF, Kind, RankerParams, fit
+from recsys_assets.core.ranking.formats import Bent
+from recsys_assets.core.ranking.linear import fit_linear
+from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
 from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
 from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
 
@@ -94,12 +96,17 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
+    @cache
+    def alone(penalty: float) -> Bent:
+        return fit_linear(data, penalty, ~data.apart)
+
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
-        trained = fit(data, params, progress.on_tree)
-        facts = {"trees": float(progress.trees), "trees_kept": float(trained.trees)}
-        return Outcome(trained.validation_ndcg, facts, progress.pruned)
+        fit = Fit(data, params, alone, progress.on_tree)
+        kept = fit.judged.tree_count
+        facts = {"trees": float(progress.trees), "trees_kept": float(kept)}
+        return Outcome(fit.validation_ndcg, facts, progress.pruned)
 
     startup = max(3, search.budget.trials // 2)
     records = search.run(
@@ -110,7 +117,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
     gain = None
     if linear:
-        ours, theirs = (crossed(data, params) for params in (best, linear[0]))
+        ours, theirs = (crossed(data, params, alone) for params in (best, linear[0]))
         found = paired_difference(ours, theirs, seed=base.seed)
         gain = None if np.isnan(found.mean) else (found.mean, found.low, found.high)
         if gain is None or found.low <= 0:
@@ -125,11 +132,16 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     )
 
 
-def crossed(data: Split, params: RankerParams) -> Floats:
+def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> Floats:
     """NDCG@10 [lists held out] of a ranker that learned and was stopped without the half of them that it orders.
 
     Trees that are stopped where they judge best look better than they are. So each half of the lists held out is
     ordered by a ranker that was stopped by the other half.
+
+    Args:
+        data: what to learn from, and the lists held out.
+        params: of the ranker.
+        alone: gives the linear ranker of a penalty that learned without any of the lists held out: both start from it.
     """
     lists = np.unique(data.group[data.apart])
     first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, params.seed)])
@@ -138,8 +150,8 @@ def crossed(data: Split, params: RankerParams) -> Floats:
         return np.full(len(lists), np.nan)
     found: list[Floats] = []
     for half in halves:
-        model, judge = read_model(fit(data.of(~half), params).model), data.of(half)
-        found.append(judge.ndcg(model.score(judge.matrix), CUTOFF))
+        ranker, judge = Fit(data.of(~half), params, alone).stored, data.of(half)
+        found.append(judge.ndcg(ranker.score(judge.matrix), CUTOFF))
     return np.concatenate(found)
 
 

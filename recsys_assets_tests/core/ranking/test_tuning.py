@@ -9,9 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recsys_assets.core.ranking import tuning
-from recsys_assets.core.ranking.model import RankerParams, fit
-from recsys_assets.core.ranking.split import NotEnoughExamples, split_by_time, split_by_users
+from recsys_assets.core.evaluation.metrics import Bools
+from recsys_assets.core.ranking import model, tuning
+from recsys_assets.core.ranking.formats import Bent
+from recsys_assets.core.ranking.linear import fit_linear
+from recsys_assets.core.ranking.model import Fit, RankerParams
+from recsys_assets.core.ranking.split import NotEnoughExamples, Split, split_by_time, split_by_users
 from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, VARIED, Tuning, tune
 from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Budget, Search, best_of
 from recsys_assets_tests.core.ranking import synthetic
@@ -41,7 +44,7 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     kinds = [place for place, kind in enumerate(VARIED) if (kind == "linear") is (first.best.kind == "linear")]
     best = max(one.value for one in first.trials if one.state == COMPLETE and one.params["kind"] in kinds)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
-    assert fit(data, first.best).validation_ndcg == best
+    assert Fit(data, first.best).validation_ndcg == best
     assert (first.best.iterations, first.best.seed, first.judged_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
     assert (first.tuned_on, first.study) == (DAY, "ranker")
 
@@ -69,16 +72,40 @@ def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, m
         fitted.append(given)
         if len(fitted) == 3:
             raise KeyboardInterrupt
-        return fit(*given)  # type: ignore[arg-type]
+        return Fit(*given)  # type: ignore[arg-type]
 
     undisturbed = tune(table, DAY, search(), QUICK).to_json()
     stored = search(storage=str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "fit", dies)
+        patch.setattr(tuning, "Fit", dies)
         with pytest.raises(KeyboardInterrupt):
             tune(table, DAY, stored, QUICK)
         assert tune(table, DAY, stored, QUICK).to_json() == undisturbed
     assert len(fitted) == 9, "two before, the one cut off, what was left, and two of each of the best to compare"
+
+
+def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials need it without the newest window, one of each penalty; the comparison of the best, with half of it."""
+    fitted: list[tuple[float, int]] = []
+
+    def spy(examples: Split, penalty: float, rows: Bools) -> Bent:
+        fitted.append((penalty, int(rows.sum())))
+        return fit_linear(examples, penalty, rows)
+
+    for module in (model, tuning):
+        monkeypatch.setattr(module, "fit_linear", spy)
+    table = windows()
+    data = split_by_time(table, 20, 0.2)
+    assert data is not None
+    found = tune(table, DAY, search(6), QUICK)
+    older = int((~data.apart).sum())
+    tried = [trial.params["penalty"] for trial in found.trials if "penalty" in trial.params]
+    assert tried.count(QUICK.penalty) == 2, "with trees and without"
+    assert sorted(penalty for penalty, rows in fitted if rows == older) == sorted(set(tried))
+    linear = [trial.params["kind"] == list(VARIED).index("linear") for trial in found.trials]
+    parts = ([one for one, of in zip(found.trials, linear, strict=True) if of is which] for which in (True, False))
+    best = [params["penalty"] for params in (best_of(part).params for part in parts) if "penalty" in params]
+    assert sorted(penalty for penalty, rows in fitted if rows > older) == sorted(2 * best), "learned from either half"
 
 
 def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None:
@@ -94,7 +121,7 @@ def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None
     assert other is not None
     assert np.array_equal(other.pools()[0].get_label(), data.pools()[0].get_label())
     fixed = replace(QUICK, early_stopping=15)
-    assert fit(other, fixed).validation_ndcg != fit(data, fixed).validation_ndcg
+    assert Fit(other, fixed).validation_ndcg != Fit(data, fixed).validation_ndcg
     assert tune(table, DAY, search(1), QUICK).judged_by == BY_TIME
     few = pa.concat_tables([synthetic.examples(3, 12, 0, OLDER), synthetic.examples(50, 12, 1, NEWER)])
     assert tune(few, DAY, search(1), QUICK).judged_by == BY_USERS
