@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.promotion import described, stored_promotion, usable
+from recsys_assets.assets.tracking import register_model
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import evaluate_window, judge_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
-from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.core.ranking.promotion import Model, Promotion, promote
 from recsys_assets.io_managers.partitions import Partitions, Staged
@@ -132,7 +132,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             ),
         )
         if chosen and mine and passed:
-            register(tracking, chosen, mine, decided, f"model/model{suffix_of(data)}")
+            register(tracking, chosen, data, mine, decided)
         return results
 
     through_io_manager(validated_and_judged)
@@ -205,11 +205,11 @@ def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str
     return recorded.problem if recorded.problem != OFF else None
 
 
-def register(tracking: Tracking, chosen: TrainedExperiment, model: Model, decided: Promotion, path: str) -> None:
-    """Make the model a version in the registry, and let the aliases follow who stands."""
+def register(tracking: Tracking, chosen: TrainedExperiment, data: bytes, model: Model, decided: Promotion) -> None:
+    """Make the model a version in the registry, and tell its run what the gate decided."""
 
     def write(client: Any, run_id: str) -> None:
-        tracking.register_file(client, run_id, path, model, decided.verdict)
+        register_model(tracking, client, run_id, data, model, decided.verdict)
         client.set_tag(run_id, "verdict", decided.verdict)
         client.set_tag(run_id, "why", decided.gate.why[:5000])
 

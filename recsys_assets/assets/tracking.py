@@ -112,36 +112,47 @@ def figures_of(decided: Promotion) -> dict[str, float]:
 
 
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
-    """The model as a version in the registry, unless these bytes are one already."""
-    model, client = read_model(trained), tracking.client()
+    """The ranker with the run that is open."""
+    model = read_model(trained)
     if isinstance(model, TreesOfCatBoost | Corrected):
         mlflow.log_metric("trees", model.tree_count)
+    register_model(tracking, tracking.client(), mlflow.active_run().info.run_id, trained, name, verdict)
+
+
+def register_model(tracking: Tracking, client: Any, run_id: str, trained: bytes, name: Model, verdict: Verdict) -> None:
+    """A model of a run as a version in the registry, unless these bytes are one already."""
     if not tracking.tag_version(client, name, "verdict", verdict):
-        info = log_ranker(trained)
-        tracking.register(client, info, {**named_by(name), "partition": name.day, "verdict": verdict})
+        tags = {**named_by(name), "partition": name.day, "verdict": verdict}
+        with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
+            tracking.register(client, run_id, as_pyfunc(trained, Path(folder)), tags)
 
 
-def log_ranker(trained: bytes) -> Any:
-    """A stored model of any kind in MLflow's own form, with its signature: loaded from there, it scores the same."""
-    from mlflow import pyfunc
+def as_pyfunc(trained: bytes, folder: Path) -> dict[str, Any]:
+    """A stored model of any kind in MLflow's own form, with its signature: loaded from there, it scores the same.
+
+    Args:
+        trained: the stored model.
+        folder: where it can lie until MLflow has copied it.
+
+    Returns:
+        What ``mlflow.pyfunc.save_model`` takes.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.float, name) for name in read_model(trained).columns]),
-        outputs=Schema([ColSpec(DataType.double, "score")]),
-    )
-    with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
-        path = Path(folder) / f"ranker{suffix_of(trained)}"
-        path.write_bytes(trained)
-        return pyfunc.log_model(
-            name="ranker",
-            python_model=str(CODE),
-            artifacts={FILE: str(path)},
-            signature=signature,
-            # Stated, since MLflow would find them by loading the model in a process of its own.
-            pip_requirements=[f"{package}=={version(package)}" for package in ("recsys-assets", "catboost", "numpy")],
-        )
+    path = folder / f"ranker{suffix_of(trained)}"
+    path.write_bytes(trained)
+    columns = dict.fromkeys(read_model(trained).columns)
+    return {
+        "python_model": str(CODE),
+        "artifacts": {FILE: str(path)},
+        "signature": ModelSignature(
+            inputs=Schema([ColSpec(DataType.float, name) for name in columns]),
+            outputs=Schema([ColSpec(DataType.double, "score")]),
+        ),
+        # Stated, since MLflow would find them by loading the model in a process of its own.
+        "pip_requirements": [f"{package}=={version(package)}" for package in ("recsys-assets", "catboost", "numpy")],
+    }
 
 
 CODE, FILE = Path(recsys_assets.__file__).with_name("mlflow_model.py"), "ranker"

@@ -28,7 +28,6 @@ from recsys_assets.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models.model import ModelInfo
 
 OFF = "off"
 _QUICK = {
@@ -212,20 +211,24 @@ class Tracking:
 
         return MlflowClient(self._uri)
 
-    def register(self, client: MlflowClient, info: ModelInfo, tags: Mapping[str, str]) -> None:
-        """Make a logged model a version in the registry, found by its tags from then on."""
-        self._prepare_registry(client)
-        client.create_model_version(
-            self.registered_name, info.model_uri, info.run_id, dict(tags), model_id=info.model_id
-        )
+    def register(self, client: MlflowClient, run_id: str, form: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Log a model with a run and make it a version in the registry, found by its tags from then on.
 
-    def register_file(self, client: MlflowClient, run_id: str, path: str, model: Model, verdict: str) -> None:
-        """Make a file among a run's artifacts a version in the registry, unless its bytes are one already."""
-        if not self.tag_version(client, model, "verdict", verdict):
-            self._prepare_registry(client)
-            source = f"{client.get_run(run_id).info.artifact_uri}/{path}"
-            tags = {**named_by(model), "partition": model.day, "verdict": verdict}
-            client.create_model_version(self.registered_name, source, run_id, tags)
+        Args:
+            client: of the registry.
+            run_id: of the run, which may have ended and stays as it ended.
+            form: the model as ``mlflow.pyfunc.save_model`` takes it.
+            tags: of the version.
+        """
+        import mlflow
+        from mlflow.models import Model as Logged
+
+        # What logs a model takes no client.
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_experiment(self._experiment)
+        info = Logged.log(None, mlflow.pyfunc, name="ranker", run_id=run_id, **form)
+        self._prepare_registry(client)
+        client.create_model_version(self.registered_name, info.model_uri, run_id, dict(tags), model_id=info.model_id)
 
     def _prepare_registry(self, client: MlflowClient) -> None:
         name = self.registered_name

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from mlflow import MlflowClient
+from mlflow import MlflowClient, set_experiment
+from mlflow.pyfunc import load_model
 from pydantic import SecretStr
 
 from recsys_assets import validated
 from recsys_assets.assets import experiments
 from recsys_assets.assets.promotion import winner
+from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.promotion import Gate, Promotion, Standing
+from recsys_assets.core.ranking.split import features
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.standing import standing_before
 from recsys_assets.storage.lineage import Lineage
@@ -195,6 +200,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     for name in ("woods", "order"):
         assert train(world, name).success
     data = model_of(world, "woods", EARLIER)
+    set_experiment("elsewhere")  # as it would be in another process
     assert validate(world, EARLIER).success
     decided = promotion(world, EARLIER, "experiment_promotion")
     assert (decided.verdict, decided.gate.against, decided.before) == ("waiting", "fused", Standing())
@@ -203,8 +209,17 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert waiting.sha256 == sha256_bytes(data)
     assert standing_before(world.store.open(), EARLIER).standing == Standing(), "it counts for later days"
     version = mlflow(world).get_model_version_by_alias(f"{world.settings.mlflow_experiment}_ranker", "challenger")
-    assert (version.tags["model_id"], version.run_id) == (waiting.id, runs(world)["experiment woods"].info.run_id)
-    assert Path(str(version.source).removeprefix("file://")).read_bytes() == data
+    of = runs(world)["experiment woods"].info
+    assert (version.tags["model_id"], version.run_id) == (waiting.id, of.run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", world.settings.mlflow_tracking_uri.get_secret_value())
+    loaded = load_model(f"models:/{version.name}@challenger")
+    assert mlflow(world).get_logged_model(str(loaded.metadata.model_id)).experiment_id == of.experiment_id
+    signature = loaded.metadata.signature
+    assert signature is not None
+    assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
+    table = read(world, "candidates", EARLIER).to_arrow()
+    frame = pd.DataFrame(features(table), columns=list(FEATURE_COLUMNS))
+    assert np.array_equal(loaded.predict(frame), Scorer(data).score(table))
 
     world.store.partitions().delete("experiment_model.woods", EARLIER)  # what waits is kept, whatever becomes of it
     assert decide(world, "approve_model", "promote", waiting.id)

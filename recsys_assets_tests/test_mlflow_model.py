@@ -1,0 +1,60 @@
+"""A stored model in MLflow's own form: whoever loads it there has the scores that the platform orders by."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from mlflow import pyfunc
+
+from recsys_assets.assets.tracking import as_pyfunc
+from recsys_assets.core.experiments import models
+from recsys_assets.core.experiments.config import parse
+from recsys_assets.core.experiments.kinds import KINDS
+from recsys_assets.core.ranking.model import Kind, RankerParams, Scorer, train
+from recsys_assets.core.ranking.split import features
+from recsys_assets_tests.core.ranking import synthetic
+
+SMALL = dict.fromkeys(("catboost_ranker", "catboost_classifier"), "{iterations: 9}") | {
+    "random_forest": "{n_estimators: 5}"
+}
+OWN: tuple[Kind, ...] = ("linear", "corrected")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pa.Table:
+    return synthetic.examples(40, 12, day=date(2020, 1, 1))
+
+
+def of_experiment(kind: str, rows: pa.Table) -> bytes:
+    chosen = "all" if kind == "generator" else "[popular_rank, ui_hours_since, item_conversion]"
+    text = f"model: {kind}\nparams: {SMALL.get(kind, '{}')}\nfeatures: {chosen}\n"
+    return models.train(rows, parse(text.encode(), "experiments/one.yaml")).data
+
+
+def of_the_platform(kind: Kind, rows: pa.Table) -> bytes:
+    return train(rows, RankerParams(kind=kind, iterations=9)).model
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *OWN])
+def test_loaded_by_mlflow_it_scores_the_same_bits(kind: str, rows: pa.Table, tmp_path: Path) -> None:
+    """Of every experiment and of the platform's own; the frame has the columns that the signature states, no others."""
+    own = next((one for one in OWN if one == kind), None)
+    stored = of_the_platform(own, rows) if own else of_experiment(kind, rows)
+    saved = tmp_path / "saved"
+    pyfunc.save_model(str(saved), **as_pyfunc(stored, tmp_path))
+    loaded = pyfunc.load_model(str(saved))
+    signature = loaded.metadata.signature
+    assert signature is not None
+    names = signature.inputs.input_names()
+    scorer = Scorer(stored)
+    assert set(names) == set(scorer.columns)
+    table, _ = synthetic.candidates(30, 12, seed=8)
+    matrix = features(table, names)
+    assert kind == "generator" or np.isnan(matrix).any(), "nulls are part of it"
+    assert np.array_equal(loaded.predict(pd.DataFrame(matrix, columns=names)), scorer.score(table))
+    assert not [path for path in saved.rglob("*") if path.suffix in (".pkl", ".pickle")]
