@@ -19,7 +19,9 @@ from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.experiments import kinds
 from recsys_assets.core.experiments.config import Experiment
 from recsys_assets.core.ranking import model
-from recsys_assets.core.ranking.formats import Forest, GeneratorOrder, Linear, filled
+from recsys_assets.core.ranking.arrays import filled
+from recsys_assets.core.ranking.forest import Forest
+from recsys_assets.core.ranking.formats import GeneratorOrder, Linear
 from recsys_assets.core.ranking.split import Split, split_by_users
 
 P = TypeVar("P", bound=kinds.Params)

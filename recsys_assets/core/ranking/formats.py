@@ -12,19 +12,17 @@ Every model scores rows one by one, from named columns of CANDIDATES; a higher s
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys_assets.core.evaluation.metrics import Floats, Ints
-
-Matrix = NDArray[np.float32]
-"""[rows, columns of the model]; null is NaN."""
+from recsys_assets.core.evaluation.metrics import Floats
+from recsys_assets.core.ranking.arrays import Matrix, arrays_of, filled, read_arrays, write_arrays
+from recsys_assets.core.ranking.forest import Forest
 
 
 class StoredModel(Protocol):
@@ -137,7 +135,7 @@ class Linear:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return _to_arrays("linear", _arrays(self))
+        return write_arrays("linear", arrays_of(self))
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class Bent:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return _to_arrays("bent", _arrays(self))
+        return write_arrays("bent", arrays_of(self))
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class Corrected:
     def to_bytes(self) -> bytes:
         """The ``.npz`` file, in which the ``.cbm`` lies as an array of bytes."""
         trees = np.frombuffer(self.trees.to_bytes(), np.uint8)
-        return _to_arrays("corrected", {**_arrays(self.linear), "trees": trees})
+        return write_arrays("corrected", {**arrays_of(self.linear), "trees": trees})
 
 
 Ranker = Bent | TreesOfCatBoost | Corrected
@@ -236,54 +234,6 @@ def bend(name: str, column: NDArray[np.floating[Any]]) -> Floats:
 
 _FUSION = 10.0
 """Added to a rank, as in the fusion of the generators."""
-
-
-@dataclass(frozen=True)
-class Forest:
-    """A random forest; its score is the mean, over its trees, of the share of positives in the row's leaf.
-
-    The nodes of all trees lie one after the other.
-
-    Attributes:
-        columns: names.
-        medians: [columns] what stands for null.
-        roots: [trees] the first node of each.
-        feature: [nodes] the column that is compared; -1 in a leaf.
-        threshold: [nodes] up to it, the row goes left.
-        left: [nodes] the node to go to.
-        right: [nodes] the node to go to.
-        share: [nodes] positives among the training rows of the node.
-    """
-
-    columns: tuple[str, ...]
-    medians: Floats
-    roots: Ints
-    feature: Ints
-    threshold: Floats
-    left: Ints
-    right: Ints
-    share: Floats
-
-    def score(self, matrix: Matrix) -> Floats:
-        """See :class:`StoredModel`."""
-        values = np.stack([filled(matrix[:, at], self.medians[at]) for at in range(len(self.columns))], axis=1)
-        # The trees were grown on single precision, and so are their comparisons.
-        values = values.astype(np.float32)
-        total = np.zeros(len(values))
-        for root in self.roots:
-            node = np.full(len(values), root)
-            going = np.flatnonzero(self.feature[node] >= 0)
-            while len(going):
-                at = node[going]
-                goes_left = values[going, self.feature[at]] <= self.threshold[at]
-                node[going] = np.where(goes_left, self.left[at], self.right[at])
-                going = going[self.feature[node[going]] >= 0]
-            total += self.share[node]
-        return total / len(self.roots)
-
-    def to_bytes(self) -> bytes:
-        """The ``.npz`` file."""
-        return _to_arrays("forest", _arrays(self))
 
 
 @dataclass(frozen=True)
@@ -316,26 +266,8 @@ class GeneratorOrder:
 _BEYOND_ANY_RANK = 1e6
 
 
-def filled(column: NDArray[np.floating[Any]], median: float) -> Floats:
-    """A column as float64 with a median in place of NaN."""
-    return np.where(np.isnan(column), median, column).astype(np.float64)
-
-
-def _arrays(model: Linear | Bent | Forest) -> dict[str, NDArray[Any]]:
-    return {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
-
-
-def _to_arrays(kind: str, arrays: dict[str, NDArray[Any]]) -> bytes:
-    """All of a model as an uncompressed ``.npz``, in which numpy writes no time: equal models give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), **arrays)
-    return buffer.getvalue()
-
-
 def _from_arrays(data: bytes) -> Linear | Bent | Forest | Corrected:
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        arrays: dict[str, Any] = {name: found[name] for name in found.files}
-    kind, arrays["columns"] = str(arrays.pop("kind")), tuple(arrays["columns"].tolist())
+    kind, arrays = read_arrays(data)
     if kind == "corrected":
         trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
         return Corrected(Bent(**arrays), trees)

@@ -1,0 +1,58 @@
+"""A random forest as the arrays that it consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys_assets.core.evaluation.metrics import Floats, Ints
+from recsys_assets.core.ranking.arrays import Matrix, arrays_of, filled, write_arrays
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A random forest; its score is the mean, over its trees, of the share of positives in the row's leaf.
+
+    The nodes of all trees lie one after the other.
+
+    Attributes:
+        columns: names.
+        medians: [columns] what stands for null.
+        roots: [trees] the first node of each.
+        feature: [nodes] the column that is compared; -1 in a leaf.
+        threshold: [nodes] up to it, the row goes left.
+        left: [nodes] the node to go to.
+        right: [nodes] the node to go to.
+        share: [nodes] positives among the training rows of the node.
+    """
+
+    columns: tuple[str, ...]
+    medians: Floats
+    roots: Ints
+    feature: Ints
+    threshold: Floats
+    left: Ints
+    right: Ints
+    share: Floats
+
+    def score(self, matrix: Matrix) -> Floats:
+        """See :class:`recsys_assets.core.ranking.formats.StoredModel`."""
+        values = np.stack([filled(matrix[:, at], self.medians[at]) for at in range(len(self.columns))], axis=1)
+        # The trees were grown on single precision, and so are their comparisons.
+        values = values.astype(np.float32)
+        total = np.zeros(len(values))
+        for root in self.roots:
+            node = np.full(len(values), root)
+            going = np.flatnonzero(self.feature[node] >= 0)
+            while len(going):
+                at = node[going]
+                goes_left = values[going, self.feature[at]] <= self.threshold[at]
+                node[going] = np.where(goes_left, self.left[at], self.right[at])
+                going = going[self.feature[node[going]] >= 0]
+            total += self.share[node]
+        return total / len(self.roots)
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file."""
+        return write_arrays("forest", arrays_of(self))
