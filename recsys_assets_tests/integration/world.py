@@ -87,7 +87,10 @@ def dagster_in(folder: Path, **overrides: Any) -> AbstractContextManager[dg.Dags
         "class": "KeptSqliteEventLogStorage",
         "config": {"base_dir": str(folder / "history" / "runs")},
     }
-    return dg.instance_for_test(temp_dir=str(folder), overrides={"event_log_storage": events, **overrides})
+    # Nobody reads what steps print, and to capture it takes four processes for each run.
+    logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    given = {"event_log_storage": events, "compute_logs": logs, **overrides}
+    return dg.instance_for_test(temp_dir=str(folder), overrides=given)
 
 
 def make_world(folder: Path, instance: dg.DagsterInstance, **settings: Any) -> World:
