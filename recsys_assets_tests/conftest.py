@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event
+
+from recsys_assets_tests.s3_servers import S3Server, moto_server, with_new_bucket
 
 
 @event.listens_for(Engine, "connect")
@@ -13,3 +17,16 @@ def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
     """No database of a test is to outlive a power failure, and Dagster commits some 25 times for each step."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(scope="session")
+def moto_process() -> Iterator[S3Server]:
+    """Started once: that takes seconds."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def moto(moto_process: S3Server) -> S3Server:
+    """moto's server with a bucket of the test's own."""
+    return with_new_bucket(moto_process)

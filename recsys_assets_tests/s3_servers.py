@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import boto3
@@ -123,6 +123,13 @@ def ready_server(
 
     wait_for(made, f"an S3 server on port {port}")
     return server
+
+
+def with_new_bucket(server: S3Server) -> S3Server:
+    """The same server, with an empty bucket."""
+    bucket = f"{BUCKET}-{uuid.uuid4()}"
+    boto3_client(server.options).create_bucket(Bucket=bucket)
+    return replace(server, bucket=bucket)
 
 
 def boto3_client(options: S3Options):

@@ -22,7 +22,7 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
-from recsys_assets_tests.s3_servers import moto_server
+from recsys_assets_tests.s3_servers import S3Server
 
 SCHEMA = arrow_schema(CLEAN_EVENTS, IdTypes("string", "int64"))
 
@@ -77,13 +77,12 @@ def test_assets_are_views_with_the_day_as_a_date(uri: str) -> None:
     assert [name for (name,) in ask("SHOW TABLES")] == ["clean_events", "rejected_events", "releases"]
 
 
-def test_s3(tmp_path: Path) -> None:
-    with moto_server() as server:
-        store = open_store(f"s3://{server.bucket}/some/prefix", server.options)
-        fill(store, tmp_path)
-        assert sql.connect(store).execute("SELECT count(*), max(dt)::VARCHAR FROM clean_events").fetchall() == [
-            (3, "2015-05-04")
-        ]
+def test_s3(tmp_path: Path, moto: S3Server) -> None:
+    store = open_store(f"s3://{moto.bucket}/some/prefix", moto.options)
+    fill(store, tmp_path)
+    assert sql.connect(store).execute("SELECT count(*), max(dt)::VARCHAR FROM clean_events").fetchall() == [
+        (3, "2015-05-04")
+    ]
 
 
 def test_statements_are_answered_in_order(uri: str, capsys: pytest.CaptureFixture[str]) -> None:

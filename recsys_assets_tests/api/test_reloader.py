@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from recsys_api.snapshot import LoadStoppedError, load_snapshot
 from recsys_assets.storage.manifest import encode_pointer
 from recsys_assets.storage.releases import POINTER
 from recsys_assets_tests.api.publishing import Content, publish, releases_at
-from recsys_assets_tests.s3_servers import S3Server, moto_server
+from recsys_assets_tests.s3_servers import S3Server
 
 GOOD = Content({0: [1, 2]}, {1: [2]}, {"all": [1]})
 NEWER = Content({0: [3, 4]}, {3: [4]}, {"all": [3]})
@@ -193,22 +193,16 @@ def test_loading_gives_up_when_the_application_stops(store_uri: str, tmp_path: P
         load_snapshot(releases.store, pointer, tmp_path / "cache", keep_going=lambda: False)
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with moto_server() as server:
-        yield server
-
-
 @pytest.fixture
-def s3_uri(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def s3_uri(moto: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     for name, value in {
-        "AWS_ENDPOINT_URL": s3.options.endpoint,
-        "AWS_REGION": s3.options.region,
-        "AWS_ACCESS_KEY_ID": s3.options.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": s3.options.secret_access_key,
+        "AWS_ENDPOINT_URL": moto.options.endpoint,
+        "AWS_REGION": moto.options.region,
+        "AWS_ACCESS_KEY_ID": moto.options.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": moto.options.secret_access_key,
     }.items():
         monkeypatch.setenv(name, str(value))
-    return f"s3://{s3.bucket}/{tmp_path.name}"
+    return f"s3://{moto.bucket}/{tmp_path.name}"
 
 
 def test_a_release_in_s3_is_downloaded_once_and_verified(

@@ -21,7 +21,7 @@ from recsys_assets.engines.open import open_engine
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.storage.s3 import S3Options, S3Store
-from recsys_assets_tests.s3_servers import moto_server
+from recsys_assets_tests.s3_servers import S3Server
 
 WORDS = ["", "a", "B", "é", "e\u0301", "\uffff", "😀", "日本", None]
 FLOATS = [None, math.nan, 0.0, -0.0, 5e-324, 1.5, -1e300, math.inf]
@@ -115,25 +115,24 @@ def test_scan_gives_the_day_of_the_path_and_times_in_utc(duckdb: Engine, stored:
 
 
 def test_scan_of_s3_reads_with_the_store_s_credentials_or_those_of_the_environment(
-    stored: tuple[list[Path], pa.Schema], monkeypatch: pytest.MonkeyPatch
+    stored: tuple[list[Path], pa.Schema], moto: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, schema = stored
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    with moto_server() as server:
-        store = S3Store(server.bucket, "some/lake", server.options)
-        for path in paths:
-            store.put(f"{path.parent.name}/{path.name}", path)
-        uris = [store.uri(one.key) for one in store.list()]
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(server.options.access_key_id))
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(server.options.secret_access_key))
-        nameless = S3Options(server.options.endpoint, server.options.region).for_polars()
-        for options in (store.storage_options, nameless):
-            engine = DuckDBEngine(options)
-            assert scanned(engine, uris, schema) == sorted(EXPECTED, key=str)
-            with pytest.raises(Exception, match=r"nothing\.parquet"):
-                scanned(engine, [store.uri("dt=2024-03-01/nothing.parquet")], schema)
-            engine.close()
+    store = S3Store(moto.bucket, "some/lake", moto.options)
+    for path in paths:
+        store.put(f"{path.parent.name}/{path.name}", path)
+    uris = [store.uri(one.key) for one in store.list()]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(moto.options.access_key_id))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(moto.options.secret_access_key))
+    nameless = S3Options(moto.options.endpoint, moto.options.region).for_polars()
+    for options in (store.storage_options, nameless):
+        engine = DuckDBEngine(options)
+        assert scanned(engine, uris, schema) == sorted(EXPECTED, key=str)
+        with pytest.raises(Exception, match=r"nothing\.parquet"):
+            scanned(engine, [store.uri("dt=2024-03-01/nothing.parquet")], schema)
+        engine.close()
 
 
 @pytest.mark.parametrize(

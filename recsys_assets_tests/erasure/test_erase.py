@@ -22,7 +22,7 @@ from recsys_assets.storage.suppression import UserId, read_suppressed
 from recsys_assets.storage.uri import open_store
 from recsys_assets.trained import MODEL_FILE, stored_as
 from recsys_assets_tests.erasure.toy import DAYS, MemoryStore, Toy
-from recsys_assets_tests.s3_servers import moto_server
+from recsys_assets_tests.s3_servers import S3Server
 from recsys_assets_tests.storage.faults import Crash, Points, crash
 
 NUMBERS = load_dataset("retailrocket")
@@ -125,14 +125,13 @@ def test_somebody_unknown_is_kept_out_from_then_on() -> None:
     assert holders(toy.store, Person(99, NUMBERS)) == {}
 
 
-def test_s3() -> None:
+def test_s3(moto: S3Server) -> None:
     expected = made(MemoryStore())
     erase(expected, 0)
-    with moto_server() as server:
-        toy = made(open_store(f"s3://{server.bucket}/prefix", server.options))
-        erase(toy, 0)
-        assert data(toy.store) == data(expected.store)
-        assert erase(toy, 0).status == "done"
+    toy = made(open_store(f"s3://{moto.bucket}/prefix", moto.options))
+    erase(toy, 0)
+    assert data(toy.store) == data(expected.store)
+    assert erase(toy, 0).status == "done"
 
 
 class Dying:

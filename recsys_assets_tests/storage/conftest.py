@@ -14,7 +14,7 @@ import pytest
 
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.uri import open_store
-from recsys_assets_tests.s3_servers import S3Server, ceph_server, moto_server
+from recsys_assets_tests.s3_servers import S3Server, ceph_server, with_new_bucket
 
 NewStore = Callable[[], ObjectStore]
 prefixes = itertools.count()
@@ -27,9 +27,8 @@ def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[S3Server]:
-    with moto_server() as server:
-        yield server
+def moto(moto_process: S3Server) -> S3Server:
+    return with_new_bucket(moto_process)
 
 
 @pytest.fixture(scope="session")
