@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from sqlalchemy import Engine, event
 
 from recsys_assets_tests.s3_servers import S3Server, moto_server, with_new_bucket
@@ -17,6 +19,15 @@ def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
     """No database of a test is to outlive a power failure, and Dagster commits some 25 times for each step."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
+    """They are megabytes of JSON, for each session of boto3 anew, and each resource of a graph on S3 has its own."""
+    once = cache(partial(JSONFileLoader.load_file, JSONFileLoader()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: once(path))
+        yield
 
 
 @pytest.fixture(scope="session")

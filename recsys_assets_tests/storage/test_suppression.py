@@ -18,6 +18,7 @@ from recsys_assets.storage.erasures import Person, forget_staged, holders
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.staging import LandingFile, StagedDay, StagedFile, stage
 from recsys_assets.storage.suppression import LIST, ids_in_raw, parse_user, read_suppressed, suppress
+from recsys_assets_tests.erasure.toy import MemoryStore
 
 HEADER = "timestamp,visitorid,event,itemid,transactionid"
 DAY_1, DAY_2 = 1430708800000, 1430881600000  # 2015-05-04 and 2015-05-06
@@ -158,14 +159,10 @@ def test_string_ids_are_found_wherever_they_slipped_to(store: ObjectStore) -> No
     erased=st.integers(-3, 12),
     dirt=st.lists(st.sampled_from(["{u},view", "x,{u},view,1,", f"{DAY_2},{{u}},look,1,"]), max_size=8),
 )
-def test_exactly_the_rows_of_the_person_go(
-    users: list[int], erased: int, dirt: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    from recsys_assets.storage.local import LocalStore
-
+def test_exactly_the_rows_of_the_person_go(users: list[int], erased: int, dirt: list[str]) -> None:
     lines = [f"{DAY_1 + 86_400_000 * (n % 3)},{user},view,1," for n, user in enumerate(users)]
     lines += [pattern.format(u=users[n % len(users)]) for n, pattern in enumerate(dirt)]
-    store = LocalStore(tmp_path_factory.mktemp("store"))
+    store = MemoryStore()
     before = staged_in(store, lines)
     person = Person(erased, NUMBERS)
     kept = Counter(row["user_id"] for row in rows_of(store, before) if row.get("user_id") not in (None, erased))
