@@ -64,6 +64,11 @@ def written(result: Frame, contract: Contract, ids: IdTypes = INTS) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def stored(result: Frame) -> Frame:
+    """A frame that was computed once, as what is read from a partition was."""
+    return result.collect(backend="polars").lazy()
+
+
 def end_of(day: date) -> datetime:
     """The instant at which a day ends."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
@@ -133,7 +138,7 @@ def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
         for day in days:
             one = mart(frame([row for row in happened if row["dt"] == day], CLEAN_EVENTS, ids, day=False))
             parts.append(one.select(*contract.columns, nw.lit(day).alias("dt")))
-        return nw.concat(parts, how="vertical").collect(backend="polars").lazy()
+        return stored(nw.concat(parts, how="vertical"))
 
     return Marts(
         stacked(USER_ACTIVITY, lambda one: user_activity(one, WEIGHTS)),

@@ -20,6 +20,7 @@ from recsys_assets_tests.engines.test_conformance import TOLERANCE, functions_of
 SLOW = (
     "evaluation.",
     "retrieval.candidates.candidates",
+    "retrieval.candidates.union",
     "insight.figures.ReportInputs",
     "retrieval.factors.fit_factors",
 )

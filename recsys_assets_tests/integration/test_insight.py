@@ -15,6 +15,8 @@ import pytest
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
+pytestmark = pytest.mark.graph
+
 
 def parts(world: World, asset: str) -> pl.DataFrame:
     return pl.read_parquet(world.folder / "store" / "assets" / asset / "dt=*" / "data.parquet", hive_partitioning=True)

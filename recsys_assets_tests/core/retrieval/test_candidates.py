@@ -53,6 +53,7 @@ from recsys_assets_tests.core.world import (
     properties,
     property_frame,
     rows,
+    stored,
     tree,
     written,
 )
@@ -72,7 +73,7 @@ PARAMS = CandidateParams(
 def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> CandidateInputs:
     """Everything candidates are made of, from events and property snapshots."""
     window = marts(happened, ids)
-    features = item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY)
+    features = stored(item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY))
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
@@ -90,9 +91,9 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         user_activity=window.user_activity,
         item_activity=window.item_activity,
         item_features=features,
-        top_popular=top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False)),
-        covisited_items=covisit_similarity(met, touched, CovisitParams(20)),
-        covisited_targets=covisit_targets(aimed, touched, CovisitParams(20)),
+        top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
+        covisited_items=stored(covisit_similarity(met, touched, CovisitParams(20))),
+        covisited_targets=stored(covisit_targets(aimed, touched, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
@@ -222,11 +223,11 @@ def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids:
 
 def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
     happened, snapshots = events(seed=34), properties(seed=34)
-    features = rows(inputs(happened, snapshots).item_features)
-    gone = {row["item_id"] for row in features if not row["available"]}
+    given = inputs(happened, snapshots)
+    gone = {row["item_id"] for row in rows(given.item_features) if not row["available"]}
     assert gone
-    assert not gone & {row["item_id"] for row in rows(run(happened, snapshots))}
-    kept = rows(run(happened, snapshots, replace(PARAMS, exclude_unavailable=False)))
+    assert not gone & {row["item_id"] for row in rows(candidates(ENGINE, given, DAY, END, PARAMS))}
+    kept = rows(candidates(ENGINE, given, DAY, END, replace(PARAMS, exclude_unavailable=False)))
     assert gone & {row["item_id"] for row in kept}
 
 
