@@ -16,7 +16,7 @@ from recsys_assets_tests.s3_servers import S3Server, moto_server, with_new_bucke
 
 @event.listens_for(Engine, "connect")
 def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
-    """No database of a test is to outlive a power failure, and Dagster commits some 25 times for each step."""
+    """No database of a test is to outlive a power failure, and Dagster commits dozens of times for each step."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
 
