@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.metrics import Floats
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 Matrix = NDArray[np.float32]
 """[rows, columns of the model]; null is NaN."""
@@ -24,8 +21,8 @@ def filled(column: NDArray[np.floating[Any]], median: float) -> Floats:
     return np.where(np.isnan(column), median, column).astype(np.float64)
 
 
-def arrays_of(model: DataclassInstance) -> dict[str, NDArray[Any]]:
-    """The attributes of a model as arrays."""
+def arrays_of(model: Any) -> dict[str, NDArray[Any]]:
+    """The attributes of a model, a dataclass, as arrays."""
     return {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
 
 
