@@ -29,7 +29,7 @@ from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 CUTS = (date(2011, 9, 1), date(2011, 10, 1), date(2011, 11, 1))
-DAYS, K, HALF_LIFE = 28, 10, 180
+DAYS, K, HALF_LIFE, YEAR = 28, 10, 180, 365
 REFERENCES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     "keep": {
         "repeat purchase": (0.359, 0.315, 0.331),
@@ -64,7 +64,8 @@ def run(data: Path, work: Path, progress: Progress) -> list[Line]:
         parts.append(f"`{mode}`:\n\n{table(['NDCG@10', *(f'{cut:%Y-%m-%d}' for cut in CUTS)], rows)}")
     about = (
         "Repeat purchase of the paired row orders items by the days on which a customer bought them, each weighed by a "
-        f"half-life of {HALF_LIFE} days. Rows of others were measured elsewhere, so that they cannot be paired. "
+        f"half-life of {HALF_LIFE} days, and of equals the one first that customers bought on more days of the last "
+        f"{YEAR}, without which it loses .02. Rows of others were measured elsewhere, so that they cannot be paired. "
         f"Targets are the distinct items of the {DAYS} days from the cut-off on; customers with a purchase before it. "
         "In `new`, items bought before are neither targets nor listed."
     )
@@ -117,12 +118,14 @@ def _score(judge: ModuleType, purchases: pl.DataFrame, lists: pl.DataFrame, cut:
 
 
 def _repeated(train: pl.DataFrame, cut: date) -> pl.DataFrame:
-    """What each customer bought, the more often and the later the higher."""
+    """What each customer bought, the more often and the later the higher; of one day, the more popular the higher."""
     days = train.select("user_id", "item_id", day=pl.col("ts").dt.date()).unique()
     age = (pl.lit(cut) - pl.col("day")).dt.total_days()
     scores = days.group_by("user_id", "item_id").agg(score=(0.5 ** (age / HALF_LIFE)).sum())
-    order = pl.struct(-pl.col("score"), "item_id").rank("ordinal").over("user_id")
-    return scores.select("user_id", "item_id", rank=order)
+    popular = days.filter(age <= YEAR).group_by("item_id").agg(days=pl.len().cast(pl.Float64))
+    known = scores.join(popular, on="item_id", how="left").with_columns(pl.col("days").fill_null(0.0))
+    order = pl.struct(-pl.col("score"), -pl.col("days"), "item_id").rank("ordinal").over("user_id")
+    return known.select("user_id", "item_id", rank=order)
 
 
 def _half(interval: list[float]) -> float:
