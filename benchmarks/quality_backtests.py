@@ -190,9 +190,9 @@ def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
     lineage = store.read_lineage("ranker", day)
     if lineage is None or not lineage.params:
         return b""
-    reach = settings.horizon_days * (settings.training_windows - 1)
-    days = [(date.fromisoformat(day) - timedelta(days=n)).isoformat() for n in range(reach, -1, -1)]
-    stored = [one for one in days if one in set(store.days("ranking_examples"))]
+    reach = timedelta(days=settings.horizon_days * (settings.training_windows - 1))
+    first = (date.fromisoformat(day) - reach).isoformat()
+    stored = [one for one in store.days("ranking_examples") if first <= one <= day]
     uris = [uri for _, uri in store.uris("ranking_examples", picked_windows(stored, settings.horizon_days))]
     rows = learnable(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
     params: Any = lineage.params

@@ -1,9 +1,10 @@
 """Group ranking: examples, tuned parameters, the ranker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from importlib.metadata import version
+from typing import Any
 
 import dagster as dg
 import narwhals as nw
@@ -23,6 +24,7 @@ from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
+from recsys_assets.storage.lineage import Input
 from recsys_assets.tuned import carried, search_of
 
 Result = dg.MaterializeResult[Staged]
@@ -167,17 +169,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             told = {"trained": False, "why": str(reason)}
             return frames.write_bytes(context, "ranker", b"", metadata=told)
         importance = dict(sorted(trained.feature_importance.items(), key=lambda item: -item[1]))
-        return frames.write_bytes(
+        return write_ranker(
             context,
+            frames,
             "ranker",
-            trained.model,
-            params=asdict(params),
-            seed=params.seed,
+            trained,
+            params,
             metadata={
                 "trained": True,
-                "kind": params.kind,
-                "trees": trained.trees,
-                "validation_ndcg": trained.validation_ndcg,
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
                 "windows": ", ".join(picked_windows(ranking_examples.days, horizon)),
@@ -186,6 +185,28 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     return [ranking_examples, ranker_params, ranker]
+
+
+def write_ranker(
+    context: dg.AssetExecutionContext,
+    frames: FrameWriter,
+    asset: str,
+    trained: model.TrainedRanker,
+    params: model.RankerParams,
+    metadata: Mapping[str, Any],
+    inputs: Sequence[Input] = (),
+) -> Result:
+    """Stage a ranker as the partition of an asset, with what it was trained with, from which it can be learned anew."""
+    facts = {"kind": params.kind, "trees": trained.trees, "validation_ndcg": trained.validation_ndcg}
+    return frames.write_bytes(
+        context,
+        asset,
+        trained.model,
+        params=asdict(params),
+        seed=params.seed,
+        metadata={**facts, **metadata},
+        inputs=inputs,
+    )
 
 
 def picked_windows(days: Sequence[str], horizon: int) -> list[str]:

@@ -1,13 +1,12 @@
 """Group ranking, after the gate: the model that orders the lists, learned from the newest window as well."""
 
-from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import stored_promotion
-from recsys_assets.assets.ranking import training_table
+from recsys_assets.assets.ranking import training_table, write_ranker
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.promotion import Model
 from recsys_assets.core.ranking.split import NotEnoughExamples
@@ -75,21 +74,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 trained = model.train(rows, params, model.Scorer(judged).columns)
         except NotEnoughExamples as reason:
             return as_judged(str(reason))
-        return frames.write_bytes(
-            context,
-            "served_ranker",
-            trained.model,
-            params=asdict(params),
-            seed=params.seed,
-            metadata={
-                "refit": True,
-                "champion": name.id,
-                "kind": params.kind,
-                "trees": trained.trees,
-                "validation_ndcg": trained.validation_ndcg,
-            },
-            inputs=(made_with,),
-        )
+        metadata = {"refit": True, "champion": name.id}
+        return write_ranker(context, frames, "served_ranker", trained, params, metadata, (made_with,))
 
     return [served_ranker]
 
