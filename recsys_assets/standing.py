@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from recsys_assets.core.ranking.promotion import Model, Promotion, Ruling, Standing
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore, partition_key
 from recsys_assets.storage.rulings import Rulings
@@ -64,10 +64,10 @@ def ruling(store: ObjectStore, model: Model, day: str) -> Ruling | None:
 
 
 def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
-    """The bytes of a partition that is no frame, and how lineage names them; None where the two do not match."""
+    """The bytes of a partition, and how lineage names them; None where the two do not match."""
     lineage = PartitionStore(store).read_lineage(asset, day)
     try:
-        data = store.get(partition_key(asset, day, FILE_NAMES[asset]))
+        data = store.get(partition_key(asset, day, FILE_NAMES.get(asset, DATA_FILE)))
     except NotFound:
         return None
     sha256 = sha256_bytes(data)

@@ -11,12 +11,13 @@ from recsys_assets.assets.pictures import bars
 from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION
-from recsys_assets.core.evaluation.compare import choose
+from recsys_assets.core.evaluation.compare import Decision, choose
 from recsys_assets.core.evaluation.listed import with_listed
 from recsys_assets.core.evaluation.window import evaluate_window, judge_window
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.recommend import recommend
+from recsys_assets.evidence import gains_before
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
@@ -36,14 +37,14 @@ _ABOUT = {
     "the day before. An empty file as long as there is none.",
     "promotion": "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
 }
-_VERSIONS = {"ranker_evaluation": "2", "champion": "1", "promotion": "1"}
+_VERSIONS = {"ranker_evaluation": "2", "champion": "2", "promotion": "2"}
 _KINDS = {"ranker_evaluation": "parquet", "champion": "catboost", "promotion": "json"}
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Evaluation and gate of a day: one step, since all three speak of the same two models."""
     settings = graph.settings
-    horizon = settings.horizon_days
+    horizon, least = settings.horizon_days, settings.min_evaluated_users
     rules = rules_of(graph)
 
     def judged_and_promoted(
@@ -57,6 +58,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
         found = usable(standing_before(store.open(), day), context)
+        earlier, seen = gains_before(store.open(), day, horizon)
+        read = (*found.inputs, *seen)
         path = ranker.file(day)
         trained = path.read_bytes() if path else b""
         mine = Model(day, sha256_bytes(trained)) if trained else None
@@ -76,7 +79,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             mine,
             ruling(store.open(), mine, day) if mine else None,
             evaluation,
-            settings.min_evaluated_users,
+            least,
+            earlier,
         )
         context.log.info(f"{decided.model.id if decided.model else 'no model'}: {decided.verdict}; {decided.gate.why}")
         made_of, known = winner(decided), item_features.frame().drop("dt")
@@ -84,14 +88,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         listed = recommend(pool, decided.order_by, scores.get(made_of), rules=rules, item_features=known)
         whole = with_listed(evaluation, judging, made_of, before, listed if rules.any else before, known, settings.seed)
         return (
-            _evaluation(context, whole, decided, found, frames),
+            _evaluation(context, whole, decided, choose(whole, least, earlier=earlier), found, frames),
             frames.write_bytes(
                 context,
                 "champion",
                 trained if decided.verdict == "promoted" else found.champion,
                 params={"mode": settings.mode},
                 metadata={"champion": _name(decided.after.champion)},
-                inputs=found.inputs,
+                inputs=read,
             ),
             frames.write_bytes(
                 context,
@@ -99,14 +103,18 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 decided.to_json().encode(),
                 params={"mode": settings.mode},
                 metadata=described(decided, found),
-                inputs=found.inputs,
+                inputs=read,
             ),
         )
 
     def _evaluation(
-        context: dg.AssetExecutionContext, evaluation: pa.Table, decided: Promotion, found: Found, frames: FrameWriter
+        context: dg.AssetExecutionContext,
+        evaluation: pa.Table,
+        decided: Promotion,
+        alone: Decision,
+        found: Found,
+        frames: FrameWriter,
     ) -> Result:
-        alone = choose(evaluation, settings.min_evaluated_users)
         ndcg = headline(evaluation, "ndcg")
         return frames.write(
             context,

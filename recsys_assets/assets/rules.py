@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import small_picture
-from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED
+from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.insight.svg import glance_rows
 from recsys_assets.core.ranking.explore import NewItems
 from recsys_assets.core.ranking.rules import ListRules

@@ -128,7 +128,8 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     assert second.model != first.model
     record = world.store.partitions().read_lineage("champion", DAY)
     assert record is not None
-    assert {("champion", EARLIER), ("promotion", EARLIER), ("ranker", DAY)} <= {(i.asset, i.day) for i in record.inputs}
+    seen = {("champion", EARLIER), ("promotion", EARLIER), ("ranker_evaluation", EARLIER), ("ranker", DAY)}
+    assert seen <= {(i.asset, i.day) for i in record.inputs}
     pointer = world.store.releases().current()
     assert pointer is not None
     files = released(world)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import narwhals as nw
@@ -12,12 +12,10 @@ import pyarrow as pa
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
+from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain, gain_of, together
 from recsys_assets.core.evaluation.judge import Judge, Lists
 from recsys_assets.core.evaluation.metrics import Floats, Ints, novelty, per_user
 from recsys_assets.engines.base import Frame
-
-DECISIVE_K = 10
-"""The length of the list whose NDCG decides."""
 
 LEARNED = ("ranker", "champion")
 """The contenders that are models: the one trained as of the day, and the one that stood before it."""
@@ -142,10 +140,11 @@ class Decision:
     Attributes:
         order_by: 'ranker', 'fused' or a generator.
         rival: what the model had to beat; None where nothing was judged.
-        gain: mean paired difference of NDCG@10, model minus rival; None without a judged model.
+        gain: mean paired difference of NDCG@10, model minus rival; None without a judged model. Of this window, or of
+            this one and earlier ones where that decided.
         low: lower bound of its 95 % interval.
         high: upper bound of its 95 % interval.
-        users: users judged.
+        users: users judged, on the windows that the gain is of.
         why: one sentence for people.
     """
 
@@ -158,42 +157,51 @@ class Decision:
     why: str
 
 
-def choose(evaluation: pa.Table | None, min_users: int = 30, model: str = "ranker") -> Decision:
+def choose(
+    evaluation: pa.Table | None, min_users: int = 30, model: str = "ranker", earlier: Sequence[Gain] = ()
+) -> Decision:
     """Decide who orders the recommendations.
 
     The fused generators do, unless something beat them: the best single generator, and then the model against
     whichever of the two stands. To beat is to have the whole 95 % interval of the paired difference of NDCG@10 above
-    zero. A mean alone would change its mind with every handful of users, and the fusion is the safest of all to keep.
+    zero: on this window; or, where that leaves it open, on this and earlier windows together, as long as the model is
+    ahead on this one. A mean alone would change its mind with every handful of users, and the fusion is the safest of
+    all to keep.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION with k = 10; None or empty if there was none.
         min_users: with fewer users judged, figures say too little and the fused generators are used.
         model: which model could order them: the ``ranker`` of the day or the ``champion`` before it.
+        earlier: what rankers gained on earlier windows, which share no target with this one or each other.
     """
     found = evaluation.to_pylist() if evaluation is not None else []
     at = [row for row in found if row["k"] == DECISIVE_K]
     ndcg = {row["model"]: row["value"] for row in at if row["metric"] == "ndcg" and row["value"] is not None}
-    gains = {row["model"]: row for row in at if row["metric"] == "ndcg_gain" and row["value"] is not None}
     users = max((row["users"] for row in found), default=0)
     best = best_generator(ndcg)
-    if not set(ndcg) - set(LEARNED):
+    if evaluation is None or not set(ndcg) - set(LEARNED):
         return Decision("fused", None, None, None, None, users, "nothing was judged yet, so the fused generators order")
-    rival = best if best and ("fused" not in ndcg or (best in gains and gains[best]["low"] > 0)) else "fused"
-    gain = gains.get(model)
-    figures = (gain["value"], gain["low"], gain["high"]) if gain else (None, None, None)
-    if users < min_users:
-        why = f"only {users} users could be judged and {min_users} are needed, so the fused generators order"
-        return Decision("fused", rival, *figures, users, why)
-    if gain is None:
+    over_fused = gain_of(evaluation, best) if best else None
+    rival = best if best and ("fused" not in ndcg or (over_fused and over_fused.low > 0)) else "fused"
+    today = gain_of(evaluation, model)
+    if today is None and users >= min_users:
         why = f"there is no {model}, and {rival} stands with NDCG@10 {ndcg[rival]:.4f} over {users} users"
-        return Decision(rival, rival, *figures, users, why)
-    won = gain["low"] > 0
+        return Decision(rival, rival, None, None, None, users, why)
+    alone = today is not None and users >= min_users and today.low > 0
+    gain = today if today is None or alone or not earlier else together([today, *earlier])
+    judged = gain.users if gain else users
+    figures = (gain.value, gain.low, gain.high) if gain else (None, None, None)
+    if today is None or gain is None or judged < min_users:
+        why = f"only {judged} users could be judged and {min_users} are needed, so the fused generators order"
+        return Decision("fused", rival, *figures, judged, why)
+    won = today.value > 0 and gain.low > 0
+    windows = "" if gain is today else f", on {1 + len(earlier)} windows"
     why = (
         f"the {model} {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg[model]:.4f} against "
-        f"{ndcg[rival]:.4f}, difference {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}] "
-        f"over {users} users"
+        f"{ndcg[rival]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
+        f"over {gain.users} users"
     )
-    return Decision("ranker" if won else rival, rival, *figures, users, why)
+    return Decision("ranker" if won else rival if users >= min_users else "fused", rival, *figures, judged, why)
 
 
 def measured(read: Lists, targets: Ints, k: int) -> dict[str, Floats]:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.core.evaluation.bootstrap import intervals
-from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED, evaluation_table, measured
+from recsys_assets.core.evaluation.compare import LISTED, evaluation_table, measured
+from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.evaluation.judge import Lists
 from recsys_assets.core.evaluation.metrics import Floats, Ints
 from recsys_assets.core.evaluation.window import Window

@@ -11,7 +11,8 @@ from typing import Any
 
 import narwhals as nw
 
-from recsys_assets.core.evaluation.compare import DECISIVE_K, LISTED
+from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.engines.base import Frame

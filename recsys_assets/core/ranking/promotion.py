@@ -7,13 +7,14 @@ and from nothing that moves, so that a backfill finds the champion of its day an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from recsys_assets.core.evaluation.compare import DECISIVE_K, OVER_CHAMPION, Decision, choose
+from recsys_assets.core.evaluation.compare import OVER_CHAMPION, Decision, choose
+from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain
 
 Mode = Literal["autonomous", "manual"]
 Ruling = Literal["approved", "rejected"]
@@ -86,7 +87,7 @@ class Gate:
     why: str
 
 
-def gate(evaluation: pa.Table, min_users: int) -> Gate:
+def gate(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = ()) -> Gate:
     """Whether the model of a day may become champion.
 
     It has to beat the champion on the users and the window on which both were judged, and, like the first model of
@@ -96,8 +97,9 @@ def gate(evaluation: pa.Table, min_users: int) -> Gate:
     Args:
         evaluation: table of contract RANKER_EVALUATION.
         min_users: with fewer users judged, no model passes.
+        earlier: what rankers gained on earlier windows; see :func:`recsys_assets.core.evaluation.compare.choose`.
     """
-    first = choose(evaluation, min_users, "ranker")
+    first = choose(evaluation, min_users, "ranker", earlier)
     rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["model"] == "ranker"]
     over = next((row for row in rows if row["metric"] == OVER_CHAMPION and row["value"] is not None), None)
     beats_generators = first.order_by == "ranker"
@@ -167,6 +169,7 @@ def promote(
     ruling: Ruling | None,
     evaluation: pa.Table,
     min_users: int,
+    earlier: Sequence[Gain] = (),
 ) -> Promotion:
     """Decide about the model of a day, and who orders the lists of that day.
 
@@ -178,11 +181,12 @@ def promote(
         ruling: what people decided about that model, when the day is computed again.
         evaluation: table of contract RANKER_EVALUATION; ``before.champion`` is in it as 'champion'.
         min_users: with fewer users judged, nothing is decided by figures.
+        earlier: what rankers gained over the generators on earlier windows.
     """
-    judged = gate(evaluation, min_users)
+    judged = gate(evaluation, min_users, earlier)
     verdict, after = _outcome(mode, before, model, ruling, judged)
     promoted = verdict == "promoted"
-    decision: Decision = choose(evaluation, min_users, "ranker" if promoted else "champion")
+    decision: Decision = choose(evaluation, min_users, "ranker" if promoted else "champion", earlier)
     return Promotion(as_of, mode, before, model, judged, verdict, after, decision.order_by, decision.why)
 
 

@@ -1,10 +1,15 @@
+from dataclasses import astuple
+
 import narwhals as nw
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
+from recsys_assets.core.evaluation.evidence import Gain, together
 from recsys_assets.core.evaluation.judge import popularity
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
@@ -146,3 +151,34 @@ def test_a_lead_that_chance_explains_changes_nothing(contenders):
     assert decision.gain is not None
     assert decision.gain >= 0
     assert decision.order_by == decision.rival == "fused"
+
+
+def test_what_one_window_leaves_open_several_decide(contenders):
+    some, lists = contenders
+    lucky = some.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
+    better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
+    table = judged(some, {"fused": lists["fused"], "ranker": better})
+    alone = choose(table, 1)
+    assert alone.order_by == "fused"
+    assert alone.gain is not None
+    assert alone.gain > 0
+    before = [Gain(0.1, 0.06, 0.14, 40), Gain(0.05, -0.02, 0.12, 30)]
+    decided = choose(table, 1, earlier=before)
+    assert (decided.order_by, decided.users) == ("ranker", alone.users + 70)
+    assert "on 3 windows" in decided.why
+    assert choose(table, alone.users + 71, earlier=before).order_by == "fused", "too few on all windows"
+    assert choose(table, alone.users + 1, earlier=before).order_by == "ranker", "too few on one window alone"
+    behind = judged(some, {"fused": better, "ranker": lists["fused"]})
+    assert choose(behind, 1, earlier=[Gain(0.5, 0.4, 0.6, 1000)]).order_by == "fused", "behind on the newest one"
+
+
+def test_windows_together_are_the_mean_over_their_users_with_an_interval_of_its_own():
+    assert astuple(together([Gain(0.2, 0.1, 0.4, 7)])) == pytest.approx((0.2, 0.1, 0.4, 7))
+    rng = np.random.default_rng(0)
+    windows = [rng.normal(0.05, 0.3, size) for size in (200, 400, 50)]
+    gains = [Gain(one.mean, one.low, one.high, len(window)) for window in windows for one in intervals(window[:, None])]
+    found, everybody = together(gains), intervals(np.concatenate(windows)[:, None])[0]
+    assert found.users == 650
+    assert found.value == pytest.approx(everybody.mean)
+    assert (found.low, found.high) == pytest.approx((everybody.low, everybody.high), abs=0.004)
+    assert found.low < found.value < found.high
