@@ -29,7 +29,7 @@ from recsys_assets.tuned import carried, search_of
 
 Result = dg.MaterializeResult[Staged]
 
-_TUNING = "3"
+_TUNING = "4"
 """Version of the code that searches: another one searches anew."""
 
 

@@ -39,6 +39,8 @@ class RankerParams:
         kind: 'linear'; 'corrected' by CatBoost's trees, which start from the linear one and stop where they no longer
             gain; or 'trees' alone.
         penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
+        leaning: log odds that a bent fused score of 1 adds to what was learned. Of two orders that err in ways of their
+            own a mean errs less, and it strays less from the one that it has to beat. Trees alone have none.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
@@ -53,6 +55,7 @@ class RankerParams:
 
     kind: Kind = "corrected"
     penalty: float = 250.0
+    leaning: float = 0.0
     loss: str = "QuerySoftMax"
     iterations: int = 300
     learning_rate: float = 0.1
@@ -157,7 +160,8 @@ class Fit:
     def _upon(self, linear: Callable[[], Bent]) -> Ranker:
         if self.params.kind == "trees":
             return self._trees
-        return linear() if self.params.kind == "linear" else Corrected(linear(), self._trees)
+        leaning = linear().leaning(self.params.leaning)
+        return leaning if self.params.kind == "linear" else Corrected(leaning, self._trees)
 
     @cached_property
     def _start(self) -> Bent:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import Bent
+from recsys_assets.core.ranking.formats import Bent, bend
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
 from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
@@ -29,6 +29,10 @@ BY_TIME, BY_USERS = "newest window", "held-out users"
 
 EVERY = 10
 """Trees between two looks at whether a trial is still worth its time."""
+
+
+LEANINGS = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""How much the fused order is mixed in, tried with the best ranker: the less it has learned, the more is good."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
     before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the whole
-    95 % interval of what the other gains over it is above zero; see :func:`crossed`.
+    95 % interval of what the other gains over it is above zero; see :func:`crossed`. At last the fused order is mixed
+    in, as far as that orders better.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
@@ -123,13 +128,24 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         if gain is None or found.low <= 0:
             best = linear[0]
     return Tuning(
-        best=best,
+        best=_leaning(data, best, alone),
         trials=tuple(records),
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
         study=search.study,
         gain=gain,
     )
+
+
+def _leaning(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> RankerParams:
+    """The parameters with the leaning under which the lists held out are ordered best, of equals the smallest."""
+    if params.kind == "trees" or "fused_score" not in data.columns:
+        return params
+    matrix = data.matrix[data.apart]
+    learned = Fit(data, params, alone).judged.score(matrix)
+    fused = bend("fused_score", matrix[:, data.columns.index("fused_score")])
+    best = max(LEANINGS, key=lambda leaning: data.ndcg(learned + leaning * fused, CUTOFF).mean())
+    return replace(params, leaning=best)
 
 
 def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> Floats:

@@ -168,3 +168,8 @@ def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
     odds = fitted.decision_function(inputs) - fitted.intercept_[0]
     assert np.abs(model.score(parts.matrix) - odds).max() < 1e-6
     assert np.array_equal(read_model(model.to_bytes()).score(parts.matrix), model.score(parts.matrix))
+    alone = fit_linear(split_by_users(table, 20, 0.2, 0, ("fused_score",)), 5.0, everybody)
+    fused = table["fused_score"].to_numpy()[:, None]
+    more = alone.leaning(3.0).score(fused) - alone.score(fused)
+    assert np.abs(more - 3 * (np.log1p(fused[:, 0]) - alone.means[0])).max() < 1e-6
+    assert np.array_equal(model.leaning(3.0).score(parts.matrix), model.score(parts.matrix)), "it has no fused score"

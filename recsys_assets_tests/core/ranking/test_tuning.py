@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.metrics import Bools
 from recsys_assets.core.ranking import model, tuning
@@ -44,7 +45,8 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     kinds = [place for place, kind in enumerate(VARIED) if (kind == "linear") is (first.best.kind == "linear")]
     best = max(one.value for one in first.trials if one.state == COMPLETE and one.params["kind"] in kinds)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
-    assert Fit(data, first.best).validation_ndcg == best
+    assert Fit(data, replace(first.best, leaning=0.0)).validation_ndcg == best
+    assert Fit(data, first.best).validation_ndcg >= best
     assert (first.best.iterations, first.best.seed, first.judged_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
     assert (first.tuned_on, first.study) == (DAY, "ranker")
 
@@ -63,6 +65,24 @@ def test_trees_have_to_beat_a_linear_ranker_beyond_chance() -> None:
     assert drawn_at_random.gain is not None
     assert drawn_at_random.gain[1] <= 0
     assert Tuning.from_json(better.to_json()) == better
+
+
+def test_where_little_can_be_learned_the_fused_order_is_mixed_in() -> None:
+    """Acted on is what is fused first, told by nothing else, among features of which many are noise; or its reverse."""
+    table = synthetic.examples(60, 12, seed=5)
+    rng = np.random.default_rng(8)
+    fused = rng.random(table.num_rows).astype(np.float32)
+    acted = (rng.random(table.num_rows) < fused**4).astype(np.int64)
+
+    def leaning(fused_score: NDArray[np.float32]) -> float:
+        columns = {"fused_score": pa.array(fused_score), "label": pa.array(acted)}
+        told = table
+        for name, column in columns.items():
+            told = told.set_column(told.column_names.index(name), name, column)
+        return tune(told, DAY, search(3), replace(QUICK, penalty=2_500.0)).best.leaning
+
+    assert leaning(fused) > 0
+    assert leaning(1 - fused) == 0
 
 
 def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
