@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.candidates import candidate_parameters, known_of
+from recsys_assets.core.collaborative.propose import scored
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
@@ -178,9 +179,12 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     robots = scan("bot_users", settings.factors_days)
     history = scan("user_activity", max(settings.factors_days, settings.active_days))
     proposed: dict[str, Frame] = {}
+    people = {"user_activity": history, "item_features": scan("item_features", 1)}
+    deep = known_of(graph, params, engine, day, people, robots, DEEP)
+    opinions = engine.from_arrow(scored(deep))  # those stored are of shorter lists
     for name in [name for name in PROPOSERS if name in params.voices]:
-        frames = {"user_activity": history, "item_features": scan("item_features", 1)}
-        frames |= {read: scan(read, settings.covisit_days) for read in fitted(name).reads}
+        frames = {**people, "collaborative_scores": opinions}
+        frames |= {read: scan(read, settings.covisit_days) for read in fitted(name).reads if read not in frames}
         known = known_of(graph, params, engine, day, frames, robots, DEEP)
         proposed[name] = engine.from_arrow(fitted(name).fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
@@ -188,6 +192,7 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     inputs = CandidateInputs(
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
+        opinions=opinions,
         proposed=proposed,
         **{name: scan(name, 1) for name in singles},
     )

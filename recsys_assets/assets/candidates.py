@@ -11,6 +11,7 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.retrieval_params import weights_in_force
 from recsys_assets.checks.gates import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
+from recsys_assets.core.contracts import COLLABORATIVE_SCORES
 from recsys_assets.core.frames import top_k
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
 from recsys_assets.core.retrieval.candidates import in_parts
@@ -38,6 +39,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
     params = candidate_parameters(graph)
     proposers = [name for name in PROPOSERS if name in params.voices]
+    by_models = [_scores_of_models(graph, params)] if "collaborative" in proposers else []
 
     @graph.asset(
         "retrieval",
@@ -47,10 +49,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             **dict.fromkeys(("item_features", "top_popular", "covisited_items", "covisited_targets"), None),
             **dict.fromkeys(("user_factors", "item_factors"), None),
             **{f"{name}_items": None for name in proposers},
+            **({"collaborative_scores": None} if by_models else {}),
             "retrieval_params": None,
         },
         kinds=("parquet", settings.engine),
-        code_version="2",
+        code_version="3",
         checks=("contract", "not_empty"),
     )
     def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
@@ -59,7 +62,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         windows: dict[str, Any] = {name: given[name].frame() for name in ("user_activity", "item_activity")}
         today: dict[str, Any] = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
         proposed = {name: today.pop(f"{name}_items") for name in proposers}
-        inputs = CandidateInputs(**windows, **today, proposed=proposed)
+        opinions = today.pop("collaborative_scores", frames.empty(COLLABORATIVE_SCORES))
+        inputs = CandidateInputs(**windows, **today, opinions=opinions, proposed=proposed)
 
         def found(day: str) -> Iterator[Frame]:
             for part in in_parts(frames.run, inputs, graph.day(day), weighed):
@@ -75,7 +79,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     fitters = [_proposer(graph, name, fitted(name), params) for name in proposers]
-    return [*retrieval_params.build(graph, params), *fitters, candidates]
+    return [*retrieval_params.build(graph, params), *by_models, *fitters, candidates]
 
 
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
@@ -111,20 +115,61 @@ def _missing(graph: GraphBuilder, one: Generator) -> list[str]:
     return [asset for asset in one.reads if graph.lacks(asset)] if isinstance(one, Fitted) else []
 
 
+def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
+    """The asset that 'collaborative' proposes from, and that tells the ranker what each model says of a candidate."""
+    settings = graph.settings
+    reads = {**_people(graph), "item_features": None}
+
+    @graph.asset("retrieval", reads=reads)
+    def collaborative_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
+        """What iALS, a graph filter, EASE, RP3beta and item-kNN say of the items that each active user may want."""
+        from recsys_assets.core.collaborative.propose import scored  # SciPy: loading the graph must not take it
+
+        known = _known(graph, params, frames.run, context.partition_key, given, "collaborative")
+        return frames.write(
+            context,
+            "collaborative_scores",
+            lambda _: scored(known),
+            params={"k": known.k, "half_life": known.half_life, "repeats": known.repeats},
+            seed=settings.seed,
+            metadata=given["user_activity"].facts,
+        )
+
+    return collaborative_scores
+
+
+def _people(graph: GraphBuilder) -> dict[str, dg.PartitionMapping]:
+    """The days of what users did that a fitted generator learns from."""
+    settings = graph.settings
+    return {
+        "user_activity": window(max(settings.factors_days, settings.active_days)),
+        "bot_users": window(settings.factors_days),
+    }
+
+
+def _known(
+    graph: GraphBuilder,
+    params: CandidateParams,
+    engine: Engine,
+    day: str,
+    given: Mapping[str, Partitions],
+    name: str,
+) -> Known:
+    """What a fitted generator learns from, of the partitions that its asset read."""
+    of_days = {*_people(graph), "clean_events"}
+    read = {asset: one.frame() if asset in of_days else one.frame().drop("dt") for asset, one in given.items()}
+    robots = read.pop("bot_users")
+    return known_of(graph, params, engine, day, read, robots, params.voices[name].k)
+
+
 def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidateParams) -> dg.AssetsDefinition:
     """The asset of a fitted generator."""
     settings = graph.settings
-    windows: Mapping[str, dg.PartitionMapping] = {
-        "user_activity": window(max(settings.factors_days, settings.active_days)),
-        "bot_users": window(settings.factors_days),
-        "clean_events": window(settings.covisit_days),
-    }
+    windows: Mapping[str, dg.PartitionMapping] = {**_people(graph), "clean_events": window(settings.covisit_days)}
     reads = {read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *made.reads)}
 
     def items(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
-        robots = given.pop("bot_users").frame()
-        read = {asset: one.frame() if asset in windows else one.frame().drop("dt") for asset, one in given.items()}
-        known = known_of(graph, params, frames.run, context.partition_key, read, robots, params.voices[name].k)
+        known = _known(graph, params, frames.run, context.partition_key, given, name)
 
         def proposed(_: str) -> Frame:
             found = frames.run.from_arrow(made.fit(known))

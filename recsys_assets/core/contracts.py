@@ -16,7 +16,7 @@ from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
-from recsys_assets.core.retrieval.feature_names import FEATURES
+from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 
 _USER = Column("user", "who acted")
@@ -260,6 +260,17 @@ PROPOSED = tuple(
 )
 """What each generator with an asset of its own proposes."""
 
+COLLABORATIVE_SCORES = Contract(
+    "collaborative_scores",
+    {
+        "user_id": _USER,
+        "item_id": _ITEM,
+        "score": Column("float64", "weighed sum of the models' scores; null where the pair is not proposed", True),
+        **{name: Column("float32", f"score by {name}, standardized", nullable=True) for name in MODEL_NAMES},
+    },
+    key=("user_id", "item_id"),
+)
+
 CANDIDATES = Contract("candidates", _CANDIDATE_COLUMNS, key=("user_id", "item_id"))
 
 RANKING_EXAMPLES = Contract(
@@ -337,6 +348,7 @@ CONTRACTS: Mapping[str, Contract] = {
         COVISITED_ITEMS,
         COVISITED_TARGETS,
         SIMILAR_ITEMS,
+        COLLABORATIVE_SCORES,
         *PROPOSED,
         CANDIDATES,
         RANKING_EXAMPLES,

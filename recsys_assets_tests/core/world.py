@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
+from recsys_assets.core.collaborative.propose import scored
 from recsys_assets.core.contracts import (
     CATEGORY_TREE,
     CLEAN_EVENTS,
@@ -75,7 +76,7 @@ def end_of(day: date) -> datetime:
 
 
 def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
-    """What generators know at the end of a day; what is not stated is small."""
+    """What generators know at the end of a day, opinions of models among it; what is not stated is small."""
     how: dict[str, Any] = {
         "active_days": 3,
         "horizon_days": 2,
@@ -84,7 +85,8 @@ def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
         "exclude_unavailable": True,
         "k": 9,
     }
-    return Known(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
+    known = Known(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
+    return replace(known, frames={**frames, "collaborative_scores": ENGINE.from_arrow(scored(known))})
 
 
 def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids: IdTypes = INTS) -> list[Row]:

@@ -118,7 +118,8 @@ def _asked(given: Given) -> protocol.Given:
 
 def _with_features(given: Given) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
-    return features.with_features(pairs, given["history"], given["item_activity"], given["item_features"], LAST, END, 2)
+    known = (given[name] for name in ("history", "item_activity", "item_features", "collaborative_scores"))
+    return features.with_features(pairs, *known, LAST, END, 2)
 
 
 def _new(given: Given) -> Frame:
@@ -176,7 +177,8 @@ FUNCTIONS: Mapping[str, Call] = {
     "collaborative.propose.learn_weights": lambda given: propose.learn_weights(
         given.known, CUT, g.COLLABORATIVE, MODELS
     ),
-    "collaborative.propose.propose": lambda given: propose.propose(given.known, g.COLLABORATIVE),
+    "collaborative.propose.propose": lambda given: propose.propose(given.known),
+    "collaborative.propose.scored": lambda given: propose.scored(given.known, g.COLLABORATIVE),
     "evaluation.compare.evaluate": _evaluated,
     "evaluation.compare.judged_lists": lambda given: compare.judged_lists(
         _judge(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20

@@ -14,7 +14,7 @@ from recsys_assets.core import contracts
 from recsys_assets.core.activity import marts
 from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.catalog.features import item_features
-from recsys_assets.core.collaborative.propose import CollaborativeParams
+from recsys_assets.core.collaborative.propose import CollaborativeParams, scored
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
@@ -96,7 +96,7 @@ class Given:
         proposed = {name: self[f"{name}_items"] for name in PROPOSERS}
         given = {name: self[name] for name in names}
         near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
-        return protocol.CandidateInputs(**near, proposed=proposed, **given)
+        return protocol.CandidateInputs(**near, opinions=self["collaborative_scores"], proposed=proposed, **given)
 
     @property
     def asked(self) -> protocol.Given:
@@ -104,10 +104,10 @@ class Given:
 
     @property
     def known(self) -> protocol.Known:
-        names = ("user_activity", "item_features", "clean_events", "item_embeddings")
+        names = ("user_activity", "item_features", "clean_events", "item_embeddings", "collaborative_scores")
         return protocol.Known(
             engine=self.engine,
-            frames={name: self[name] for name in names},
+            frames={name: self[name] for name in names if name in self.tables},
             as_of=LAST,
             end=end_of(LAST),
             active_days=3,
@@ -170,6 +170,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     made["user_factors"], made["item_factors"] = fitted.users, fitted.items
     made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
     keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
+    keep("collaborative_scores", scored(given.known, COLLABORATIVE))
     for name in PROPOSERS:
         keep(f"{name}_items", protocol.fitted(name).fit(given.known))
     schema = arrow_schema(contracts.CANDIDATES, raw.ids)

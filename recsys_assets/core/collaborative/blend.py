@@ -95,6 +95,71 @@ def pool(models: Mapping[str, Model], users: Ints, seen: csr_matrix, k: int) -> 
     return Pool(np.concatenate([part.items for part in parts]), np.concatenate([p.scores for p in parts], axis=1))
 
 
+@dataclass(frozen=True)
+class Opinions:
+    """What the models say of some pairs, ordered by user and item.
+
+    Attributes:
+        users: [pairs] rows of the matrix.
+        items: [pairs] its columns.
+        totals: [pairs] weighed sums of the standardized scores of the k best pairs of each user that were not seen;
+            not a number for others.
+        scores: [models, pairs] standardized scores.
+    """
+
+    users: Ints
+    items: Ints
+    totals: Floats
+    scores: Floats
+
+
+def opinions(
+    models: Mapping[str, Model],
+    weights: Mapping[str, float],
+    users: Ints,
+    seen: csr_matrix,
+    k: int,
+    also: Ints,
+    closed: Ints,
+    *,
+    of_seen: bool,
+) -> Opinions:
+    """What the models say of the k best items of each of them and of all together, and of some others.
+
+    Args:
+        models: by name.
+        weights: of their standardized scores.
+        users: rows of the matrix, ascending.
+        seen: [all users, items]; what is stored here is not among the best of anybody.
+        k: best items of each model, at most the number of items.
+        also: columns that everybody is told of.
+        closed: columns that nobody is told of.
+        of_seen: whether what was seen is told of.
+    """
+    parts: list[Opinions] = []
+    for block in _blocks(users, _items(seen) * len(models)):
+        every = np.stack([standardized(model, block) for model in models.values()])
+        total = np.zeros(every.shape[1:], np.float32)
+        for name, scores in zip(models, every, strict=True):
+            if weights.get(name):
+                total += np.float32(weights[name]) * scores
+        told = np.zeros(total.shape, np.bool_)
+        told[:, also] = True
+        for scores in every:
+            np.put_along_axis(told, _best(scores.copy(), seen[block], k)[0], True, axis=1)
+        total[:, closed] = -np.inf
+        best, values = _best(total, seen[block], k)
+        total[:] = np.nan
+        np.put_along_axis(total, best, np.where(np.isfinite(values), values, np.float32(np.nan)), axis=1)
+        np.put_along_axis(told, best, True, axis=1)
+        told[seen[block].nonzero()] = of_seen
+        told[:, closed] = False
+        row, column = np.nonzero(told)
+        parts.append(Opinions(block[row], column, total[row, column], every[:, row, column]))
+    axes = {"users": 0, "items": 0, "totals": 0, "scores": 1}
+    return Opinions(**{name: np.concatenate([getattr(part, name) for part in parts], at) for name, at in axes.items()})
+
+
 def learn(
     names: Sequence[str], proposed: Pool, targets: csr_matrix, k: int = 20, slices: Ints | None = None
 ) -> dict[str, float]:

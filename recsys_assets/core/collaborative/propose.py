@@ -1,4 +1,8 @@
-"""New items for every active user, by models of the matrix of users and items, weighed by what they found lately."""
+"""What models of the matrix of users and items say of the items of each active user, and whom they propose what.
+
+Models are weighed by what they found lately. A generator has room for the k best of that; the ranker, which orders what
+all generators propose, wants to know what each model says of those as well. So both come from one fit.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+import narwhals as nw
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
@@ -17,6 +22,7 @@ from recsys_assets.core.collaborative.graph_filter import GraphFilterParams
 from recsys_assets.core.collaborative.ials import IalsParams
 from recsys_assets.core.collaborative.interactions import Interactions
 from recsys_assets.core.collaborative.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
+from recsys_assets.core.retrieval.feature_names import MODEL_NAMES
 from recsys_assets.core.retrieval.ids import Ints, lookup
 from recsys_assets.core.retrieval.protocol import Known
 
@@ -43,7 +49,7 @@ class CollaborativeParams:
             hundred million, and other generators grow slower.
         judged: most users that the weights are learned on.
         fewest: with fewer to learn on, all models have the same weight.
-        pool: items of each model that the weights are learned on.
+        pool: items of each model that the weights are learned on, and popular items that all are asked about.
     """
 
     models: ModelParams = field(default_factory=_models)
@@ -54,35 +60,57 @@ class CollaborativeParams:
     pool: int = 100
 
 
-def propose(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
-    """The best new items of each active user who is known to the models.
+def scored(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
+    """What the models say of the items that active users may be interested in.
 
-    What a user touched is not among them: whether that comes back is another question, which 'repeat' answers. The
-    weights of the models are learned on the last horizon, from models that do not know it.
+    These are the best new ones by each model and by all together, the most popular ones, and, where they may be
+    recommended again, those that the user touched. What a user touched is proposed to nobody: whether that comes back
+    is another question, which 'repeat' answers. The weights of the models are learned on the last horizon, from models
+    that do not know it.
 
     Args:
         known: what is known at the end of D.
         params: how.
 
     Returns:
-        user_id, item_id, score (the weighed sum of standardized scores) and at most ``known.k`` rows a user; nothing
-        where users and items are too many or none.
+        user_id, item_id, score (the weighed sum of standardized scores for the ``known.k`` best new items of a user,
+        null for others) and a standardized score of each of ``MODEL_NAMES`` (null where it was not fitted); ordered,
+        each pair once. Nothing where users and items are too many or none.
     """
     how = params or CollaborativeParams()
     matrix = _matrix(known.history(), how.item_users)
     asked = _rows_of(matrix, known.users())
     if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
-        return _proposed(matrix, asked[:0], np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+        return _told(matrix, {}, blend.Opinions(asked[:0], asked[:0], _NONE[0], _NONE))
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
         fits = fit_models(matrix, how.models)
         weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how, fits.keys())
-        models = {name: fit() for name, fit in fits.items() if not weights or weights.get(name)}
+        models = {name: fit() for name, fit in fits.items()}
         gone = lookup(known.gone(), matrix.items)
-        k = min(known.k, len(matrix.items))
-        items, scores = blend.top(
-            models, weights or dict.fromkeys(models, 1.0), asked, matrix.matrix, k, gone[gone >= 0]
+        found = blend.opinions(
+            models,
+            weights or dict.fromkeys(models, 1.0),
+            asked,
+            matrix.matrix,
+            min(known.k, len(matrix.items)),
+            _popular(matrix, how.pool),
+            gone[gone >= 0],
+            of_seen=known.repeats,
         )
-    return _proposed(matrix, asked, items, scores)
+    return _told(matrix, models, found)
+
+
+def propose(known: Known) -> pa.Table:
+    """The best new items of each active user who is known to the models, as :func:`scored` found them.
+
+    Args:
+        known: with ``collaborative_scores`` among its frames.
+
+    Returns:
+        user_id, item_id, score and at most ``known.k`` rows a user.
+    """
+    proposed = known.frames["collaborative_scores"].filter(~nw.col("score").is_null())
+    return proposed.select("user_id", "item_id", "score").sort("user_id", "item_id").collect("polars").to_arrow()
 
 
 def learn_weights(known: Known, cut: date, params: CollaborativeParams, names: Collection[str]) -> dict[str, float]:
@@ -129,14 +157,25 @@ def _rows_of(matrix: Interactions, users: pa.ChunkedArray) -> Ints:
     return np.sort(rows[rows >= 0])
 
 
-def _proposed(matrix: Interactions, users: Ints, items: Ints, scores: blend.Floats) -> pa.Table:
-    """The table of lists [users, k]; places that nothing was left for are dropped."""
-    real = np.isfinite(scores).ravel()
-    rows, columns = np.repeat(users, items.shape[1])[real], items.ravel()[real]
+def _popular(matrix: Interactions, most: int) -> Ints:
+    """The columns of the items that have the most weight, at most so many."""
+    items = len(matrix.items)
+    weight = np.bincount(matrix.matrix.indices, weights=matrix.matrix.data, minlength=items)
+    return np.lexsort((np.arange(items), -weight))[:most]
+
+
+def _told(matrix: Interactions, models: Collection[str], found: blend.Opinions) -> pa.Table:
+    """The table of opinions; what is not a number is null."""
+    scores = dict(zip(models, found.scores, strict=False))
+    nothing = np.full(len(found.users), np.nan, np.float32)
     return pa.table(
         {
-            "user_id": matrix.users.take(pa.array(rows)),
-            "item_id": matrix.items.take(pa.array(columns)),
-            "score": pa.array(scores.ravel()[real].astype(np.float64)),
+            "user_id": matrix.users.take(pa.array(found.users)),
+            "item_id": matrix.items.take(pa.array(found.items)),
+            "score": pa.array(found.totals.astype(np.float64), from_pandas=True),
+            **{name: pa.array(scores.get(name, nothing), pa.float32(), from_pandas=True) for name in MODEL_NAMES},
         }
     )
+
+
+_NONE = np.empty((1, 0), np.float32)

@@ -37,6 +37,7 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
             given.history,
             popularity,
             inputs.item_features,
+            inputs.opinions,
             as_of,
             end,
             params.trending_days,
@@ -73,7 +74,7 @@ def in_parts(
     """
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
-    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, *proposed.values())
+    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.opinions, *proposed.values())
     if len(parts) == 1:
         return [inputs]
     once = Once(engine)
@@ -82,11 +83,12 @@ def in_parts(
             inputs,
             user_activity=activity,
             user_factors=factors,
+            opinions=opinions,
             proposed=dict(zip(proposed, others, strict=True)),
             once=once,
             once_here=Once(engine),
         )
-        for activity, factors, *others in parts
+        for activity, factors, opinions, *others in parts
     ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MODEL_NAMES = ("ials", "graph_filter", "ease", "rp3beta", "item_knn")
+"""Models of the matrix of users and items; :mod:`recsys_assets.core.collaborative.fit` fits them."""
+
 FEATURES = {
     "ui_events": "events of this user with this item in the activity window",
     "ui_days": "days on which this user touched this item",
@@ -11,6 +14,7 @@ FEATURES = {
     "ui_fresh_weight": "the same weight, the older the less",
     "ui_hours_since": "hours from this user's last event with this item to the end of D",
     "ui_days_since_first": "days from this user's first event with this item to D, within the activity window",
+    **{f"ui_{name}": f"score by {name}, standardized over the items of this user" for name in MODEL_NAMES},
     "user_events": "events of this user in the activity window",
     "user_items": "distinct items of this user",
     "user_targets": "target events of this user",

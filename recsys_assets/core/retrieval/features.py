@@ -9,7 +9,7 @@ import narwhals as nw
 from recsys_assets.core.activity.clock import days_before, hours_before, last_days
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.frames import exact_sum, top_k
-from recsys_assets.core.retrieval.feature_names import FEATURES
+from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.retrieval.generators import category_shares
 from recsys_assets.engines.base import Frame, MadeOnce, anew
 
@@ -23,6 +23,7 @@ def with_features(
     history: Frame,
     popularity: Frame,
     item_features: Frame,
+    opinions: Frame,
     as_of: date,
     end: datetime,
     trending_days: int,
@@ -37,6 +38,7 @@ def with_features(
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of the users of the pairs.
         popularity: ``ITEM_ACTIVITY`` with ``dt`` of the popularity window.
         item_features: ``ITEM_FEATURES`` of D.
+        opinions: ``COLLABORATIVE_SCORES`` of D of the users of the pairs.
         as_of: D.
         end: the instant at which D ends.
         trending_days: window of item_trend.
@@ -51,6 +53,7 @@ def with_features(
     )
     wide = (
         pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
+        .join(_model_features(opinions), on=["user_id", "item_id"], how="left")
         .join(_user_features(history, totals, catalog, as_of), on="user_id", how="left")
         .join(
             once("items", _items(item_features, popularity, as_of, end, trending_days)),
@@ -84,6 +87,10 @@ def _pair_features(history: Frame, as_of: date) -> Frame:
     known = history.with_columns(days_since_first=days_before(nw.col("first_day"), as_of))
     names = ("events", "days", "targets", "weight", "top_weight", "fresh_weight", "hours_since", "days_since_first")
     return known.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
+
+
+def _model_features(opinions: Frame) -> Frame:
+    return opinions.select("user_id", "item_id", *(nw.col(name).alias(f"ui_{name}") for name in MODEL_NAMES))
 
 
 def _user_features(history: Frame, totals: Frame, catalog: Frame, as_of: date) -> Frame:

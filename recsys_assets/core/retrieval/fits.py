@@ -31,6 +31,8 @@ def _nearest(known: Known) -> pa.Table:
 COLLABORATIVE = Fitted(
     about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
     fit=_collaborative,
+    reads=("collaborative_scores",),
+    code_version="2",
 )
 
 SESSIONS = Fitted(

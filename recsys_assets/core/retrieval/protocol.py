@@ -73,6 +73,7 @@ class CandidateParams:
 class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
+    ``opinions`` is what the models of users and items say of some pairs (``COLLABORATIVE_SCORES``).
     ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
     ``once`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
     cut into. ``once_here`` is for those that are read more than once within a part.
@@ -86,6 +87,7 @@ class CandidateInputs:
     covisited_targets: Frame
     user_factors: Frame
     item_factors: Frame
+    opinions: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)
     # A function as a plain default would be a method of the class.
     once: MadeOnce = field(default_factory=lambda: anew)

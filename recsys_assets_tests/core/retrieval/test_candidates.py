@@ -32,7 +32,7 @@ from recsys_assets.core.retrieval.candidates import (
 )
 from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity, covisit_targets
 from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
-from recsys_assets.core.retrieval.feature_names import FEATURES
+from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
@@ -96,6 +96,7 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         covisited_targets=stored(covisit_targets(aimed, touched, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
+        opinions=known.frames["collaborative_scores"],
         proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
     )
 
@@ -153,6 +154,7 @@ def test_features_equal_brute_force():
         return sum(weight[e["event_type"]] for e in some)
 
     average = buys(within(6)) / len(within(6))
+    told = {(row["user_id"], row["item_id"]): row for row in rows(given.opinions)}
     found = rows(candidates(ENGINE, given, DAY, END, PARAMS), "user_id", "item_id")
     for row in random.Random(0).sample(found, 60):
         user, item = row["user_id"], row["item_id"]
@@ -178,6 +180,7 @@ def test_features_equal_brute_force():
             ),
             "ui_hours_since": hours(pair),
             "ui_days_since_first": age(pair),
+            **{f"ui_{name}": told.get((user, item), {}).get(name) for name in MODEL_NAMES},
             "user_events": len(mine),
             "user_items": len({e["item_id"] for e in mine}),
             "user_targets": buys(mine),

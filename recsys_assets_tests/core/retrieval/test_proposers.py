@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from recsys_assets.core.catalog.features import item_features
-from recsys_assets.core.collaborative.fit import MODELS, ModelParams
+from recsys_assets.core.collaborative.fit import MODELS, ModelParams, fit_models
+from recsys_assets.core.collaborative.interactions import Interactions
 from recsys_assets.core.collaborative.item_models import EaseParams
-from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose
+from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose, scored
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
+from recsys_assets.core.retrieval.ids import lookup
 from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
 from recsys_assets.core.retrieval.table import DERIVED, GENERATORS, PROPOSERS
 from recsys_assets_tests.core.world import (
@@ -34,7 +38,7 @@ DAY = FIRST + timedelta(days=9)
 K = 6
 
 
-def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None) -> Known:
+def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None, **stated: Any) -> Known:
     """What is known at the end of DAY, of events up to then."""
     past = [e for e in happened if e["dt"] <= DAY]
     window = marts(past, ids)
@@ -49,7 +53,7 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
         "clean_events": frame(past, CLEAN_EVENTS, ids),
         "item_features": features,
     }
-    return known_at(DAY, frames, k=K)
+    return known_at(DAY, frames, k=K, **stated)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -63,7 +67,8 @@ def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, i
     assert gone
     assert {row["user_id"] for row in found} == active
     assert not gone & {row["item_id"] for row in found}
-    assert gone & {row["item_id"] for row in fitted(name).fit(replace(given, exclude_unavailable=False)).to_pylist()}
+    whatever = fitted(name).fit(known(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
+    assert gone & {row["item_id"] for row in whatever}
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
     assert all(sum(user == other for other, _ in pairs) <= K for user in active)
@@ -86,6 +91,28 @@ def test_users_get_what_is_to_their_taste() -> None:
     assert sum(alike) / len(alike) > 0.6
 
 
+@pytest.mark.parametrize("repeats", [True, False])
+def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: bool) -> None:
+    """Each score is that of a model fitted on the same days, standardized over all items of the user."""
+    given, params = known(events(seed=56, items=60), repeats=repeats), CollaborativeParams(pool=3)
+    found = scored(given, params)
+    matrix = Interactions.of(given.history())
+    users, items = lookup(found["user_id"], matrix.users), lookup(found["item_id"], matrix.items)
+    touched = matrix.matrix[users, items].A1 > 0
+    assert touched.any() == repeats
+    assert found["score"].is_null().to_numpy()[touched].all()
+    for name, fit in fit_models(matrix, params.models).items():
+        scores = fit().scores(np.arange(len(matrix.users)))
+        wanted = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
+        assert np.abs(found[name].to_numpy() - wanted[users, items]).max() < 1e-3, name
+        new = np.where(matrix.matrix.toarray() > 0, -np.inf, wanted)
+        best = {(user, new[user].argmax()) for user in np.unique(users)}
+        assert best <= set(zip(users.tolist(), items.tolist(), strict=True)), f"the first of {name}"
+    popular = matrix.items[np.bincount(matrix.matrix.indices, matrix.matrix.data).argmax()]
+    told = found.filter(pc.equal(found["item_id"], popular))
+    assert told.num_rows == len(given.users()) if repeats else told.num_rows > 0
+
+
 def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
     cut, params = DAY - timedelta(days=2), CollaborativeParams(fewest=5)
     happened = events(seed=54, users=60, items=60)
@@ -105,11 +132,13 @@ def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
     ease = EaseParams(regularization=5.0, most_items=60)
     params = CollaborativeParams(models=ModelParams(ease=ease), fewest=5)
     assert "ease" in learn_weights(known(before + new), cut, params, MODELS)
-    assert propose(known(before + new), params).num_rows
+    found = scored(known(before + new), params)
+    assert found.num_rows > found["score"].null_count > 0
+    assert found["ease"].null_count == found.num_rows > found["ials"].null_count == 0
 
 
 def test_a_matrix_that_is_too_large_is_left_alone() -> None:
-    assert propose(known(events(seed=55)), CollaborativeParams(most_cells=10)).num_rows == 0
+    assert scored(known(events(seed=55)), CollaborativeParams(most_cells=10)).num_rows == 0
 
 
 def test_what_sessions_went_on_to_is_proposed_first() -> None:
