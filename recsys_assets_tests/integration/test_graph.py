@@ -17,8 +17,8 @@ from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
 AS_OF = (
     "item_features", "top_popular", "user_factors", "item_factors", "covisited_items", "covisited_targets",
-    "candidates", "ranking_examples", "collaborative_items", "sessions_items", "ranker_params", "ranker",
-    "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
+    "candidates", "ranking_examples", "collaborative_scores", "collaborative_items", "sessions_items", "ranker_params",
+    "ranker", "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
 )  # fmt: skip
 
 
