@@ -176,6 +176,12 @@ class Bent:
             odds += np.isnan(column) * self.missing[at]
         return odds
 
+    @staticmethod
+    def of_nothing(columns: tuple[str, ...]) -> Bent:
+        """The one that gives every row the same score."""
+        zeros = np.zeros(len(columns))
+        return Bent(columns, zeros, np.ones(len(columns)), zeros, zeros)
+
     def leaning(self, on_fused: float) -> Bent:
         """The same with so many log odds more for a bent fused score of 1; as it is where it has no such column."""
         more = np.where(np.asarray(self.columns) == "fused_score", on_fused * self.scales, 0.0)

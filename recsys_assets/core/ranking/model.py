@@ -40,7 +40,7 @@ class RankerParams:
             gain; or 'trees' alone.
         penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
         leaning: log odds that a bent fused score of 1 adds to what was learned. Of two orders that err in ways of their
-            own a mean errs less, and it strays less from the one that it has to beat. Trees alone have none.
+            own a mean errs less, and it strays less from the one that it has to beat.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
@@ -158,10 +158,11 @@ class Fit:
         return float(self.examples.ndcg(scores, CUTOFF).mean())
 
     def _upon(self, linear: Callable[[], Bent]) -> Ranker:
-        if self.params.kind == "trees":
+        kind, leaning = self.params.kind, self.params.leaning
+        if kind == "trees" and not leaning:
             return self._trees
-        leaning = linear().leaning(self.params.leaning)
-        return leaning if self.params.kind == "linear" else Corrected(leaning, self._trees)
+        start = (Bent.of_nothing(self.examples.columns) if kind == "trees" else linear()).leaning(leaning)
+        return start if kind == "linear" else Corrected(start, self._trees)
 
     @cached_property
     def _start(self) -> Bent:

@@ -139,8 +139,6 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
 
 def _leaning(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> RankerParams:
     """The parameters with the leaning under which the lists held out are ordered best, of equals the smallest."""
-    if params.kind == "trees" or "fused_score" not in data.columns:
-        return params
     matrix = data.matrix[data.apart]
     learned = Fit(data, params, alone).judged.score(matrix)
     fused = bend("fused_score", matrix[:, data.columns.index("fused_score")])

@@ -101,7 +101,7 @@ def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, m
         with pytest.raises(KeyboardInterrupt):
             tune(table, DAY, stored, QUICK)
         assert tune(table, DAY, stored, QUICK).to_json() == undisturbed
-    assert len(fitted) == 9, "two before, the one cut off, what was left, and two of each of the best to compare"
+    assert len(fitted) == 10, "two before, the one cut off, what was left, two of each of the best to compare, the best"
 
 
 def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
