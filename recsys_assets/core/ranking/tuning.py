@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
@@ -120,15 +120,17 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
     )
     best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
+    ours, *theirs = ([*crossed(data, params, alone)] for params in (best, *linear))
     gain = None
     if linear:
-        ours, theirs = (crossed(data, params, alone) for params in (best, linear[0]))
-        found = paired_difference(ours, theirs, seed=base.seed)
-        gain = None if np.isnan(found.mean) else (found.mean, found.low, found.high)
-        if gain is None or found.low <= 0:
-            best = linear[0]
+        found = paired_difference(_ndcg(ours), _ndcg(theirs[0]), seed=base.seed) if ours else None
+        gain = (found.mean, found.low, found.high) if found else None
+        if found is None or found.low <= 0:
+            best, ours = linear[0], theirs[0]
+    if ours:
+        best = replace(best, leaning=max(LEANINGS, key=lambda leaning: _ndcg(ours, leaning).mean()))
     return Tuning(
-        best=_leaning(data, best, alone),
+        best=best,
         trials=tuple(records),
         tuned_on=day,
         judged_by=BY_TIME if by_time else BY_USERS,
@@ -137,20 +139,11 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     )
 
 
-def _leaning(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> RankerParams:
-    """The parameters with the leaning under which the lists held out are ordered best, of equals the smallest."""
-    matrix = data.matrix[data.apart]
-    learned = Fit(data, params, alone).judged.score(matrix)
-    fused = bend("fused_score", matrix[:, data.columns.index("fused_score")])
-    best = max(LEANINGS, key=lambda leaning: data.ndcg(learned + leaning * fused, CUTOFF).mean())
-    return replace(params, leaning=best)
-
-
-def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> Floats:
-    """NDCG@10 [lists held out] of a ranker that learned and was stopped without the half of them that it orders.
+def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> Iterator[tuple[Split, Floats]]:
+    """Both halves of the lists held out, with scores by a ranker that learned and was stopped without that half.
 
     Trees that are stopped where they judge best look better than they are. So each half of the lists held out is
-    ordered by a ranker that was stopped by the other half.
+    ordered by a ranker that was stopped by the other half. Nothing where there is one list only.
 
     Args:
         data: what to learn from, and the lists held out.
@@ -160,12 +153,18 @@ def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -
     lists = np.unique(data.group[data.apart])
     first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, params.seed)])
     halves = [data.apart & half for half in (first, ~first)]
-    if not all(half.any() for half in halves):
-        return np.full(len(lists), np.nan)
+    if all(half.any() for half in halves):
+        for half in halves:
+            judge = data.of(half)
+            yield judge, Fit(data.of(~half), params, alone).stored.score(judge.matrix)
+
+
+def _ndcg(parts: Sequence[tuple[Split, Floats]], leaning: float = 0.0) -> Floats:
+    """NDCG@10 [lists] of what :func:`crossed` gives, with the fused order mixed in."""
     found: list[Floats] = []
-    for half in halves:
-        ranker, judge = Fit(data.of(~half), params, alone).stored, data.of(half)
-        found.append(judge.ndcg(ranker.score(judge.matrix), CUTOFF))
+    for judge, scores in parts:
+        fused = bend("fused_score", judge.matrix[:, judge.columns.index("fused_score")])
+        found.append(judge.ndcg(scores + leaning * fused, CUTOFF))
     return np.concatenate(found)
 
 

@@ -46,7 +46,6 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     best = max(one.value for one in first.trials if one.state == COMPLETE and one.params["kind"] in kinds)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
     assert Fit(data, replace(first.best, leaning=0.0)).validation_ndcg == best
-    assert Fit(data, first.best).validation_ndcg >= best
     assert (first.best.iterations, first.best.seed, first.judged_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
     assert (first.tuned_on, first.study) == (DAY, "ranker")
 
@@ -101,7 +100,7 @@ def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, m
         with pytest.raises(KeyboardInterrupt):
             tune(table, DAY, stored, QUICK)
         assert tune(table, DAY, stored, QUICK).to_json() == undisturbed
-    assert len(fitted) == 10, "two before, the one cut off, what was left, two of each of the best to compare, the best"
+    assert len(fitted) == 9, "two before, the one cut off, what was left, and two of each of the best to compare"
 
 
 def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
