@@ -76,7 +76,7 @@ def end_of(day: date) -> datetime:
 
 
 def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
-    """What generators know at the end of a day, opinions of models among it; what is not stated is small."""
+    """What generators know at the end of a day, opinions of models among it where items are known; what is not stated is small."""
     how: dict[str, Any] = {
         "active_days": 3,
         "horizon_days": 2,
@@ -86,6 +86,8 @@ def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
         "k": 9,
     }
     known = Known(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
+    if "item_features" not in frames:
+        return known
     return replace(known, frames={**frames, "collaborative_scores": ENGINE.from_arrow(scored(known))})
 
 

@@ -87,7 +87,7 @@ BUY_BUY = Derived(
     about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_buy_buy
 )
 FACTORS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_factors)
-REPEAT = Derived(about="What the user touched before.", weight=12.0, recommend=_repeat)
+REPEAT = Derived(about="What the user touched before.", weight=20.0, recommend=_repeat)
 CATEGORY = Derived(
     about="What is popular in the user's favourite categories.", share=0.5, weight=0.25, recommend=_category
 )
