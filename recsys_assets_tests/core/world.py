@@ -76,7 +76,10 @@ def end_of(day: date) -> datetime:
 
 
 def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
-    """What generators know at the end of a day, opinions of models among it where items are known; what is not stated is small."""
+    """What generators know at the end of a day; what is not stated is small.
+
+    Where ``item_features`` are given, so is what the models say (``collaborative_scores``).
+    """
     how: dict[str, Any] = {
         "active_days": 3,
         "horizon_days": 2,
