@@ -130,7 +130,7 @@ def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.Assets
             context,
             "collaborative_scores",
             lambda _: scored(known),
-            params={"k": known.k, "half_life": known.half_life, "repeats": known.repeats},
+            params=_made_with(known),
             seed=settings.seed,
             metadata=given["user_activity"].facts,
         )
@@ -162,6 +162,11 @@ def _known(
     return known_of(graph, params, engine, day, read, robots, params.voices[name].k)
 
 
+def _made_with(known: Known) -> dict[str, Any]:
+    """What the lineage records of a fit."""
+    return {"k": known.k, "half_life": known.half_life, "repeats": known.repeats}
+
+
 def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidateParams) -> dg.AssetsDefinition:
     """The asset of a fitted generator."""
     settings = graph.settings
@@ -180,7 +185,7 @@ def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidatePar
             f"{name}_items",
             proposed,
             gates=[dense_ranks("user_id")],
-            params={"k": known.k, "half_life": known.half_life, "repeats": known.repeats},
+            params=_made_with(known),
             seed=settings.seed,
             metadata=given["user_activity"].facts,
         )

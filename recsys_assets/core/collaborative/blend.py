@@ -46,7 +46,6 @@ def top(
     users: Ints,
     seen: csr_matrix,
     k: int,
-    closed: Ints | None = None,
 ) -> tuple[Ints, Floats]:
     """The k best items of each user.
 
@@ -56,7 +55,6 @@ def top(
         users: rows of the matrix.
         seen: [all users, items]; what is stored here is not proposed.
         k: length of the lists, at most the number of items.
-        closed: columns that nobody is proposed.
 
     Returns:
         Columns and scores [users, k], best first, of equals the first column; where nothing is left, the score is
@@ -68,7 +66,6 @@ def top(
         for name, weight in weights.items():
             if weight:
                 total += np.float32(weight) * standardized(models[name], block)
-        total[:, closed if closed is not None else []] = -np.inf
         best, scores = _best(total, seen[block], k)
         items.append(best)
         values.append(scores)

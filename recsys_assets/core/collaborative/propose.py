@@ -81,7 +81,8 @@ def scored(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
     matrix = _matrix(known.history(), how.item_users)
     asked = _rows_of(matrix, known.users())
     if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
-        return _told(matrix, {}, blend.Opinions(asked[:0], asked[:0], _NONE[0], _NONE))
+        nobody, nothing = asked[:0], np.empty((0, 0), np.float32)
+        return _told(matrix, (), blend.Opinions(nobody, nobody, nothing.ravel(), nothing))
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
         fits = fit_models(matrix, how.models)
         weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how, fits.keys())
@@ -166,7 +167,7 @@ def _popular(matrix: Interactions, most: int) -> Ints:
 
 def _told(matrix: Interactions, models: Collection[str], found: blend.Opinions) -> pa.Table:
     """The table of opinions; what is not a number is null."""
-    scores = dict(zip(models, found.scores, strict=False))
+    scores = dict(zip(models, found.scores, strict=True))
     nothing = np.full(len(found.users), np.nan, np.float32)
     return pa.table(
         {
@@ -176,6 +177,3 @@ def _told(matrix: Interactions, models: Collection[str], found: blend.Opinions) 
             **{name: pa.array(scores.get(name, nothing), pa.float32(), from_pandas=True) for name in MODEL_NAMES},
         }
     )
-
-
-_NONE = np.empty((1, 0), np.float32)

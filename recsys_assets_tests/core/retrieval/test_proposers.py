@@ -16,6 +16,7 @@ from recsys_assets.core.collaborative.interactions import Interactions
 from recsys_assets.core.collaborative.item_models import EaseParams
 from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose, scored
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
+from recsys_assets.core.retrieval.feature_names import MODEL_NAMES
 from recsys_assets.core.retrieval.ids import lookup
 from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
 from recsys_assets.core.retrieval.table import DERIVED, GENERATORS, PROPOSERS
@@ -96,6 +97,7 @@ def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: boo
     """Each score is that of a model fitted on the same days, standardized over all items of the user."""
     given, params = known(events(seed=56, items=60), repeats=repeats), CollaborativeParams(pool=3)
     found = scored(given, params)
+    assert tuple(MODELS) == MODEL_NAMES
     matrix = Interactions.of(given.history())
     users, items = lookup(found["user_id"], matrix.users), lookup(found["item_id"], matrix.items)
     touched = matrix.matrix[users, items].A1 > 0
