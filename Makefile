@@ -35,10 +35,10 @@ smoke: setup ## the same without staying: ask the API, print the answers, stop
 	@exec $(BIN)/python -m recsys_assets.cli smoke
 
 sql: setup ## DuckDB over the assets; or: make sql SQL='select ...'
-	@$(BIN)/python -m recsys_assets.sql $(if $(SQL),-c "$$SQL")
+	@$(BIN)/python -m recsys_assets.cli.sql $(if $(SQL),-c "$$SQL")
 
 mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
-	@exec $(BIN)/python -m recsys_assets.mlflow_ui
+	@exec $(BIN)/python -m recsys_assets.cli.mlflow_ui
 
 test: setup ## the default test suite
 	@$(BIN)/pytest -m "not s3_real and not stack and not spark and not graph"

@@ -23,8 +23,8 @@ import dagster as dg
 
 from benchmarks.home import make_home
 from benchmarks.report import table, write_section
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import load_settings
 

@@ -26,17 +26,17 @@ import polars as pl
 
 from benchmarks import report
 from benchmarks.home import make_home
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.definitions import build_definitions
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
+from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.ingest.staging import read_staged
 from recsys_assets.sample.config import DAY_MS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.settings import load_settings
-from recsys_assets.storage.accepted import read_accepted
 from recsys_assets.storage.lineage import Lineage, same_facts
 from recsys_assets.storage.objects import ObjectStore, sha256_object
 from recsys_assets.storage.partitions import LINEAGE_FILE, PartitionStore, partition_key
-from recsys_assets.storage.staging import read_staged
 from recsys_assets.storage.uri import open_store
 
 DAYS, EVENTS_A_DAY = 139, 20_000

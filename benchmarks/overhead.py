@@ -31,15 +31,15 @@ import pyarrow as pa
 
 from benchmarks.home import make_home
 from benchmarks.report import table, write_section
+from recsys_assets.automation.staleness import history_tags
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.quality import audit
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
-from recsys_assets.reconcile import history_tags
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage

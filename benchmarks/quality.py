@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import quality_backtests, quality_gowalla, quality_sessions, quality_temporal
 from benchmarks.report import Line
-from recsys_assets.progress import Progress
+from recsys_assets.cli.progress import Progress
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -22,19 +22,19 @@ from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
 from benchmarks.report import Line, table, write_section
 from recsys_assets.assets.ranking import learnable, picked_windows
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
-from recsys_assets.core.evaluation.judge import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.partitions import PartitionStore

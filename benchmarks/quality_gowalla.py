@@ -24,12 +24,12 @@ from scipy.sparse import csr_matrix
 
 from benchmarks import report
 from benchmarks.report import Line
-from recsys_assets.core.collaborative.blend import hits, learn, pool, top
-from recsys_assets.core.collaborative.fit import fit_models
-from recsys_assets.core.collaborative.interactions import Interactions, Model
+from recsys_assets.cli.progress import Progress
 from recsys_assets.core.evaluation.metrics import per_user
-from recsys_assets.core.retrieval.ids import Ints, lookup
-from recsys_assets.progress import Progress
+from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.models.blend import hits, learn, pool, top
+from recsys_assets.core.models.collaborative import fit_models
+from recsys_assets.core.models.interactions import Interactions, Model
 
 K, SEED, HELD_OUT, USERS, PROPOSED = 20, 0, 0.2, 2_000, 100
 TRIED = """What was tried, as NDCG@20 on training items held out from 2,000, 1,000 and 1,000 users of a slice each,

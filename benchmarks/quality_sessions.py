@@ -20,10 +20,10 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks.report import Line, table, write_section
-from recsys_assets.core.retrieval.next_items import NextItems, recommend
-from recsys_assets.core.retrieval.session_parts import Visits, meetings
-from recsys_assets.core.retrieval.sessions import SessionModel, SessionParams, fit
-from recsys_assets.progress import Progress
+from recsys_assets.cli.progress import Progress
+from recsys_assets.core.models.next_items import NextItems, recommend
+from recsys_assets.core.models.session_parts import Visits, meetings
+from recsys_assets.core.models.sessions import SessionModel, SessionParams, fit
 
 K = 20
 SEED = 0

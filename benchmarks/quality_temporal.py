@@ -22,8 +22,8 @@ import polars as pl
 
 from benchmarks.home import make_home
 from benchmarks.report import Line, table, write_section
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.uri import open_store

@@ -38,8 +38,8 @@ DAYS = 138
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CHILD = """
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 
 with Materializer(*load_settings(), Progress()) as materializer:

@@ -19,8 +19,8 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
 from benchmarks.report import table, write_section
-from recsys_assets.core.retrieval.nearest import Floats, nearest
-from recsys_assets.progress import Progress
+from recsys_assets.cli.progress import Progress
+from recsys_assets.core.models.nearest import Floats, nearest
 
 K, BATCH = 50, 20_000
 

@@ -22,10 +22,10 @@ import dagster as dg
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
+from recsys_assets.cli.services import Service, free_port, wait_until_ready
 from recsys_assets.definitions import build_definitions
-from recsys_assets.launch import Service, free_port, wait_until_ready
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import load_settings
 
@@ -79,7 +79,7 @@ def draw(home: Path, day: str) -> None:
         take_report(page, home / f"store/assets/backtest_report/dt={day}/report.html", 1_455)
         port = free_port(0)
         os.environ["RECSYS_MLFLOW_PORT"] = str(port)
-        command = [sys.executable, "-m", "recsys_assets.mlflow_ui"]
+        command = [sys.executable, "-m", "recsys_assets.cli.mlflow_ui"]
         with Service("MLflow", command, f"http://127.0.0.1:{port}", home / "mlflow.log") as mlflow:
             wait_until_ready(mlflow, "/ajax-api/2.0/mlflow/experiments/search?max_results=1")
             take_mlflow(page, mlflow.url)

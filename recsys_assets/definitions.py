@@ -30,12 +30,14 @@ from recsys_assets.assets import (
     tracking,
 )
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.automation import automation_sensor
+from recsys_assets.automation.experiments_sensor import experiments_sensor
+from recsys_assets.automation.landing_sensor import landing_sensor
+from recsys_assets.automation.notifications import notification_sensors
+from recsys_assets.automation.policy import automation_sensor
+from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.job import erase_job
-from recsys_assets.experiment_sensor import experiments_sensor
 from recsys_assets.io_managers.parquet import ParquetIOManager
-from recsys_assets.notifications import notification_sensors
 from recsys_assets.partitions import daily
 from recsys_assets.resources.engine import EngineOptions, EngineResource
 from recsys_assets.resources.frames import FrameWriter
@@ -44,8 +46,6 @@ from recsys_assets.resources.notifier import notifier_of
 from recsys_assets.resources.spark_cluster import spark_cluster
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import tracking_resource
-from recsys_assets.schedules import daily_schedules
-from recsys_assets.sensors import landing_sensor
 from recsys_assets.settings import Settings, load_settings
 
 _GROUPS = (

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
-from recsys_assets.core.retrieval.table import GENERATORS
+from recsys_assets.core.generator_registry import GENERATORS
 
 
 def _days(default: int, about: str) -> Any:

@@ -113,7 +113,7 @@ def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> N
 
 SLOW = {
     "mlflow", "dagster_mlflow", "catboost", "sklearn", "scipy", "faiss", "optuna", "matplotlib", "pandas", "implicit",
-    "polars", "duckdb", "pyspark", "recsys_assets.core.collaborative.propose",
+    "polars", "duckdb", "pyspark", "recsys_assets.core.retrieval.cf_ensemble",
     "recsys_assets.core.retrieval.next_in_session", "recsys_assets.core.retrieval.by_embedding",
 }  # fmt: skip
 

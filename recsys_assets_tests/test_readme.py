@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 
 from recsys_api.app import create_app
 from recsys_api.settings import Settings as ApiSettings
-from recsys_assets import settings_table
+from recsys_assets.cli import settings_table
 from recsys_assets.core.dataset import load_dataset
-from recsys_assets.core.retrieval.table import GENERATORS
+from recsys_assets.core.generator_registry import GENERATORS
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import Settings, load_settings
 
@@ -57,9 +57,9 @@ def commands() -> list[list[str]]:
 
 
 def test_the_table_of_settings_is_made_from_the_settings() -> None:
-    """To write it anew: python -m recsys_assets.settings_table."""
+    """To write it anew: python -m recsys_assets.cli.settings_table."""
     text = README.read_text()
-    assert text == settings_table.with_table(text), "python -m recsys_assets.settings_table writes the table anew"
+    assert text == settings_table.with_table(text), "python -m recsys_assets.cli.settings_table writes the table anew"
     assert all(f"| `{name}` |" in text for name in SETTINGS)
     assert "None" not in settings_table.table()
 

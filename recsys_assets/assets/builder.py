@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from recsys_assets.automation import as_of_policy
+from recsys_assets.automation.policy import as_of_policy
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.settings import Settings

@@ -13,6 +13,7 @@ from recsys_assets.checks.gates import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import COLLABORATIVE_SCORES
 from recsys_assets.core.frames import top_k
+from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
 from recsys_assets.core.retrieval.candidates import in_parts
 from recsys_assets.core.retrieval.protocol import (
@@ -25,7 +26,6 @@ from recsys_assets.core.retrieval.protocol import (
     fitted,
     generator,
 )
-from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
@@ -123,7 +123,7 @@ def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.Assets
     @graph.asset("retrieval", reads=reads)
     def collaborative_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
         """What iALS, a graph filter, EASE, RP3beta and item-kNN say of the items that each active user may want."""
-        from recsys_assets.core.collaborative.propose import scored  # SciPy: loading the graph must not take it
+        from recsys_assets.core.retrieval.cf_ensemble import scored  # SciPy: loading the graph must not take it
 
         known = _known(graph, params, frames.run, context.partition_key, given, "collaborative")
         return frames.write(

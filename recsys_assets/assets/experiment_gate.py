@@ -13,17 +13,29 @@ from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, RANKER_EVALUATIO
 from recsys_assets.core.evaluation.window import evaluate_window, judge_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
+from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.model import score_candidates
-from recsys_assets.core.ranking.promotion import Model, Promotion, promote
 from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
+from recsys_assets.model_registry.experiment_validation import (
+    CODE_VERSION,
+    VALIDATION,
+    known_rows,
+    scored,
+    window_sha256,
+)
+from recsys_assets.model_registry.state import (
+    EXPERIMENT_CHALLENGER,
+    EXPERIMENT_PROMOTION,
+    Found,
+    rejected_before,
+    ruling,
+)
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import OFF, Tracking
-from recsys_assets.standing import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, Found, rejected_before, ruling
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.trained import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
-from recsys_assets.validated import CODE_VERSION, VALIDATION, known_rows, scored, window_sha256
 
 Result = dg.MaterializeResult[Staged]
 

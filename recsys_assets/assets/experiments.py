@@ -25,6 +25,7 @@ from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.engines.base import Frame
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
@@ -32,7 +33,6 @@ from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore
-from recsys_assets.trained import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
 
 CODE_VERSION = "1"
 EXAMPLES = "ranking_examples"

@@ -12,17 +12,17 @@ from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION
 from recsys_assets.core.evaluation.compare import Decision, choose
-from recsys_assets.core.evaluation.listed import with_listed
 from recsys_assets.core.evaluation.window import evaluate_window, judge_window
+from recsys_assets.core.gate.promotion import Model, Promotion, promote
+from recsys_assets.core.lists.evaluation import with_listed
+from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking import model
-from recsys_assets.core.ranking.promotion import Model, Promotion, promote
-from recsys_assets.core.ranking.recommend import recommend
-from recsys_assets.evidence import gains_before
 from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.model_registry.past_gains import gains_before
+from recsys_assets.model_registry.state import Found, ruling, standing_before
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.standing import Found, ruling, standing_before
 from recsys_assets.storage.objects import sha256_bytes
 
 Result = dg.MaterializeResult[Staged]

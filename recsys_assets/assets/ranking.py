@@ -20,12 +20,12 @@ from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.engines.base import Frame
 from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.model_registry.search_results import carried, search_of
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.storage.lineage import Input
-from recsys_assets.tuned import carried, search_of
 
 Result = dg.MaterializeResult[Staged]
 

@@ -12,8 +12,11 @@ from recsys_assets.assets.retrieval_params import factors_in_force, factors_para
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
-from recsys_assets.core.activity.clock import last_days
-from recsys_assets.core.retrieval import covisitation, factors, generators, popular, popular_windows, similar
+from recsys_assets.core.clock import last_days
+from recsys_assets.core.models import als as factors
+from recsys_assets.core.models import covisitation, popular, popular_windows
+from recsys_assets.core.models import similar_items as similar
+from recsys_assets.core.retrieval import generators
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter

@@ -11,19 +11,19 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import search_shown
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import RANKING_EXAMPLES
+from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
-from recsys_assets.core.retrieval.factors import FactorsParams
+from recsys_assets.core.retrieval.params import Found, RetrievalParams
 from recsys_assets.core.retrieval.protocol import CandidateParams, Known, Voice
-from recsys_assets.core.tuning.als import als_values, tune_als, with_values
-from recsys_assets.core.tuning.found import Found, RetrievalParams
-from recsys_assets.core.tuning.fusion import ranked, tune_weights
+from recsys_assets.core.retrieval.tune_als import als_values, tune_als, with_values
+from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.model_registry.search_results import carried, search_of, stored_frame
 from recsys_assets.partitions import window
 from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input
-from recsys_assets.tuned import carried, search_of, stored_frame
 
 Result = dg.MaterializeResult[Staged]
 

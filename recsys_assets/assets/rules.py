@@ -11,8 +11,8 @@ from recsys_assets.assets.pictures import small_picture
 from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.insight.svg import glance_rows
-from recsys_assets.core.ranking.explore import NewItems
-from recsys_assets.core.ranking.rules import ListRules
+from recsys_assets.core.lists.new_items import NewItems
+from recsys_assets.core.lists.reranking import ListRules
 
 
 def rules_of(graph: GraphBuilder) -> ListRules:

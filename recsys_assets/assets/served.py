@@ -7,8 +7,8 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.assets.ranking import training_table, write_ranker
+from recsys_assets.core.gate.promotion import Model
 from recsys_assets.core.ranking import model
-from recsys_assets.core.ranking.promotion import Model
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window

@@ -11,15 +11,15 @@ import recsys_assets
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
+from recsys_assets.core.gate.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.formats import Corrected, Ranker, TreesOfCatBoost, read_model, suffix_of
-from recsys_assets.core.ranking.promotion import Model, Promotion, Verdict
 from recsys_assets.core.ranking.tuning import Tuning
-from recsys_assets.core.tuning.found import Found, RetrievalParams
+from recsys_assets.core.retrieval.params import Found, RetrievalParams
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
+from recsys_assets.model_registry.state import standing_now
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by
-from recsys_assets.standing import standing_now
 from recsys_assets.storage.lineage import Lineage, content_hash
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
 

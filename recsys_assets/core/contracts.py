@@ -16,8 +16,8 @@ from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
-from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
-from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
+from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
+from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 
 _USER = Column("user", "who acted")
 _ITEM = Column("item", "what was acted on")

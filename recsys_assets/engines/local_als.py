@@ -8,7 +8,7 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys_assets.core.retrieval.ids import positions
+from recsys_assets.core.ids import positions
 from recsys_assets.engines.base import AlsParams, Factors, Frame
 
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
+from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
-from recsys_assets.progress import Progress
+from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
-from recsys_assets.storage.erasures import Person
-from recsys_assets.storage.suppression import parse_user, read_suppressed
 
 JOB = "erase_user"
 _OWN_RUNS = {"recsys/started_by": JOB}
@@ -47,7 +47,7 @@ def erase_job(settings: Settings, dataset: Dataset) -> dg.JobDefinition:
     ) -> None:
         """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
         # Not at the top: it loads the definitions, which load this module.
-        from recsys_assets.materialize import MaterializeError, Materializer
+        from recsys_assets.cli.materialize import MaterializeError, Materializer
 
         try:
             person = Person(parse_user(config.user_id, dataset.ids.user), dataset)

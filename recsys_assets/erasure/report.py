@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from recsys_assets.erasure.plan import Part
+from recsys_assets.ingest.suppression import ROOT
 from recsys_assets.storage.objects import NotFound, ObjectStore
-from recsys_assets.storage.suppression import ROOT
 
 FORMAT_VERSION = 1
 

@@ -24,9 +24,7 @@ from recsys_assets.core.events.read import DataFileError, read_rows
 from recsys_assets.core.events.schema import differences
 from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.engines.base import Engine, Frame
-from recsys_assets.resources.engine import EngineResource
-from recsys_assets.resources.store import StoreResource, s3_options
-from recsys_assets.storage.accepted import (
+from recsys_assets.ingest.accepted import (
     UNDATED,
     Accepted,
     AcceptedFile,
@@ -35,8 +33,10 @@ from recsys_assets.storage.accepted import (
     note_fault,
     read_accepted,
 )
+from recsys_assets.ingest.staging import LandingFile, StagedFile, StagedKind, file_digest, read_staged, stage
+from recsys_assets.resources.engine import EngineResource
+from recsys_assets.resources.store import StoreResource, s3_options
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore
-from recsys_assets.storage.staging import LandingFile, StagedFile, StagedKind, file_digest, read_staged, stage
 from recsys_assets.storage.uri import open_store
 
 Note = Callable[[str], None]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from recsys_assets.core.ranking.promotion import Model, Standing
+from recsys_assets.core.gate.promotion import Model, Standing
 from recsys_assets.core.tuning.study import Record, best_of
 from recsys_assets.resources.reachable import probe, without_password
 from recsys_assets.settings import Settings

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from recsys_assets.automation.event_log import store_tag
 from recsys_assets.core.dataset import load_dataset
-from recsys_assets.event_log import store_tag
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets_tests.automation.driver import FAST, Driver
 from recsys_assets_tests.integration.world import dagster_in, make_world

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.reconcile import stale_days
+from recsys_assets.automation.staleness import stale_days
 from recsys_assets_tests.automation.conftest import FIRST, Files
 from recsys_assets_tests.automation.driver import Driver
 
@@ -137,7 +137,7 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     built.put("events_late.csv", HEADER + event("2015-05-05"))
     for _ in range(2):
         built.tick(SENSOR)
-    from recsys_assets.storage.accepted import read_accepted
+    from recsys_assets.ingest.accepted import read_accepted
 
     accepted = read_accepted(built.world.store.open())
     span = ("2015-05-03", "2015-05-30")

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from recsys_assets.assets import retrieval
-from recsys_assets.reconcile import history_tags
+from recsys_assets.automation.staleness import history_tags
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.partitions import PartitionStore, Written
 from recsys_assets_tests.automation.conftest import Files

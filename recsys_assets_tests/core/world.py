@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow as pa
 
 from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
-from recsys_assets.core.collaborative.propose import scored
 from recsys_assets.core.contracts import (
     CATEGORY_TREE,
     CLEAN_EVENTS,
@@ -27,6 +26,7 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
+from recsys_assets.core.retrieval.cf_ensemble import scored
 from recsys_assets.core.retrieval.protocol import Known
 from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine

@@ -8,31 +8,34 @@ from typing import Any
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core import contracts, frames, parts, quality
-from recsys_assets.core.activity import bots, clock, marts, merge
+from recsys_assets.core import clock, contracts, frames, parts, quality
+from recsys_assets.core.activity import bots, marts, merge
 from recsys_assets.core.catalog import features as catalog
-from recsys_assets.core.collaborative import propose
-from recsys_assets.core.collaborative.fit import MODELS
-from recsys_assets.core.evaluation import compare, judge, listed, window
+from recsys_assets.core.evaluation import compare, window
+from recsys_assets.core.evaluation import evaluator as judge
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.insight import backtest, counts, figures
-from recsys_assets.core.ranking import examples, explore, model, recommend, rules
+from recsys_assets.core.lists import evaluation as listed
+from recsys_assets.core.lists import new_items as explore
+from recsys_assets.core.lists import recommend
+from recsys_assets.core.lists import reranking as rules
+from recsys_assets.core.models import als as factors
+from recsys_assets.core.models import covisitation, popular, popular_windows
+from recsys_assets.core.models import similar_items as similar
+from recsys_assets.core.models.collaborative import MODELS
+from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
     by_embedding,
     candidates,
     content,
-    covisitation,
-    factors,
     features,
     generators,
     next_in_session,
-    popular,
-    popular_windows,
     protocol,
-    similar,
 )
-from recsys_assets.core.tuning import als
+from recsys_assets.core.retrieval import cf_ensemble as propose
+from recsys_assets.core.retrieval import tune_als as als
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.engines.base import Frame
 from recsys_assets_tests.engines import given as g

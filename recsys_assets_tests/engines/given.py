@@ -14,24 +14,18 @@ from recsys_assets.core import contracts
 from recsys_assets.core.activity import marts
 from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.catalog.features import item_features
-from recsys_assets.core.collaborative.propose import CollaborativeParams, scored
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
+from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
+from recsys_assets.core.models import als as factors
+from recsys_assets.core.models import covisitation, popular, popular_windows
+from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import (
-    candidates,
-    covisitation,
-    factors,
-    generators,
-    popular,
-    popular_windows,
-    protocol,
-    similar,
-)
-from recsys_assets.core.retrieval.table import GENERATORS, PROPOSERS
+from recsys_assets.core.retrieval import candidates, generators, protocol
+from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, scored
 from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors, recommend_by_factors
+from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
 from recsys_assets.engines.base import Engine, Factors, same
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine

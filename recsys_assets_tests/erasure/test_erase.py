@@ -12,15 +12,15 @@ import pytest
 
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
+from recsys_assets.erasure.person import Person, holders
 from recsys_assets.erasure.report import Erasure, Rewritten
-from recsys_assets.storage.erasures import Person, holders
+from recsys_assets.ingest.suppression import UserId, read_suppressed
+from recsys_assets.model_registry.experiment_models import MODEL_FILE, stored_as
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import ObjectStore, sha256_object
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.releases import Releases
-from recsys_assets.storage.suppression import UserId, read_suppressed
 from recsys_assets.storage.uri import open_store
-from recsys_assets.trained import MODEL_FILE, stored_as
 from recsys_assets_tests.erasure.toy import DAYS, MemoryStore, Toy
 from recsys_assets_tests.s3_servers import S3Server
 from recsys_assets_tests.storage.faults import Crash, Points, crash

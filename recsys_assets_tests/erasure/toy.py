@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.ingest.staging import LandingFile, stage
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import AlreadyExists, Conflict, NotFound, ObjectMeta, ObjectStore, sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore, partition_key
 from recsys_assets.storage.releases import Releases
-from recsys_assets.storage.staging import LandingFile, stage
 
 
 class MemoryStore(LocalStore):

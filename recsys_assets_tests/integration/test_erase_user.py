@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from recsys_assets.materialize import MaterializeError, Materializer
+from recsys_assets.cli.materialize import MaterializeError, Materializer
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World, dagster_in, make_world

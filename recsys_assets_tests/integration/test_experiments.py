@@ -17,15 +17,15 @@ from mlflow import MlflowClient, set_experiment
 from mlflow.pyfunc import load_model
 from pydantic import SecretStr
 
-from recsys_assets import validated
 from recsys_assets.assets import experiments
 from recsys_assets.assets.promotion import winner
 from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.gate.promotion import Gate, Promotion, Standing
 from recsys_assets.core.ranking.model import Scorer
-from recsys_assets.core.ranking.promotion import Gate, Promotion, Standing
 from recsys_assets.core.ranking.split import features
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.standing import standing_before
+from recsys_assets.model_registry import experiment_validation as validated
+from recsys_assets.model_registry.state import standing_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.integration.conftest import DAY

@@ -22,8 +22,8 @@ from pydantic import SecretStr
 from recsys_assets.assets import ranking
 from recsys_assets.assets.ranking import picked_windows
 from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
-from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.storage.objects import sha256_bytes

@@ -17,11 +17,11 @@ from recsys_assets.assets import ranking, retrieval_params
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import Fit
 from recsys_assets.core.ranking.tuning import Tuning
-from recsys_assets.core.tuning.als import tune_als
-from recsys_assets.core.tuning.found import Found, RetrievalParams
-from recsys_assets.core.tuning.fusion import tune_weights
+from recsys_assets.core.retrieval.params import Found, RetrievalParams
+from recsys_assets.core.retrieval.tune_als import tune_als
+from recsys_assets.core.retrieval.tune_fusion import tune_weights
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.tuned import period_start
+from recsys_assets.model_registry.search_results import period_start
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of

@@ -16,8 +16,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from recsys_assets.cli.services import Service, free_port, wait_until_ready
 from recsys_assets.definitions import build_resources
-from recsys_assets.launch import Service, free_port, wait_until_ready
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import Lineage

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.materialize import Materializer
-from recsys_assets.progress import Progress
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings, load_settings
 
@@ -83,7 +83,7 @@ def dagster_in(folder: Path, **overrides: Any) -> AbstractContextManager[dg.Dags
     """An instance that keeps everything in a folder, and its events as ``dagster.yaml`` of the project says."""
     folder.mkdir(exist_ok=True)
     events = {
-        "module": "recsys_assets.event_storage",
+        "module": "recsys_assets.automation.event_storage",
         "class": "KeptSqliteEventLogStorage",
         "config": {"base_dir": str(folder / "history" / "runs")},
     }

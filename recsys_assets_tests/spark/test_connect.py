@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from moto import mock_aws
 
-from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
+from recsys_assets.core.models.als import FactorsParams, fit_factors
 from recsys_assets.definitions import build_resources
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.engines.spark import SparkEngine

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import wall_clock
+from recsys_assets.core.clock import wall_clock
 from recsys_assets.engines.base import Frame
 
 PACE, HOURS = "pace", "hours"

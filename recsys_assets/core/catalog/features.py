@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import days_before
+from recsys_assets.core.clock import days_before
 from recsys_assets.engines.base import Frame
 
 _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"

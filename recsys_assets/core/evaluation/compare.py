@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
+from recsys_assets.core.evaluation.evaluator import Judge, Lists
 from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain, gain_of, together
-from recsys_assets.core.evaluation.judge import Judge, Lists
 from recsys_assets.core.evaluation.metrics import Floats, Ints, novelty, per_user
 from recsys_assets.engines.base import Frame
 
@@ -63,7 +63,7 @@ def evaluate(
         lists: contender to user_id, item_id, rank, all on one engine; see :func:`lists_from_candidates`.
         targets: user_id, item_id of the target events of the window that is judged.
         users: user_id of those who had candidates; None judges every user with a target.
-        popularity: what :func:`recsys_assets.core.evaluation.judge.popularity` gives.
+        popularity: what :func:`recsys_assets.core.evaluation.evaluator.popularity` gives.
         catalogue_size: items that could have been recommended, for coverage.
         ks: lengths of the lists.
         resamples: of the bootstrap.

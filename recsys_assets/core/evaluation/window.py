@@ -10,7 +10,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.evaluation.compare import judged_lists, lists_from_candidates
-from recsys_assets.core.evaluation.judge import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.engines.base import Frame
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import epoch_day, wall_clock
+from recsys_assets.core.clock import epoch_day, wall_clock
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_PROPERTIES
 from recsys_assets.core.frames import running_total, total
 from recsys_assets.engines.base import Frame

@@ -13,8 +13,8 @@ import narwhals as nw
 
 from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.evaluation.evidence import DECISIVE_K
+from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.core.ranking.promotion import Promotion
 from recsys_assets.engines.base import Frame
 
 METRICS = ("ndcg", "recall", "coverage", "novelty", "diversity")

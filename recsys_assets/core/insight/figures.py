@@ -12,7 +12,7 @@ from typing import Any
 import narwhals as nw
 
 from recsys_assets.core.activity.bots import without
-from recsys_assets.core.activity.clock import last_days
+from recsys_assets.core.clock import last_days
 from recsys_assets.core.frames import total
 from recsys_assets.core.insight.counts import CLEAN, DUPLICATE, REJECTED
 from recsys_assets.core.insight.statistics import Drift, Tail

@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys_assets.core.retrieval.ids import Ints, lookup
+from recsys_assets.core.ids import Ints, lookup
 from recsys_assets.core.retrieval.protocol import Known
 
 Floats = npt.NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import half_life, last_days
+from recsys_assets.core.clock import half_life, last_days
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.protocol import Derived, Given
 from recsys_assets.engines.base import Frame, MadeOnce, anew

@@ -6,10 +6,10 @@ from datetime import date, datetime
 
 import narwhals as nw
 
-from recsys_assets.core.activity.clock import days_before, hours_before, last_days
 from recsys_assets.core.activity.merge import merge_item_activity
+from recsys_assets.core.clock import days_before, hours_before, last_days
+from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
-from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.retrieval.generators import category_shares
 from recsys_assets.engines.base import Frame, MadeOnce, anew
 

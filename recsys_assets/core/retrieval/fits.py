@@ -11,7 +11,7 @@ from recsys_assets.core.retrieval.protocol import Fitted, Known
 
 
 def _collaborative(known: Known) -> pa.Table:
-    from recsys_assets.core.collaborative.propose import propose
+    from recsys_assets.core.retrieval.cf_ensemble import propose
 
     return propose(known)
 

@@ -8,10 +8,10 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.retrieval.ids import Ints, lookup, positions
-from recsys_assets.core.retrieval.next_items import recommend
+from recsys_assets.core.ids import Ints, lookup, positions
+from recsys_assets.core.models.next_items import recommend
+from recsys_assets.core.models.sessions import SessionParams, fit
 from recsys_assets.core.retrieval.protocol import Known
-from recsys_assets.core.retrieval.sessions import SessionParams, fit
 
 
 def propose(known: Known, params: SessionParams | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What a generator is, and what it is given; :mod:`~recsys_assets.core.retrieval.table` lists them all."""
+"""What a generator is, and what it is given; :mod:`~recsys_assets.core.generator_registry` lists them all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TypeVar
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core.activity.clock import last_days
+from recsys_assets.core.clock import last_days
+from recsys_assets.core.generator_registry import GROUP, PROPOSERS, WHERE
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.core.retrieval.table import GROUP, PROPOSERS, WHERE
 from recsys_assets.engines.base import Engine, Frame, MadeOnce, anew
 
 _PAIR = ["user_id", "item_id"]

@@ -10,7 +10,6 @@ import duckdb
 import narwhals as nw
 import pytest
 
-from recsys_assets.core.activity.clock import days_before, half_life, hours_before, last_days
 from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
 from recsys_assets.core.activity.merge import (
     merge_item_activity,
@@ -18,6 +17,7 @@ from recsys_assets.core.activity.merge import (
     merge_target_pairs,
     merge_user_activity,
 )
+from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_ACTIVITY, ITEM_PAIRS, TARGET_PAIRS, USER_ACTIVITY, IdTypes
 from recsys_assets_tests.core.world import INTS, STRINGS, WEIGHTS, Row, events, frame, marts, rows, written
 

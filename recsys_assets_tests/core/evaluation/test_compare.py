@@ -9,8 +9,8 @@ import pytest
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
+from recsys_assets.core.evaluation.evaluator import popularity
 from recsys_assets.core.evaluation.evidence import Gain, together
-from recsys_assets.core.evaluation.judge import popularity
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 from recsys_assets_tests.core.ranking import synthetic

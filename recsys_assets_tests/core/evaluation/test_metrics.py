@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.core.evaluation.compare import evaluate
-from recsys_assets.core.evaluation.judge import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.evaluation.metrics import novelty, per_user
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 

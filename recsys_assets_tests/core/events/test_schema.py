@@ -18,8 +18,8 @@ import pytest
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.events.read import SchemaError
 from recsys_assets.core.events.schema import differences
+from recsys_assets.ingest.staging import LandingFile, StagedFile, stage
 from recsys_assets.storage.local import LocalStore
-from recsys_assets.storage.staging import LandingFile, StagedFile, stage
 
 ROCKET = load_dataset("retailrocket")
 START = datetime(2015, 5, 10, tzinfo=UTC)

@@ -15,10 +15,10 @@ from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, parse
 from recsys_assets.core.experiments.metrics import STANDARD, Judged, figures
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.forest import Forest
 from recsys_assets.core.ranking.formats import Linear, read_model
 from recsys_assets.core.ranking.model import Scorer
-from recsys_assets.core.ranking.recommend import recommend
 from recsys_assets.core.ranking.split import NotEnoughExamples, features
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic

@@ -13,12 +13,12 @@ import pytest
 
 from recsys_assets.assets.pictures import report
 from recsys_assets.core.contracts import RANKER_EVALUATION, RECOMMENDATIONS, IdTypes
+from recsys_assets.core.gate.promotion import Gate, Model, Promotion, Standing
 from recsys_assets.core.insight.backtest import METRICS, BacktestInputs, BacktestParams, backtest, list_changes
 from recsys_assets.core.insight.backtest_charts import backtest_pictures
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.timeline import scale
-from recsys_assets.core.ranking.promotion import Gate, Model, Promotion, Standing
 from recsys_assets_tests.core.insight.test_report import Page
 from recsys_assets_tests.core.world import INTS, STRINGS, Row, frame, typed
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.contracts import CANDIDATES, GENERATORS, IdTypes, arrow_schema
-from recsys_assets.core.retrieval.feature_names import FEATURES
+from recsys_assets.core.feature_names import FEATURES
 
 
 def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = None) -> tuple[pa.Table, np.ndarray]:

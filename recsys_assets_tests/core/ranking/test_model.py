@@ -10,11 +10,11 @@ import pytest
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
-from recsys_assets.core.evaluation.judge import popularity
+from recsys_assets.core.evaluation.evaluator import popularity
+from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.formats import Corrected, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, Kind, RankerParams, Scorer, score_candidates, train
-from recsys_assets.core.ranking.recommend import recommend
 from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out, split_by_users
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic

@@ -25,18 +25,18 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
+from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
+from recsys_assets.core.generator_registry import PROPOSERS
+from recsys_assets.core.models.als import FactorsParams, fit_factors
+from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity, covisit_targets
+from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.candidates import (
     candidates,
     fuse,
     in_parts,
 )
-from recsys_assets.core.retrieval.covisitation import CovisitParams, covisit_similarity, covisit_targets
-from recsys_assets.core.retrieval.factors import FactorsParams, fit_factors
-from recsys_assets.core.retrieval.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.core.retrieval.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
-from recsys_assets.core.retrieval.table import PROPOSERS
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,

@@ -37,7 +37,7 @@ from dataclasses import replace
 
 from recsys_assets.core.retrieval.candidates import candidates
 from recsys_assets.core.retrieval.protocol import Voice
-from recsys_assets.core.retrieval.table import GENERATORS
+from recsys_assets.core.generator_registry import GENERATORS
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import load_settings
 from recsys_assets_tests.core.retrieval import test_candidates as toy

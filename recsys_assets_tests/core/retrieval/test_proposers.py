@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 import pytest
 
 from recsys_assets.core.catalog.features import item_features
-from recsys_assets.core.collaborative.fit import MODELS, ModelParams, fit_models
-from recsys_assets.core.collaborative.interactions import Interactions
-from recsys_assets.core.collaborative.item_models import EaseParams
-from recsys_assets.core.collaborative.propose import CollaborativeParams, learn_weights, propose, scored
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
-from recsys_assets.core.retrieval.feature_names import MODEL_NAMES
-from recsys_assets.core.retrieval.ids import lookup
+from recsys_assets.core.feature_names import MODEL_NAMES
+from recsys_assets.core.generator_registry import DERIVED, GENERATORS, PROPOSERS
+from recsys_assets.core.ids import lookup
+from recsys_assets.core.models.collaborative import MODELS, ModelParams, fit_models
+from recsys_assets.core.models.interactions import Interactions
+from recsys_assets.core.models.item_models import EaseParams
+from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, learn_weights, propose, scored
 from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
-from recsys_assets.core.retrieval.table import DERIVED, GENERATORS, PROPOSERS
 from recsys_assets_tests.core.world import (
     FIRST,
     INTS,

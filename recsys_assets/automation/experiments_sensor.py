@@ -1,0 +1,150 @@
+"""The experiments' sensor: a file ``experiments/<name>.yaml`` that comes or changes becomes a model, one run each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets import jobs
+from recsys_assets.automation.cursors import read_cursor, write_cursor
+from recsys_assets.automation.event_log import store_tag
+from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
+from recsys_assets.resources.landing import LandingResource
+from recsys_assets.settings import Settings
+from recsys_assets.storage.objects import NotFound, ObjectMeta
+
+SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What was made of a file.
+
+    Attributes:
+        etag: of the content that was looked at; empty where the file is gone.
+        sha256: of the content that was last requested.
+        edition: how many contents were requested before it, so that a file that goes from A to B and back to A is
+            three requests.
+        fault: why the content that was looked at is no experiment; empty if it is one.
+    """
+
+    etag: str = ""
+    sha256: str = ""
+    edition: int = 0
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor knows between two ticks. It may be lost: run keys name what was requested.
+
+    Attributes:
+        version: of this record.
+        handled: by file.
+        seen: etags of the files in the last tick. A file counts when the next tick finds it the same.
+    """
+
+    version: int = 1
+    handled: Mapping[str, Handled] = field(default_factory=dict[str, Handled])
+    seen: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor of a graph.
+
+    Args:
+        settings: where its store is.
+    """
+    tags = store_tag(settings.storage_uri)
+
+    @dg.sensor(
+        name="experiments_sensor",
+        job=jobs.train_experiment,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult:
+        cursor = read_cursor(Cursor, context.cursor)
+        files = {meta.key: meta for meta in landing.experiment_files()}
+        handled = dict(cursor.handled)
+        there: dict[str, str] = {}
+        requests: list[dg.RunRequest] = []
+        told: list[str] = []
+        waiting: list[str] = []
+        for key, meta in sorted(files.items()):
+            before = handled.get(key, Handled())
+            if before.etag != meta.etag:
+                if cursor.seen.get(key) != meta.etag:
+                    waiting.append(f"{key}: not whole yet")
+                    continue
+                handled[key] = look_at(landing, meta, before, there)
+                if handled[key].fault:
+                    told.append(handled[key].fault)
+            name = None if handled.get(key, Handled()).fault else _name(key)
+            if name is None:
+                continue
+            there[name] = key
+            if handled[key].edition != before.edition:
+                requests.append(
+                    dg.RunRequest(
+                        run_key=f"{name}:{handled[key].sha256}:{handled[key].edition}", partition_key=name, tags=tags
+                    )
+                )
+        known = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
+        # A file at fault was an experiment perhaps, and is one still: its model stands until the file is repaired.
+        gone = {name for key in handled if key not in files and (name := _name(key)) in known and name not in there}
+        for key in [key for key in handled if key not in files]:
+            handled[key] = replace(handled[key], etag="", sha256="", fault="")
+        for fault in told:
+            context.log.warning(fault)
+        faults = [one.fault for key, one in sorted(handled.items()) if one.fault and key in files]
+        seen = {key: meta.etag for key, meta in files.items()}
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
+            cursor=write_cursor(Cursor(handled=handled, seen=seen)),
+            dynamic_partitions_requests=partitions_requests(set(there) - known, {one for one in gone if one}),
+            asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in told],
+        )
+
+    return sensor
+
+
+def look_at(landing: LandingResource, meta: ObjectMeta, before: Handled, there: Mapping[str, str]) -> Handled:
+    """What is made of a file whose content is new; ``there`` says which file each name was found in."""
+    looked = replace(before, etag=meta.etag, fault="")
+    try:
+        name = name_of(meta.key)
+        if name is None:
+            return looked
+        if name in there:
+            raise ExperimentError(f"{meta.key}: name: {there[name]} is there too")
+        if meta.size > MOST_BYTES:
+            raise ExperimentError(f"{meta.key}: expected at most {MOST_BYTES} bytes, found {meta.size}")
+        data = landing.experiment_file(meta.key)
+        parse(data, meta.key)
+    except ExperimentError as error:
+        return replace(looked, fault=str(error))
+    except NotFound:
+        return before
+    sha256 = hashlib.sha256(data).hexdigest()
+    return looked if sha256 == before.sha256 else replace(looked, sha256=sha256, edition=before.edition + 1)
+
+
+def partitions_requests(new: set[str], gone: set[str]) -> list[Any]:
+    """What is asked of Dagster: a partition per experiment."""
+    added = [EXPERIMENTS.build_add_request(sorted(new))] if new else []
+    return [*added, *([EXPERIMENTS.build_delete_request(sorted(gone))] if gone else [])]
+
+
+def _name(key: str) -> str | None:
+    try:
+        return name_of(key)
+    except ExperimentError:
+        return None

@@ -1,0 +1,134 @@
+"""The landing sensor: what comes into the landing zone, changes there or goes, becomes the days that it touches."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import dagster as dg
+import orjson
+
+from recsys_assets import jobs
+from recsys_assets.automation.cursors import read_cursor, write_cursor
+from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.staleness import history_tags, ranges, stale_days
+from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.partitions import span
+from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.settings import Settings
+
+SECONDS = 30
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor knows between two ticks. It may be lost: lineage knows which days are built.
+
+    Attributes:
+        version: of this record.
+        id: which line of generations it speaks of; see :class:`Accepted`.
+        lines: how many lines it has seen: a store that was emptied may get the same files again.
+        generation: all days that changed up to this one were requested …
+        until: … if they are not later than this day, the last one of the graph then.
+        owed: days that were requested. What a gate held back among them goes again with the next change, by which it
+            may have been repaired: a run over several days is stopped by one of them.
+        seen: files that differ from what was accepted, with the digest of their name, size and fingerprint in the last
+            tick (none: gone). A file counts when the next tick finds it the same.
+    """
+
+    version: int = 1
+    id: str = ""
+    lines: int = 0
+    generation: int = 0
+    until: str = ""
+    owed: tuple[str, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.SensorDefinition:
+    """The sensor of a graph.
+
+    Two steps, each in a tick of its own, because reading a file may take minutes and a tick must not. New files that
+    have stopped growing are read by the job ``stage_landing``. Then days whose files changed go through ``history``.
+
+    Args:
+        partitions: the days of the graph.
+        settings: where its store is.
+    """
+    tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
+
+    @dg.sensor(
+        name="landing_sensor",
+        jobs=[jobs.stage_landing, jobs.history],
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests the days that new, changed and deleted files of the landing zone touch.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, landing: LandingResource, store: StoreResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        accepted, cursor = landing.accepted(), read_cursor(Cursor, context.cursor)
+        if cursor.id != accepted.id:
+            cursor = Cursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
+        days = span(partitions)
+        owed = cursor.owed if accepted.generation > cursor.generation else ()
+        stale = stale_days(accepted, store.partitions(), days, cursor.generation, cursor.until, owed)
+        requests = [
+            dg.RunRequest(
+                run_key=f"history:{accepted.id}:{accepted.generation}:{first}:{last}",
+                job_name=jobs.history.name,
+                tags={**history_tags(first, last), **tags},
+            )
+            for first, last in ranges(stale, accepted.changed)
+        ]
+        changes = landing.changes()
+        now = {name: file.digest if file else "" for name, file in changes.items()}
+        whole = {name: digest for name, digest in now.items() if cursor.seen.get(name) == digest}
+        waiting = [f"{name}: not whole yet" for name in now if name not in whole]
+        faults = landing.faults(changes[name] for name in whole)
+        if faults:
+            waiting += [f"{fault}: repair or remove the file" for fault in faults]
+        elif whole and (running := _unfinished(context.instance)):
+            waiting.append(f"run {running} is still reading files")
+        elif whole:
+            requests.append(
+                dg.RunRequest(
+                    run_key=_stage_key(accepted, cursor.lines, whole),
+                    tags=tags,
+                    job_name=jobs.stage_landing.name,
+                    run_config=dg.RunConfig(ops={"accept_files": jobs.Changes(files=whole)}),
+                )
+            )
+        if stale or owed:
+            cursor = replace(cursor, owed=tuple(stale))
+        cursor = replace(cursor, generation=accepted.generation, until=days[1], seen=now)
+        context.update_cursor(write_cursor(cursor))
+        if requests:
+            return dg.SensorResult(run_requests=requests)
+        return dg.SkipReason("; ".join(waiting) or "nothing is new in the landing zone")
+
+    return sensor
+
+
+def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
+    """Names a request to read files: the same files after the same history, at most once a day.
+
+    Once more on the next day, since what stopped the run may have been the network. A file that is itself at fault is
+    remembered and waits for its change.
+    """
+    files = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    return f"stage:{line}:{accepted.id}:{accepted.generation}:{files}:{datetime.now(UTC).date()}"
+
+
+def _unfinished(instance: dg.DagsterInstance) -> str | None:
+    """The run that is reading files now, if any."""
+    found = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
+    return found[0].run_id if found else None

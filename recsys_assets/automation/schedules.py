@@ -1,0 +1,82 @@
+"""The safety net: once a day, compare what should be built with what is, without any memory of earlier days.
+
+The schedules ask for what the sensors would have, had they and their runs never failed. Each state of the landing zone
+is asked for once, so that a gate that fails is not tried for ever.
+"""
+
+import dagster as dg
+
+from recsys_assets import jobs
+from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.staleness import history_tags, newest_day, ranges, stale_days
+from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
+from recsys_assets.model_registry.experiment_validation import unvalidated
+from recsys_assets.partitions import span
+from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.settings import Settings
+from recsys_assets.storage.objects import sha256_bytes
+
+
+def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> list[dg.ScheduleDefinition]:
+    """The schedules of a graph: stale days first, and where there are none the release of the newest day."""
+    tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
+
+    @dg.schedule(
+        job=jobs.history,
+        cron_schedule="0 5 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Requests the days that were not built from the files that they have.",
+    )
+    def daily_history(
+        context: dg.ScheduleEvaluationContext, landing: LandingResource, store: StoreResource
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        accepted = landing.accepted()
+        stale = stale_days(accepted, store.partitions(), span(partitions))
+        requests = [
+            dg.RunRequest(
+                run_key=f"daily:{accepted.id}:{accepted.generation}:{first}:{last}",
+                tags={**history_tags(first, last), **tags},
+            )
+            for first, last in ranges(stale, accepted.changed)
+        ]
+        return requests or dg.SkipReason("every day is built from the files that it has")
+
+    @dg.schedule(
+        job=jobs.refresh,
+        cron_schedule="0 6 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Requests the release of the newest day where it is missing.",
+    )
+    def daily_refresh(
+        context: dg.ScheduleEvaluationContext, landing: LandingResource, store: StoreResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        accepted, days = landing.accepted(), span(partitions)
+        newest = newest_day(accepted, days)
+        if newest is None or stale_days(accepted, store.partitions(), days):
+            return dg.SkipReason("there are no days to build it from, or not all of them yet")
+        if any(name.startswith(newest) for name in store.releases().list()):
+            return dg.SkipReason(f"there is a release as of {newest}")
+        return dg.RunRequest(
+            run_key=f"daily:{accepted.id}:{accepted.generation}:{newest}", partition_key=newest, tags=tags
+        )
+
+    @dg.schedule(
+        job=jobs.validate_experiments,
+        cron_schedule="0 7 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Requests the validation of experiments on the newest day, where a model was not validated on it.",
+    )
+    def daily_experiments(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        stored = store.partitions()
+        gated = stored.days("promotion", FILE_NAMES["promotion"])
+        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        models = trained_by(stored, names, gated[-1], settings.horizon_days) if gated else []
+        due = unvalidated(stored, models, gated[-1]) if gated else []
+        if not due:
+            return dg.SkipReason("every experiment that has a model was validated on the newest day")
+        contents = sha256_bytes(repr([one.input for one in models]).encode())[:16]
+        return dg.RunRequest(run_key=f"validate:{gated[-1]}:{contents}", partition_key=gated[-1], tags=tags)
+
+    return [daily_history, daily_refresh, daily_experiments]

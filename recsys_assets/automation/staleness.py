@@ -1,0 +1,121 @@
+"""What the landing zone calls for and the store does not have: one answer for sensors, schedules and ``make run``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.settings import Settings
+from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.partitions import PartitionStore
+
+MARTS = ("user_activity", "item_activity", "item_pairs", "target_pairs")
+_READERS = 16
+
+
+Span = tuple[str, str]
+"""The first and the last day that the graph has a partition for."""
+
+
+def stale_days(
+    accepted: Accepted,
+    partitions: PartitionStore,
+    span: Span,
+    since: int = 0,
+    until: str = "",
+    owed: Collection[str] = (),
+) -> list[str]:
+    """Days that were not built from the files that they have now, ascending.
+
+    The lineage of the partitions decides, whoever built them.
+
+    Args:
+        accepted: the files that count.
+        partitions: what is built.
+        span: of the graph.
+        since: leave out what did not change after this generation …
+        until: … unless it is later than this day, the last one of the graph when somebody looked at that generation …
+        owed: … or one of these.
+    """
+    days = [
+        day
+        for day, generation in sorted(accepted.changed.items())
+        if span[0] <= day <= span[1] and (generation > since or day > until or day in owed)
+    ]
+    newest = newest_day(accepted, span)
+    trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
+
+    def is_stale(day: str) -> bool:
+        return not _is_current(day, accepted, partitions, trees if day == newest else None)
+
+    # On S3 a record takes a round trip, and a first look asks for all days.
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [day for day, stale in zip(days, pool.map(is_stale, days), strict=True) if stale]
+
+
+def newest_day(accepted: Accepted, span: Span) -> str | None:
+    """The newest day with events that the graph has a partition for."""
+    return max((day for day in accepted.event_days() if span[0] <= day <= span[1]), default=None)
+
+
+def training_days(settings: Settings, newest: str, first: str | None = None) -> list[str]:
+    """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
+
+    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D itself judges on the candidates of D-h.
+
+    Args:
+        settings: horizon, windows, and the first day of the graph.
+        newest: D.
+        first: the first day with events, before which there is nothing to learn from.
+    """
+    last = date.fromisoformat(newest)
+    steps = range(settings.training_windows + 1, 0, -1)
+    days = [(last - timedelta(days=settings.horizon_days * step)).isoformat() for step in steps]
+    return [day for day in days if day >= max(settings.first_day.isoformat(), first or "")]
+
+
+def ranges(days: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]:
+    """Ascending days as ranges (first, last), for one run each.
+
+    A range goes on over days on which nothing happened (no file knows them): a run costs more than empty partitions.
+    """
+    joined: list[tuple[str, str]] = []
+    for day in days:
+        if joined and not any(between in known for between in _days_between(joined[-1][1], day)):
+            joined[-1] = (joined[-1][0], day)
+        else:
+            joined.append((day, day))
+    return joined
+
+
+def history_tags(first: str, last: str) -> dict[str, str]:
+    """The tags by which Dagster runs a range of days as one run."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+
+def _is_current(day: str, accepted: Accepted, partitions: PartitionStore, trees: Sequence[str] | None) -> bool:
+    """Whether a day was built from the files that it has now, and its marts from those very events."""
+    files, properties = accepted.digests("events", day), accepted.digests("properties", day)
+    events = partitions.read_lineage("clean_events", day)
+    if events is None:
+        return not files and not properties
+    if events.params.get("files") != files:
+        return False
+    snapshots = partitions.read_lineage("item_properties", day)
+    if snapshots is None or snapshots.params.get("files") != properties:
+        return False
+    if trees is not None:
+        tree = partitions.read_lineage("category_tree", day)
+        if tree is None or tree.params.get("files") != trees:
+            return False
+    built_from = Input("clean_events", day, events.sha256)
+    marts = [partitions.read_lineage(name, day) for name in MARTS]
+    return all(mart is not None and built_from in mart.inputs for mart in marts)
+
+
+def _days_between(first: str, last: str) -> list[str]:
+    """The days after ``first`` and before ``last``."""
+    start = date.fromisoformat(first)
+    return [(start + timedelta(days=n)).isoformat() for n in range(1, (date.fromisoformat(last) - start).days)]

@@ -1,0 +1,165 @@
+"""``make run`` and ``make smoke``: from an empty checkout to served recommendations, with progress on the terminal.
+
+Everything here is what a user could do by hand: put files into the landing zone, materialize partitions, start the API
+and the Dagster UI. No server but our own is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from recsys_assets.cli.progress import Progress
+from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
+from recsys_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from recsys_assets.cli.materialize import Materializer
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_EVENTS = 200_000
+SAMPLE_DAYS = 60
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of ``python -m recsys_assets.cli``."""
+    parser = argparse.ArgumentParser(prog="recsys_assets.cli", description=__doc__)
+    parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
+    command: str = parser.parse_args(arguments).command
+    progress = Progress()
+    # Ctrl-C and a terminated make take the same road: the finally blocks that stop what was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        settings, dataset = load_settings()
+    except (ValueError, OSError) as error:
+        return _failed(progress, error)
+    # Not at the top: the graph reads the settings when it is imported, and their faults are to be told in one line.
+    from recsys_assets.cli.materialize import MaterializeError, Materializer
+
+    try:
+        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        _sample(settings, progress)
+        with Materializer(settings, dataset, progress) as materializer:
+            return _serve(settings, materializer, progress, stay=command == "run")
+    except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
+        return _failed(progress, error)
+    except KeyboardInterrupt:
+        progress.note("stopped")
+        return 0
+
+
+def _failed(progress: Progress, error: Exception) -> int:
+    progress.note(f"failed: {error}")
+    return 1
+
+
+def _serve(settings: Settings, materializer: Materializer, progress: Progress, *, stay: bool) -> int:
+    materializer.expect_files()
+    logs = ROOT / "data" / "logs"
+    ui_port, api_port = free_port(settings.ui_port), free_port(settings.api_port)
+    workspace = ["-w", "workspace.yaml"]
+    ui = Service(
+        "Dagster UI",
+        [_command("dagster-webserver"), *workspace, "-h", "127.0.0.1", "-p", str(ui_port)],
+        url=f"http://127.0.0.1:{ui_port}",
+        log=logs / "ui.log",
+    )
+    # Started only when everything is up to date, so that its sensors do not ask for what is being built here.
+    daemon = Service(
+        "Dagster daemon",
+        [_command("dagster-daemon"), "run", *workspace],
+        url="",
+        log=logs / "daemon.log",
+    )
+    api = Service(
+        "API",
+        [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", str(api_port)],
+        url=f"http://127.0.0.1:{api_port}",
+        log=logs / "api.log",
+        environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
+    )
+    with ui, api:
+        materializer.catch_up()
+        with progress.step("Dagster UI answers"):
+            wait_until_ready(ui, "/server_info")
+        served = materializer.served()
+        if served is None:
+            waiting = ", ".join(materializer.waiting())
+            progress.note(f"nothing is served before the job approve_release has run for one of: {waiting}")
+            progress.note(f"Dagster UI  {ui.url}")
+            if stay:
+                _stay(daemon, settings, progress)
+            return 1
+        with progress.step(f"API serves {served.release_id}"):
+            wait_until_ready(api, "/health/ready", lambda answer: answer["release_id"] == served.release_id)
+        passed = _ask(api.url, materializer.someone(served.as_of), progress, everything=not stay)
+        progress.note(f"API         {api.url}/docs")
+        progress.note(f"Dagster UI  {ui.url}")
+        materializer.track()
+        if stay and passed:
+            _stay(daemon, settings, progress)
+    return 0 if passed else 1
+
+
+def _command(name: str) -> str:
+    """A command of the environment that this runs in."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _stay(daemon: Service, settings: Settings, progress: Progress) -> None:
+    """Run what the UI starts, and take in new files, until Ctrl-C."""
+    with daemon:
+        if settings.automation:
+            progress.note(f"new files in {settings.landing_uri} are taken in by themselves")
+        progress.note("Ctrl-C stops everything")
+        while daemon.exit_code is None:
+            time.sleep(1)
+        raise LaunchError(f"{daemon.name} ended with code {daemon.exit_code}; see {daemon.log}")
+
+
+def _sample(settings: Settings, progress: Progress) -> None:
+    """Put the sample into an empty local landing zone of the default data set."""
+    if settings.dataset != "retailrocket" or not settings.landing_uri.startswith("file://"):
+        return
+    landing = Path(settings.landing_uri.removeprefix("file://"))
+    if landing.exists() and any(landing.iterdir()):
+        return
+    from recsys_assets.sample.generate import SampleConfig, generate
+
+    with progress.step(f"sample of {SAMPLE_EVENTS:,} events over {SAMPLE_DAYS} days into {landing}"):
+        generate(SampleConfig(events=SAMPLE_EVENTS, days=SAMPLE_DAYS), landing)
+
+
+def _ask(url: str, someone: tuple[str, str, str], progress: Progress, *, everything: bool) -> bool:
+    """Ask the API as a shop would and print the answers; False if one is not as it should be."""
+    warm, cold, item = someone
+    questions = [(f"/recommendations/{warm}?k=5", "a user with history", True)]
+    if everything:
+        questions += [
+            (f"/recommendations/{cold}?k=5", "an unknown user", False),
+            (f"/similar/{item}?k=5", "items similar to that user's first", None),
+        ]
+    for path, about, personalised in questions:
+        try:
+            answer = call(url + path)
+        except (URLError, TimeoutError) as error:
+            progress.note(f"GET {path} ({about}): {error}")
+            return False
+        progress.note(f"GET {path} ({about})\n{json.dumps(answer, indent=1)}")
+        if not answer.get("items") or (personalised is not None and answer.get("personalised") is not personalised):
+            progress.note(f"not what {about} should get")
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

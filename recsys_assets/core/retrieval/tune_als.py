@@ -1,0 +1,131 @@
+"""Parameters of matrix factorization, judged by what its own lists hold of what users did next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from recsys_assets.core.ids import lookup
+from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
+from recsys_assets.core.ranking.split import held_out
+from recsys_assets.core.retrieval.params import Found
+from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.tuning.study import Outcome, Search, Tpe, Trial, best_of, content_of
+
+MOST_USERS = 10_000
+"""Users to judge by."""
+
+
+def als_values(params: FactorsParams) -> dict[str, float]:
+    """What a search varies."""
+    return {
+        "factors": params.factors,
+        "regularization": params.regularization,
+        "alpha": params.alpha,
+        "half_life": params.half_life,
+    }
+
+
+def with_values(base: FactorsParams, values: dict[str, float]) -> FactorsParams:
+    """The base with what a search found."""
+    return replace(
+        base,
+        factors=int(values["factors"]),
+        regularization=float(values["regularization"]),
+        alpha=float(values["alpha"]),
+        half_life=float(values["half_life"]),
+    )
+
+
+def tune_als(
+    known: Known,
+    after: date,
+    base: FactorsParams,
+    day: str,
+    search: Callable[[str], Search],
+    min_users: int,
+) -> Found:
+    """Parameters under which the vectors of users lie near what they touch next.
+
+    Each trial fits on what was known at the end of ``after`` and is judged by recall: which share of the targets after
+    it is in the ``known.k`` best of each user, what was touched before included where that may be recommended again. A
+    fit is one piece of work for the engine, so no trial is given up half way.
+
+    Args:
+        known: what is known at the end of the validation window, without bots.
+        after: the day before the validation window.
+        base: where to start, and all that is not varied.
+        day: of the search.
+        search: how it runs, made of the hash of what it judges by.
+        min_users: with fewer users to judge by, the base stays.
+    """
+    judged, targets = _judged(known, after)
+    if len(judged) < max(1, min_users):
+        return Found(als_values(base))
+    asked = known.engine.from_arrow(pa.table({"user_id": judged}))
+
+    def objective(trial: Trial) -> Outcome:
+        params = _suggest(trial, base)
+        history = replace(known, half_life=params.half_life).history(after)
+        fitted = fit_factors(known.engine, known.engine.from_arrow(history), params, asked)
+        seen = None if known.repeats else history.select(["user_id", "item_id"])
+        lists = recommend_by_factors(fitted.items, known.k, seen)(fitted.users)
+        return Outcome(recall(lists, targets, judged))
+
+    running = search(content_of(known.history(after)) + content_of(targets))
+    records = running.run(objective, Tpe((als_values(base),), startup=max(2, running.budget.trials // 2)))
+    best = best_of(records)
+    return Found(
+        values=dict(best.params),
+        trials=tuple(records),
+        tuned_on=day,
+        study=running.study,
+        facts={"users": float(len(judged)), "recall_before": records[0].value, "recall_after": best.value},
+    )
+
+
+def recall(lists: pa.Table, targets: pa.Table, users: pa.Array) -> float:
+    """Mean over the users of the share of a user's targets that is in the user's list; 0 without a list.
+
+    Args:
+        lists: user_id, item_id, each pair once.
+        targets: user_id, item_id, each pair once; of each user at least one.
+        users: distinct user_id.
+    """
+    items = targets["item_id"].unique()
+
+    def pairs(table: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        user, item = lookup(table["user_id"], users), lookup(table["item_id"], items)
+        code = user * max(1, len(items)) + item
+        code[(user < 0) | (item < 0)] = -1
+        return code
+
+    wanted = pairs(targets)
+    found = np.isin(wanted, pairs(lists))
+    owner = wanted // max(1, len(items))
+    hits, sizes = (np.bincount(owner, weights=w, minlength=len(users)) for w in (found, np.ones(len(found))))
+    return float((hits / sizes).mean())
+
+
+def _judged(known: Known, after: date) -> tuple[pa.Array, pa.Table]:
+    """The users who were active by the end of a day and had a target after it, and these targets."""
+    targets = known.targets(after)
+    acted = targets["user_id"].unique()
+    users = acted.filter(pa.array(lookup(acted, known.users(after).combine_chunks()) >= 0))
+    if len(users) > MOST_USERS:
+        users = users.filter(pa.array(held_out(users.to_pylist(), MOST_USERS / len(users), known.seed)))
+    return users, targets.filter(pa.array(lookup(targets["user_id"], users) >= 0))
+
+
+def _suggest(trial: Trial, base: FactorsParams) -> FactorsParams:
+    found: dict[str, float] = {
+        "factors": trial.suggest_int("factors", max(1, base.factors // 4), 2 * base.factors, log=True),
+        "regularization": trial.suggest_float("regularization", 0.01, 100.0, log=True),
+        "alpha": trial.suggest_float("alpha", 0.3, 30.0, log=True),
+        "half_life": trial.suggest_float("half_life", base.half_life / 4, 4 * base.half_life, log=True),
+    }
+    return with_values(base, found)

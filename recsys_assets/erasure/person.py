@@ -1,0 +1,161 @@
+"""Finds a person in what a store holds, and takes the person's rows out of staged files.
+
+Partitions of assets are not rewritten here but materialized again: what was counted or learned from the person's rows
+cannot be found by an id.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.ingest.staging import StagedDay, StagedFile, read_staged, write_index
+from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
+from recsys_assets.storage.lists import list_files
+from recsys_assets.storage.objects import ObjectStore
+
+_STAGED = "staging/events"
+_READERS = 8
+_USER_LISTS = [list_files(name)[0] for name in ("recommendations",)]
+"""Files of a release whose keys are user ids."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom to look for.
+
+    Attributes:
+        id: as the data set types it.
+        dataset: says where ids stand in rejected rows.
+    """
+
+    id: UserId
+    dataset: Dataset
+
+    def rows(self, table: pa.Table) -> pa.Array | pa.ChunkedArray:
+        """Which rows of a table are the person's, by ``user_id`` or, in rejected rows, ``raw``."""
+        if "user_id" in table.column_names:
+            return matching(table["user_id"], [self.id])
+        column, kind = self.dataset.events.columns.user_id, self.dataset.ids.user
+        return pa.array([self.id in ids_in_raw(text, column, kind) for text in table["raw"].to_pylist()], pa.bool_())
+
+    def count(self, store: ObjectStore, key: str) -> int:
+        """Number of the person's rows in a stored file; 0 for a file that has neither users nor raw rows."""
+        with store.open(key) as stream:
+            if key.endswith(".arrow"):
+                return _count(matching(pa.ipc.open_file(stream).read_all()["key"], [self.id]))
+            file = pq.ParquetFile(stream)
+            columns = [name for name in ("user_id", "raw") if name in file.schema_arrow.names][:1]
+            if not columns:
+                return 0
+            groups = (file.read_row_group(n, columns) for n in range(file.num_row_groups))
+            return sum(_count(self.rows(group)) for group in groups)
+
+
+def holders(store: ObjectStore, person: Person) -> dict[str, int]:
+    """Every stored file that holds the person: key to number of rows. Reads the id columns of all files."""
+    keys = [meta.key for folder in ("assets", "staging", "releases") for meta in store.list(folder)]
+    keys = [key for key in keys if key.endswith(".parquet") or key.rpartition("/")[2] in _USER_LISTS]
+    with ThreadPoolExecutor(_READERS) as pool:
+        counts = pool.map(partial(person.count, store), keys)
+        return {key: count for key, count in zip(keys, counts, strict=True) if count}
+
+
+def erased_rows(store: ObjectStore) -> int:
+    """Rows that were left out of staged files, of all persons."""
+    digests = {meta.key.split("/")[2] for meta in store.list(_STAGED)}
+    staged = (read_staged("events", digest, store) for digest in sorted(digests))
+    return sum(file.erased for file in staged if file)
+
+
+def forget_staged(store: ObjectStore, person: Person) -> Iterator[tuple[StagedFile, StagedFile]]:
+    """Take a person out of every staged file; yields each file that lost rows, before and after.
+
+    Counts come from the files that are there, so that it may be cut off anywhere and be called again. What a staging
+    that was cut off has left behind is deleted.
+    """
+    by_digest: dict[str, list[str]] = {}
+    for meta in store.list(_STAGED):
+        by_digest.setdefault(meta.key.split("/")[2], []).append(meta.key)
+    for digest, keys in by_digest.items():
+        before = read_staged("events", digest, store)
+        if before is None:
+            for key in keys:
+                store.delete(key)
+        else:
+            after = _forget(store, before, person)
+            if after != before:
+                yield before, after
+
+
+def _forget(store: ObjectStore, before: StagedFile, person: Person) -> StagedFile:
+    days: dict[str, StagedDay] = {}
+    for day, counts in before.days.items():
+        rows = _without(store, before.rows_key(day), person.rows)
+        rejected = _without(store, before.rejected_key(day), person.rows)
+        gone = counts.rows + counts.rejected - rows - rejected
+        days[day] = StagedDay(rows, rejected, counts.erased + gone)
+    if days == before.days:
+        return before
+    after = replace(
+        before,
+        days=days,
+        rows=sum(day.rows for day in days.values()),
+        rejected=sum(day.rejected for day in days.values()),
+        erased=sum(day.erased for day in days.values()),
+    )
+    reasons: Counter[str] = Counter()
+    for key in filter(None, map(after.rejected_key, days)):
+        reasons.update(_read(store, key, "reason").to_pylist())
+    filled = [key for key in map(after.rows_key, sorted(days)) if key]
+    after = replace(
+        after,
+        reasons=dict(sorted(reasons.items())),
+        first_ts=_extreme(store, filled[0], "min") if filled else None,
+        last_ts=_extreme(store, filled[-1], "max") if filled else None,
+    )
+    write_index(after, store)
+    return after
+
+
+def _without(store: ObjectStore, key: str | None, rows: Callable[[pa.Table], pa.Array | pa.ChunkedArray]) -> int:
+    """Rewrite a file without some rows, if it has any such; returns how many it keeps. An empty file stays a file."""
+    if key is None:
+        return 0
+    with tempfile.TemporaryDirectory(prefix="erasing-") as scratch, store.open(key) as stream:
+        file = pq.ParquetFile(stream)
+        path, kept = Path(scratch) / "day.parquet", 0
+        with pq.ParquetWriter(path, file.schema_arrow, compression="zstd") as writer:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group)
+                table = table.filter(pc.call_function("invert", [rows(table)]))
+                kept += table.num_rows
+                writer.write_table(table)
+        if kept != file.metadata.num_rows:
+            store.put(key, path)
+    return kept
+
+
+def _count(mask: pa.Array | pa.ChunkedArray) -> int:
+    return int(pc.call_function("sum", [mask]).as_py() or 0)
+
+
+def _read(store: ObjectStore, key: str, column: str) -> pa.ChunkedArray:
+    with store.open(key) as stream:
+        return pq.read_table(stream, columns=[column])[column]
+
+
+def _extreme(store: ObjectStore, key: str, which: str) -> str:
+    return cast(datetime, pc.call_function(which, [_read(store, key, "ts")]).as_py()).isoformat()

@@ -1,0 +1,297 @@
+"""Each landing file parsed once and split by day, so that a day can be read without the rest of the file.
+
+::
+
+    staging/<kind>/<digest>/dt=2015-05-03/rows.parquet       parsed rows of the day, in the order of the file
+    staging/<kind>/<digest>/dt=2015-05-03/rejected.parquet   rejected rows of the day; either only if it has rows
+    staging/<kind>/<digest>/index.json                       counts by day; written last, so it vouches for the rest
+
+The digest names the file, its content and all that decides how it is parsed, so a changed file or data set goes to
+another folder, and an existing index is simply used. Equal input gives equal bytes: two processes that stage the same
+file at once do no harm, nor does one that dies halfway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.ingest import parse_file
+from recsys_assets.core.events.parse import PARSER_VERSION, Parsed
+from recsys_assets.core.events.read import DataFileError, RawBatch
+from recsys_assets.core.events.schema import SchemaWatch
+from recsys_assets.ingest.spill import UNDATED, DayBuckets
+from recsys_assets.ingest.suppression import Suppressed, read_suppressed, without_erased
+from recsys_assets.storage.objects import ObjectStore
+
+StagedKind = Literal["events", "properties"]
+
+_MEMORY = 128 << 20
+_ROW_GROUP = 131_072
+
+
+class NoGoodRowsError(DataFileError):
+    """Every row of a landing file was rejected, which a data set that fits it would not do."""
+
+
+class RowsLostError(RuntimeError):
+    """Rows out are not rows in: a fault of the program, never of the file."""
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A file in the landing zone.
+
+    Args:
+        uri: where it is.
+        name: path below the landing zone; the ``source_file`` of its rows.
+        size: bytes.
+        fingerprint: changes when the content does.
+    """
+
+    uri: str
+    name: str
+    size: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class StagedDay:
+    """Rows of one file on one day; erased ones were left out."""
+
+    rows: int
+    rejected: int
+    erased: int = 0
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """What became of a landing file; total = rows + rejected + ignored + erased.
+
+    Args:
+        kind: events or properties.
+        digest: names its folder.
+        name: path below the landing zone.
+        size: bytes.
+        fingerprint: of the content that was parsed.
+        total: data rows in the file.
+        rows: rows that parsed.
+        rejected: rows that did not.
+        ignored: rows of properties that the data set does not map.
+        reasons: rejected rows by reason.
+        first_ts: time of the earliest row that parsed, ISO 8601 UTC; None without rows.
+        last_ts: time of the latest.
+        days: counts by day, ``YYYY-MM-DD``. Rejected rows without a usable time count for the first day with rows.
+        erased: rows, good or rejected, of persons who were erased.
+        columns: name to type of every column that the file has, mapped or not; text files know no types.
+    """
+
+    kind: StagedKind
+    digest: str
+    name: str
+    size: int
+    fingerprint: str
+    total: int
+    rows: int
+    rejected: int
+    ignored: int
+    reasons: dict[str, int]
+    first_ts: str | None
+    last_ts: str | None
+    days: dict[str, StagedDay]
+    erased: int = 0
+    columns: dict[str, str] = field(default_factory=dict[str, str])
+
+    def rows_key(self, day: str) -> str | None:
+        """Key of the day's parsed rows (``PARSED_EVENTS`` or ``PARSED_PROPERTIES``); None if it has none."""
+        return f"{_folder(self.kind, self.digest)}/dt={day}/rows.parquet" if self._day(day).rows else None
+
+    def rejected_key(self, day: str) -> str | None:
+        """Key of the day's rejected rows (``REJECTED_EVENTS``); None if it has none."""
+        return f"{_folder(self.kind, self.digest)}/dt={day}/rejected.parquet" if self._day(day).rejected else None
+
+    def _day(self, day: str) -> StagedDay:
+        return self.days.get(day, StagedDay(0, 0))
+
+
+_INDEX = TypeAdapter(StagedFile)
+
+
+def find_staged(kind: StagedKind, file: LandingFile, dataset: Dataset, store: ObjectStore) -> StagedFile | None:
+    """What an earlier call of :func:`stage` made of this file, if there was one."""
+    return read_staged(kind, file_digest(kind, file, dataset), store)
+
+
+def read_staged(kind: StagedKind, digest: str, store: ObjectStore) -> StagedFile | None:
+    """What was staged under a digest, if anything was."""
+    index = f"{_folder(kind, digest)}/index.json"
+    return _INDEX.validate_json(store.get(index)) if store.exists(index) else None
+
+
+def write_index(staged: StagedFile, store: ObjectStore) -> None:
+    """Vouch for what is in a staged file's folder."""
+    store.put(f"{_folder(staged.kind, staged.digest)}/index.json", _INDEX.dump_json(staged, indent=1))
+
+
+def stage(
+    kind: StagedKind,
+    file: LandingFile,
+    open_file: Callable[[], BinaryIO],
+    dataset: Dataset,
+    store: ObjectStore,
+    memory: int = _MEMORY,
+) -> StagedFile:
+    """Parse a landing file and split it by day, unless that was done before.
+
+    Args:
+        kind: what the file holds.
+        file: which file.
+        open_file: opens its bytes; closed here; not called where the file is staged already.
+        dataset: how it is parsed.
+        store: where the days go.
+        memory: bytes of rows held before local disk is used.
+
+    Raises:
+        DataFileError: the file cannot be read, has changed in columns, types or units, or has rows but
+            not a good one; names the file.
+        RowsLostError: the counts do not add up.
+    """
+    staged = find_staged(kind, file, dataset, store)
+    while staged is None:
+        with tempfile.TemporaryDirectory(prefix="staging-") as scratch, open_file() as stream:
+            (Path(scratch) / "rejected").mkdir()
+            run = _Staging(kind, file, dataset, Path(scratch), memory, read_suppressed(store))
+            for batch, parsed in parse_file(kind, file.name, stream, dataset):
+                run.add(batch, parsed)
+            staged = run.finish(store)
+    return staged
+
+
+class _Staging:
+    """One file on its way: counts, and its rows by day."""
+
+    def __init__(
+        self, kind: StagedKind, file: LandingFile, dataset: Dataset, scratch: Path, memory: int, suppressed: Suppressed
+    ) -> None:
+        self.kind: StagedKind = kind
+        self.file, self.dataset, self.suppressed, self.scratch = file, dataset, suppressed, scratch
+        self.digest = file_digest(kind, file, dataset)
+        self.erased: Counter[str] = Counter()
+        self.good = DayBuckets(scratch, memory)
+        self.bad = DayBuckets(scratch / "rejected", memory // 4)
+        self.total = self.ignored = 0
+        self.reasons: Counter[str] = Counter()
+        self.schema = SchemaWatch(kind, dataset)
+        self.columns: dict[str, str] = {}
+        self.first, self.last = 2**63 - 1, -(2**63)
+
+    def add(self, batch: RawBatch, parsed: Parsed) -> None:
+        self.total += batch.num_rows
+        self.ignored += parsed.ignored
+        self.schema.add(parsed)
+        self.columns.update(batch.columns)
+        if self.kind == "events" and self.suppressed:
+            parsed, erased = without_erased(parsed, self.suppressed, self.dataset)
+            self.erased.update(erased)
+        self.reasons.update(parsed.rejected["reason"].to_pylist())
+        self.good.add(parsed.good)
+        self.bad.add(parsed.rejected)
+        if parsed.good.num_rows:
+            times = parsed.good["ts"].cast(pa.int64()).to_numpy()
+            self.first, self.last = min(self.first, int(times.min())), max(self.last, int(times.max()))
+
+    def finish(self, store: ObjectStore) -> StagedFile | None:
+        """Write the days and the index; None if somebody was erased meanwhile, and it is to be done again."""
+        name, good, bad = self.file.name, self.good.rows, self.bad.rows
+        self.schema.check(name)
+        dated = {*good, *self.erased} - {UNDATED}
+        if (bad or self.erased) and not dated:
+            raise NoGoodRowsError(f"{name}: none of {self.total:,} rows is good: {dict(self.reasons.most_common())}")
+        rows, rejected, erased = sum(good.values()), sum(bad.values()), self.erased.total()
+        if self.total != rows + rejected + self.ignored + erased:
+            found = f"{rows} good + {rejected} rejected + {self.ignored} ignored + {erased} erased"
+            raise RowsLostError(f"{name}: {self.total} rows in, {found}")
+        first_day = min(dated, default=None)
+        days: dict[str, StagedDay] = {}
+        for day in sorted({*dated, *bad} - {UNDATED}):
+            folder = f"{_folder(self.kind, self.digest)}/dt={day}"
+            undated = [UNDATED] if day == first_day else []
+            days[day] = StagedDay(
+                self._write(store, f"{folder}/rows.parquet", self.good, [day]),
+                self._write(store, f"{folder}/rejected.parquet", self.bad, [day, *undated]),
+                sum(self.erased[source] for source in (day, *undated)),
+            )
+        if sum(d.rows + d.rejected for d in days.values()) != rows + rejected:
+            raise RowsLostError(f"{name}: wrote {days}, expected {rows} rows and {rejected} rejected")
+        staged = StagedFile(
+            kind=self.kind,
+            digest=self.digest,
+            name=name,
+            size=self.file.size,
+            fingerprint=self.file.fingerprint,
+            total=self.total,
+            rows=rows,
+            rejected=rejected,
+            ignored=self.ignored,
+            reasons=dict(sorted(self.reasons.items())),
+            first_ts=_iso(self.first) if rows else None,
+            last_ts=_iso(self.last) if rows else None,
+            days=days,
+            erased=erased,
+            columns=dict(sorted(self.columns.items())),
+        )
+        if read_suppressed(store) != self.suppressed:
+            for meta in store.list(_folder(self.kind, self.digest)):
+                store.delete(meta.key)
+            return None
+        write_index(staged, store)
+        return staged
+
+    def _write(self, store: ObjectStore, key: str, buckets: DayBuckets, sources: list[str]) -> int:
+        """Write what the buckets hold of these days as one object; none where they hold nothing."""
+        path = self.scratch / "day.parquet"
+        written, writer = 0, None
+        for source in sources:
+            for table in buckets.read(source, _ROW_GROUP):
+                writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+                writer.write_table(table)
+                written += table.num_rows
+            buckets.drop(source)
+        if writer is not None:
+            writer.close()
+            store.put(key, path)
+        return written
+
+
+def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
+    """Names what the staged bytes depend on, and nothing else: a new weight must not parse a file again."""
+    stated = dataset.model_dump(mode="json")
+    recipe = {part: stated[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
+    if kind == "events":
+        recipe["events"] = {
+            **stated["events"],
+            "types": {raw: one["name"] for raw, one in stated["events"]["types"].items()},
+        }
+    recipe[kind] = {key: value for key, value in recipe[kind].items() if key != "files"}
+    known = [PARSER_VERSION, kind, file.name, file.fingerprint, recipe]
+    return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def _iso(micros: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)).isoformat()
+
+
+def _folder(kind: StagedKind, digest: str) -> str:
+    return f"staging/{kind}/{digest}"

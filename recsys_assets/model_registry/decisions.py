@@ -1,0 +1,79 @@
+"""What people decided about models: ``rulings/<model>.json``, written once and never changed.
+
+A ruling counts from a day on, the newest that had a gate when it was made. So the champions of earlier days stay what
+they were, and a backfill of those days finds what was known then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from recsys_assets.core.gate.promotion import Ruling as Word
+from recsys_assets.storage.lineage import check_day, check_name
+from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
+
+ROOT = "rulings"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """One decision.
+
+    Attributes:
+        model_id: of the model.
+        ruling: what was decided.
+        counts_from: first as-of day for which it counts, ``YYYY-MM-DD``.
+        run_id: the Dagster run by which somebody decided.
+        at: when, ISO 8601 in UTC.
+    """
+
+    model_id: str
+    ruling: Word
+    counts_from: str
+    run_id: str
+    at: str
+
+
+class Rulings:
+    """The rulings of a store."""
+
+    def __init__(self, store: ObjectStore):
+        self.store = store
+
+    def find(self, model_id: str) -> Ruling | None:
+        """What was decided about a model; None if nothing was."""
+        key = _key(model_id)
+        try:
+            data = self.store.get(key)
+        except NotFound:
+            return None
+        try:
+            return Ruling(**json.loads(data))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.store.uri(key)}: not a ruling: {error}") from error
+
+    def of_bytes(self, sha256: str) -> list[Ruling]:
+        """What was decided about models of these bytes, whichever day they are of."""
+        ending = f"-{sha256[:12]}.json"
+        ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
+        return [found for one in ids if (found := self.find(one.removesuffix(".json")))]
+
+    def record(self, ruling: Ruling) -> None:
+        """Store a decision.
+
+        Raises:
+            ValueError: somebody has decided about that model before.
+        """
+        check_day(ruling.counts_from)
+        try:
+            self.store.create(_key(ruling.model_id), canonical_json(asdict(ruling)))
+        except AlreadyExists as error:
+            found = self.find(ruling.model_id)
+            raise ValueError(
+                f"model {ruling.model_id} was {found.ruling if found else 'decided about'} before; that stays"
+            ) from error
+
+
+def _key(model_id: str) -> str:
+    return f"{ROOT}/{check_name(model_id)}.json"

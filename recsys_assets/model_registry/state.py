@@ -1,0 +1,125 @@
+"""Which models stand as of a day, read from the partitions of earlier days and the rulings in the store.
+
+The gate of a day reads what the gate of the latest earlier day left. That is no dependency that Dagster knows: it would
+make every as-of day wait for the one before, and there need not be one. The lineage records name what was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from recsys_assets.core.gate.promotion import Model, Promotion, Ruling, Standing
+from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.model_registry.decisions import Rulings
+from recsys_assets.storage.lineage import DATA_FILE, Input
+from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
+from recsys_assets.storage.partitions import PartitionStore, partition_key
+
+_LATER = "9999-12-31"
+
+EXPERIMENT_PROMOTION, EXPERIMENT_CHALLENGER = "experiment_promotion", "experiment_challenger"
+"""What the gate of a day's best experiment decided, and that experiment's model."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stood before a day.
+
+    Attributes:
+        standing: with what people had decided by then.
+        champion: bytes of the champion; empty without one.
+        since: the day whose gate left it; None before the first.
+        inputs: the partitions that were read.
+    """
+
+    standing: Standing
+    champion: bytes
+    since: str | None
+    inputs: tuple[Input, ...]
+
+    def without_champion(self) -> Found:
+        """The same where the champion cannot be used."""
+        return replace(self, standing=replace(self.standing, champion=None), champion=b"")
+
+
+def standing_before(store: ObjectStore, day: str) -> Found:
+    """The standing that the gate of the latest day before ``day`` left, and the rulings that count by ``day``."""
+    for earlier in reversed([one for one in _gated(store) if one < day]):
+        found = _left_by(store, earlier)
+        if found:
+            return _ruled(store, _challenged(store, found, earlier), day)
+    return Found(Standing(), b"", None, ())
+
+
+def standing_now(store: ObjectStore) -> tuple[str | None, Standing]:
+    """The newest day that had its gate, None if none had, and who stands since, with everything decided so far."""
+    found = standing_before(store, _LATER)
+    return found.since, found.standing
+
+
+def ruling(store: ObjectStore, model: Model, day: str) -> Ruling | None:
+    """What people decided about a model, as far as it counts for a day."""
+    made = Rulings(store).find(model.id)
+    return made.ruling if made and made.counts_from <= day else None
+
+
+def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
+    """The bytes of a partition, and how lineage names them; None where the two do not match."""
+    lineage = PartitionStore(store).read_lineage(asset, day)
+    try:
+        data = store.get(partition_key(asset, day, FILE_NAMES.get(asset, DATA_FILE)))
+    except NotFound:
+        return None
+    sha256 = sha256_bytes(data)
+    return (data, Input(asset, day, sha256)) if lineage and lineage.sha256 == sha256 else None
+
+
+def rejected_before(store: ObjectStore, sha256: str, day: str) -> bool:
+    """Whether people rejected these very bytes, as far as it counts for a day: an experiment may come back any day."""
+    made = Rulings(store).of_bytes(sha256)
+    return any(one.ruling == "rejected" and one.counts_from <= day for one in made)
+
+
+def _gated(store: ObjectStore) -> list[str]:
+    return PartitionStore(store).days("promotion", FILE_NAMES["promotion"])
+
+
+def _left_by(store: ObjectStore, day: str) -> Found | None:
+    """What the gate of a day left; None where it was cut off while it was being stored."""
+    record, model = stored_file(store, "promotion", day), stored_file(store, "champion", day)
+    if record is None or model is None:
+        return None
+    standing = Promotion.from_json(record[0].decode()).after
+    expected = standing.champion.sha256 if standing.champion else sha256_bytes(b"")
+    if model[1].sha256 != expected:
+        return None
+    return Found(standing, model[0], day, (model[1], record[1]))
+
+
+def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
+    """The same after the experiments that came before the gate once that day had a champion.
+
+    What they came to counts as long as that day's standing is the one that they met.
+    """
+    record, model = stored_file(store, EXPERIMENT_PROMOTION, day), stored_file(store, EXPERIMENT_CHALLENGER, day)
+    if record is None or model is None:
+        return found
+    decided = Promotion.from_json(record[0].decode())
+    if decided.before != found.standing or decided.model is None or decided.model.sha256 != model[1].sha256:
+        return found
+    champion = model[0] if decided.verdict == "promoted" else found.champion
+    return Found(decided.after, champion, found.since, (*found.inputs, model[1], record[1]))
+
+
+def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
+    """The same after what people decided about the challenger.
+
+    A challenger is kept where it was trained. Made again with other bytes, it is not the model that was approved.
+    """
+    after = found.standing.after(lambda model: ruling(store, model, day))
+    if after.champion == found.standing.champion or after.champion is None:
+        return replace(found, standing=after)
+    stored = stored_file(store, after.champion.asset, after.champion.day)
+    if stored is None or stored[1].sha256 != after.champion.sha256:
+        return replace(found, standing=Standing(found.standing.champion))
+    return Found(after, stored[0], found.since, (*found.inputs, stored[1]))

@@ -1,0 +1,79 @@
+"""The local event log: what one storage wrote the other reads, while both are open, and files do not stay open."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
+from recsys_assets_tests.integration.world import dagster_in
+
+DAYS = dg.StaticPartitionsDefinition([f"{n:02}" for n in range(40)])
+
+
+@dg.asset(partitions_def=DAYS, check_specs=[dg.AssetCheckSpec("fine", asset="thing", blocking=True)])
+def thing(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    number = int(context.partition_key)
+    return dg.MaterializeResult(
+        metadata={"number": number}, check_results=[dg.AssetCheckResult(check_name="fine", passed=number != 3)]
+    )
+
+
+def make(instance: dg.DagsterInstance, number: int) -> bool:
+    return dg.materialize([thing], instance=instance, partition_key=f"{number:02}", raise_on_error=False).success
+
+
+def numbers(instance: dg.DagsterInstance) -> list[Any]:
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=thing.key), limit=100, ascending=True)
+    return [
+        record.asset_materialization and record.asset_materialization.metadata["number"].value
+        for record in found.records
+    ]
+
+
+def test_dagsters_own_storage_and_ours_read_what_the_other_wrote(tmp_path: Path) -> None:
+    with dagster_in(tmp_path) as ours, dg.instance_for_test(temp_dir=str(tmp_path)) as dagsters:
+        assert isinstance(ours.event_log_storage, KeptSqliteEventLogStorage)
+        assert not isinstance(dagsters.event_log_storage, KeptSqliteEventLogStorage)
+        assert [make(ours, 1), make(dagsters, 2), make(ours, 3)] == [True, True, False]
+        assert numbers(ours) == numbers(dagsters) == [1, 2, 3]
+        checks = [
+            one.event_log_storage.get_asset_check_partition_info(list(thing.check_keys)) for one in (ours, dagsters)
+        ]
+        assert checks[0] == checks[1]
+        for run in ours.get_runs():
+            assert [e.message for e in ours.all_logs(run.run_id)] == [e.message for e in dagsters.all_logs(run.run_id)]
+
+
+def test_threads_of_one_process_lose_no_event(tmp_path: Path) -> None:
+    with dagster_in(tmp_path) as instance:
+
+        def report(first: int) -> None:
+            for number in range(first, first + 25):
+                written = dg.AssetMaterialization("thing", metadata={"number": number}, partition=f"{number % 40:02}")
+                instance.report_runless_asset_event(written)
+
+        threads = [threading.Thread(target=report, args=(first,)) for first in range(0, 100, 25)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(numbers(instance)) == list(range(100))
+
+
+def test_files_of_old_runs_are_closed_and_can_be_read_again(tmp_path: Path) -> None:
+    with dagster_in(tmp_path) as instance:
+        for number in range(10, 35):
+            make(instance, number)
+        assert len(open_files(tmp_path)) <= 3 * 16 + 10  # a database, its journal and its shared memory
+        oldest = instance.get_runs()[-1]
+        assert any(entry.is_dagster_event for entry in instance.all_logs(oldest.run_id))
+        instance.event_log_storage.dispose()
+        assert open_files(tmp_path / "history" / "runs") == []
+        assert len(numbers(instance)) == 25
+
+
+def open_files(folder: Path) -> list[str]:
+    targets = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [target for target in targets if target.startswith(str(folder))]

@@ -1,0 +1,102 @@
+"""What rules cost and gain, against the same computed list by list."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.evaluation.compare import choose, judged_lists
+from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.window import Window
+from recsys_assets.core.lists.evaluation import with_listed
+from recsys_assets_tests.core.evaluation.brute import Case, case, means
+from recsys_assets_tests.core.evaluation.test_compare import lazy
+
+Row = dict[str, Any]
+ITEMS = 65
+FEATURES = pl.DataFrame(
+    {
+        "item_id": range(ITEMS),
+        "category_id": [None if item % 7 == 0 else f"c{item % 5}" for item in range(ITEMS)],
+        "root_id": [None if item % 5 == 4 else f"r{item % 5 // 2}" for item in range(ITEMS)],
+    }
+)
+"""Every seventh item has no category, c4 is in no tree, c0 and c1 share a root, and so do c2 and c3."""
+
+
+def like(one: int, other: int) -> float:
+    if one % 7 == 0 or other % 7 == 0:
+        return 0.0
+    one, other = one % 5, other % 5
+    return 1.0 if one == other else 0.5 if one // 2 == other // 2 and 4 not in (one, other) else 0.0
+
+
+def varied(lists: pl.DataFrame, users: set[int]) -> float:
+    """Mean intra-list diversity@10 of the users who were judged and have two items."""
+    found = []
+    for (user,), mine in lists.filter(pl.col("rank") <= 10).group_by("user_id"):
+        if user in users and len(mine) > 1:
+            found.append(1 - fmean(like(a, b) for a, b in combinations(mine["item_id"], 2)))
+    return fmean(found)
+
+
+def judged(features: pl.DataFrame = FEATURES, same: bool = False) -> tuple[Case, Case, pa.Table, pa.Table]:
+    before, after = case(0), case(1)
+    window = Window(Judge(lazy(before.targets), popularity(lazy(before.known))), ITEMS)
+    plain = lazy(before.lists)
+    evaluation = judged_lists(window.judge, {"fused": plain, "popular": lazy(case(2).lists)}, ITEMS, resamples=100)
+    listed = plain if same else lazy(after.lists)
+    return before, after, evaluation, with_listed(evaluation, window, "fused", plain, listed, lazy(features))
+
+
+def by_key(table: pa.Table) -> dict[tuple[str, str, int], Row]:
+    return {(row["model"], row["metric"], row["k"]): row for row in table.to_pylist()}
+
+
+def test_the_lists_are_judged_like_any_other():
+    before, after, evaluation, table = judged()
+    assert table.schema.equals(arrow_schema(RANKER_EVALUATION, IdTypes()))
+    rows = by_key(table)
+    assert list(rows) == sorted(rows)
+    assert by_key(evaluation).items() <= rows.items(), "the contenders stay as they are"
+    for k in (10, 20):
+        expected = means(Case(before.known, before.targets, after.lists), k)
+        for metric in ("recall", "ndcg", "novelty", "hit"):
+            assert rows["listed", metric, k]["value"] == pytest.approx(expected[metric])
+        assert 0 < rows["listed", "coverage", k]["value"] <= 1
+    gain = rows["listed", "ndcg_gain", 10]
+    assert gain["value"] == pytest.approx(rows["listed", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
+    assert gain["low"] < gain["value"] < gain["high"]
+    users = set(before.targets["user_id"])
+    assert rows["listed", "diversity", 10]["value"] == pytest.approx(varied(after.lists, users))
+    assert rows["fused", "diversity", 10]["value"] == pytest.approx(varied(before.lists, users))
+    assert choose(table) == choose(evaluation), "what people are shown wins nothing"
+
+
+def test_without_rules_nothing_is_gained_or_lost():
+    _, _, _, table = judged(same=True)
+    rows = by_key(table)
+    assert [rows["listed", "ndcg_gain", 10][end] for end in ("value", "low", "high")] == [0.0, 0.0, 0.0]
+    for metric in ("recall", "ndcg", "novelty", "coverage", "diversity"):
+        assert rows["listed", metric, 10]["value"] == rows["fused", metric, 10]["value"]
+
+
+def test_where_no_category_is_known_diversity_says_nothing():
+    _, _, _, table = judged(FEATURES.clear())
+    assert "diversity" not in {row["metric"] for row in table.to_pylist()}
+    assert ("listed", "ndcg", 10) in by_key(table)
+
+
+def test_nobody_to_judge():
+    nobody = case(0).targets.clear()
+    window = Window(Judge(lazy(nobody), popularity(lazy(case(0).known))), ITEMS)
+    lists = lazy(case(0).lists)
+    evaluation = judged_lists(window.judge, {"fused": lists}, ITEMS, resamples=10)
+    rows = by_key(with_listed(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
+    assert (rows["listed", "ndcg", 10]["value"], rows["listed", "ndcg", 10]["users"]) == (None, 0)
