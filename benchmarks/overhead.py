@@ -36,9 +36,9 @@ from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings

@@ -15,6 +15,7 @@ from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.candidates import candidate_parameters, known_of
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Judge, popularity
@@ -25,7 +26,6 @@ from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.retrieval.candidates import asked, union
 from recsys_assets.core.retrieval.cf_ensemble import scored
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
-from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.settings import Settings

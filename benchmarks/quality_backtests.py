@@ -21,19 +21,19 @@ import numpy as np
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
 from benchmarks.report import Line, table, write_section
-from recsys_assets.assets.ranking import learnable, picked_windows
+from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
-from recsys_assets.core.evaluation.window import targets_after
+from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
@@ -193,7 +193,7 @@ def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
     reach = timedelta(days=settings.horizon_days * (settings.training_windows - 1))
     first = (date.fromisoformat(day) - reach).isoformat()
     stored = [one for one in store.days("ranking_examples") if first <= one <= day]
-    uris = [uri for _, uri in store.uris("ranking_examples", picked_windows(stored, settings.horizon_days))]
+    uris = [uri for _, uri in store.uris("ranking_examples", disjoint_windows(stored, settings.horizon_days))]
     rows = learnable(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
     params: Any = lineage.params
     return train(rows, RankerParams(**params)).model

@@ -25,12 +25,12 @@ from benchmarks import report, scale_data
 from recsys_assets.core.activity import bots, marts
 from recsys_assets.core.contracts import CONTRACTS, COVISITED_ITEMS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset, load_dataset
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day
 from recsys_assets.core.events.parse import PARSED_EVENTS
 from recsys_assets.core.models import covisitation, popular
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.quality import audit
-from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.open import open_engine
 from recsys_assets.settings import Settings
 

@@ -19,7 +19,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from benchmarks.report import table
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.engines.spark import SparkEngine
 from recsys_assets.engines.spark_session import standalone_session

@@ -33,14 +33,14 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
-from recsys_assets.automation.policy import automation_sensor
+from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.job import erase_job
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.parquet import ParquetIOManager
 from recsys_assets.partitions import daily
 from recsys_assets.resources.engine import EngineOptions, EngineResource
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.notifier import notifier_of
 from recsys_assets.resources.spark_cluster import spark_cluster
@@ -102,9 +102,9 @@ def build_definitions(
         dataset: the data set that the settings name.
         resources: replacements by name, for tests.
     """
-    graph = GraphBuilder(settings, dataset, daily(settings, dataset))
-    executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     on = settings.automation
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), as_of_policy(settings) if on else None)
+    executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     return dg.Definitions(
         assets=[asset for group in _GROUPS for asset in group.build(graph)],
         jobs=[

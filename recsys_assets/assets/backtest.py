@@ -12,9 +12,9 @@ from recsys_assets.core.insight.backtest import backtest as backtest_figures
 from recsys_assets.core.insight.backtest_charts import backtest_pictures
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partitions import partition_key
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from recsys_assets.automation.policy import as_of_policy
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.settings import Settings
@@ -51,6 +50,8 @@ class GraphBuilder:
     settings: Settings
     dataset: Dataset
     partitions: dg.DailyPartitionsDefinition
+    as_of_policy: dg.AutomationCondition[Any] | None = None
+    """What makes as-of assets run by themselves; None: nothing does."""
 
     @property
     def ids(self) -> IdTypes:
@@ -131,7 +132,7 @@ class GraphBuilder:
 
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """What makes an asset run by itself: days are requested by the landing sensor, as-of days follow them."""
-        return as_of_policy(self.settings) if grain == "as_of" and self.settings.automation else None
+        return self.as_of_policy if grain == "as_of" else None
 
     def freshness(self) -> dg.FreshnessPolicy:
         """How old an asset may be."""

@@ -12,6 +12,7 @@ from recsys_assets.assets.retrieval_params import weights_in_force
 from recsys_assets.checks.gates import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import COLLABORATIVE_SCORES
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
 from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
@@ -26,10 +27,9 @@ from recsys_assets.core.retrieval.protocol import (
     fitted,
     generator,
 )
-from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 
 Result = dg.MaterializeResult[Staged]
 

@@ -16,10 +16,10 @@ from recsys_assets.assets.pictures import Bar, side_by_side
 from recsys_assets.assets.promotion import stored_promotion, winner
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
 from recsys_assets.model_registry.state import standing_now
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 

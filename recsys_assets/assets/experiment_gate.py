@@ -15,6 +15,7 @@ from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.model import score_candidates
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
 from recsys_assets.model_registry.experiment_validation import (
@@ -32,7 +33,6 @@ from recsys_assets.model_registry.state import (
     ruling,
 )
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import OFF, Tracking
 from recsys_assets.storage.objects import sha256_bytes

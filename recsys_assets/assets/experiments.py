@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.assets.pictures import bar_chart, bars
-from recsys_assets.assets.ranking import learnable, picked_windows
+from recsys_assets.assets.ranking import learnable
 from recsys_assets.core.contracts import RANKING_EXAMPLES
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.threshold import best_threshold
+from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, ExperimentError, name_of, parse
 from recsys_assets.core.experiments.metrics import Figure, figures, known
@@ -24,9 +26,8 @@ from recsys_assets.core.experiments.window import judged
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
-from recsys_assets.engines.base import Frame
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
@@ -176,7 +177,7 @@ def windows_of(experiment: Experiment, days: list[str], horizon: int) -> tuple[s
     """
     as_of = experiment.as_of.isoformat() if experiment.as_of else max(days, default="")
     newest = (date.fromisoformat(as_of) - timedelta(days=horizon)).isoformat() if as_of else ""
-    windows = picked_windows([day for day in days if day <= newest], horizon)[-experiment.training_windows :]
+    windows = disjoint_windows([day for day in days if day <= newest], horizon)[-experiment.training_windows :]
     if not windows:
         when = f"as of {as_of}, which would end {horizon} days before it" if as_of else "yet"
         raise dg.Failure(

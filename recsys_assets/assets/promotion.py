@@ -17,11 +17,11 @@ from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.lists.evaluation import with_listed
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking import model
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.past_gains import gains_before
 from recsys_assets.model_registry.state import Found, ruling, standing_before
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.objects import sha256_bytes
 

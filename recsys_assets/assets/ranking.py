@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -14,15 +14,15 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bars, search_shown
 from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
-from recsys_assets.core.evaluation.window import targets_after
+from recsys_assets.core.engine import Frame
+from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.ranking import examples, model, tuning
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
-from recsys_assets.engines.base import Frame
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.search_results import carried, search_of
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.storage.lineage import Input
@@ -179,7 +179,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "trained": True,
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
-                "windows": ", ".join(picked_windows(ranking_examples.days, horizon)),
+                "windows": ", ".join(disjoint_windows(ranking_examples.days, horizon)),
                 "feature_importance": bars("Feature importance, %", importance),
             },
         )
@@ -209,21 +209,9 @@ def write_ranker(
     )
 
 
-def picked_windows(days: Sequence[str], horizon: int) -> list[str]:
-    """Days of examples to learn from: the newest, then each at least a horizon older, ascending.
-
-    Daily examples overlap; windows a horizon apart share no label.
-    """
-    picked: list[str] = []
-    for day in sorted(days, reverse=True):
-        if not picked or date.fromisoformat(day) <= date.fromisoformat(picked[-1]) - timedelta(days=horizon):
-            picked.append(day)
-    return picked[::-1]
-
-
 def training_table(ranking_examples: Partitions, horizon: int) -> pa.Table:
     """The rows that are learned from, of all windows that an asset reads, with the window's day as ``dt``."""
-    return learnable(ranking_examples.scan(picked_windows(ranking_examples.days, horizon)))
+    return learnable(ranking_examples.scan(disjoint_windows(ranking_examples.days, horizon)))
 
 
 def learnable(frame: Frame) -> pa.Table:

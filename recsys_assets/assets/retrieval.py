@@ -17,9 +17,9 @@ from recsys_assets.core.models import als as factors
 from recsys_assets.core.models import covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.retrieval import generators
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 
 Result = dg.MaterializeResult[Staged]
 

@@ -10,9 +10,9 @@ from recsys_assets.assets.ranking import training_table, write_ranker
 from recsys_assets.core.gate.promotion import Model
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.storage.lineage import Input

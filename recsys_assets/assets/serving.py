@@ -17,14 +17,14 @@ from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.assets.rules import in_words, rules_of
 from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import gate
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.parts import by_users
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import score_candidates
-from recsys_assets.engines.base import Frame
+from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
-from recsys_assets.resources.frames import FrameWriter
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.releases import Published

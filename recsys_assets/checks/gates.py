@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import narwhals as nw
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.compare import Decision
 from recsys_assets.core.quality import gaps_in_rank
-from recsys_assets.engines.base import Frame
 
 _WARN_BELOW, _FAIL_BELOW, _ENOUGH_DAYS = -3.0, -12.0, 7
 _LEAST_SPREAD = 0.25  # days that hardly differ would make any change look grave; this is about a quarter up or down

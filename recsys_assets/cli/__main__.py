@@ -25,7 +25,7 @@ from recsys_assets.settings import Settings, load_settings
 if TYPE_CHECKING:
     from recsys_assets.cli.materialize import Materializer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_EVENTS = 200_000
 SAMPLE_DAYS = 60
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.settings import Settings
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
 
 _COMPUTED = {

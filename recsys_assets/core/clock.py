@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 import narwhals as nw
 
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 _EPOCH = date(1970, 1, 1)
 _LN2 = 0.6931471805599453

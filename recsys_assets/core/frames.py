@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import narwhals as nw
 
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 _UNIT = float(2**20)
 

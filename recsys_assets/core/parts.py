@@ -9,7 +9,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from recsys_assets.engines.base import Engine, Frame
+from recsys_assets.core.engine import Engine, Frame
 
 
 class Once:

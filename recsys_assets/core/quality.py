@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import narwhals as nw
 
 from recsys_assets.core.contracts import Column, Contract
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.parts import by_rows
-from recsys_assets.engines.base import Engine, Frame
 
 
 @dataclass(frozen=True)

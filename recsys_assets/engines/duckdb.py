@@ -11,8 +11,8 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 if TYPE_CHECKING:

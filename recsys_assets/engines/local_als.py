@@ -8,8 +8,8 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
+from recsys_assets.core.engine import AlsParams, Factors, Frame
 from recsys_assets.core.ids import positions
-from recsys_assets.engines.base import AlsParams, Factors, Frame
 
 
 def factorize(pairs: Frame, params: AlsParams) -> Factors:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports] comes with the extra 'spark'

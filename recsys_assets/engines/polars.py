@@ -16,8 +16,8 @@ import narwhals as nw
 import polars as pl
 import pyarrow as pa
 
+from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated
 from recsys_assets.engines import local_als
-from recsys_assets.engines.base import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 SORTED_IN_MEMORY = 8_000_000

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.engines.base import AlsParams, Factors
+from recsys_assets.core.engine import AlsParams, Factors
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

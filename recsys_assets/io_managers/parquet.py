@@ -14,7 +14,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from recsys_assets.core.contracts import CONTRACTS, IdTypes, arrow_schema
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 from recsys_assets.storage.lineage import Input
 
 FILE_NAMES: Mapping[str, str] = {

@@ -10,9 +10,9 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.assets.ranking import picked_windows
 from recsys_assets.core.contracts import RANKER_EVALUATION
 from recsys_assets.core.evaluation.evidence import Gain, gain_of
+from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.model_registry.state import stored_file
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import ObjectStore
@@ -34,7 +34,9 @@ def gains_before(store: ObjectStore, day: str, horizon: int) -> tuple[list[Gain]
         The gains of windows that share no day, and the partitions that were read.
     """
     newest = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
-    days = picked_windows([one for one in PartitionStore(store).days(RANKER_EVALUATION.name) if one <= newest], horizon)
+    days = disjoint_windows(
+        [one for one in PartitionStore(store).days(RANKER_EVALUATION.name) if one <= newest], horizon
+    )
     found = [stored for one in days[-_WINDOWS:] if (stored := stored_file(store, RANKER_EVALUATION.name, one))]
     gains = [gain_of(pq.read_table(pa.BufferReader(data)), "ranker") for data, _ in found]
     return [gain for gain in gains if gain and gain.users], [name for _, name in found]

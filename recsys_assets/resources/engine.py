@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 from recsys_assets.engines.open import EngineName, open_engine
 from recsys_assets.resources.spark_cluster import SparkClusterResource
 from recsys_assets.resources.store import StoreResource

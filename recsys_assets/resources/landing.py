@@ -18,12 +18,12 @@ from pydantic import PrivateAttr
 from recsys_assets.core.catalog.embeddings import join_embeddings, parse_embeddings
 from recsys_assets.core.contracts import REJECTED_EVENTS, Contract, arrow_schema
 from recsys_assets.core.dataset import Dataset, Kind, load_dataset
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.events.clean import clean_properties
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, parse_categories
 from recsys_assets.core.events.read import DataFileError, read_rows
 from recsys_assets.core.events.schema import differences
 from recsys_assets.core.experiments.config import FOLDER
-from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.ingest.accepted import (
     UNDATED,
     Accepted,

@@ -16,7 +16,7 @@ import pytest
 from recsys_assets.cli import services as launch
 from recsys_assets.cli.services import LaunchError, Service, free_port, wait_until_ready
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STUBBORN = """
 import fcntl, os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

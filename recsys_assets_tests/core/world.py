@@ -26,9 +26,9 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.retrieval.cf_ensemble import scored
 from recsys_assets.core.retrieval.protocol import Known
-from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 
 FIRST = date(2024, 2, 20)  # a window that crosses a leap day

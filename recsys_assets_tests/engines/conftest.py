@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 from recsys_assets.engines.duckdb import DuckDBEngine
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from recsys_assets.core import clock, contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, marts, merge
 from recsys_assets.core.catalog import features as catalog
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation import compare, window
 from recsys_assets.core.evaluation import evaluator as judge
 from recsys_assets.core.events import clean
@@ -37,7 +38,6 @@ from recsys_assets.core.retrieval import (
 from recsys_assets.core.retrieval import cf_ensemble as propose
 from recsys_assets.core.retrieval import tune_als as als
 from recsys_assets.core.tuning.study import Budget, Search
-from recsys_assets.engines.base import Frame
 from recsys_assets_tests.engines import given as g
 from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.given import Given

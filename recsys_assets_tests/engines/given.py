@@ -15,6 +15,7 @@ from recsys_assets.core.activity import marts
 from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
@@ -26,7 +27,6 @@ from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.retrieval import candidates, generators, protocol
 from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, scored
-from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import Row, embeddings

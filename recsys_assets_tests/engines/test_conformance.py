@@ -14,7 +14,7 @@ import narwhals as nw
 import pytest
 
 import recsys_assets.core
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import RAW
 from recsys_assets_tests.engines.functions import FUNCTIONS, OWN_RESULT

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.engines.base import Engine, Frame, same
+from recsys_assets.core.engine import Engine, Frame, same
 from recsys_assets.engines.duckdb import DuckDBEngine
 from recsys_assets.engines.open import open_engine
 from recsys_assets.engines.parquet import ROW_GROUP

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.core.contracts import IdTypes
-from recsys_assets.engines.base import Engine
+from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import FIRST, INTS, STRINGS, Raw, at, parsed, snapshots
 from recsys_assets_tests.engines.functions import FUNCTIONS

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_assets.core.engine import Engine, Factors, same
 from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
-from recsys_assets.engines.base import Engine, Factors, same
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.engines.spark import SparkEngine

@@ -20,8 +20,8 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.assets import ranking
-from recsys_assets.assets.ranking import picked_windows
 from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
@@ -166,7 +166,7 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
         pl.read_parquet(world.folder / f"store/assets/ranking_examples/dt={day}/data.parquet").with_columns(
             dt=pl.lit(day).str.to_date()
         )
-        for day in picked_windows(windows, horizon)
+        for day in disjoint_windows(windows, horizon)
     )
     assert served(world) == train(rows.to_arrow(), RankerParams(**dict(record.params))).model
     assert served(world) != champion(world, DAY), "the gate judged one that had not"

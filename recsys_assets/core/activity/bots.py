@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import narwhals as nw
 
 from recsys_assets.core.clock import wall_clock
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 PACE, HOURS = "pace", "hours"
 """Why a user was flagged."""

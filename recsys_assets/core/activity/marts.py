@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
+from recsys_assets.core.engine import Frame, Keep, same
 from recsys_assets.core.frames import exact_sum, running_total, total
-from recsys_assets.engines.base import Frame, Keep, same
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import narwhals as nw
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import exact_sum, total
-from recsys_assets.engines.base import Frame
 
 
 def merge_user_activity(window: Frame, also: Sequence[str] = ()) -> Frame:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import narwhals as nw
 
 from recsys_assets.core.clock import days_before
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
 

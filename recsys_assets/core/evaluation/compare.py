@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
 from recsys_assets.core.evaluation.evaluator import Judge, Lists
 from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain, gain_of, together
 from recsys_assets.core.evaluation.metrics import Floats, Ints, novelty, per_user
-from recsys_assets.engines.base import Frame
 
 LEARNED = ("ranker", "champion")
 """The contenders that are models: the one trained as of the day, and the one that stood before it."""

@@ -8,9 +8,9 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints
 from recsys_assets.core.frames import dense_rank
-from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import narwhals as nw
 import pyarrow as pa
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.compare import judged_lists, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.frames import dense_rank
-from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
 
@@ -60,3 +60,20 @@ def evaluate_window(
 def targets_after(activity: Frame, cut: date) -> Frame:
     """Who had a target event with what after a day: distinct user_id, item_id."""
     return activity.filter((nw.col("dt") > cut) & (nw.col("targets") > 0)).select(*_PAIR).unique()
+
+
+def disjoint_windows(days: Sequence[str], horizon: int) -> list[str]:
+    """The days whose windows (day - horizon, day] share no label: the newest, then each at least a horizon older.
+
+    Args:
+        days: ``YYYY-MM-DD``, in any order.
+        horizon: days.
+
+    Returns:
+        Those days, ascending.
+    """
+    picked: list[str] = []
+    for day in sorted(days, reverse=True):
+        if not picked or date.fromisoformat(day) <= date.fromisoformat(picked[-1]) - timedelta(days=horizon):
+            picked.append(day)
+    return picked[::-1]

@@ -8,8 +8,8 @@ import narwhals as nw
 
 from recsys_assets.core.clock import epoch_day, wall_clock
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_PROPERTIES
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import running_total, total
-from recsys_assets.engines.base import Frame
 
 DUPLICATE_KEY = ("user_id", "item_id", "event_type", "ts", "order_id", "quantity", "price")
 """Rows that agree in all of these (null equals null) are one event that was written more than once."""

@@ -27,9 +27,9 @@ from recsys_assets.core.contracts import (
     arrow_schema,
 )
 from recsys_assets.core.dataset import CategoriesSpec, Dataset, PropertiesSpec
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.read import RawBatch
 from recsys_assets.core.events.values import to_float64, to_int64, to_micros, trimmed
-from recsys_assets.engines.base import Frame
 
 PARSER_VERSION = 1
 """Raise it when the same bytes parse to other rows: files are then parsed again."""

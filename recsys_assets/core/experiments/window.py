@@ -6,9 +6,9 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.metrics import Ints
 from recsys_assets.core.experiments.metrics import Judged
-from recsys_assets.engines.base import Frame
 
 
 def with_targets(examples: Frame, targets: Frame) -> Frame:

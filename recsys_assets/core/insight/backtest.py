@@ -11,11 +11,11 @@ from typing import Any
 
 import narwhals as nw
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.engines.base import Frame
 
 METRICS = ("ndcg", "recall", "coverage", "novelty", "diversity")
 """What is followed over the days, each at ``DECISIVE_K``."""

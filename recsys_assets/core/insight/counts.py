@@ -5,7 +5,7 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.clock import wall_clock
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 CLEAN, DUPLICATE, REJECTED = "clean", "duplicate", "rejected"
 

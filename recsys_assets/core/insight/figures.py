@@ -13,10 +13,10 @@ import narwhals as nw
 
 from recsys_assets.core.activity.bots import without
 from recsys_assets.core.clock import last_days
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import total
 from recsys_assets.core.insight.counts import CLEAN, DUPLICATE, REJECTED
 from recsys_assets.core.insight.statistics import Drift, Tail
-from recsys_assets.engines.base import Frame
 
 Figures = dict[str, Any]
 """JSON: what :func:`figures` returns."""

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import LISTED, evaluation_table, measured
 from recsys_assets.core.evaluation.evaluator import Lists
@@ -14,7 +15,6 @@ from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.evaluation.metrics import Floats, Ints
 from recsys_assets.core.evaluation.window import Window
 from recsys_assets.core.lists.reranking import SAME_CATEGORY, SAME_ROOT, categories_of
-from recsys_assets.engines.base import Frame
 
 
 def with_listed(

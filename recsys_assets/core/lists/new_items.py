@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import narwhals as nw
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import running_total
-from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.contracts import GENERATORS
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.lists.new_items import explore
 from recsys_assets.core.lists.reranking import ListRules, apply_rules
-from recsys_assets.engines.base import Frame
 
 LONGEST = 100
 """Longest list that contract RECOMMENDATIONS allows."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import narwhals as nw
 import numpy as np
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank, running_total
 from recsys_assets.core.lists.new_items import NewItems
-from recsys_assets.engines.base import Frame
 
 _PAIR = ["user_id", "item_id"]
 

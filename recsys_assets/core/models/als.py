@@ -8,9 +8,9 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
+from recsys_assets.core.engine import AlsParams, BatchFunction, Engine, Factors, Frame
 from recsys_assets.core.ids import Ints, lookup, positions
 from recsys_assets.core.models.nearest import Floats, Forbid, nearest
-from recsys_assets.engines.base import AlsParams, BatchFunction, Engine, Factors, Frame
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs, merge_target_pairs
+from recsys_assets.core.engine import Engine, Frame, Keep, same
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
-from recsys_assets.engines.base import Engine, Frame, Keep, same
 
 VIEW_BUY = "view_buy"
 BUY_BUY = "buy_buy"

@@ -9,8 +9,8 @@ import narwhals as nw
 
 from recsys_assets.core.activity.marts import EventWeights
 from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import exact_sum, top_k
-from recsys_assets.engines.base import Frame
 
 ALL = "all"
 TRENDING = "trending"

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recsys_assets.core.clock import days_before, last_days
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import exact_sum
 from recsys_assets.core.ids import Ints, lookup, positions
 from recsys_assets.core.models.popular import ALL, CATEGORY, HOURLY_DAYS, TRENDING, PopularParams
-from recsys_assets.engines.base import Frame
 
 _Floats = npt.NDArray[np.float64]
 _HALF_LIVES = 8

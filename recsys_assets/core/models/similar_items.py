@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import narwhals as nw
 
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
-from recsys_assets.engines.base import Engine, Frame
 
 RRF_CONSTANT = 60
 """Rank at which a list's voice has halved against its top: Cormack, Clarke and Büttcher, 2009."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from recsys_assets.engines.base import Frame
+from recsys_assets.core.engine import Frame
 
 _KEY = ["user_id", "item_id"]
 _NAMED = 20_000

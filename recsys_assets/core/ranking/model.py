@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.formats import Bent, Corrected, Ranker, TreesOfCatBoost, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
-from recsys_assets.engines.base import Engine, Frame
 
 if TYPE_CHECKING:
     from catboost import CatBoost

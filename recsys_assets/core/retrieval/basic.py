@@ -5,13 +5,13 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.clock import last_days
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.models.covisitation import BUY_BUY as BUY_BUY_KIND
 from recsys_assets.core.models.covisitation import VIEW_BUY as VIEW_BUY_KIND
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.protocol import Derived, Given
-from recsys_assets.engines.base import Frame
 
 
 def _segment(given: Given, name: str, k: int) -> Frame:

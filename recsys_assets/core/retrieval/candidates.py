@@ -9,13 +9,13 @@ from datetime import date, datetime
 import narwhals as nw
 
 from recsys_assets.core.clock import last_days
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import dense_rank, top_k
 from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.parts import Once, by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
-from recsys_assets.engines.base import Engine, Frame
 
 
 def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Frame:

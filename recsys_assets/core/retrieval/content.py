@@ -5,9 +5,9 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.clock import half_life, last_days
+from recsys_assets.core.engine import Frame, MadeOnce, anew
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.protocol import Derived, Given
-from recsys_assets.engines.base import Frame, MadeOnce, anew
 
 _PAIR = ["user_id", "item_id"]
 _GROUPS = ("category_id", "root_id", "price")

@@ -8,10 +8,10 @@ import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.clock import days_before, hours_before, last_days
+from recsys_assets.core.engine import Frame, MadeOnce, anew
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
-from recsys_assets.engines.base import Frame, MadeOnce, anew
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that each item is given, so that one lucky event is not a conversion of 1; users

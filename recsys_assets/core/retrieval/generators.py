@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from recsys_assets.core.activity.merge import merge_user_activity
 from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import dense_rank, exact_sum, top_k
 from recsys_assets.core.models.als import recommend_by_factors
 from recsys_assets.core.models.popular import CATEGORY
-from recsys_assets.engines.base import Engine, Frame
 
 _PAIR = ["user_id", "item_id"]
 

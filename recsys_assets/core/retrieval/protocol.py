@@ -12,9 +12,9 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.clock import last_days
+from recsys_assets.core.engine import Engine, Frame, MadeOnce, anew
 from recsys_assets.core.generator_registry import GROUP, PROPOSERS, WHERE
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.engines.base import Engine, Frame, MadeOnce, anew
 
 _PAIR = ["user_id", "item_id"]
 

@@ -8,9 +8,9 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, REJECTED_EVENTS, IdTypes, arrow_schema
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, clean_properties, ingest_counts
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
-from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 
 NOON = datetime(2015, 5, 5, 12, tzinfo=UTC)

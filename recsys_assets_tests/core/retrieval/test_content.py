@@ -8,9 +8,9 @@ import narwhals as nw
 import pytest
 
 from recsys_assets.core.contracts import ITEM_ACTIVITY, ITEM_FEATURES, USER_ACTIVITY, IdTypes
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.retrieval.content import alike, new_items
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.engines.base import Frame
 from recsys_assets_tests.core.world import INTS, STRINGS, Row, end_of, frame, rows, typed
 
 DAY = date(2024, 3, 1)

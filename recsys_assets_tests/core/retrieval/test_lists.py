@@ -21,6 +21,7 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.models.covisitation import (
     CovisitParams,
     covisit_in_parts,
@@ -29,7 +30,6 @@ from recsys_assets.core.models.covisitation import (
 )
 from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.models.similar_items import similar_in_parts, similar_items
-from recsys_assets.engines.base import Frame
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import ENGINE, FIRST, INTS, STRINGS, Row, events, frame, marts, rows, written
 

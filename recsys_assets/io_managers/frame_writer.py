@@ -13,8 +13,8 @@ from pydantic import PrivateAttr
 
 from recsys_assets.checks.results import merge_results
 from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
-from recsys_assets.engines.base import Engine, Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.storage.lineage import Input
