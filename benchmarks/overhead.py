@@ -34,9 +34,10 @@ from benchmarks.report import table, write_section
 from recsys_assets.automation.staleness import history_tags
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
-from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Engine, Frame
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.quality import audit
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions
@@ -45,6 +46,7 @@ from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage
 from recsys_assets.storage.partitions import PartitionStore
 
+CONTRACTS = contracts_of(BUILT_IN.names)
 GOAL = 0.15
 JOBS = ("history", "refresh")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -21,7 +21,7 @@ from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.frames import dense_rank
-from recsys_assets.core.generator_registry import PROPOSERS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.retrieval.candidates import asked, union
 from recsys_assets.core.retrieval.cf_ensemble import scored
@@ -106,7 +106,7 @@ def judge_apart(
     listed = int(unseen.read(served, K).hits.sum()) if unseen.users else 0
     found.new = found.new[0] + int(unseen.targets.sum()), found.new[1] + listed
 
-    graph = GraphBuilder(settings, dataset, daily(settings, dataset))
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
     params = candidate_parameters(graph)
     inside = Judge(targets, popularity(known), users)
     found.targets += int(inside.targets.sum())
@@ -182,11 +182,12 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     people = {"user_activity": history, "item_features": scan("item_features", 1)}
     deep = known_of(graph, params, engine, day, people, robots, DEEP)
     opinions = engine.from_arrow(scored(deep))  # those stored are of shorter lists
-    for name in [name for name in PROPOSERS if name in params.voices]:
+    for name in [name for name in graph.registry.fitted if name in params.voices]:
         frames = {**people, "collaborative_scores": opinions}
-        frames |= {read: scan(read, settings.covisit_days) for read in fitted(name).reads if read not in frames}
+        made = fitted(graph.registry, name)
+        frames |= {read: scan(read, settings.covisit_days) for read in made.reads if read not in frames}
         known = known_of(graph, params, engine, day, frames, robots, DEEP)
-        proposed[name] = engine.from_arrow(fitted(name).fit(known))
+        proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
     singles = ("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors")
     inputs = CandidateInputs(
@@ -196,5 +197,5 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         proposed=proposed,
         **{name: scan(name, 1) for name in singles},
     )
-    found = union(asked(engine, inputs, date.fromisoformat(day), graph.end(day), params)).collect(backend="polars")
-    return found.lazy()
+    given = asked(engine, inputs, date.fromisoformat(day), graph.end(day), params)
+    return union(given, graph.registry).collect(backend="polars").lazy()

@@ -24,7 +24,7 @@ from benchmarks.report import Line, table, write_section
 from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
-from recsys_assets.core.contracts import CONTRACTS, GENERATORS, arrow_schema
+from recsys_assets.core.contracts import arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
@@ -33,6 +33,7 @@ from recsys_assets.core.evaluation.evaluator import Judge, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.sample.generate import SampleConfig, generate
@@ -49,7 +50,8 @@ WEEKS: Mapping[str, int] = {"sample": 8, "online_retail": 8, "movielens": 12}
 """As-of days, a week apart: as many as leave windows to learn from before them."""
 STATED: Mapping[str, Mapping[str, int]] = {"movielens": {"horizon_days": 7}}
 """Settings beside the preset's: films of the next week, not of the next two."""
-MODELS = ("final", "ranker", "fused", *GENERATORS)
+MODELS = ("final", "ranker", "fused", *BUILT_IN.names)
+CONTRACTS = contracts_of(BUILT_IN.names)
 K = 10
 METRICS = ("recall", "ndcg")
 
@@ -211,8 +213,8 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
         [name, *(cell(interval) for interval in results[name]), f"{results[name][1].mean / popular:.2f}"]
         for name in MODELS
     ]
-    best = max(GENERATORS, key=lambda name: results[name][1].mean)
-    rival = max(("fused", *GENERATORS), key=lambda name: results[name][1].mean)
+    best = max(BUILT_IN.names, key=lambda name: results[name][1].mean)
+    rival = max(("fused", *BUILT_IN.names), key=lambda name: results[name][1].mean)
     gain = found.gain("ranker", rival)
     verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is level with"
     served = ", ".join(f"{name} on {n}" for name, n in sorted(found.served_by.items()))

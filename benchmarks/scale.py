@@ -23,17 +23,19 @@ from typing import Any
 
 from benchmarks import report, scale_data
 from recsys_assets.core.activity import bots, marts
-from recsys_assets.core.contracts import CONTRACTS, COVISITED_ITEMS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.contracts import COVISITED_ITEMS, Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day
 from recsys_assets.core.events.parse import PARSED_EVENTS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models import covisitation, popular
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.quality import audit
 from recsys_assets.engines.open import open_engine
 from recsys_assets.settings import Settings
 
+CONTRACTS = contracts_of(BUILT_IN.names)
 SIZES = {"3m": 3_000_000, "30m": 30_000_000, "282m": 282_000_000}
 ENGINES = ("polars", "duckdb", "sql")
 ASSETS = (

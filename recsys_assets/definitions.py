@@ -36,6 +36,7 @@ from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.parquet import ParquetIOManager
@@ -67,9 +68,10 @@ _GROUPS = (
 )
 
 
-def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
-    """The resources of a deployment; nothing is opened yet."""
+def build_resources(settings: Settings, dataset: Dataset, registry: GeneratorRegistry | None = None) -> dict[str, Any]:
+    """The resources of a deployment; nothing is opened yet. Arguments as for :func:`build_definitions`."""
     ids = dataset.ids
+    generators = list((registry or GeneratorRegistry.installed()).names)
     s3 = S3Resource()
     store = StoreResource(uri=settings.storage_uri, s3=s3)
     # Not copied for each of its owners: all frames of a run have to live on one engine.
@@ -87,13 +89,19 @@ def build_resources(settings: Settings, dataset: Dataset) -> dict[str, Any]:
             uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
         ),
         "tracking": tracking_resource(settings),
-        "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item),
-        "io_manager": ParquetIOManager(store=store, engine=engine, user_ids=ids.user, item_ids=ids.item),
+        "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators),
+        "io_manager": ParquetIOManager(
+            store=store, engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators
+        ),
     }
 
 
 def build_definitions(
-    settings: Settings, dataset: Dataset, *, resources: Mapping[str, Any] | None = None
+    settings: Settings,
+    dataset: Dataset,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    registry: GeneratorRegistry | None = None,
 ) -> dg.Definitions:
     """The graph for given settings.
 
@@ -101,9 +109,14 @@ def build_definitions(
         settings: see :class:`Settings`.
         dataset: the data set that the settings name.
         resources: replacements by name, for tests.
+        registry: the generators; None for our own and those of the packages that are installed.
+
+    Raises:
+        ValueError: a setting or an entry point of a package names a generator that cannot be.
     """
     on = settings.automation
-    graph = GraphBuilder(settings, dataset, daily(settings, dataset), as_of_policy(settings) if on else None)
+    registry = registry or GeneratorRegistry.installed()
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     return dg.Definitions(
         assets=[asset for group in _GROUPS for asset in group.build(graph)],
@@ -126,7 +139,7 @@ def build_definitions(
                 [
                     landing_sensor(graph.partitions, settings),
                     automation_sensor(settings),
-                    experiments_sensor(settings),
+                    experiments_sensor(settings, registry.names),
                 ]
                 if on
                 else []
@@ -134,7 +147,7 @@ def build_definitions(
             *notification_sensors(notifier_of(settings)),
         ],
         schedules=daily_schedules(graph.partitions, settings) if on else [],
-        resources={**build_resources(settings, dataset), **(resources or {})},
+        resources={**build_resources(settings, dataset, registry), **(resources or {})},
         executor=executor,
     )
 

@@ -100,6 +100,8 @@ def test_a_generator_whose_data_nobody_brings_is_left_out_and_asking_for_it_is_a
     assert not {"item_embeddings", "nearest_items"} & names
     with pytest.raises(ValueError, match=r"RECSYS_GENERATORS: 'nearest' reads item_embeddings, for which data set"):
         build_definitions(*load_settings(dataset="retailrocket", generators="popular,nearest"))
+    with pytest.raises(ValueError, match=r"^RECSYS_GENERATORS: unknown: loudest; there are popular, .*, nearest "):
+        build_definitions(*load_settings(dataset="retailrocket", generators="popular, loudest"))
 
 
 def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> None:

@@ -15,7 +15,7 @@ from recsys_api.app import create_app
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.cli import settings_table
 from recsys_assets.core.dataset import load_dataset
-from recsys_assets.core.generator_registry import GENERATORS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import Settings, load_settings
 
@@ -102,7 +102,7 @@ def test_the_table_of_jobs_is_complete(definitions: dg.Definitions) -> None:
 
 def test_the_table_of_generators_is_complete() -> None:
     table = (ROOT / "docs" / "generators.md").read_text().split("| generator |")[1].split("\n\n")[0]
-    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == GENERATORS
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == BUILT_IN.names
 
 
 def test_the_picture_of_the_graph_shows_every_asset(definitions: dg.Definitions) -> None:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.settings import Settings
 
 # Ours by choice, and pinned with Dagster's exact version: whoever uses the platform need not read about it.
@@ -50,6 +51,7 @@ class GraphBuilder:
     settings: Settings
     dataset: Dataset
     partitions: dg.DailyPartitionsDefinition
+    registry: GeneratorRegistry
     as_of_policy: dg.AutomationCondition[Any] | None = None
     """What makes as-of assets run by themselves; None: nothing does."""
 
@@ -57,6 +59,11 @@ class GraphBuilder:
     def ids(self) -> IdTypes:
         """The data set's id types."""
         return self.dataset.ids
+
+    @property
+    def contracts(self) -> Mapping[str, Contract]:
+        """Every frame of the graph by its asset's name."""
+        return contracts_of(self.registry.names)
 
     def lacks(self, asset: str) -> bool:
         """Whether an asset is left out because the data set brings nothing for it."""
@@ -123,7 +130,7 @@ class GraphBuilder:
                 code_version=code_version,
                 tags={"recsys/grain": grain},
                 op_tags={"dagster/priority": "-1"} if last else None,
-                metadata=self.columns(CONTRACTS.get(name)),
+                metadata=self.columns(self.contracts.get(name)),
                 backfill_policy=backfill_policy(grain),
                 check_specs=self.checks(name, checks, advisory),
             )(function)

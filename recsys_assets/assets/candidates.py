@@ -14,7 +14,6 @@ from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import COLLABORATIVE_SCORES
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
-from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
 from recsys_assets.core.retrieval.candidates import in_parts
 from recsys_assets.core.retrieval.protocol import (
@@ -38,7 +37,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """An asset for each fitted generator, and their union with the others."""
     settings = graph.settings
     params = candidate_parameters(graph)
-    proposers = [name for name in PROPOSERS if name in params.voices]
+    proposers = [name for name in graph.registry.fitted if name in params.voices]
     by_models = [_scores_of_models(graph, params)] if "collaborative" in proposers else []
 
     @graph.asset(
@@ -67,7 +66,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         def found(day: str) -> Iterator[Frame]:
             for part in in_parts(frames.run, inputs, graph.day(day), weighed):
-                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), weighed)
+                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), weighed, graph.registry)
 
         return frames.write(
             context,
@@ -78,7 +77,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             metadata=given["user_activity"].facts,
         )
 
-    fitters = [_proposer(graph, name, fitted(name), params) for name in proposers]
+    fitters = [_proposer(graph, name, fitted(graph.registry, name), params) for name in proposers]
     return [*retrieval_params.build(graph, params), *by_models, *fitters, candidates]
 
 
@@ -86,13 +85,19 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     """Sizes, windows and policies of the candidates that the settings ask for.
 
     Raises:
-        ValueError: a generator was asked for by name that reads what the data set does not bring.
+        ValueError: a generator was asked for by name that there is not, or that reads what the data set does not bring.
     """
-    settings = graph.settings
-    asked = settings.generators.split(",") if settings.generators else GENERATORS
-    known = {name: one for name in GENERATORS if name in asked and not _missing(graph, one := generator(name))}
+    settings, registry = graph.settings, graph.registry
+    asked = settings.generators.split(",") if settings.generators else registry.names
+    if unknown := sorted(set(asked) - set(registry.names)):
+        raise ValueError(
+            f"RECSYS_GENERATORS: unknown: {', '.join(unknown)}; there are {', '.join(registry.names)} "
+            f"(found {settings.generators!r})"
+        )
+    loaded = {name: generator(registry, name) for name in registry.names if name in asked}
+    known = {name: one for name, one in loaded.items() if not _missing(graph, one)}
     if settings.generators and (dumb := [name for name in asked if name not in known]):
-        needs = ", ".join(_missing(graph, generator(dumb[0])))
+        needs = ", ".join(_missing(graph, loaded[dumb[0]]))
         raise ValueError(
             f"RECSYS_GENERATORS: {dumb[0]!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
         )

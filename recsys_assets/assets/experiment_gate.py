@@ -89,7 +89,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         chosen = next((one for one in models if one.name == best), None)
         path = champion.file(day)
-        before = usable(Found(standing.after, path.read_bytes() if path else b"", day, ()), context)
+        stood = Found(standing.after, path.read_bytes() if path else b"", day, ())
+        before = usable(stood, graph.contracts["candidates"], context)
         data = model_of(partitions, chosen) if chosen else b""
         mine = challenger(chosen, before, day)
         scores = {

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,6 @@ import pyarrow.compute as pc
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.assets.pictures import bar_chart, bars
 from recsys_assets.assets.ranking import learnable
-from recsys_assets.core.contracts import RANKING_EXAMPLES
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.threshold import best_threshold
 from recsys_assets.core.evaluation.window import disjoint_windows
@@ -68,10 +68,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         It learns from the windows that the ranker of its as-of day would, so that day's own window is left to test on.
         """
         name = context.partition_key
-        data, experiment = read_config(landing, name)
+        data, experiment = read_config(landing, name, graph.registry.names)
         partitions = store.partitions()
         as_of, windows = windows_of(experiment, partitions.days(EXAMPLES), horizon)
-        schema = frames.schema_of(RANKING_EXAMPLES)
+        schema = frames.schema_of(graph.contracts[EXAMPLES])
         frame = frames.run.scan([uri for _, uri in partitions.uris(EXAMPLES, windows)], schema)
         run_name, told = f"experiment {name}", {"experiment": name, "partition": as_of}
         started = time.monotonic()
@@ -150,7 +150,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [experiment_model]
 
 
-def read_config(landing: LandingResource, name: str) -> tuple[bytes, Experiment]:
+def read_config(landing: LandingResource, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
     """The file of an experiment, and what it says.
 
     Raises:
@@ -160,7 +160,7 @@ def read_config(landing: LandingResource, name: str) -> tuple[bytes, Experiment]
         try:
             if name_of(meta.key) == name:
                 data = landing.experiment_file(meta.key)
-                return data, parse(data, meta.key)
+                return data, parse(data, meta.key, generators)
         except ExperimentError as error:
             if Path(meta.key).stem == name:
                 raise dg.Failure(str(error), allow_retries=False) from error
@@ -197,7 +197,7 @@ def measured(
     everything = frame.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
     users = pa.array(models.held_out_users(rows, experiment), everything.schema.field("user_id").type)
     held = everything.filter(pc.call_function("is_in", [everything["user_id"]], pc.SetLookupOptions(users)))
-    lists, scores = judged(held), Scorer(data).score(held)
+    lists, scores = judged(held), Scorer(data, held.column_names).score(held)
     threshold = best_threshold(lists.labels, scores)
     return known(threshold), figures(lists, scores, threshold, experiment.metrics, seed=seed)
 

@@ -10,7 +10,7 @@ from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, 
 from recsys_assets.assets.pictures import bars
 from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
-from recsys_assets.core.contracts import RANKER_EVALUATION
+from recsys_assets.core.contracts import RANKER_EVALUATION, Contract
 from recsys_assets.core.evaluation.compare import Decision, choose
 from recsys_assets.core.evaluation.window import evaluate_window, judge_window
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
@@ -57,7 +57,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
-        found = usable(standing_before(store.open(), day), context)
+        found = usable(standing_before(store.open(), day), graph.contracts["candidates"], context)
         earlier, seen = gains_before(store.open(), day, horizon)
         read = (*found.inputs, *seen)
         path = ranker.file(day)
@@ -166,11 +166,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [gated]
 
 
-def usable(found: Found, context: dg.AssetExecutionContext) -> Found:
+def usable(found: Found, candidates: Contract, context: dg.AssetExecutionContext) -> Found:
     """What stood before, without a champion that knows other features than candidates have now."""
     if found.champion:
         try:
-            model.Scorer(found.champion)
+            model.Scorer(found.champion, candidates.columns)
         except ValueError as reason:
             context.log.warning(f"champion {_name(found.standing.champion)} stands down: {reason}")
             return found.without_champion()

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bars, search_shown
-from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
@@ -67,7 +66,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         def labelled(day: str) -> Frame:
             if candidates.latest is None:
-                return frames.empty(contracts.RANKING_EXAMPLES)
+                return frames.empty(graph.contracts["ranking_examples"])
             cut = graph.day(day) - timedelta(days=horizon)
             return examples.label(
                 candidates.frame().drop("dt"),

@@ -10,7 +10,6 @@ from recsys_assets.assets.activity import event_weights
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.retrieval_params import factors_in_force, factors_parameters
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
-from recsys_assets.core import contracts
 from recsys_assets.core.activity import bots
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.models import als as factors
@@ -125,7 +124,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 tags={"recsys/grain": "as_of"},
                 automation_condition=graph.automation("as_of"),
                 description=f"Latent factors of {who} by implicit ALS, fitted on the window.",
-                metadata=graph.columns(contracts.CONTRACTS[name]),
+                metadata=graph.columns(graph.contracts[name]),
             )
             for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
         },

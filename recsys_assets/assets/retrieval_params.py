@@ -10,7 +10,6 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import search_shown
 from recsys_assets.core.activity import bots
-from recsys_assets.core.contracts import RANKING_EXAMPLES
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
@@ -112,7 +111,8 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
 
         def weights() -> Found:
             trials = settings.tuning_fusion_trials
-            examples = trials and stored_frame(store, frames, RANKING_EXAMPLES, validated.isoformat())
+            contract = graph.contracts["ranking_examples"]
+            examples = trials and stored_frame(store, frames, contract, validated.isoformat())
             if not examples:
                 return Found(weights_base)
             read.append(examples[1])

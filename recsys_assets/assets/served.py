@@ -9,6 +9,7 @@ from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.assets.ranking import training_table, write_ranker
 from recsys_assets.core.gate.promotion import Model
 from recsys_assets.core.ranking import model
+from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
@@ -71,7 +72,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         try:
             with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 rows = training_table(ranking_examples, horizon)
-                trained = model.train(rows, params, model.Scorer(judged).columns)
+                trained = model.train(rows, params, read_model(judged).columns)
         except NotEnoughExamples as reason:
             return as_judged(str(reason))
         metadata = {"refit": True, "champion": name.id}

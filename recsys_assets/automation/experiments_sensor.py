@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,11 +54,12 @@ class Cursor:
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
+def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.SensorDefinition:
     """The sensor of a graph.
 
     Args:
         settings: where its store is.
+        generators: names of those that the graph has.
     """
     tags = store_tag(settings.storage_uri)
 
@@ -83,7 +84,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
                 if cursor.seen.get(key) != meta.etag:
                     waiting.append(f"{key}: not whole yet")
                     continue
-                handled[key] = look_at(landing, meta, before, there)
+                handled[key] = look_at(landing, meta, before, there, generators)
                 if handled[key].fault:
                     told.append(handled[key].fault)
             name = None if handled.get(key, Handled()).fault else _name(key)
@@ -116,7 +117,9 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
     return sensor
 
 
-def look_at(landing: LandingResource, meta: ObjectMeta, before: Handled, there: Mapping[str, str]) -> Handled:
+def look_at(
+    landing: LandingResource, meta: ObjectMeta, before: Handled, there: Mapping[str, str], generators: Sequence[str]
+) -> Handled:
     """What is made of a file whose content is new; ``there`` says which file each name was found in."""
     looked = replace(before, etag=meta.etag, fault="")
     try:
@@ -128,7 +131,7 @@ def look_at(landing: LandingResource, meta: ObjectMeta, before: Handled, there: 
         if meta.size > MOST_BYTES:
             raise ExperimentError(f"{meta.key}: expected at most {MOST_BYTES} bytes, found {meta.size}")
         data = landing.experiment_file(meta.key)
-        parse(data, meta.key)
+        parse(data, meta.key, generators)
     except ExperimentError as error:
         return replace(looked, fault=str(error))
     except NotFound:

@@ -40,10 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         settings, dataset = load_settings()
+        # Not at the top: the graph is built when it is imported, and faults of settings are to be told in one line.
+        from recsys_assets.cli.materialize import MaterializeError, Materializer
     except (ValueError, OSError) as error:
         return _failed(progress, error)
-    # Not at the top: the graph reads the settings when it is imported, and their faults are to be told in one line.
-    from recsys_assets.cli.materialize import MaterializeError, Materializer
 
     try:
         os.environ.setdefault("DAGSTER_HOME", str(ROOT))

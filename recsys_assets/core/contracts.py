@@ -8,7 +8,8 @@ Dagster UI all come from here. Ids keep the type that the data set states, so co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 # With "as": whoever takes a contract from here takes what it is made of from here, too.
 from recsys_assets.core.contract import Column as Column
@@ -17,7 +18,7 @@ from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
-from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
+from recsys_assets.core.generator_registry import fitted_among
 
 _USER = Column("user", "who acted")
 _ITEM = Column("item", "what was acted on")
@@ -229,37 +230,6 @@ SIMILAR_ITEMS = Contract(
     key=("item_id", "source", "rank"),
 )
 
-_CANDIDATE_COLUMNS: dict[str, Column] = {
-    "user_id": _USER,
-    "item_id": _ITEM,
-    **{
-        name: column
-        for generator in GENERATORS
-        for name, column in (
-            (f"{generator}_score", Column("float32", f"score by {generator}", nullable=True)),
-            (f"{generator}_rank", Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)),
-        )
-    },
-    "fused_score": Column("float32", "reciprocal rank fusion of the generators", ge=0),
-    "fused_rank": Column("int32", "rank by fused_score, dense within the user", ge=1),
-    **{name: Column("float32", about, nullable=True) for name, about in FEATURES.items()},
-}
-
-PROPOSED = tuple(
-    Contract(
-        f"{name}_items",
-        {
-            "user_id": _USER,
-            "item_id": _ITEM,
-            "score": Column("float64", f"score by {name}"),
-            "rank": Column("int64", "1 is best, dense within the user", ge=1),
-        },
-        key=("user_id", "rank"),
-    )
-    for name in PROPOSERS
-)
-"""What each generator with an asset of its own proposes."""
-
 COLLABORATIVE_SCORES = Contract(
     "collaborative_scores",
     {
@@ -268,14 +238,6 @@ COLLABORATIVE_SCORES = Contract(
         "score": Column("float64", "weighed sum of the models' scores; null where the pair is not proposed", True),
         **{name: Column("float32", f"score by {name}, standardized", nullable=True) for name in MODEL_NAMES},
     },
-    key=("user_id", "item_id"),
-)
-
-CANDIDATES = Contract("candidates", _CANDIDATE_COLUMNS, key=("user_id", "item_id"))
-
-RANKING_EXAMPLES = Contract(
-    "ranking_examples",
-    {**_CANDIDATE_COLUMNS, "label": Column("int64", "1 if the user had a target event with the item", ge=0, le=1)},
     key=("user_id", "item_id"),
 )
 
@@ -324,12 +286,63 @@ RECOMMENDATIONS = Contract(
     key=("user_id", "rank"),
 )
 
-FEATURE_COLUMNS = tuple(name for name in _CANDIDATE_COLUMNS if name not in ("user_id", "item_id", "fused_rank"))
-"""What the ranker sees, in the order of its feature vector."""
 
-CONTRACTS: Mapping[str, Contract] = {
-    contract.name: contract
-    for contract in (
+def proposed_contract(generator: str) -> Contract:
+    """What a generator with an asset of its own proposes."""
+    return Contract(
+        f"{generator}_items",
+        {
+            "user_id": _USER,
+            "item_id": _ITEM,
+            "score": Column("float64", f"score by {generator}"),
+            "rank": Column("int64", "1 is best, dense within the user", ge=1),
+        },
+        key=("user_id", "rank"),
+    )
+
+
+def candidates_contract(generators: Iterable[str]) -> Contract:
+    """Candidates with the scores and ranks of some generators, in their order; docstrings call it CANDIDATES."""
+    columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM}
+    for generator in generators:
+        columns[f"{generator}_score"] = Column("float32", f"score by {generator}", nullable=True)
+        columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
+    columns["fused_score"] = Column("float32", "reciprocal rank fusion of the generators", ge=0)
+    columns["fused_rank"] = Column("int32", "rank by fused_score, dense within the user", ge=1)
+    columns |= {name: Column("float32", about, nullable=True) for name, about in FEATURES.items()}
+    return Contract("candidates", columns, key=("user_id", "item_id"))
+
+
+def examples_contract(generators: Iterable[str]) -> Contract:
+    """Candidates with a label; docstrings call it RANKING_EXAMPLES."""
+    label = Column("int64", "1 if the user had a target event with the item", ge=0, le=1)
+    return Contract(
+        "ranking_examples", {**candidates_contract(generators).columns, "label": label}, key=("user_id", "item_id")
+    )
+
+
+def generators_in(columns: Iterable[str]) -> tuple[str, ...]:
+    """The generators whose scores and ranks a frame of candidates or examples holds, in the order of its columns."""
+    there = tuple(columns)
+    ranked = [name.removesuffix("_rank") for name in there if name.endswith("_rank") and name not in FEATURES]
+    return tuple(name for name in ranked if name != "fused" and f"{name}_score" in there)
+
+
+def feature_columns(generators: Iterable[str]) -> tuple[str, ...]:
+    """What the ranker sees of candidates, in the order of its feature vector."""
+    return tuple(
+        name for name in candidates_contract(generators).columns if name not in ("user_id", "item_id", "fused_rank")
+    )
+
+
+@cache
+def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
+    """Every frame by its asset's name.
+
+    Args:
+        generators: names, as a :class:`~recsys_assets.core.generator_registry.GeneratorRegistry` has them.
+    """
+    contracts = (
         CLEAN_EVENTS,
         REJECTED_EVENTS,
         ITEM_PROPERTIES,
@@ -349,12 +362,11 @@ CONTRACTS: Mapping[str, Contract] = {
         COVISITED_TARGETS,
         SIMILAR_ITEMS,
         COLLABORATIVE_SCORES,
-        *PROPOSED,
-        CANDIDATES,
-        RANKING_EXAMPLES,
+        *(proposed_contract(name) for name in fitted_among(generators)),
+        candidates_contract(generators),
+        examples_contract(generators),
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
     )
-}
-"""Every frame by its asset's name."""
+    return {contract.name: contract for contract in contracts}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import PrivateAttr
 
 from recsys_assets.checks.results import merge_results
-from recsys_assets.core.contracts import CONTRACTS, Contract, IdTypes, arrow_schema
+from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
 from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
@@ -31,6 +31,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
 
     user_ids: str = "int64"
     item_ids: str = "int64"
+    generators: list[str]
     engine: dg.ResourceDependency[EngineResource]
     _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
     _engine: Engine | None = PrivateAttr(default=None)
@@ -91,7 +92,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             checks: results that concern the run as a whole, after those of the partitions.
             inputs: partitions that were read past the IO manager, for the lineage record.
         """
-        contract = CONTRACTS[asset]
+        contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:

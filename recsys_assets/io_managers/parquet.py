@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import PrivateAttr
 
-from recsys_assets.core.contracts import CONTRACTS, IdTypes, arrow_schema
+from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
 from recsys_assets.resources.engine import EngineResource
@@ -27,6 +27,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     user_ids: str = "int64"
     item_ids: str = "int64"
+    generators: list[str]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
     _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
@@ -53,7 +54,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         ids = IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
 
         def scan(chosen: Sequence[str]) -> Frame:
-            return engine.scan([uris[day] for day in chosen], arrow_schema(CONTRACTS[asset], ids))
+            contract = contracts_of(tuple(self.generators))[asset]
+            return engine.scan([uris[day] for day in chosen], arrow_schema(contract, ids))
 
         def fetch(day: str) -> Path:
             if self._folder is None:

@@ -84,7 +84,7 @@ def scored(
         lists = judged(table)
         for one, record, metrics in due:
             try:
-                scores = Scorer(model_of(partitions, one)).score(table)
+                scores = Scorer(model_of(partitions, one), table.column_names).score(table)
             except ValueError as reason:
                 faults[one.name] = str(reason)
                 continue

@@ -16,6 +16,7 @@ from recsys_assets.core.evaluation import compare, window
 from recsys_assets.core.evaluation import evaluator as judge
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as listed
 from recsys_assets.core.lists import new_items as explore
@@ -111,7 +112,7 @@ def _generated(given: Given) -> dict[str, Frame]:
         name: rows.filter(~nw.col(f"{name}_score").is_null()).select(
             "user_id", "item_id", nw.col(f"{name}_score").cast(nw.Float64).alias("score")
         )
-        for name in contracts.GENERATORS
+        for name in BUILT_IN.names
     }
 
 
@@ -274,15 +275,15 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.by_embedding.propose": lambda given: by_embedding.propose(given.known),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
-        given.engine, given.inputs, LAST, END, g.CANDIDATES
+        given.engine, given.inputs, LAST, END, g.CANDIDATES, BUILT_IN
     ),
-    "retrieval.candidates.fuse": lambda given: candidates.fuse(_generated(given), g.CANDIDATES),
+    "retrieval.candidates.fuse": lambda given: candidates.fuse(_generated(given), g.CANDIDATES, BUILT_IN.names),
     "retrieval.candidates.in_parts": lambda given: tuple(
         frame
         for part in candidates.in_parts(given.engine, given.inputs, LAST, g.CANDIDATES)
         for frame in (part.user_activity, part.user_factors)
     ),
-    "retrieval.candidates.union": lambda given: candidates.union(_asked(given)),
+    "retrieval.candidates.union": lambda given: candidates.union(_asked(given), BUILT_IN),
     "retrieval.content.alike": lambda given: (
         content.alike(given["history"], given["item_features"], _new(given), 2, 5),
         content.alike(
@@ -331,7 +332,9 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "retrieval.popular_windows.find_windows": _windows,
     "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
-    "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
+    "retrieval.protocol.Derived.__init__": lambda given: protocol.derived(BUILT_IN, "covisit").recommend(
+        given.asked, 4
+    ),
     "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
     "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
     "retrieval.protocol.Given.untouched": lambda given: given.asked.untouched(given["history"]),
@@ -343,7 +346,7 @@ FUNCTIONS: Mapping[str, Call] = {
         pa.table({"user_id": given.known.users()}),
         pa.table({"item_id": given.known.gone()}),
     ),
-    "retrieval.protocol.derived": lambda given: protocol.derived("category").recommend(given.asked, 4),
+    "retrieval.protocol.derived": lambda given: protocol.derived(BUILT_IN, "category").recommend(given.asked, 4),
     "retrieval.similar.similar_in_parts": lambda given: next(
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),

@@ -19,7 +19,7 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
-from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models import als as factors
 from recsys_assets.core.models import covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
@@ -42,7 +42,7 @@ WINDOWS = popular_windows.WindowParams(
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = factors.FactorsParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(
-    voices={name: protocol.Voice(40, protocol.generator(name).weight) for name in GENERATORS},
+    voices={name: protocol.Voice(40, protocol.generator(BUILT_IN, name).weight) for name in BUILT_IN.names},
     activity_days=5,
     active_days=3,
     popular_days=4,
@@ -87,7 +87,7 @@ class Given:
     @property
     def inputs(self) -> protocol.CandidateInputs:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
-        proposed = {name: self[f"{name}_items"] for name in PROPOSERS}
+        proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
         given = {name: self[name] for name in names}
         near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
         return protocol.CandidateInputs(**near, opinions=self["collaborative_scores"], proposed=proposed, **given)
@@ -165,10 +165,10 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
     keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
     keep("collaborative_scores", scored(given.known, COLLABORATIVE))
-    for name in PROPOSERS:
-        keep(f"{name}_items", protocol.fitted(name).fit(given.known))
-    schema = arrow_schema(contracts.CANDIDATES, raw.ids)
-    keep("pairs", candidates.candidates(given.engine, given.inputs, LAST, end_of(LAST), CANDIDATES))
+    for name in BUILT_IN.fitted:
+        keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(given.known))
+    schema = arrow_schema(contracts.candidates_contract(BUILT_IN.names), raw.ids)
+    keep("pairs", candidates.candidates(given.engine, given.inputs, LAST, end_of(LAST), CANDIDATES, BUILT_IN))
     made["candidates"] = made["pairs"].select(schema.names).cast(schema)
     keep("targets", targets_after(given["user_activity"], CUT))
     keep("ranking_examples", examples.label(given["candidates"], given["targets"]).with_columns(dt=nw.lit(LAST)))

@@ -19,7 +19,6 @@ from pydantic import SecretStr
 
 from recsys_assets.assets import experiments
 from recsys_assets.assets.promotion import winner
-from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.gate.promotion import Gate, Promotion, Standing
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import features
@@ -28,6 +27,7 @@ from recsys_assets.model_registry import experiment_validation as validated
 from recsys_assets.model_registry.state import standing_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, decide, promotion, refresh
@@ -174,7 +174,7 @@ def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: py
     assert train(world, "woods").success
     hashes = world.hashes("assets/experiment_validation")
     scored: list[bytes] = []
-    monkeypatch.setattr(validated, "Scorer", lambda data: scored.append(data) or Scorer(data))
+    monkeypatch.setattr(validated, "Scorer", lambda data, there: scored.append(data) or Scorer(data, there))
     assert [one.partition_key for one in due(world)] == [DAY]
     assert validate(world).success
     assert scored == [model_of(world, "woods")], "what was validated on this window is not scored again"
@@ -218,8 +218,8 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert signature is not None
     assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
     table = read(world, "candidates", EARLIER).to_arrow()
-    frame = pd.DataFrame(features(table), columns=list(FEATURE_COLUMNS))
-    assert np.array_equal(loaded.predict(frame), Scorer(data).score(table))
+    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=list(FEATURE_COLUMNS))
+    assert np.array_equal(loaded.predict(frame), Scorer(data, table.column_names).score(table))
 
     world.store.partitions().delete("experiment_model.woods", EARLIER)  # what waits is kept, whatever becomes of it
     assert decide(world, "approve_model", "promote", waiting.id)

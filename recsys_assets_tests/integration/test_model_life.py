@@ -20,13 +20,13 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.assets import ranking
-from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World
@@ -175,7 +175,9 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
 
     best = read(world, "recommendations", DAY).filter(pl.col("rank") == 1).sort("user_id")
     candidates = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet")
-    scored = candidates.with_columns(s=pl.Series(Scorer(served(world)).score(candidates.to_arrow())))
+    scored = candidates.with_columns(
+        s=pl.Series(Scorer(served(world), candidates.columns).score(candidates.to_arrow()))
+    )
     top = scored.sort("user_id", "s", "item_id", descending=[False, True, False]).group_by("user_id").first()
     assert best.select("user_id", "item_id").rows() == top.sort("user_id").select("user_id", "item_id").rows()
 
@@ -293,8 +295,8 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     table = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet").to_arrow()
     ranker = world.folder / f"store/assets/ranker/dt={DAY}/model.cbm"
     loaded = load_model("models:/retailrocket_ranker@champion")
-    frame = pd.DataFrame(features(table), columns=list(FEATURE_COLUMNS))
-    assert np.array_equal(loaded.predict(frame), Scorer(ranker.read_bytes()).score(table))
+    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=list(FEATURE_COLUMNS))
+    assert np.array_equal(loaded.predict(frame), Scorer(ranker.read_bytes(), table.column_names).score(table))
     assert refresh(world, DAY, "model_tracking").success
     searches_are_told(client, world)
     (again,) = client.search_model_versions("name = 'retailrocket_ranker'")

@@ -15,6 +15,7 @@ from recsys_assets.assets.tracking import as_pyfunc
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import parse
 from recsys_assets.core.experiments.kinds import KINDS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import Kind, RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
 from recsys_assets_tests.core.ranking import synthetic
@@ -33,7 +34,7 @@ def rows() -> pa.Table:
 def of_experiment(kind: str, rows: pa.Table) -> bytes:
     chosen = "all" if kind == "generator" else "[popular_rank, ui_hours_since, item_conversion]"
     text = f"model: {kind}\nparams: {SMALL.get(kind, '{}')}\nfeatures: {chosen}\n"
-    return models.train(rows, parse(text.encode(), "experiments/one.yaml")).data
+    return models.train(rows, parse(text.encode(), "experiments/one.yaml", BUILT_IN.names)).data
 
 
 def of_the_platform(kind: Kind, rows: pa.Table) -> bytes:
@@ -51,9 +52,9 @@ def test_loaded_by_mlflow_it_scores_the_same_bits(kind: str, rows: pa.Table, tmp
     signature = loaded.metadata.signature
     assert signature is not None
     names = signature.inputs.input_names()
-    scorer = Scorer(stored)
-    assert set(names) == set(scorer.columns)
     table, _ = synthetic.candidates(30, 12, seed=8)
+    scorer = Scorer(stored, table.column_names)
+    assert set(names) == set(scorer.columns)
     matrix = features(table, names)
     assert kind == "generator" or np.isnan(matrix).any(), "nulls are part of it"
     assert np.array_equal(loaded.predict(pd.DataFrame(matrix, columns=names)), scorer.score(table))

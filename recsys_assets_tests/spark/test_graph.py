@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.core.contracts import CONTRACTS, GENERATORS
+from recsys_assets.core.contracts import contracts_of
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
@@ -47,7 +48,7 @@ def test_bytes_are_those_of_polars_where_no_factors_are_involved(worlds: tuple[P
 
 def test_what_factors_are_part_of_keeps_its_contract_and_its_shape(worlds: tuple[Path, World]) -> None:
     here, there = partitions(worlds[0]), partitions(worlds[1].folder / "store")
-    for key in [key for key in here if key[0] in AFTER_ALS & CONTRACTS.keys()]:
+    for key in [key for key in here if key[0] in AFTER_ALS & contracts_of(BUILT_IN.names).keys()]:
         assert pq.read_schema(here[key]) == pq.read_schema(there[key]), key
         if key[0] in ("user_factors", "item_factors"):
             found, expected = (pq.read_table(one[key]) for one in (here, there))
@@ -62,7 +63,7 @@ def test_other_generators_and_neighbours_are_the_same(worlds: tuple[Path, World]
         assert len(found) > 0
         assert found.equals(expected)
     for key in [key for key in here if key[0] == "candidates"]:
-        for generator in set(GENERATORS) - {"factors", "covisit", "view_buy", "buy_buy"}:
+        for generator in set(BUILT_IN.names) - {"factors", "covisit", "view_buy", "buy_buy"}:
             columns = ["user_id", "item_id", f"{generator}_score", f"{generator}_rank"]
             found, expected = (
                 pl.read_parquet(one[key], columns=columns).drop_nulls().sort(columns[:2]) for one in (here, there)

@@ -10,7 +10,7 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema, generators_in
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
 from recsys_assets.core.evaluation.evaluator import Judge, Lists
@@ -38,11 +38,12 @@ def lists_from_candidates(candidates: Frame) -> dict[str, Frame]:
     Returns:
         Per contender a frame of user_id, item_id, rank; a generator's lists hold only what it proposed.
     """
+    generators = generators_in(candidates.collect_schema().names())
     return {
         name: candidates.filter(~nw.col(f"{name}_rank").is_null()).select(
             "user_id", "item_id", rank=nw.col(f"{name}_rank")
         )
-        for name in ("fused", *GENERATORS)
+        for name in ("fused", *generators)
     }
 
 
@@ -107,7 +108,7 @@ def judged_lists(
             for metric, column in measured(read, judge.targets, k).items():
                 add(model, metric, k, column)
             plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
-        if model in ("fused", *GENERATORS):
+        if model not in (*LEARNED, LISTED):
             longest = max(1, read.longest)
             add(model, "candidate_recall", longest, read.found.astype(np.float64), judge.targets.astype(np.float64))
         decisive[model] = per_user(read.hits, judge.targets, DECISIVE_K)["ndcg"]

@@ -6,7 +6,7 @@ Files come from outside, so nothing in them names code: models, parameters, feat
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml.composer import ComposerError
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.contracts import feature_columns
 from recsys_assets.core.experiments.kinds import KINDS, GeneratorParams, Params
 from recsys_assets.core.experiments.metrics import STANDARD, check_metric
 
@@ -121,12 +121,13 @@ def name_of(key: str) -> str | None:
     return path.stem
 
 
-def parse(data: bytes, key: str) -> Experiment:
+def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
     """Read an experiment.
 
     Args:
         data: the file.
         key: its name within the landing zone.
+        generators: names of those that there are.
 
     Raises:
         ExperimentError: with one line per fault: ``file:line: field: what is wrong (found …)``.
@@ -150,11 +151,13 @@ def parse(data: bytes, key: str) -> Experiment:
             check_metric(metric)
         except ValueError as error:
             faults.append(_fault(key, lines, ("metrics", at), str(error), metric))
-    features, unknown = _features(file.features)
+    features, unknown = _features(file.features, feature_columns(generators))
     faults += [_fault(key, lines, ("features", at), "matches no feature of candidates", glob) for at, glob in unknown]
     if not features and not unknown:
         faults.append(_fault(key, lines, ("features",), "expected 'all' or names", file.features))
     if isinstance(params, GeneratorParams):
+        if params.by not in (orders := ("fused", *generators)):
+            faults.append(_fault(key, lines, ("params", "by"), f"expected one of {', '.join(orders)}", params.by))
         if file.features != "all":
             faults.append(_fault(key, lines, ("features",), "a generator has none", file.features))
         features = ()
@@ -230,12 +233,14 @@ def _note_lines(node: yaml.Node, path: Path, lines: dict[Path, int], key: str) -
             _note_lines(value, (*path, at), lines, key)
 
 
-def _features(stated: list[str] | Literal["all"]) -> tuple[tuple[str, ...], list[tuple[int, str]]]:
-    """The columns that globs choose, and the globs that choose none, by their place."""
+def _features(
+    stated: list[str] | Literal["all"], there: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[tuple[int, str]]]:
+    """The columns that globs choose of those there are, and the globs that choose none, by their place."""
     if stated == "all":
-        return FEATURE_COLUMNS, []
-    unknown = [(at, g) for at, g in enumerate(stated) if not any(fnmatchcase(name, g) for name in FEATURE_COLUMNS)]
-    return tuple(name for name in FEATURE_COLUMNS if any(fnmatchcase(name, glob) for glob in stated)), unknown
+        return there, []
+    unknown = [(at, g) for at, g in enumerate(stated) if not any(fnmatchcase(name, g) for name in there)]
+    return tuple(name for name in there if any(fnmatchcase(name, glob) for glob in stated)), unknown
 
 
 def _explain(error: ValidationError, key: str, lines: Lines, below: Path = ()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import narwhals as nw
 
-from recsys_assets.core.contracts import GENERATORS
+from recsys_assets.core.contracts import generators_in
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.lists.new_items import explore
@@ -60,10 +60,10 @@ def _ranked(candidates: Frame, order_by: str, scores: Frame | None) -> Frame:
         ordered = scores.with_columns(priority=nw.col("score"), source=nw.lit("ranker"))
     elif order_by == "fused":
         return candidates.select("user_id", "item_id", rank="fused_rank", score="fused_score", source=nw.lit("fused"))
-    elif order_by in GENERATORS:
+    elif order_by in (generators := generators_in(candidates.collect_schema().names())):
         ordered = _generator_first(candidates, order_by)
     else:
-        expected = ", ".join(("ranker", "fused", *GENERATORS))
+        expected = ", ".join(("ranker", "fused", *generators))
         raise ValueError(f"recommendations: order_by is '{order_by}', expected one of {expected}")
     return dense_rank(ordered, ["user_id"], "priority", ["item_id"]).select(
         "user_id", "item_id", "rank", "score", "source"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
+from recsys_assets.core.contracts import IdTypes, arrow_schema, candidates_contract, generators_in
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.formats import Bent, Corrected, Ranker, TreesOfCatBoost, read_model
@@ -95,13 +95,13 @@ OnTree = Callable[[int, float], bool]
 """Number of trees and NDCG of the others so far; False stops the training."""
 
 
-def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] = FEATURE_COLUMNS) -> TrainedRanker:
+def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] | None = None) -> TrainedRanker:
     """Train a ranker, and stop when users that it has not seen are no longer ordered better.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.split.split_by_users`.
         params: how to train.
-        columns: the features to learn from.
+        columns: the features to learn from; None for all that the examples have.
 
     Raises:
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
@@ -219,15 +219,16 @@ class Scorer:
 
     Args:
         model: the file; see :mod:`recsys_assets.core.ranking.formats`.
+        there: the columns of the candidates that it is to score.
 
     Raises:
         ValueError: it is no model, or one of columns that candidates do not have.
     """
 
-    def __init__(self, model: bytes):
+    def __init__(self, model: bytes, there: Collection[str]):
         self.model = read_model(model)
         self.columns = self.model.columns
-        unknown = sorted(set(self.columns) - set(CANDIDATES.columns))
+        unknown = sorted(set(self.columns) - set(there))
         if unknown or not self.columns:
             raise ValueError(f"model: it was trained on columns that candidates do not have: {', '.join(unknown)}")
 
@@ -254,7 +255,8 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     Returns:
         Frame of user_id, item_id, score.
     """
-    contract, scorer = arrow_schema(CANDIDATES, ids), Scorer(model)
+    there = candidates.collect_schema().names()
+    contract, scorer = arrow_schema(candidates_contract(generators_in(there)), ids), Scorer(model, there)
     names = ["user_id", "item_id", *dict.fromkeys(scorer.columns)]
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
     scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.contracts import feature_columns, generators_in
 from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, ndcg
 
 
@@ -20,7 +20,12 @@ class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data s
     """Too few users have a positive example to train on some and hold out others."""
 
 
-def features(table: pa.Table, columns: Sequence[str] = FEATURE_COLUMNS) -> NDArray[np.float32]:
+def all_features(table: pa.Table) -> tuple[str, ...]:
+    """The features of candidates or examples, in the order of the contract with the generators that the table has."""
+    return feature_columns(generators_in(table.column_names))
+
+
+def features(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float32]:
     """The feature matrix [rows, columns] of candidates; null becomes NaN.
 
     CatBoost gets numpy, never a frame: its reader of Polars frames crashes on categorical columns.
@@ -125,7 +130,7 @@ class Split:
 
 
 def split_by_users(
-    examples: pa.Table, min_users: int, share: float, seed: int, columns: Sequence[str] = FEATURE_COLUMNS
+    examples: pa.Table, min_users: int, share: float, seed: int, columns: Sequence[str] | None = None
 ) -> Split:
     """Hold out some users, in all windows.
 
@@ -135,7 +140,7 @@ def split_by_users(
         min_users: fewest users with a positive that there have to be.
         share: of the users that is held out.
         seed: of the choice of users.
-        columns: the features.
+        columns: the features; None for all that the examples have.
 
     Raises:
         NotEnoughExamples: fewer than ``min_users`` users have a positive.
@@ -148,7 +153,8 @@ def split_by_users(
             f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
             f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
         )
-    return Split(rows, group, user, held_out(ids, share, seed)[user], tuple(columns))
+    chosen = all_features(examples) if columns is None else tuple(columns)
+    return Split(rows, group, user, held_out(ids, share, seed)[user], chosen)
 
 
 def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | None:
@@ -169,7 +175,7 @@ def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | N
     before, after = (len(np.unique(user[part])) for part in (~newest, newest))
     if before < min_users or after < min_users * share:
         return None
-    return Split(rows, group, user, newest, FEATURE_COLUMNS)
+    return Split(rows, group, user, newest, all_features(examples))
 
 
 def _groups(examples: pa.Table) -> tuple[pa.Table, Ints, Ints, list[int] | list[str]]:

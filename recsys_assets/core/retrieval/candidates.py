@@ -11,14 +11,21 @@ import narwhals as nw
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import dense_rank, top_k
-from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.core.parts import Once, by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
 
 
-def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Frame:
+def candidates(
+    engine: Engine,
+    inputs: CandidateInputs,
+    as_of: date,
+    end: datetime,
+    params: CandidateParams,
+    registry: GeneratorRegistry,
+) -> Frame:
     """Candidates of every active user with scores, ranks and features (``CANDIDATES``).
 
     Args:
@@ -27,6 +34,7 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
         as_of: D.
         end: the instant at which D ends, with its time zone.
         params: sizes and windows.
+        registry: all generators that there are columns of; those of ``params.voices`` are asked.
     """
     given = asked(engine, inputs, as_of, end, params)
     popularity = last_days(inputs.item_activity, as_of, params.popular_days)
@@ -44,7 +52,7 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
             inputs.once,
         )
 
-    return engine.widen(_fused(_proposals(given), params), ["user_id", "item_id"], add)
+    return engine.widen(_fused(_proposals(given, registry), params, registry.names), ["user_id", "item_id"], add)
 
 
 def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
@@ -56,9 +64,9 @@ def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, p
     return Given(engine, inputs, params, as_of, users, history)
 
 
-def union(given: Given) -> Frame:
+def union(given: Given, registry: GeneratorRegistry) -> Frame:
     """What all generators propose, as :func:`fuse` gives it."""
-    return fuse(_proposals(given), given.params)
+    return fuse(_proposals(given, registry), given.params, registry.names)
 
 
 def in_parts(
@@ -92,24 +100,25 @@ def in_parts(
     ]
 
 
-def fuse(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
+def fuse(found: Mapping[str, Frame], params: CandidateParams, generators: Sequence[str]) -> Frame:
     """Rank each generator's items, keep its k best, and fuse: sum of weight / (constant + rank).
 
     Args:
         found: user_id, item_id, score of generators by name, and rank where the generator knows it.
         params: sizes and weights.
+        generators: names of all that there are columns of, in their order.
 
     Returns:
-        user_id, item_id, <generator>_score and <generator>_rank of each of ``GENERATORS`` (null where it was not
+        user_id, item_id, <generator>_score and <generator>_rank of each of ``generators`` (null where it was not
         asked), fused_score and fused_rank; in single precision, as candidates are stored: at tens of millions of rows,
         width is time.
     """
-    return _placed(_fused(found, params))
+    return _placed(_fused(found, params, generators))
 
 
-def _fused(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
+def _fused(found: Mapping[str, Frame], params: CandidateParams, names: Sequence[str]) -> Frame:
     """What :func:`fuse` gives, without fused_rank."""
-    asked = [name for name in GENERATORS if name in found]
+    asked = [name for name in names if name in found]
     parts = [
         _ranked(found[name], params.voices[name].k).select(
             "user_id",
@@ -127,7 +136,7 @@ def _fused(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
         rank = nw.col(f"{name}_rank").cast(nw.Float64)
         score = score + (params.voices[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
     types = {"score": nw.Float32, "rank": nw.Int32}
-    silent = [name for name in GENERATORS if name not in found]
+    silent = [name for name in names if name not in found]
     nothing = {f"{name}_{what}": nw.lit(None, dtype) for name in silent for what, dtype in types.items()}
     return wide.with_columns(fused_score=score, **nothing)
 
@@ -143,14 +152,14 @@ def _ranked(found: Frame, k: int) -> Frame:
     return top_k(found, k, by=["user_id"], score="score", ties=["item_id"])
 
 
-def _proposals(given: Given) -> dict[str, Frame]:
+def _proposals(given: Given, registry: GeneratorRegistry) -> dict[str, Frame]:
     """What each generator that is asked gives."""
-    return {name: _propose(name, given) for name in GENERATORS if name in given.params.voices}
+    return {name: _propose(name, given, registry) for name in registry.names if name in given.params.voices}
 
 
-def _propose(name: str, given: Given) -> Frame:
+def _propose(name: str, given: Given, registry: GeneratorRegistry) -> Frame:
     """What a generator gives, without what the rules forbid."""
-    if name in PROPOSERS:
+    if name in registry.fitted:
         proposed = given.inputs.proposed[name].select("user_id", "item_id", "score")
         return given.allowed(proposed.join(given.users, on="user_id", how="semi"))
-    return derived(name).recommend(given, given.params.voices[name].k)
+    return derived(registry, name).recommend(given, given.params.voices[name].k)

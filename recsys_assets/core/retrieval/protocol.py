@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from importlib.metadata import EntryPoint
 from typing import TypeVar
 
 import narwhals as nw
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame, MadeOnce, anew
-from recsys_assets.core.generator_registry import GROUP, PROPOSERS, WHERE
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.core.retrieval.generators import user_history
 
 _PAIR = ["user_id", "item_id"]
@@ -244,29 +243,31 @@ class Fitted(Generator):
 G = TypeVar("G", bound=Generator)
 
 
-def derived(name: str) -> Derived:
+def derived(registry: GeneratorRegistry, name: str) -> Derived:
     """A derived generator by its name."""
-    return _load(name, Derived)
+    return _load(registry, name, Derived)
 
 
-def fitted(name: str) -> Fitted:
+def fitted(registry: GeneratorRegistry, name: str) -> Fitted:
     """A generator with an asset of its own by its name.
 
     Raises:
         TypeError: what another package registered is not one.
     """
-    return _load(name, Fitted)
+    return _load(registry, name, Fitted)
 
 
-def generator(name: str) -> Generator:
+def generator(registry: GeneratorRegistry, name: str) -> Generator:
     """Any generator by its name; raises as :func:`fitted`."""
-    return fitted(name) if name in PROPOSERS else derived(name)
+    return fitted(registry, name) if name in registry.fitted else derived(registry, name)
 
 
-def _load(name: str, kind: type[G]) -> G:
-    found = EntryPoint(name, WHERE[name], GROUP).load()
+def _load(registry: GeneratorRegistry, name: str, kind: type[G]) -> G:
+    found = registry.load(name)
     if not isinstance(found, kind):
-        raise TypeError(f"generator {name!r}: {WHERE[name]} is a {type(found).__name__}, expected a {kind.__name__}")
+        raise TypeError(
+            f"generator {name!r}: {registry.where[name]} is a {type(found).__name__}, expected a {kind.__name__}"
+        )
     return found
 
 

@@ -6,11 +6,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
 from recsys_assets.core.evaluation.evidence import Gain, together
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 from recsys_assets_tests.core.ranking import synthetic
@@ -74,7 +75,7 @@ def test_gains_are_paired(contenders):
 def test_lists_from_candidates_hold_what_each_generator_proposed():
     table, _ = synthetic.candidates(4, 10)
     lists = lists_from_candidates(ENGINE.from_arrow(table))
-    assert list(lists) == ["fused", *GENERATORS]
+    assert list(lists) == ["fused", *BUILT_IN.names]
     for name, frame in lists.items():
         got = frame.collect().to_native()
         wanted = pl.from_arrow(table).filter(pl.col(f"{name}_rank").is_not_null())

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.contracts import feature_columns
 from recsys_assets.core.experiments.config import ExperimentError, name_of, parse
 from recsys_assets.core.experiments.kinds import KINDS, ForestParams, LogisticParams
 from recsys_assets.core.experiments.models import TRAINERS
+from recsys_assets.core.generator_registry import BUILT_IN
 
+GENERATORS = BUILT_IN.names
+FEATURE_COLUMNS = feature_columns(GENERATORS)
 KEY = "experiments/ranks.yaml"
 GOOD = b"""\
 about: what ranks alone are worth
@@ -31,7 +34,7 @@ seed: 7
 
 
 def test_a_file_says_all_of_an_experiment() -> None:
-    found = parse(GOOD, KEY)
+    found = parse(GOOD, KEY, GENERATORS)
     assert (found.name, found.model, found.as_of, found.training_windows) == (
         "ranks",
         "logistic_regression",
@@ -44,7 +47,7 @@ def test_a_file_says_all_of_an_experiment() -> None:
 
 
 def test_all_but_the_model_has_a_default() -> None:
-    found = parse(b"model: random_forest", KEY)
+    found = parse(b"model: random_forest", KEY, GENERATORS)
     assert (found.features, found.as_of, found.params) == (FEATURE_COLUMNS, None, ForestParams())
     assert {"auc", "f_beta", "ndcg_at_10"} <= set(found.metrics)
 
@@ -74,27 +77,31 @@ def test_a_fault_is_told_by_file_line_and_field(old: str, new: str, told: str) -
     text = GOOD.decode()
     assert old in text
     with pytest.raises(ExperimentError) as error:
-        parse(text.replace(old, new).encode(), KEY)
+        parse(text.replace(old, new).encode(), KEY, GENERATORS)
     assert str(error.value).startswith(f"{KEY}:{told}")
 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:
     text = GOOD.replace(b"seed: 7", b"seed: -7").replace(b"ndcg_at_5", b"ndcg_at_101")
     with pytest.raises(ExperimentError) as error:
-        parse(text, KEY)
+        parse(text, KEY, GENERATORS)
     assert [line.split(": ")[0] for line in str(error.value).splitlines()] == [f"{KEY}:11", f"{KEY}:12"]
 
 
 @pytest.mark.parametrize("data", [b"", b"- a\n- b", b"\xff\xfe\xfa", b"a: \x00", b"model", b"#" * 70_000, b"[" * 5000])
 def test_what_is_no_yaml_at_all_is_told_too(data: bytes) -> None:
     with pytest.raises(ExperimentError, match=r"^experiments/ranks\.yaml:"):
-        parse(data, KEY)
+        parse(data, KEY, GENERATORS)
 
 
 def test_a_generator_has_no_features() -> None:
-    assert parse(b"model: generator\nparams: {by: covisit}", KEY).features == ()
+    assert parse(b"model: generator\nparams: {by: covisit}", KEY, GENERATORS).features == ()
     with pytest.raises(ExperimentError, match=r"yaml:2: features: a generator has none"):
-        parse(b"model: generator\nfeatures: [item_price]", KEY)
+        parse(b"model: generator\nfeatures: [item_price]", KEY, GENERATORS)
+    with pytest.raises(
+        ExperimentError, match=r"yaml:2: params\.by: expected one of fused, popular, .* \(found 'loudest'\)"
+    ):
+        parse(b"model: generator\nparams: {by: loudest}", KEY, GENERATORS)
 
 
 def test_names_are_plain() -> None:
@@ -113,9 +120,9 @@ def test_every_kind_can_be_trained() -> None:
 def test_the_examples_of_the_documents_are_experiments() -> None:
     docs = Path(__file__).parents[3] / "docs"
     shown = re.findall(r"```yaml\n(.*?)```", (docs / "experiments.md").read_text(), re.DOTALL)
-    assert [parse(one.encode(), KEY).model for one in shown] == ["logistic_regression"]
+    assert [parse(one.encode(), KEY, GENERATORS).model for one in shown] == ["logistic_regression"]
     files = sorted((docs / "experiments").glob("*.yaml"))
-    assert [parse(one.read_bytes(), f"experiments/{one.name}").name for one in files] == ["forest", "ranks"]
+    assert [parse(one.read_bytes(), f"experiments/{one.name}", GENERATORS).name for one in files] == ["forest", "ranks"]
 
 
 def test_the_documents_name_every_model_parameter_and_default() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, parse
 from recsys_assets.core.experiments.metrics import STANDARD, Judged, figures
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.forest import Forest
 from recsys_assets.core.ranking.formats import Linear, read_model
@@ -22,6 +22,7 @@ from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples, features
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
+from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 
 QUICK = {
     "catboost_ranker": "{iterations: 60, depth: 4}",
@@ -33,7 +34,9 @@ WINDOW = date(2020, 1, 1)
 
 
 def experiment(model: str, features: str = "all") -> Experiment:
-    return parse(f"model: {model}\nparams: {QUICK[model]}\nfeatures: {features}".encode(), "experiments/one.yaml")
+    return parse(
+        f"model: {model}\nparams: {QUICK[model]}\nfeatures: {features}".encode(), "experiments/one.yaml", BUILT_IN.names
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table)
     trained = models.train(rows, one)
     shuffled = rows.take(np.random.default_rng(1).permutation(rows.num_rows))
     assert models.train(shuffled, one) == trained, "equal rows, equal bytes"
-    scorer = Scorer(trained.data)
+    scorer = Scorer(trained.data, rows.column_names)
     assert scorer.columns == columns
     assert set(trained.importance) == set(columns)
 
@@ -67,9 +70,8 @@ def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table)
 def test_held_out_users_do_not_move_a_model(model: str, rows: pa.Table) -> None:
     """Their features and labels turned around; CatBoost alone looks at them, to know when to stop."""
     if model.startswith("catboost"):
-        one = parse(
-            f"model: {model}\nparams: {{iterations: 5, early_stopping: 9, depth: 3}}".encode(), "experiments/a.yml"
-        )
+        text = f"model: {model}\nparams: {{iterations: 5, early_stopping: 9, depth: 3}}"
+        one = parse(text.encode(), "experiments/a.yml", BUILT_IN.names)
     else:
         one = experiment(model)
     out = np.isin(_column(rows, "user_id"), models.held_out_users(rows, one))
@@ -83,7 +85,8 @@ def test_held_out_users_do_not_move_a_model(model: str, rows: pa.Table) -> None:
         kept = 8 * min(tree.tree_count_ for tree in trees)
         assert np.array_equal(*(tree.get_leaf_values()[:kept] for tree in trees))
     else:
-        assert np.array_equal(before.score(features(rows)), after.score(features(rows)))
+        matrix = features(rows, FEATURE_COLUMNS)
+        assert np.array_equal(before.score(matrix), after.score(matrix))
 
 
 def test_what_is_stored_of_scikit_learn_scores_as_scikit_learn(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +107,7 @@ def test_what_is_stored_of_scikit_learn_scores_as_scikit_learn(rows: pa.Table, m
     monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", keep(sklearn.linear_model.LogisticRegression))
     monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", keep(sklearn.ensemble.RandomForestClassifier))
     table, _ = synthetic.candidates(60, 24, seed=4)
-    matrix = features(table)
+    matrix = features(table, FEATURE_COLUMNS)
     assert np.isnan(matrix).any(), "nulls are part of it"
     for model in ("logistic_regression", "random_forest"):
         stored = read_model(models.train(rows, experiment(model)).data)
@@ -128,11 +131,11 @@ def test_medians_are_of_the_rows_learned_from(rows: pa.Table) -> None:
 
 @pytest.mark.parametrize("by", ["fused", "covisit"])
 def test_a_generator_orders_as_the_platform_does(by: str, rows: pa.Table) -> None:
-    one = parse(f"model: generator\nparams: {{by: {by}}}".encode(), "experiments/one.yaml")
+    one = parse(f"model: generator\nparams: {{by: {by}}}".encode(), "experiments/one.yaml", BUILT_IN.names)
     table, _ = synthetic.candidates(30, 24, seed=4)
     engine = PolarsEngine()
     candidates = engine.from_arrow(table)
-    scored = engine.from_arrow(Scorer(models.train(rows, one).data).add_score(table))
+    scored = engine.from_arrow(Scorer(models.train(rows, one).data, table.column_names).add_score(table))
     ranked = dense_rank(scored, ["user_id"], "score", ["item_id"]).select("user_id", "item_id", "rank")
     own = lists_from_candidates(candidates)["fused"] if by == "fused" else recommend(candidates, by)
     found, expected = (

@@ -2,7 +2,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import GENERATORS, RECOMMENDATIONS, IdTypes, arrow_schema
+from recsys_assets.core.contracts import RECOMMENDATIONS, IdTypes, arrow_schema
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
@@ -11,7 +12,7 @@ ENGINE = PolarsEngine()
 
 
 @pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
-@pytest.mark.parametrize("order_by", ["ranker", "fused", *GENERATORS])
+@pytest.mark.parametrize("order_by", ["ranker", "fused", *BUILT_IN.names])
 def test_lists_are_dense_no_longer_than_k_and_fall_in_score(order_by, ids):
     table, _ = synthetic.candidates(12, 20, ids=ids)
     scores = pl.from_arrow(table).select("user_id", "item_id", score=pl.col("item_price").round(1))

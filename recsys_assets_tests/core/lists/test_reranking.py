@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recsys_assets.core.contracts import GENERATORS, ITEM_FEATURES, IdTypes
+from recsys_assets.core.contracts import ITEM_FEATURES, IdTypes
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import ListRules
 from recsys_assets.engines.polars import PolarsEngine
@@ -108,7 +109,7 @@ def test_lists_are_those_of_the_choice_item_by_item(named: str, ids: IdTypes):
         assert ruled != plain, "the rules had something to do"
 
 
-@pytest.mark.parametrize("order_by", ["ranker", "fused", *GENERATORS])
+@pytest.mark.parametrize("order_by", ["ranker", "fused", *BUILT_IN.names])
 def test_lists_stay_lists(shop: Shop, order_by: str):
     """Dense, full where enough is left, falling in score, and of the winner or the fusion as before."""
     rows, plain = shop.rows(ALL, order_by, k=8), shop.lists(None, order_by)

@@ -7,8 +7,12 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.contracts import CANDIDATES, GENERATORS, IdTypes, arrow_schema
+from recsys_assets.core.contracts import IdTypes, arrow_schema, candidates_contract, feature_columns
 from recsys_assets.core.feature_names import FEATURES
+from recsys_assets.core.generator_registry import BUILT_IN
+
+CANDIDATES = candidates_contract(BUILT_IN.names)
+FEATURE_COLUMNS = feature_columns(BUILT_IN.names)
 
 
 def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = None) -> tuple[pa.Table, np.ndarray]:
@@ -23,7 +27,7 @@ def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = N
     recent, converts = rng.random(shape), rng.random(shape)
     columns: dict[str, np.ndarray | pa.Array] = {}
     fused = np.zeros(shape)
-    for at, name in enumerate(GENERATORS):
+    for at, name in enumerate(BUILT_IN.names):
         score = (recent if at % 2 else converts) + rng.normal(0, 0.6, shape)
         rank = (-score).argsort(axis=1).argsort(axis=1) + 1
         proposed = rank <= per_user // 2

@@ -6,7 +6,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import RANKING_EXAMPLES, IdTypes, arrow_schema
+from recsys_assets.core.contracts import IdTypes, arrow_schema, examples_contract
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.examples import label, training_rows
 from recsys_assets.engines.polars import PolarsEngine
@@ -34,7 +35,7 @@ def test_label_marks_targets_and_injects_nothing(ids, named, monkeypatch):
 
     acted = np.isin(table["user_id"].to_numpy(zero_copy_only=False), targets["user_id"].to_numpy(zero_copy_only=False))
     expected = table.filter(pa.array(acted))
-    assert got.to_arrow().cast(arrow_schema(RANKING_EXAMPLES, ids)).drop(["label"]).equals(expected)
+    assert got.to_arrow().cast(arrow_schema(examples_contract(BUILT_IN.names), ids)).drop(["label"]).equals(expected)
     assert got["label"].to_list() == acts[acted].astype(int).tolist()
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes
+from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
 from recsys_assets.core.lists.recommend import recommend
@@ -18,6 +18,7 @@ from recsys_assets.core.ranking.model import Fit, Kind, RankerParams, Scorer, sc
 from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out, split_by_users
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
+from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 
 ENGINE = PolarsEngine()
 QUICK = RankerParams(iterations=60, depth=4, early_stopping=15)
@@ -60,8 +61,8 @@ def test_equal_examples_give_equal_bytes_in_any_row_order(trained, tmp_path, mon
 
 def test_a_reloaded_model_scores_the_same_row_by_row(trained):
     table, _ = synthetic.candidates(20, 30, seed=3)
-    whole = Scorer(trained.model).score(table)
-    again = Scorer(bytes(trained.model))
+    whole = Scorer(trained.model, table.column_names).score(table)
+    again = Scorer(bytes(trained.model), table.column_names)
     assert np.array_equal(
         whole, np.concatenate([again.score(table.slice(at, 7)) for at in range(0, table.num_rows, 7)])
     )
@@ -111,22 +112,24 @@ def test_too_few_users_say_how_many_and_how_many_are_needed():
 
 def test_features_turn_null_into_nan_and_name_what_is_missing():
     table, _ = synthetic.candidates(2, 6)
-    matrix = features(table)
+    matrix = features(table, FEATURE_COLUMNS)
     assert matrix.dtype == np.float32
     assert matrix.shape == (12, len(FEATURE_COLUMNS))
     at = FEATURE_COLUMNS.index("popular_rank")
     assert np.array_equal(np.isnan(matrix[:, at]), pl.from_arrow(table)["popular_rank"].is_null().to_numpy())
     with pytest.raises(ValueError, match=r"expected but not found: item_price"):
-        features(table.drop(["item_price"]))
+        features(table.drop(["item_price"]), FEATURE_COLUMNS)
 
 
-def test_a_model_of_other_features_is_refused(trained, monkeypatch):
-    columns = {name: column for name, column in CANDIDATES.columns.items() if name != "item_price"}
-    monkeypatch.setattr("recsys_assets.core.ranking.model.CANDIDATES", replace(CANDIDATES, columns=columns))
+def test_a_model_of_other_features_is_refused(trained):
+    table, _ = synthetic.candidates(2, 6)
+    fewer = table.drop(["item_price"])
     with pytest.raises(ValueError, match="candidates do not have: item_price"):
-        Scorer(trained.model)
+        Scorer(trained.model, fewer.column_names)
+    with pytest.raises(ValueError, match="candidates do not have: item_price"):
+        score_candidates(ENGINE, ENGINE.from_arrow(fewer), trained.model, IdTypes())
     with pytest.raises(ValueError, match=r"expected a \.cbm, \.npz or \.json file"):
-        Scorer(b"pickled")
+        Scorer(b"pickled", table.column_names)
 
 
 def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
@@ -139,7 +142,7 @@ def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
     assert set(list(found.feature_importance)[:2]) <= {"ui_hours_since", "item_conversion", "fused_score"}
 
     table, acts = synthetic.candidates(100, 24, seed=9)
-    scorer = Scorer(found.model)
+    scorer = Scorer(found.model, table.column_names)
     scores = scorer.score(table)
     assert np.array_equal(scores, np.concatenate([scorer.score(table.slice(at, 7)) for at in range(0, 2400, 7)]))
     first = np.lexsort((-scores, np.repeat(np.arange(100), 24)))[::24]

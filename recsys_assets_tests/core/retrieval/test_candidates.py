@@ -14,7 +14,6 @@ import pytest
 
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import (
-    CANDIDATES,
     CLEAN_EVENTS,
     COVISITED_ITEMS,
     COVISITED_TARGETS,
@@ -24,9 +23,10 @@ from recsys_assets.core.contracts import (
     USER_FACTORS,
     IdTypes,
     arrow_schema,
+    candidates_contract,
 )
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
-from recsys_assets.core.generator_registry import PROPOSERS
+from recsys_assets.core.generator_registry import BUILT_IN, GeneratorRegistry
 from recsys_assets.core.models.als import FactorsParams, fit_factors
 from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity, covisit_targets
 from recsys_assets.core.models.popular import PopularParams, top_popular
@@ -58,6 +58,7 @@ from recsys_assets_tests.core.world import (
     written,
 )
 
+CANDIDATES = candidates_contract(BUILT_IN.names)
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
 VOICES = {
@@ -70,7 +71,9 @@ PARAMS = CandidateParams(
 )
 
 
-def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> CandidateInputs:
+def inputs(
+    happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS, registry: GeneratorRegistry = BUILT_IN
+) -> CandidateInputs:
     """Everything candidates are made of, from events and property snapshots."""
     window = marts(happened, ids)
     features = stored(item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY))
@@ -97,12 +100,12 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         opinions=known.frames["collaborative_scores"],
-        proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
+        proposed={name: ENGINE.from_arrow(fitted(registry, name).fit(known)) for name in registry.fitted},
     )
 
 
 def run(happened: list[Row], snapshots: list[Row], params: CandidateParams = PARAMS, ids: IdTypes = INTS):
-    return candidates(ENGINE, inputs(happened, snapshots, ids), DAY, END, params)
+    return candidates(ENGINE, inputs(happened, snapshots, ids), DAY, END, params, BUILT_IN)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -155,7 +158,7 @@ def test_features_equal_brute_force():
 
     average = buys(within(6)) / len(within(6))
     told = {(row["user_id"], row["item_id"]): row for row in rows(given.opinions)}
-    found = rows(candidates(ENGINE, given, DAY, END, PARAMS), "user_id", "item_id")
+    found = rows(candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN), "user_id", "item_id")
     for row in random.Random(0).sample(found, 60):
         user, item = row["user_id"], row["item_id"]
         mine = within(7, lambda e, user=user: e["user_id"] == user)
@@ -229,8 +232,8 @@ def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
     given = inputs(happened, snapshots)
     gone = {row["item_id"] for row in rows(given.item_features) if not row["available"]}
     assert gone
-    assert not gone & {row["item_id"] for row in rows(candidates(ENGINE, given, DAY, END, PARAMS))}
-    kept = rows(candidates(ENGINE, given, DAY, END, replace(PARAMS, exclude_unavailable=False)))
+    assert not gone & {row["item_id"] for row in rows(candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN))}
+    kept = rows(candidates(ENGINE, given, DAY, END, replace(PARAMS, exclude_unavailable=False), BUILT_IN))
     assert gone & {row["item_id"] for row in kept}
 
 
@@ -263,7 +266,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         item_factors=frame([], ITEM_FACTORS, ids),
         proposed={name: one.head(0) for name, one in alone.proposed.items()},
     )
-    found = rows(candidates(ENGINE, bare, DAY, END, params))
+    found = rows(candidates(ENGINE, bare, DAY, END, params, BUILT_IN))
     assert bool(found) is repeats
     assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in found)
 
@@ -275,8 +278,8 @@ def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, id
     small.users_at_once = 2
     parts = in_parts(small, given, DAY, PARAMS)
     assert len(parts) > 2
-    found = [candidates(small, part, DAY, END, PARAMS) for part in parts]
-    whole = candidates(ENGINE, given, DAY, END, PARAMS)
+    found = [candidates(small, part, DAY, END, PARAMS, BUILT_IN) for part in parts]
+    whole = candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN)
     rows_of = [
         small.sink(frames, tmp_path / name, schema, CANDIDATES.sort_by)
         for name, frames in (("parts", iter(found)), ("whole", whole))
@@ -300,8 +303,10 @@ def test_fusion_runs_on_duckdb_alike():
         for name in VOICES
     }
     expected = rows(
-        fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS), "user_id", "item_id"
+        fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS, BUILT_IN.names),
+        "user_id",
+        "item_id",
     )
     with duckdb.connect() as connection:
         relations = {name: nw.from_native(connection.from_arrow(table)) for name, table in tables.items()}
-        assert rows(fuse(relations, PARAMS), "user_id", "item_id") == expected
+        assert rows(fuse(relations, PARAMS, BUILT_IN.names), "user_id", "item_id") == expected

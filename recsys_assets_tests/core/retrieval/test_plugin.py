@@ -37,20 +37,21 @@ from dataclasses import replace
 
 from recsys_assets.core.retrieval.candidates import candidates
 from recsys_assets.core.retrieval.protocol import Voice
-from recsys_assets.core.generator_registry import GENERATORS
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import load_settings
 from recsys_assets_tests.core.retrieval import test_candidates as toy
 from recsys_assets_tests.core.world import ENGINE, STRINGS, events, properties, rows
 
+registry = GeneratorRegistry.installed()
 graph = build_definitions(*load_settings(dataset="retailrocket")).resolve_asset_graph()
 happened = events(seed=31, items=60, ids=STRINGS)
 params = replace(toy.PARAMS, voices={**toy.VOICES, "ease": Voice(5, 1.0)})
-given = toy.inputs(happened, properties(items=60, ids=STRINGS), STRINGS)
-found = candidates(ENGINE, given, toy.DAY, toy.END, params)
+given = toy.inputs(happened, properties(items=60, ids=STRINGS), STRINGS, registry)
+found = candidates(ENGINE, given, toy.DAY, toy.END, params, registry)
 columns = ("user_id", "item_id", "ease_score", "ease_rank", "fused_score")
 print(json.dumps({
-    "generators": GENERATORS,
+    "generators": registry.names,
     "assets": [key.to_user_string() for key in graph.get_all_asset_keys()],
     "touched": sorted({(e["user_id"], e["item_id"]) for e in happened if e["user_id"] and e["dt"] <= toy.DAY}),
     "rows": rows(found.select(*columns)),
@@ -95,7 +96,73 @@ def test_a_model_of_rectools_proposes_candidates_like_our_own(tmp_path: Path):
         assert [score for _, score in mine] == sorted((score for _, score in mine), reverse=True)
 
 
-LOAD = "from recsys_assets.core.retrieval.protocol import fitted; fitted('ease')"
+SCHEMAS = """
+import importlib.metadata
+import json
+
+groups = []
+looked_up = importlib.metadata.entry_points
+
+
+def entry_points(**selected):
+    groups.append(selected.get("group"))
+    return looked_up(**selected)
+
+
+importlib.metadata.entry_points = entry_points
+
+from recsys_assets.core import contracts
+from recsys_assets import settings
+from recsys_assets.core.generator_registry import BUILT_IN, GROUP
+
+at_import = list(groups)
+
+from recsys_assets.definitions import build_definitions
+
+groups.clear()
+
+
+def shown(**stated):
+    definitions = build_definitions(*settings.load_settings(dataset="retailrocket"), **stated)
+    specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+    columns = specs["candidates"].metadata["dagster/column_schema"].columns
+    fields = [definitions.resources[name].generators for name in ("frames", "io_manager")]
+    return {"assets": list(specs), "columns": [column.name for column in columns], "resources": fields}
+
+
+found, lookups = shown(), groups.count(GROUP)
+ours = shown(registry=BUILT_IN)
+print(json.dumps({
+    "at_import": at_import,
+    "lookups": [lookups, groups.count(GROUP)],
+    "found": found,
+    "ours": ours,
+    "contract": list(contracts.candidates_contract(BUILT_IN.names).columns),
+    "built_in": BUILT_IN.names,
+}))
+"""
+
+
+def test_a_package_changes_the_schemas_of_the_graphs_built_with_it_alone(tmp_path: Path):
+    done = python(SCHEMAS, "ease = shop_models:EASE", tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told["at_import"]) <= {"pydantic"}, "contracts and settings ask for no entry point; pydantic for its own"
+    assert told["lookups"] == [1, 1], "a graph asks once, and not at all where it is told"
+    found, ours = told["found"], told["ours"]
+    assert ours["columns"] == told["contract"]
+    at = told["contract"].index("fused_score")
+    assert found["columns"] == [*told["contract"][:at], "ease_score", "ease_rank", *told["contract"][at:]]
+    assert ours["resources"] == [told["built_in"]] * 2
+    assert found["resources"] == [[*told["built_in"], "ease"]] * 2
+    assert set(found["assets"]) - set(ours["assets"]) == {"ease_items"}
+
+
+LOAD = """
+from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.core.retrieval.protocol import fitted
+fitted(GeneratorRegistry.installed(), "ease")
+"""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.feature_names import MODEL_NAMES
-from recsys_assets.core.generator_registry import DERIVED, GENERATORS, PROPOSERS
+from recsys_assets.core.generator_registry import BUILT_IN, DERIVED
 from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.collaborative import MODELS, ModelParams, fit_models
 from recsys_assets.core.models.interactions import Interactions
@@ -63,12 +63,12 @@ def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, i
     happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
     given = known(happened, ids, snapshots)
     gone = set(given.gone().to_pylist())
-    found = fitted(name).fit(given).to_pylist()
+    found = fitted(BUILT_IN, name).fit(given).to_pylist()
     active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
     assert gone
     assert {row["user_id"] for row in found} == active
     assert not gone & {row["item_id"] for row in found}
-    whatever = fitted(name).fit(known(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
+    whatever = fitted(BUILT_IN, name).fit(known(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
     assert gone & {row["item_id"] for row in whatever}
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
@@ -81,8 +81,8 @@ def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, i
 def test_the_order_of_rows_changes_nothing(name: str) -> None:
     happened = events(seed=52)
     shuffled = random.Random(1).sample(happened, len(happened))
-    assert fitted(name).fit(known(happened)).equals(fitted(name).fit(known(shuffled)))
-    assert fitted(name).fit(known([])).num_rows == 0
+    assert fitted(BUILT_IN, name).fit(known(happened)).equals(fitted(BUILT_IN, name).fit(known(shuffled)))
+    assert fitted(BUILT_IN, name).fit(known([])).num_rows == 0
 
 
 def test_users_get_what_is_to_their_taste() -> None:
@@ -153,17 +153,17 @@ def test_what_sessions_went_on_to_is_proposed_first() -> None:
             start = datetime(FIRST.year, FIRST.month, FIRST.day, 9, user, tzinfo=UTC) + timedelta(days=offset)
             steps = (item, item + 1) if offset < 9 else (item,)
             happened += [_view(user, one, start + timedelta(seconds=place), start) for place, one in enumerate(steps)]
-    found = fitted("sessions").fit(known(happened))
+    found = fitted(BUILT_IN, "sessions").fit(known(happened))
     first = {row["user_id"]: row["item_id"] for row in reversed(found.to_pylist())}
     last = {e["user_id"]: e["item_id"] for e in happened}
     assert first == {user: item + 1 for user, item in last.items()}
 
 
 def test_the_table_names_every_generator_once() -> None:
-    assert set(GENERATORS) == {*DERIVED, *PROPOSERS}
-    for name in GENERATORS:
-        one = generator(name)
-        assert one is (fitted(name) if name in PROPOSERS else derived(name))
+    assert set(BUILT_IN.names) == {*DERIVED, *BUILT_IN.fitted}
+    for name in BUILT_IN.names:
+        one = generator(BUILT_IN, name)
+        assert one is (fitted(BUILT_IN, name) if name in BUILT_IN.fitted else derived(BUILT_IN, name))
         assert one.about.endswith(".")
         assert one.share > 0 <= one.weight
 

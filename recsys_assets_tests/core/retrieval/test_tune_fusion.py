@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.retrieval import tune_fusion as fusion
 from recsys_assets.core.retrieval.candidates import fuse
 from recsys_assets.core.retrieval.params import Found
@@ -83,7 +84,7 @@ def test_lists_are_ordered_as_candidates_are() -> None:
         for name in NAMES
     }
     voices = {name: Voice(40, weight) for name, weight in weights.items()}
-    fused = fuse(given, CandidateParams(voices=voices, fusion_constant=CONSTANT)).collect().to_native()
+    fused = fuse(given, CandidateParams(voices=voices, fusion_constant=CONSTANT), BUILT_IN.names).collect().to_native()
     candidates = frame.join(fused.select("user_id", "item_id", "fused_rank"), on=["user_id", "item_id"])
     data = ranked(candidates.to_arrow(), NAMES, CONSTANT)
     expected = []
