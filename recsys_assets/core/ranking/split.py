@@ -89,7 +89,7 @@ class Split:
         """
         from catboost import Pool
 
-        learn, judge = (
+        learn, evaluator = (
             Pool(
                 self.matrix[part],
                 self.labels[part],
@@ -99,7 +99,7 @@ class Split:
             )
             for part in (~self.apart, self.apart)
         )
-        return learn, judge
+        return learn, evaluator
 
     def of(self, rows: Bools) -> Split:
         """The same of some rows [rows]; whole groups, or the lists change."""

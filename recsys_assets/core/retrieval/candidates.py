@@ -15,7 +15,7 @@ from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.core.parts import Once, by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, RetrievalContext, derived
 
 
 def candidates(
@@ -45,26 +45,28 @@ def candidates(
             given.history,
             popularity,
             inputs.item_features,
-            inputs.opinions,
+            inputs.model_scores,
             as_of,
             end,
             params.trending_days,
-            inputs.once,
+            inputs.memoize,
         )
 
-    return engine.widen(_fused(_proposals(given, registry), params, registry.names), ["user_id", "item_id"], add)
+    return engine.add_columns(_fused(_proposals(given, registry), params, registry.names), ["user_id", "item_id"], add)
 
 
-def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
+def asked(
+    engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams
+) -> RetrievalContext:
     """What the generators are asked with: the active users and their history; arguments as for :func:`candidates`."""
     everybody = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
     active = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
-    users = inputs.once_here("users", active)
-    history = inputs.once_here("history", everybody.join(users, on="user_id", how="semi"))
-    return Given(engine, inputs, params, as_of, users, history)
+    users = inputs.memoize_part("users", active)
+    history = inputs.memoize_part("history", everybody.join(users, on="user_id", how="semi"))
+    return RetrievalContext(engine, inputs, params, as_of, users, history)
 
 
-def union(given: Given, registry: GeneratorRegistry) -> Frame:
+def union(given: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """What all generators propose, as :func:`fuse` gives it."""
     return fuse(_proposals(given, registry), given.params, registry.names)
 
@@ -82,21 +84,21 @@ def in_parts(
     """
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
-    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.opinions, *proposed.values())
+    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.model_scores, *proposed.values())
     if len(parts) == 1:
         return [inputs]
-    once = Once(engine)
+    memoize = Once(engine)
     return [
         replace(
             inputs,
             user_activity=activity,
             user_factors=factors,
-            opinions=opinions,
+            model_scores=model_scores,
             proposed=dict(zip(proposed, others, strict=True)),
-            once=once,
-            once_here=Once(engine),
+            memoize=memoize,
+            memoize_part=Once(engine),
         )
-        for activity, factors, opinions, *others in parts
+        for activity, factors, model_scores, *others in parts
     ]
 
 
@@ -120,7 +122,7 @@ def _fused(found: Mapping[str, Frame], params: CandidateParams, names: Sequence[
     """What :func:`fuse` gives, without fused_rank."""
     asked = [name for name in names if name in found]
     parts = [
-        _ranked(found[name], params.voices[name].k).select(
+        _ranked(found[name], params.quotas[name].k).select(
             "user_id",
             "item_id",
             nw.col("score").cast(nw.Float32).alias(f"{name}_score"),
@@ -134,7 +136,7 @@ def _fused(found: Mapping[str, Frame], params: CandidateParams, names: Sequence[
     score = nw.lit(0.0)
     for name in asked:
         rank = nw.col(f"{name}_rank").cast(nw.Float64)
-        score = score + (params.voices[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
+        score = score + (params.quotas[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
     types = {"score": nw.Float32, "rank": nw.Int32}
     silent = [name for name in names if name not in found]
     nothing = {f"{name}_{what}": nw.lit(None, dtype) for name in silent for what, dtype in types.items()}
@@ -152,14 +154,14 @@ def _ranked(found: Frame, k: int) -> Frame:
     return top_k(found, k, by=["user_id"], score="score", ties=["item_id"])
 
 
-def _proposals(given: Given, registry: GeneratorRegistry) -> dict[str, Frame]:
+def _proposals(given: RetrievalContext, registry: GeneratorRegistry) -> dict[str, Frame]:
     """What each generator that is asked gives."""
-    return {name: _propose(name, given, registry) for name in registry.names if name in given.params.voices}
+    return {name: _propose(name, given, registry) for name in registry.names if name in given.params.quotas}
 
 
-def _propose(name: str, given: Given, registry: GeneratorRegistry) -> Frame:
+def _propose(name: str, given: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """What a generator gives, without what the rules forbid."""
     if name in registry.fitted:
         proposed = given.inputs.proposed[name].select("user_id", "item_id", "score")
         return given.allowed(proposed.join(given.users, on="user_id", how="semi"))
-    return derived(registry, name).recommend(given, given.params.voices[name].k)
+    return derived(registry, name).recommend(given, given.params.quotas[name].k)
