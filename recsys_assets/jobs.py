@@ -7,12 +7,12 @@ import dagster as dg
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import Model, Ruling
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.model_registry import decisions as rulings
 from recsys_assets.model_registry.decisions import Rulings
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, standing_now
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 

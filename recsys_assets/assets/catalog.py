@@ -5,10 +5,10 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.core.catalog.features import item_features as features_as_of
 from recsys_assets.core.catalog.tree import build_tree
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.landing import LandingResource
 
 Result = dg.MaterializeResult[Staged]
 

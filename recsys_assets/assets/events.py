@@ -8,9 +8,9 @@ from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.checks.gates import count, volume
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
 from recsys_assets.io_managers.partitions import Staged
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partitions import PartitionStore
 

@@ -26,9 +26,9 @@ from recsys_assets.core.experiments.window import judged
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash

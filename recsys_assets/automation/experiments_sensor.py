@@ -13,8 +13,8 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import NotFound, ObjectMeta
 

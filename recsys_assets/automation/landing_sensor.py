@@ -13,8 +13,8 @@ from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, ranges, stale_days
 from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.ingest.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.partitions import span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 

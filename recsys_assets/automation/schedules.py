@@ -9,11 +9,11 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, ranges, stale_days
+from recsys_assets.ingest.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
 from recsys_assets.model_registry.experiment_validation import unvalidated
 from recsys_assets.partitions import span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import sha256_bytes

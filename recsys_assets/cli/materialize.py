@@ -23,8 +23,8 @@ from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.definitions import build_definitions, build_resources
+from recsys_assets.ingest.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.partitions import daily, span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer

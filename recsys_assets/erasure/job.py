@@ -10,8 +10,8 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
 from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
+from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
