@@ -37,11 +37,11 @@ from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.job import erase_job
-from recsys_assets.ingest.landing import LandingResource
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.parquet import ParquetIOManager
 from recsys_assets.partitions import daily
 from recsys_assets.resources.engine import EngineOptions, EngineResource
+from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.notifier import notifier_of
 from recsys_assets.resources.spark_cluster import spark_cluster
 from recsys_assets.resources.store import StoreResource

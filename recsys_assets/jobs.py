@@ -7,7 +7,7 @@ import dagster as dg
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import Model, Ruling
-from recsys_assets.ingest.landing import LandingResource
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry import decisions as rulings
 from recsys_assets.model_registry.decisions import Rulings
 from recsys_assets.model_registry.experiment_models import ASSET
@@ -62,7 +62,7 @@ class Changes(dg.Config):
 
 
 @dg.op(pool="landing")
-def accept_files(context: dg.OpExecutionContext, config: Changes, landing: LandingResource) -> None:
+def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.ResourceParam[LandingZone]) -> None:
     """Read new and changed files once, split them by day, and let them count; all of them or none."""
     changes = landing.changes()
     still = {name: changes[name] for name in config.files if name in changes}

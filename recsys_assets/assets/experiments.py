@@ -26,7 +26,7 @@ from recsys_assets.core.experiments.window import judged
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
-from recsys_assets.ingest.landing import LandingResource
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
 from recsys_assets.resources.store import StoreResource
@@ -58,7 +58,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     )
     def experiment_model(
         context: dg.AssetExecutionContext,
-        landing: LandingResource,
+        landing: dg.ResourceParam[LandingZone],
         frames: FrameWriter,
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
@@ -150,7 +150,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [experiment_model]
 
 
-def read_config(landing: LandingResource, name: str) -> tuple[bytes, Experiment]:
+def read_config(landing: LandingZone, name: str) -> tuple[bytes, Experiment]:
     """The file of an experiment, and what it says.
 
     Raises:

@@ -13,7 +13,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
-from recsys_assets.ingest.landing import LandingResource
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import NotFound, ObjectMeta
@@ -69,7 +69,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
-    def sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult:
+    def sensor(context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone]) -> dg.SensorResult:
         cursor = read_cursor(Cursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)
@@ -116,7 +116,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
     return sensor
 
 
-def look_at(landing: LandingResource, meta: ObjectMeta, before: Handled, there: Mapping[str, str]) -> Handled:
+def look_at(landing: LandingZone, meta: ObjectMeta, before: Handled, there: Mapping[str, str]) -> Handled:
     """What is made of a file whose content is new; ``there`` says which file each name was found in."""
     looked = replace(before, etag=meta.etag, fault="")
     try:

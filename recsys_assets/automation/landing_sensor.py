@@ -13,8 +13,9 @@ from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, ranges, stale_days
 from recsys_assets.ingest.accepted import Accepted
-from recsys_assets.ingest.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.partitions import span
+from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
@@ -73,7 +74,7 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, landing: LandingResource, store: StoreResource
+        context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         accepted, cursor = landing.accepted(), read_cursor(Cursor, context.cursor)
         if cursor.id != accepted.id:

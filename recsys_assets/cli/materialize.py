@@ -23,8 +23,8 @@ from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.ingest.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.partitions import daily, span
+from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
@@ -88,7 +88,7 @@ class Materializer:
         Raises:
             MaterializeError: naming the landing zone and the files that the data set expects there.
         """
-        if not any(file.kind == "events" for file in self._landing.listing().values()):
+        if not any(file.kind == "events" for file in self._landing.zone().listing().values()):
             raise MaterializeError(self._nothing_found())
 
     def catch_up(self) -> str:
@@ -110,8 +110,9 @@ class Materializer:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
         self._forget_the_dead()
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
+            landing = self._landing.zone()
             try:
-                accepted = self._landing.accept(self._landing.changes(), self._progress.note)
+                accepted = landing.accept(landing.changes(), self._progress.note)
             except DataFileError as error:
                 raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
         days = span(daily(self._settings, self._dataset))

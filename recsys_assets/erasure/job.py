@@ -10,7 +10,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
 from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
-from recsys_assets.ingest.landing import LandingResource
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -43,7 +43,10 @@ def erase_job(settings: Settings, dataset: Dataset) -> dg.JobDefinition:
     # No two erasures at once, and no file is staged meanwhile.
     @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
-        context: dg.OpExecutionContext, config: WhomToErase, landing: LandingResource, store: StoreResource
+        context: dg.OpExecutionContext,
+        config: WhomToErase,
+        landing: dg.ResourceParam[LandingZone],
+        store: StoreResource,
     ) -> None:
         """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
         # Not at the top: it loads the definitions, which load this module.

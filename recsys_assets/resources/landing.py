@@ -1,0 +1,61 @@
+"""The landing zone of this deployment, listed and read with credentials from ``dagster-aws``."""
+
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from dagster_aws.s3.sensor import get_objects
+
+from recsys_assets.core.dataset import load_dataset
+from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.listing import LandingFile, list_landing
+from recsys_assets.resources.engine import EngineResource
+from recsys_assets.resources.store import StoreResource, s3_options
+from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.uri import open_store
+
+ACCEPTED_ONLY = {"recsys/landing": "accepted"}
+"""Tag of runs that read the files that were found whole, rather than whatever is there when they start."""
+
+
+class LandingResource(dg.ConfigurableResource[LandingZone]):
+    """Makes the landing zone that ``uri`` names; one :class:`LandingZone` serves all days of a run."""
+
+    uri: str
+    dataset: str
+    s3: dg.ResourceDependency[S3Resource]
+    store: dg.ResourceDependency[StoreResource]
+    engine: dg.ResourceDependency[EngineResource]
+
+    def create_resource(self, context: dg.InitResourceContext) -> LandingZone:
+        """The landing zone with the files that this run reads."""
+        return self.zone(only_accepted=context.run is not None and ACCEPTED_ONLY.items() <= context.run.tags.items())
+
+    def zone(self, *, only_accepted: bool = False) -> LandingZone:
+        """The landing zone, outside of runs too. The engine is opened with the first day that is read."""
+        return LandingZone(
+            load_dataset(self.dataset),
+            self.store.open(),
+            self._open,
+            self._list,
+            lambda uris, schema: self.engine.open().scan(uris, schema),
+            only_accepted=only_accepted,
+        )
+
+    def _open(self) -> ObjectStore:
+        return open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
+
+    def _list(self) -> list[LandingFile]:
+        if not self.uri.startswith("s3://"):
+            return list_landing(self._open())
+        parts = urlsplit(self.uri)
+        prefix = parts.path.strip("/")
+        found = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        # boto3's stubs leave open whether a listed object has a key and a size.
+        objects = cast("list[dict[str, Any]]", found)
+        return [
+            LandingFile(f"s3://{parts.netloc}/{o['Key']}", name, o["Size"], o["ETag"].strip('"'))
+            for o in objects
+            if (name := o["Key"].removeprefix(f"{prefix}/" if prefix else "")) and not name.endswith("/")
+        ]
