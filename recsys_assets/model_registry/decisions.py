@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from recsys_assets.core.gate.promotion import Ruling as Word
+from recsys_assets.core.gate.promotion import ApprovalDecision as Word
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
@@ -17,31 +17,31 @@ ROOT = "rulings"
 
 
 @dataclass(frozen=True)
-class Ruling:
+class ApprovalDecision:
     """One decision.
 
     Attributes:
         model_id: of the model.
-        ruling: what was decided.
+        approval: what was decided.
         counts_from: first as-of day for which it counts, ``YYYY-MM-DD``.
         run_id: the Dagster run by which somebody decided.
         at: when, ISO 8601 in UTC.
     """
 
     model_id: str
-    ruling: Word
+    approval: Word
     counts_from: str
     run_id: str
     at: str
 
 
-class Rulings:
+class ApprovalRecords:
     """The rulings of a store."""
 
     def __init__(self, store: ObjectStore):
         self.store = store
 
-    def find(self, model_id: str) -> Ruling | None:
+    def find(self, model_id: str) -> ApprovalDecision | None:
         """What was decided about a model; None if nothing was."""
         key = _key(model_id)
         try:
@@ -49,29 +49,29 @@ class Rulings:
         except NotFound:
             return None
         try:
-            return Ruling(**json.loads(data))
+            return ApprovalDecision(**json.loads(data))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.store.uri(key)}: not a ruling: {error}") from error
 
-    def of_bytes(self, sha256: str) -> list[Ruling]:
+    def of_bytes(self, sha256: str) -> list[ApprovalDecision]:
         """What was decided about models of these bytes, whichever day they are of."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
         return [found for one in ids if (found := self.find(one.removesuffix(".json")))]
 
-    def record(self, ruling: Ruling) -> None:
+    def record(self, approval: ApprovalDecision) -> None:
         """Store a decision.
 
         Raises:
             ValueError: somebody has decided about that model before.
         """
-        check_day(ruling.counts_from)
+        check_day(approval.counts_from)
         try:
-            self.store.create(_key(ruling.model_id), canonical_json(asdict(ruling)))
+            self.store.create(_key(approval.model_id), canonical_json(asdict(approval)))
         except AlreadyExists as error:
-            found = self.find(ruling.model_id)
+            found = self.find(approval.model_id)
             raise ValueError(
-                f"model {ruling.model_id} was {found.ruling if found else 'decided about'} before; that stays"
+                f"model {approval.model_id} was {found.approval if found else 'decided about'} before; that stays"
             ) from error
 
 

@@ -36,7 +36,7 @@ from recsys_assets.core.retrieval.candidates import (
     in_parts,
 )
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,
@@ -61,12 +61,12 @@ from recsys_assets_tests.core.world import (
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
 VOICES = {
-    "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "view_buy": Voice(4, 0.5),
-    "buy_buy": Voice(3, 0.25), "factors": Voice(7, 2.0), "repeat": Voice(5, 3.0), "category": Voice(3),
-    "content": Voice(4, 0.5), "collaborative": Voice(5, 1.5), "sessions": Voice(4), "nearest": Voice(6),
+    "popular": GeneratorQuota(6), "trending": GeneratorQuota(4, 0.5), "covisit": GeneratorQuota(8), "view_buy": GeneratorQuota(4, 0.5),
+    "buy_buy": GeneratorQuota(3, 0.25), "factors": GeneratorQuota(7, 2.0), "repeat": GeneratorQuota(5, 3.0), "category": GeneratorQuota(3),
+    "content": GeneratorQuota(4, 0.5), "collaborative": GeneratorQuota(5, 1.5), "sessions": GeneratorQuota(4), "nearest": GeneratorQuota(6),
 }  # fmt: skip
 PARAMS = CandidateParams(
-    voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
+    quotas=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
 )
 
 
@@ -77,7 +77,7 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
-    met, aimed, touched = (
+    met, aimed, interacted = (
         one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.target_pairs, window.item_activity)
     )
     frames = {
@@ -92,11 +92,11 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         item_activity=window.item_activity,
         item_features=features,
         top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
-        covisited_items=stored(covisit_similarity(met, touched, CovisitParams(20))),
-        covisited_targets=stored(covisit_targets(aimed, touched, CovisitParams(20))),
+        covisited_items=stored(covisit_similarity(met, interacted, CovisitParams(20))),
+        covisited_targets=stored(covisit_targets(aimed, interacted, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
-        opinions=known.frames["collaborative_scores"],
+        model_scores=known.frames["collaborative_scores"],
         proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
     )
 
@@ -138,8 +138,8 @@ def test_features_equal_brute_force():
     catalog = {row["item_id"]: row for row in rows(given.item_features)}
     weight = {"view": 1.0, "cart": 2.5, "buy": 6.0}
 
-    def within(days: int, keep=lambda e: True) -> list[Row]:
-        return [e for e in happened if (DAY - e["dt"]).days < days and keep(e)]
+    def within(days: int, persist=lambda e: True) -> list[Row]:
+        return [e for e in happened if (DAY - e["dt"]).days < days and persist(e)]
 
     def hours(some: list[Row]) -> float | None:
         return min(((END - e["ts"]).total_seconds() / 3600 for e in some), default=None)
@@ -154,7 +154,7 @@ def test_features_equal_brute_force():
         return sum(weight[e["event_type"]] for e in some)
 
     average = buys(within(6)) / len(within(6))
-    told = {(row["user_id"], row["item_id"]): row for row in rows(given.opinions)}
+    told = {(row["user_id"], row["item_id"]): row for row in rows(given.model_scores)}
     found = rows(candidates(ENGINE, given, DAY, END, PARAMS), "user_id", "item_id")
     for row in random.Random(0).sample(found, 60):
         user, item = row["user_id"], row["item_id"]
@@ -214,9 +214,9 @@ def test_features_equal_brute_force():
 def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids: IdTypes):
     happened = events(seed=33, items=60, ids=ids)
     found = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
-    touched = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
     assert found
-    assert not touched & {(row["user_id"], row["item_id"]) for row in found}
+    assert not interacted & {(row["user_id"], row["item_id"]) for row in found}
     assert all(row["repeat_rank"] is None for row in found)
     for name in ("popular", "factors"):
         users = {row["user_id"] for row in found}
