@@ -1,7 +1,7 @@
 """What people decided about models: ``rulings/<model>.json``, written once and never changed.
 
-A ruling counts from a day on, the newest that had a gate when it was made. So the champions of earlier days stay what
-they were, and a backfill of those days finds what was known then.
+An approval decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay
+what they were, and a backfill of those days finds what was known then.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class ApprovalRecords:
         try:
             return ApprovalDecision(**json.loads(data))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{self.store.uri(key)}: not a ruling: {error}") from error
+            raise ValueError(f"{self.store.uri(key)}: not an approval decision: {error}") from error
 
     def of_bytes(self, sha256: str) -> list[ApprovalDecision]:
         """What was decided about models of these bytes, whichever day they are of."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
-        return [found for one in ids if (found := self.find(one.removesuffix(".json")))]
+        return [record for name in ids if (record := self.find(name.removesuffix(".json")))]
 
     def record(self, approval: ApprovalDecision) -> None:
         """Store a decision.

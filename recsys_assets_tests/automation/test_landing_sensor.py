@@ -130,7 +130,7 @@ def test_the_daily_schedule_finds_what_the_sensors_lost(built: Driver) -> None:
     assert built.schedule("daily_refresh") == []
 
 
-@pytest.mark.parametrize("owed", [(), ("2015-05-05",)])
+@pytest.mark.parametrize("retry_queue", [(), ("2015-05-05",)])
 def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     retry_queue: tuple[str, ...], built: Driver
 ) -> None:

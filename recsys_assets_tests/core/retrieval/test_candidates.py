@@ -116,19 +116,19 @@ def test_users_ranks_and_fusion(ids: IdTypes):
     for row in found:
         by_user[row["user_id"]].append(row)
         assert row["fused_score"] == pytest.approx(
-            sum(VOICES[g].weight / (10 + row[f"{g}_rank"]) for g in VOICES if row[f"{g}_rank"] is not None)
+            sum(QUOTAS[g].weight / (10 + row[f"{g}_rank"]) for g in QUOTAS if row[f"{g}_rank"] is not None)
         )
     for mine in by_user.values():
         assert [row["fused_rank"] for row in mine] == list(range(1, len(mine) + 1))
         assert mine == sorted(mine, key=lambda row: (-row["fused_score"], row["item_id"]))
-        for name in VOICES:
+        for name in QUOTAS:
             listed = sorted((r for r in mine if r[f"{name}_rank"] is not None), key=lambda r: r[f"{name}_rank"])
             assert [r[f"{name}_rank"] for r in listed] == list(range(1, len(listed) + 1))
-            assert len(listed) <= VOICES[name].k
+            assert len(listed) <= QUOTAS[name].k
             assert listed == sorted(listed, key=lambda r: (-r[f"{name}_score"], r["item_id"]))
     for name in ("popular", "trending", "factors"):
-        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == VOICES[name].k for mine in by_user.values())
-    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in VOICES)
+        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == QUOTAS[name].k for mine in by_user.values())
+    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in QUOTAS)
     assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
 
 
@@ -221,7 +221,7 @@ def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids:
     for name in ("popular", "factors"):
         users = {row["user_id"] for row in found}
         given = sum(row[f"{name}_rank"] is not None for row in found)
-        assert given == len(users) * VOICES[name].k, f"{name} found others in the place of what was touched"
+        assert given == len(users) * QUOTAS[name].k, f"{name} found others in the place of what was touched"
 
 
 def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
@@ -297,7 +297,7 @@ def test_fusion_runs_on_duckdb_alike():
             ],
             schema=schema,
         )
-        for name in VOICES
+        for name in QUOTAS
     }
     expected = rows(
         fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS), "user_id", "item_id"
