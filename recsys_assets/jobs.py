@@ -7,12 +7,11 @@ import dagster as dg
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import ApprovalDecision, Model
-from recsys_assets.model_registry import decisions as approvals
-from recsys_assets.model_registry.decisions import ApprovalRecords
+from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, current_registry_state
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 
@@ -62,7 +61,7 @@ class Changes(dg.Config):
 
 
 @dg.op(pool="landing")
-def accept_files(context: dg.OpExecutionContext, config: Changes, landing: LandingResource) -> None:
+def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.ResourceParam[LandingZone]) -> None:
     """Read new and changed files once, split them by day, and let them count; all of them or none."""
     changes = landing.changes()
     still = {name: changes[name] for name in config.files if name in changes}
@@ -160,7 +159,7 @@ def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecisio
         found = waiting.id if waiting else "none"
         raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    ApprovalRecords(store.open()).record(approvals.ApprovalDecision(model_id, word, newest, context.run_id, at))
+    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, word, newest, context.run_id, at))
     # The gate of an experiment comes after that of its day, so that the next day's is the first that it can count for.
     soonest = (
         f"run refresh of {newest} to have it at once" if waiting.asset == "ranker" else "the next day's gate has it"

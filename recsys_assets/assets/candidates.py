@@ -97,9 +97,10 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     loaded = {name: generator(registry, name) for name in registry.names if name in asked}
     known = {name: one for name, one in loaded.items() if not _missing(graph, one)}
     if settings.generators and (unavailable_generators := [name for name in asked if name not in known]):
-        needs = ", ".join(_missing(graph, loaded[unavailable_generators[0]]))
+        name = unavailable_generators[0]
+        needs = ", ".join(_missing(graph, loaded[name]))
         raise ValueError(
-            f"RECSYS_GENERATORS: {unavailable_generators[0]!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
+            f"RECSYS_GENERATORS: {name!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
         )
     return CandidateParams(
         quotas={

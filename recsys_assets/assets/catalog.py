@@ -5,10 +5,10 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.core.catalog.features import item_features as features_as_of
 from recsys_assets.core.catalog.tree import build_tree
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.landing import LandingResource
 
 Result = dg.MaterializeResult[Staged]
 
@@ -21,7 +21,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
 
     @graph.asset("catalog", grain="day")
-    def item_properties(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+    def item_properties(
+        context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
+    ) -> Result:
         """Snapshots of category, availability and price that fall on the day."""
         return frames.write(
             context,
@@ -31,7 +33,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     @graph.asset("catalog", grain="day", checks=("contract", "orphans"))
-    def category_tree(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+    def category_tree(
+        context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
+    ) -> Result:
         """Categories with root, depth and path, as the landing zone states them; a cycle or two parents fail."""
         tree = build_tree(landing.categories())
         share = len(tree.orphans) / max(1, tree.table.num_rows + len(tree.orphans))
@@ -87,7 +91,9 @@ def _embeddings(graph: GraphBuilder) -> dg.AssetsDefinition:
 
     # As of a day, unlike other files: a copy for each day of the history would be many times the history.
     @graph.asset("catalog")
-    def item_embeddings(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+    def item_embeddings(
+        context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
+    ) -> Result:
         """Vectors of items, as the landing zone states them; of one length, and each item once."""
         return frames.write(
             context,

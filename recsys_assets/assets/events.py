@@ -8,9 +8,9 @@ from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.checks.gates import count, volume
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
 from recsys_assets.io_managers.partitions import Staged
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partitions import PartitionStore
 
@@ -40,7 +40,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         watched=True,
     )
     def clean_events(
-        context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter, store: StoreResource
+        context: dg.AssetExecutionContext,
+        landing: dg.ResourceParam[LandingZone],
+        frames: FrameWriter,
+        store: StoreResource,
     ) -> Result:
         """Events of the day in canonical columns: exact duplicates removed, sessions named, each row's source kept."""
         for day in context.partition_keys:
@@ -55,7 +58,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         )
 
     @graph.asset("events", deps=["raw_events"], grain="day")
-    def rejected_events(context: dg.AssetExecutionContext, landing: LandingResource, frames: FrameWriter) -> Result:
+    def rejected_events(
+        context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
+    ) -> Result:
         """Rows that are no event, each with its reason, kept as they were."""
         return frames.write(
             context,
@@ -67,7 +72,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [raw_events, clean_events, rejected_events]
 
 
-def rows_add_up(context: dg.AssetExecutionContext, landing: LandingResource) -> Gate:
+def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate:
     """Per file of the day: rows read = clean + duplicates + rejected."""
 
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
@@ -87,7 +92,7 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingResource) -> 
     return check
 
 
-def same_columns(landing: LandingResource) -> Gate:
+def same_columns(landing: LandingZone) -> Gate:
     """Columns that files before did not have do no harm; somebody may want to know."""
 
     def check(day: str, _: Frame) -> dg.AssetCheckResult:

@@ -26,9 +26,9 @@ from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
@@ -58,7 +58,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     )
     def experiment_model(
         context: dg.AssetExecutionContext,
-        landing: LandingResource,
+        landing: dg.ResourceParam[LandingZone],
         frames: FrameWriter,
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
@@ -150,7 +150,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [experiment_model]
 
 
-def read_config(landing: LandingResource, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
+def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
     """The file of an experiment, and what it says.
 
     Raises:

@@ -11,10 +11,10 @@ from recsys_assets.core.insight.charts import pictures
 from recsys_assets.core.insight.counts import event_counts as count_events
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
 from recsys_assets.core.insight.page import page
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
 from recsys_assets.partitions import window
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partitions import partition_key
 
@@ -35,7 +35,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext,
         clean_events: Partitions,
         rejected_events: Partitions,
-        landing: LandingResource,
+        landing: dg.ResourceParam[LandingZone],
         frames: FrameWriter,
     ) -> Result:
         """Rows of the day by file and by what became of them: event type and hour, duplicate, or why rejected."""

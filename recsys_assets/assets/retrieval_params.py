@@ -13,7 +13,7 @@ from recsys_assets.core.activity import bots
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
-from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota, Known
+from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext, GeneratorQuota
 from recsys_assets.core.retrieval.tune_als import als_values, tune_als, with_values
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
@@ -87,7 +87,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
             if not settings.tuning_als_trials:
                 return Found(als_values(als_base))
             bot_ids = bot_users.frame()
-            known = Known(
+            known = FitContext(
                 engine=frames.run,
                 frames={"user_activity": bots.without(user_activity.frame(), bot_ids)},
                 as_of=validated,

@@ -13,8 +13,8 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import NotFound, ObjectMeta
 
@@ -70,7 +70,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
-    def sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult:
+    def sensor(context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone]) -> dg.SensorResult:
         cursor = read_cursor(ExperimentsCursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)
@@ -118,7 +118,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
 
 
 def look_at(
-    landing: LandingResource, meta: ObjectMeta, before: Handled, there: Mapping[str, str], generators: Sequence[str]
+    landing: LandingZone, meta: ObjectMeta, before: Handled, there: Mapping[str, str], generators: Sequence[str]
 ) -> Handled:
     """What is made of a file whose content is new; ``there`` says which file each name was found in."""
     looked = replace(before, etag=meta.etag, fault="")

@@ -13,8 +13,9 @@ from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
 from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.partitions import span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
@@ -38,8 +39,8 @@ class LandingCursor:
         lines: how many lines it has seen: a store that was emptied may get the same files again.
         generation: all days that changed up to this one were requested …
         until: … if they are not later than this day, the last one of the graph then.
-        retry_queue: days that were requested. What a gate held back among them goes again with the next change, by which it
-            may have been repaired: a run over several days is stopped by one of them.
+        retry_queue: days that were requested. What a gate held back among them goes again with the next change, by
+            which it may have been repaired: a run over several days is stopped by one of them.
         seen: files that differ from what was accepted, with the digest of their name, size and fingerprint in the last
             tick (none: gone). A file counts when the next tick finds it the same.
     """
@@ -73,7 +74,7 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, landing: LandingResource, store: StoreResource
+        context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
         accepted, cursor = landing.accepted(), read_cursor(LandingCursor, context.cursor)
         if cursor.id != accepted.id:

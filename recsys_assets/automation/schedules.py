@@ -9,11 +9,12 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
 from recsys_assets.model_registry.experiment_validation import unvalidated
 from recsys_assets.partitions import span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import sha256_bytes
@@ -30,7 +31,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         description="Requests the days that were not built from the files that they have.",
     )
     def daily_history(
-        context: dg.ScheduleEvaluationContext, landing: LandingResource, store: StoreResource
+        context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         accepted = landing.accepted()
         outdated = outdated_days(accepted, store.partitions(), span(partitions))
@@ -50,7 +51,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         description="Requests the release of the newest day where it is missing.",
     )
     def daily_refresh(
-        context: dg.ScheduleEvaluationContext, landing: LandingResource, store: StoreResource
+        context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)

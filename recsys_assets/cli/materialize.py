@@ -65,7 +65,7 @@ class Materializer:
         Raises:
             MaterializeError: naming the landing zone and the files that the data set expects there.
         """
-        if not any(file.kind == "events" for file in self._landing.listing().values()):
+        if not any(file.kind == "events" for file in self._landing.zone().listing().values()):
             raise MaterializeError(self._nothing_found())
 
     def catch_up(self) -> str:
@@ -87,8 +87,9 @@ class Materializer:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
         self._runner.cancel_orphan_runs()
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
+            landing = self._landing.zone()
             try:
-                accepted = self._landing.accept(self._landing.changes(), self._progress.note)
+                accepted = landing.accept(landing.changes(), self._progress.note)
             except DataFileError as error:
                 raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
         days = span(daily(self._settings, self._dataset))

@@ -11,8 +11,8 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
 from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
-from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
@@ -42,7 +42,10 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
     # No two erasures at once, and no file is staged meanwhile.
     @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
-        context: dg.OpExecutionContext, config: EraseUserConfig, landing: LandingResource, store: StoreResource
+        context: dg.OpExecutionContext,
+        config: EraseUserConfig,
+        landing: dg.ResourceParam[LandingZone],
+        store: StoreResource,
     ) -> None:
         """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
         try:

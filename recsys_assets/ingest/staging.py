@@ -32,6 +32,7 @@ from recsys_assets.core.events.ingest import parse_file
 from recsys_assets.core.events.parse import PARSER_VERSION, Parsed
 from recsys_assets.core.events.read import DataFileError, RawBatch
 from recsys_assets.core.events.schema import SchemaWatch
+from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.spill import UNDATED, DayBuckets
 from recsys_assets.ingest.suppression import Suppressed, read_suppressed, without_erased
 from recsys_assets.storage.objects import ObjectStore
@@ -48,23 +49,6 @@ class NoGoodRowsError(DataFileError):
 
 class RowsLostError(RuntimeError):
     """Rows out are not rows in: a fault of the program, never of the file."""
-
-
-@dataclass(frozen=True)
-class LandingFile:
-    """A file in the landing zone.
-
-    Args:
-        uri: where it is.
-        name: path below the landing zone; the ``source_file`` of its rows.
-        size: bytes.
-        fingerprint: changes when the content does.
-    """
-
-    uri: str
-    name: str
-    size: int
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -134,15 +118,20 @@ def find_staged(kind: StagedKind, file: LandingFile, dataset: Dataset, store: Ob
     return read_staged(kind, file_digest(kind, file, dataset), store)
 
 
+def index_key(kind: StagedKind, digest: str) -> str:
+    """Key of the object of a staged file that is written last: without it, the file counts as not staged."""
+    return f"{_folder(kind, digest)}/index.json"
+
+
 def read_staged(kind: StagedKind, digest: str, store: ObjectStore) -> StagedFile | None:
     """What was staged under a digest, if anything was."""
-    index = f"{_folder(kind, digest)}/index.json"
+    index = index_key(kind, digest)
     return _INDEX.validate_json(store.get(index)) if store.exists(index) else None
 
 
 def write_index(staged: StagedFile, store: ObjectStore) -> None:
     """Vouch for what is in a staged file's folder."""
-    store.put(f"{_folder(staged.kind, staged.digest)}/index.json", _INDEX.dump_json(staged, indent=1))
+    store.put(index_key(staged.kind, staged.digest), _INDEX.dump_json(staged, indent=1))
 
 
 def stage(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from recsys_assets.core.gate.promotion import ApprovalDecision as Word
+from recsys_assets.core.gate.promotion import ApprovalDecision
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
@@ -17,7 +17,7 @@ ROOT = "rulings"
 
 
 @dataclass(frozen=True)
-class ApprovalDecision:
+class ApprovalRecord:
     """One decision.
 
     Attributes:
@@ -29,19 +29,19 @@ class ApprovalDecision:
     """
 
     model_id: str
-    approval: Word
+    approval: ApprovalDecision
     counts_from: str
     run_id: str
     at: str
 
 
 class ApprovalRecords:
-    """The rulings of a store."""
+    """The approval decisions of a store."""
 
     def __init__(self, store: ObjectStore):
         self.store = store
 
-    def find(self, model_id: str) -> ApprovalDecision | None:
+    def find(self, model_id: str) -> ApprovalRecord | None:
         """What was decided about a model; None if nothing was."""
         key = _key(model_id)
         try:
@@ -49,17 +49,17 @@ class ApprovalRecords:
         except NotFound:
             return None
         try:
-            return ApprovalDecision(**json.loads(data))
+            return ApprovalRecord(**json.loads(data))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.store.uri(key)}: not an approval decision: {error}") from error
 
-    def of_bytes(self, sha256: str) -> list[ApprovalDecision]:
+    def of_bytes(self, sha256: str) -> list[ApprovalRecord]:
         """What was decided about models of these bytes, whichever day they are of."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
         return [record for name in ids if (record := self.find(name.removesuffix(".json")))]
 
-    def record(self, approval: ApprovalDecision) -> None:
+    def record(self, approval: ApprovalRecord) -> None:
         """Store a decision.
 
         Raises:
@@ -69,9 +69,9 @@ class ApprovalRecords:
         try:
             self.store.create(_key(approval.model_id), canonical_json(asdict(approval)))
         except AlreadyExists as error:
-            found = self.find(approval.model_id)
+            earlier = self.find(approval.model_id)
             raise ValueError(
-                f"model {approval.model_id} was {found.approval if found else 'decided about'} before; that stays"
+                f"model {approval.model_id} was {earlier.approval if earlier else 'decided about'} before; that stays"
             ) from error
 
 

@@ -67,7 +67,7 @@ def scored(
         partitions: where the models are.
         models: of the experiments.
         stored: rows that need not be made again.
-        rows_to_evaluate: gives what :func:`recsys_assets.core.experiments.window.evaluated` takes; asked once, if at all.
+        rows_to_evaluate: gives what :func:`.evaluated` takes; called at most once.
         seed: of the bootstrap.
     """
     found: list[Row] = []

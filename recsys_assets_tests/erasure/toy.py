@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.ingest.staging import LandingFile, stage
+from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.staging import stage
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.local import LocalStore

@@ -24,7 +24,8 @@ from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_count
 from recsys_assets.core.events.parse import PARSED_EVENTS
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.ingest.staging import LandingFile, NoGoodRowsError, StagedFile, find_staged, stage
+from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.staging import NoGoodRowsError, StagedFile, find_staged, stage
 from recsys_assets.storage.local import LocalStore
 
 START = datetime(2015, 5, 3, 3, tzinfo=UTC)

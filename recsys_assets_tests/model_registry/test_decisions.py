@@ -1,4 +1,4 @@
-"""ApprovalRecords are written once, by one of several people who decide at the same moment, and read back as they were."""
+"""An approval decision is written once, by one of several people at the same moment, and read back unchanged."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from recsys_assets.model_registry.decisions import ApprovalDecision, ApprovalRecords
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.storage.objects import ObjectStore
 
 MODEL = "2015-05-01-0123456789ab"
-RULING = ApprovalDecision(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
+RULING = ApprovalRecord(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
 
 
 def test_what_was_decided_stays(store: ObjectStore) -> None:
@@ -24,7 +24,7 @@ def test_what_was_decided_stays(store: ObjectStore) -> None:
 
 
 def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
-    def decide(approval: ApprovalDecision) -> bool:
+    def decide(approval: ApprovalRecord) -> bool:
         try:
             ApprovalRecords(store).record(approval)
         except ValueError:

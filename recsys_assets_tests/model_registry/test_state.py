@@ -8,7 +8,7 @@ import pytest
 
 from recsys_assets.core.gate.promotion import Gate, Mode, Model, Promotion, RegistryState, Verdict
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.model_registry.decisions import ApprovalDecision, ApprovalRecords
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.state import current_registry_state, registry_state_before, rejected_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.local import LocalStore
@@ -40,7 +40,7 @@ def gated(store: ObjectStore, day: str, champion: bytes, after: RegistryState) -
 
 
 def approve(store: ObjectStore, model: Model, counts_from: str) -> None:
-    ApprovalRecords(store).record(ApprovalDecision(model.id, "approved", counts_from, "run", "now"))
+    ApprovalRecords(store).record(ApprovalRecord(model.id, "approved", counts_from, "run", "now"))
 
 
 def test_the_latest_earlier_day_counts_whatever_lies_between(store: ObjectStore) -> None:
@@ -115,7 +115,7 @@ def test_an_experiment_that_waits_is_kept_through_later_gates_until_it_is_approv
 
 def test_the_bytes_of_a_rejected_experiment_are_rejected_whichever_day_they_come_back(store: ObjectStore) -> None:
     model = Model("2015-05-01", sha256_bytes(b"forest"), "experiment_challenger")
-    ApprovalRecords(store).record(ApprovalDecision(model.id, "rejected", "2015-05-03", "run", "now"))
+    ApprovalRecords(store).record(ApprovalRecord(model.id, "rejected", "2015-05-03", "run", "now"))
     assert rejected_before(store, model.sha256, "2015-05-09")
     assert not rejected_before(store, model.sha256, "2015-05-02")
     assert not rejected_before(store, sha256_bytes(b"another"), "2015-05-09")

@@ -21,7 +21,7 @@ class Lists:
 
     Attributes:
         hits: [users, length] whether the item at that place is a target.
-        self_information: [users, length] -log2 of the share of known users who have the item; NaN where the list has ended.
+        self_information: [users, length] -log2 of the share of known users who have the item; NaN past the list's end.
         items: [entries] ids of the items at those places.
         owners: [entries] the user whose list it is, as a row of the arrays above.
         places: [entries] their 1-based places.

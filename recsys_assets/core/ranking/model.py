@@ -39,8 +39,8 @@ class RankerParams:
         kind: 'linear'; 'corrected' by CatBoost's trees, which start from the linear one and stop where they no longer
             gain; or 'trees' alone.
         penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
-        prior_weight: log odds that a bent fused score of 1 adds to what was learned. Of two orders that err in ways of their
-            own a mean errs less, and it strays less from the one that it has to beat.
+        prior_weight: log odds that a transformed fused score of 1 adds to the learned ones. The mean of two orders with
+            independent errors errs less, and it stays closer to the order that it has to beat.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.

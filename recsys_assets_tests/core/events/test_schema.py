@@ -18,7 +18,8 @@ import pytest
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.events.read import SchemaError
 from recsys_assets.core.events.schema import differences
-from recsys_assets.ingest.staging import LandingFile, StagedFile, stage
+from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.staging import StagedFile, stage
 from recsys_assets.storage.local import LocalStore
 
 ROCKET = load_dataset("retailrocket")

@@ -61,13 +61,22 @@ from recsys_assets_tests.core.world import (
 CANDIDATES = candidates_contract(BUILT_IN.names)
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
-VOICES = {
-    "popular": GeneratorQuota(6), "trending": GeneratorQuota(4, 0.5), "covisit": GeneratorQuota(8), "view_buy": GeneratorQuota(4, 0.5),
-    "buy_buy": GeneratorQuota(3, 0.25), "factors": GeneratorQuota(7, 2.0), "repeat": GeneratorQuota(5, 3.0), "category": GeneratorQuota(3),
-    "content": GeneratorQuota(4, 0.5), "collaborative": GeneratorQuota(5, 1.5), "sessions": GeneratorQuota(4), "nearest": GeneratorQuota(6),
-}  # fmt: skip
+QUOTAS = {
+    "popular": GeneratorQuota(6),
+    "trending": GeneratorQuota(4, 0.5),
+    "covisit": GeneratorQuota(8),
+    "view_buy": GeneratorQuota(4, 0.5),
+    "buy_buy": GeneratorQuota(3, 0.25),
+    "factors": GeneratorQuota(7, 2.0),
+    "repeat": GeneratorQuota(5, 3.0),
+    "category": GeneratorQuota(3),
+    "content": GeneratorQuota(4, 0.5),
+    "collaborative": GeneratorQuota(5, 1.5),
+    "sessions": GeneratorQuota(4),
+    "nearest": GeneratorQuota(6),
+}
 PARAMS = CandidateParams(
-    quotas=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
+    quotas=QUOTAS, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
 )
 
 

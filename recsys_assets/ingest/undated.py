@@ -1,0 +1,93 @@
+"""Landing files that are not of days, each read into one table: the category tree and the vectors of items.
+
+::
+
+    staging/categories/<digest>/edges.parquet     category_id, parent_id
+    staging/embeddings/<digest>/vectors.parquet   ITEM_EMBEDDINGS
+
+The digest names the file, its content and all that decides how it is read, as it does for files of days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys_assets.core.catalog.embeddings import parse_embeddings
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.parse import parse_categories
+from recsys_assets.core.events.read import DataFileError, read_rows
+from recsys_assets.storage.objects import ObjectStore
+
+UndatedKind = Literal["categories", "embeddings"]
+
+EDGES = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
+"""Edges of the category tree, child to parent."""
+
+_OBJECTS: Mapping[UndatedKind, str] = {"categories": "edges.parquet", "embeddings": "vectors.parquet"}
+
+
+def table_key(kind: UndatedKind, digest: str) -> str:
+    """Key of the table that a file became."""
+    return f"staging/{kind}/{digest}/{_OBJECTS[kind]}"
+
+
+def table_digest(kind: UndatedKind, name: str, fingerprint: str, dataset: Dataset) -> str:
+    """Names what the table depends on."""
+    spec = dataset.spec(kind)
+    recipe = spec.model_dump_json() if spec else ""
+    if kind == "embeddings":
+        recipe += dataset.ids.item
+    return hashlib.sha256("\0".join((name, fingerprint, recipe)).encode()).hexdigest()[:32]
+
+
+def stage_table(
+    kind: UndatedKind,
+    name: str,
+    digest: str,
+    open_file: Callable[[], BinaryIO],
+    dataset: Dataset,
+    store: ObjectStore,
+) -> None:
+    """Read a landing file into one table, unless that was done before.
+
+    Args:
+        kind: what the file holds.
+        name: path below the landing zone.
+        digest: of :func:`table_digest`.
+        open_file: gives the content; called only if the file was not read before.
+        dataset: how it is read.
+        store: where the table goes.
+
+    Raises:
+        DataFileError: the file cannot be used.
+    """
+    key = table_key(kind, digest)
+    if store.exists(key):
+        return
+    with open_file() as stream, tempfile.TemporaryDirectory(prefix="staging-") as scratch:
+        path = Path(scratch) / "staged.parquet"
+        pq.write_table(_read(kind, name, stream, dataset), path)
+        store.put(key, path)
+
+
+def read_table(kind: UndatedKind, digest: str, store: ObjectStore) -> pa.Table:
+    """The table that was staged under a digest."""
+    with store.open(table_key(kind, digest)) as stream:
+        return pq.read_table(stream)
+
+
+def _read(kind: UndatedKind, name: str, stream: BinaryIO, dataset: Dataset) -> pa.Table:
+    tree, vectors = dataset.categories, dataset.embeddings
+    if kind == "categories" and tree is not None:
+        edges = [parse_categories(batch, tree) for batch in read_rows(stream, name, tree, dict(tree.columns))]
+        return pa.concat_tables([EDGES.empty_table(), *edges])
+    if kind == "embeddings" and vectors is not None:
+        return parse_embeddings(read_rows(stream, name, vectors, dict(vectors.columns)), vectors, dataset.ids, name)
+    raise DataFileError(f"{name}: data set {dataset.name!r} has no [{kind}]")
