@@ -116,7 +116,7 @@ def _generated(given: FunctionInputs) -> dict[str, Frame]:
     }
 
 
-def _asked(given: FunctionInputs) -> protocol.FunctionInputs:
+def _asked(given: FunctionInputs) -> protocol.RetrievalContext:
     return candidates.asked(given.engine, given.inputs, LAST, END, g.CANDIDATES)
 
 
@@ -335,11 +335,11 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived(BUILT_IN, "covisit").recommend(
         given.asked, 4
     ),
-    "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
-    "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
-    "retrieval.protocol.Given.untouched": lambda given: given.asked.untouched(given["history"]),
-    "retrieval.protocol.Given.available": lambda given: given.asked.available(given["item_activity"]),
-    "retrieval.protocol.Known.__init__": lambda given: (
+    "retrieval.protocol.RetrievalContext.__init__": lambda given: given.asked.touched,
+    "retrieval.protocol.RetrievalContext.allowed": lambda given: given.asked.allowed(given["history"]),
+    "retrieval.protocol.RetrievalContext.not_interacted": lambda given: given.asked.untouched(given["history"]),
+    "retrieval.protocol.RetrievalContext.available": lambda given: given.asked.available(given["item_activity"]),
+    "retrieval.protocol.FitContext.__init__": lambda given: (
         given.known.history(),
         given.known.history(CUT),
         given.known.targets(CUT),
@@ -347,7 +347,7 @@ FUNCTIONS: Mapping[str, Call] = {
         pa.table({"item_id": given.known.gone()}),
     ),
     "retrieval.protocol.derived": lambda given: protocol.derived(BUILT_IN, "category").recommend(given.asked, 4),
-    "retrieval.similar.similar_in_parts": lambda given: next(
+    "models.similar_items.similar_in_parts": lambda given: next(
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),
     "models.similar_items.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),

@@ -93,8 +93,8 @@ class FunctionInputs:
         return protocol.CandidateInputs(**near, model_scores=self["collaborative_scores"], proposed=proposed, **given)
 
     @property
-    def asked(self) -> protocol.FunctionInputs:
-        return protocol.FunctionInputs(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
+    def asked(self) -> protocol.RetrievalContext:
+        return protocol.RetrievalContext(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
 
     @property
     def known(self) -> protocol.FitContext:
