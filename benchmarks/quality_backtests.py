@@ -154,7 +154,7 @@ def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
 def _weights(settings: Settings, day: str) -> dict[str, float]:
     """What the generators weighed in the fusion of a day."""
     lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("candidates", day)
-    quotas: Any = lineage.params["voices"] if lineage else {}
+    quotas: Any = lineage.params["quotas"] if lineage else {}
     return {name: quota["weight"] for name, quota in quotas.items()}
 
 

@@ -204,7 +204,7 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert decide(world, "approve_model", "promote", waiting.model.id)
     assert not decide(world, "reject_model", "archive", waiting.model.id), "a ruling stays"
     approval = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
-    assert (approval["ruling"], approval["counts_from"]) == ("approved", DAY)
+    assert (approval["approval"], approval["counts_from"]) == ("approved", DAY)
 
     assert refresh(world, DAY).success
     approved = promotion(world, DAY)

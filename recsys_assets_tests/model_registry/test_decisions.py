@@ -40,7 +40,7 @@ def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
 
 
 def test_what_is_no_ruling_is_named(store: ObjectStore) -> None:
-    store.put(f"rulings/{MODEL}.json", b'{"ruling": "maybe"}')
+    store.put(f"rulings/{MODEL}.json", b'{"approval": "maybe"}')
     with pytest.raises(ValueError, match=rf"rulings/{MODEL}\.json: not a ruling"):
         ApprovalRecords(store).find(MODEL)
     with pytest.raises(ValueError, match="expected YYYY-MM-DD"):

@@ -37,7 +37,7 @@ def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
     scored = (
         stacked.with_columns(__quota=1.0 / (RRF_CONSTANT + nw.col("rank")))
         .group_by("item_id", "similar_item_id")
-        .agg(exact_sum(nw.col("__voice")).alias("score"))
+        .agg(exact_sum(nw.col("__quota")).alias("score"))
     )
     fused = top_k(scored, k, by=["item_id"], score="score", ties=["similar_item_id"])
     parts = zip(("covisit", "factors", "fused"), [*lists, fused.select(*columns)], strict=True)

@@ -47,7 +47,7 @@ def evaluated(**models: bytes) -> pa.Table:
 
 
 def decided(mode: Mode, evaluation: pa.Table, before: RegistryState, **more: object) -> Promotion:
-    return promote("2015-05-02", mode, before, NEW, more.get("ruling"), evaluation, 30)  # type: ignore[arg-type]
+    return promote("2015-05-02", mode, before, NEW, more.get("approval"), evaluation, 30)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)
