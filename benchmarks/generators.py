@@ -22,13 +22,14 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks import quality_backtests, quality_temporal
-from benchmarks.generators_left_out import ALL, PARTS, SUSPECTS, TOGETHER, Built, K, Measures, measure
+from benchmarks.generators_left_out import ALL, SUSPECTS, TOGETHER, Built, K, Measures, measure
 from benchmarks.quality import DATA
 from benchmarks.report import table, write_section
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GENERATORS
+from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import examples
 from recsys_assets.settings import Settings
@@ -77,6 +78,24 @@ BACKTESTS: Mapping[str, Backtest] = {
 }
 
 
+MAIN = {
+    "fused ndcg": f"fused NDCG@{K}",
+    "fused recall": f"fused recall@{K}",
+    "ranker ndcg": f"ranker NDCG@{K}",
+    "ranker recall": f"ranker recall@{K}",
+    "all candidates": "recall of candidates",
+}
+PURPOSES = {
+    "short fused ndcg": f"short histories: fused NDCG@{K}",
+    "short ranker ndcg": f"ranker NDCG@{K}",
+    "rare candidates": "rare items: recall of candidates",
+    "rare ranker listed": f"in the ranker's first {K}",
+    "new candidates": "new items: recall of candidates",
+    "new fused listed": f"in the fused first {K}",
+}
+"""Metrics of the two tables, and their heads."""
+
+
 def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: Progress) -> Built:
     """Make the candidates of the as-of days where they are not there yet, and so many windows to learn rankers from."""
     settings, dataset = one.graph(data, work)
@@ -98,55 +117,46 @@ def describe(measures: Measures, built: Built) -> str:
     """The tables, and what they say."""
     settings, _, days = built
     results = measures.results()
-    variants = [ALL, *(name for name in GENERATORS if name in measures.active), TOGETHER]
+    suspects = [name for name in SUSPECTS if name in measures.active]
+    variants = [ALL, *(name for name in GENERATORS if name in measures.active), *([TOGETHER] * (len(suspects) > 1))]
+    inactive = [name for name in GENERATORS if name not in measures.active]
+    divisors = {metric: divisor for (variant, metric), (_, divisor) in results.items() if variant == ALL}
 
     def cell(variant: str, metric: str) -> str:
-        if (variant, metric) not in results:
-            return ""
         one = results[variant, metric][0]
         if variant == ALL:
             return f"{one.mean:.4f}"
         bold = "**" if one.low > 0 or one.high < 0 else ""
         return f"{bold}{one.mean:+.4f}{bold} [{one.low:+.4f}, {one.high:+.4f}]"
 
-    def rows(metrics: Sequence[str]) -> list[list[str]]:
-        return [[variant, *(cell(variant, metric) for metric in metrics)] for variant in variants]
+    def gains(columns: Mapping[str, str]) -> str:
+        known = {metric: head for metric, head in columns.items() if metric in divisors}
+        if not measures.ranked_days:
+            known = {metric: head for metric, head in known.items() if "ranker" not in metric}
+        rows = [[variant, *(cell(variant, metric) for metric in known)] for variant in variants]
+        return table(["generator", *known.values()], rows)
 
-    lists = results[ALL, "fused ndcg"][1]
-    short = results[ALL, "short fused ndcg"][1]
-    count = {
-        part: results[ALL, f"{part} candidates"][1] if (ALL, f"{part} candidates") in results else 0.0 for part in PARTS
-    }
-    inactive = [name for name in GENERATORS if name not in measures.active]
-    main = table(
-        ["generator", f"fused NDCG@{K}", f"fused recall@{K}", f"ranker NDCG@{K}", "recall of candidates"],
-        rows(["fused ndcg", "fused recall", "ranker ndcg", "all candidates"]),
+    rankers = (
+        f"On {measures.ranked_days} of the days there is enough to learn a ranker from; on the others its list is the "
+        "fused one."
+        if measures.ranked_days
+        else "No ranker was trained."
     )
-    purposes = table(
-        [
-            "generator",
-            "short histories: fused NDCG",
-            "ranker NDCG",
-            "rare items: recall of candidates",
-            f"in the ranker's first {K}",
-            "new items: recall of candidates",
-        ],
-        rows(["short fused ndcg", "short ranker ndcg", "rare candidates", "rare ranker listed", "new candidates"]),
-    )
-    return f"""{len(days)} as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days; {lists:,.0f}
-lists; {measures.ranked_days} days with a ranker (on others its list is the fused one). The row `{ALL}` has the level
-with all generators; each row below it has the gain of a generator: all less all but that one, paired by user, with the
-95 % bootstrap interval over users. Bold: the interval excludes 0. `{TOGETHER}` leaves out
-{", ".join(SUSPECTS)} at once.
-{"Nothing to propose here, so no row: " + ", ".join(inactive) + "." if inactive else ""}
+    return f"""{len(days)} as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
+{divisors["fused ndcg"]:,.0f} lists. {rankers}
+The row `{ALL}` has the level with all generators. Each row below it has the gain of a generator: the figure with all
+less the figure with all but that one, paired by user, with the 95 % bootstrap interval over users; bold where it leaves
+out 0.{f" `{TOGETHER}`: {', '.join(suspects)} left out at once." if len(suspects) > 1 else ""}
+{f"Nothing to propose here: {', '.join(inactive)}." if inactive else ""}
 
-{main}
+{gains(MAIN)}
 
-What a mean over all hides. Short histories: {short:,.0f} lists, the third of each day with the fewest items. Of
-{count["all"]:,.0f} targets, {count["rare"]:,.0f} are rare items, with at most 10 user days in the popularity window,
-and {count["new"]:,.0f} new items, which nobody touched in the activity window.
+What a mean over all hides. Short histories: {divisors["short fused ndcg"]:,.0f} lists, the third of each day with the
+fewest items. Of {divisors["all candidates"]:,.0f} targets, {divisors.get("rare candidates", 0):,.0f} are of rare items,
+with at most {CandidateParams().new_item_users} user days in the popularity window, and
+{divisors.get("new candidates", 0):,.0f} of new ones, which nobody touched in the activity window.
 
-{purposes}"""
+{gains(PURPOSES)}"""
 
 
 def backtests(program: str, about: str | None) -> Iterator[tuple[str, Built, Progress]]:

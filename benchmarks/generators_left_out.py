@@ -39,7 +39,6 @@ FEATURES_OF: Mapping[str, tuple[str, ...]] = {"collaborative": tuple(f"ui_{name}
 """Features that the ranker has only where a generator is on, beside its score and rank."""
 
 ALL, TOGETHER = "all", "suspects"
-PARTS = ("all", "new", "rare")
 K = 10
 PAIR = ["user_id", "item_id"]
 Built = tuple[Settings, Dataset, list[str]]
