@@ -131,17 +131,12 @@ def describe(measures: Measures, built: Built) -> str:
 
     def gains(columns: Mapping[str, str]) -> str:
         known = {metric: head for metric, head in columns.items() if metric in divisors}
-        if not measures.ranked_days:
-            known = {metric: head for metric, head in known.items() if "ranker" not in metric}
         rows = [[variant, *(cell(variant, metric) for metric in known)] for variant in variants]
         return table(["generator", *known.values()], rows)
 
-    rankers = (
-        f"On {measures.ranked_days} of the days there is enough to learn a ranker from; on the others its list is the "
-        "fused one."
-        if measures.ranked_days
-        else "No ranker was trained."
-    )
+    rankers = "No ranker was trained."
+    if measures.ranked_days:
+        rankers = f"Rankers are of {measures.ranked_days} of the days, {divisors['ranker ndcg']:,.0f} lists."
     return f"""{len(days)} as-of days, {days[0]} to {days[-1]}; horizon {settings.horizon_days} days;
 {divisors["fused ndcg"]:,.0f} lists. {rankers}
 The row `{ALL}` has the level with all generators. Each row below it has the gain of a generator: the figure with all

@@ -136,23 +136,44 @@ def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: s
     windows = example_days(settings, day)
     examples = {one: memory(scan_examples(settings, dataset, [one])) for one in windows}
 
-    active = [one for one in params.voices if _proposes(one, [candidates, *examples.values()])]
-    measures.active |= set(active)
-    variants = {ALL: (), **{one: (one,) for one in active}, TOGETHER: tuple(set(SUSPECTS) & set(active))}
-    for variant, names in variants.items():
-        rows = memory(leave_out(candidates, names, params))
-        if variant == ALL:
-            _expect_equal(rows, candidates)
-        lists = {"fused": rows.select(*PAIR, rank=nw.col("fused_rank"))}
-        past = [
-            leave_out(frame, names, params_of(settings, _before(one, settings)))
-            for one, frame in examples.items()
-            if not _is_empty(frame)
-        ]
-        lists["ranker"] = _ranked(settings, dataset, rows, past, names) or lists["fused"]
-        measures.ranked_days += variant == ALL and lists["ranker"] is not lists["fused"]
-        for who, ranked in lists.items():
-            _judge(measures, variant, who, ranked, judges, short)
+    active = {one for one in params.voices if _proposes(one, [candidates, *examples.values()])}
+    measures.active |= active
+    begin = len(measures.parts)
+    _judge_without(measures, ALL, (), params, settings, dataset, candidates, examples, judges, short)
+    whole = measures.parts[begin:]
+    for variant, names in {**{one: (one,) for one in params.voices}, TOGETHER: SUSPECTS}.items():
+        if active.isdisjoint(names):  # it had nothing to propose, and so nothing is lost
+            measures.parts += [part.with_columns(variant=pl.lit(variant)) for part in whole]
+        else:
+            _judge_without(measures, variant, names, params, settings, dataset, candidates, examples, judges, short)
+    measures.ranked_days += any("ranker ndcg" in part["metric"].head(1) for part in whole)
+
+
+def _judge_without(
+    measures: Measures,
+    variant: str,
+    names: Collection[str],
+    params: CandidateParams,
+    settings: Settings,
+    dataset: Dataset,
+    candidates: Frame,
+    examples: Mapping[str, Frame],
+    judges: Mapping[str, Judge],
+    short: np.ndarray,
+) -> None:
+    """Add the metrics of the lists of a day without some generators: the fused ones, and a ranker's if there is one."""
+    rows = memory(leave_out(candidates, names, params))
+    if variant == ALL:
+        _expect_equal(rows, candidates)
+    _judge(measures, variant, "fused", rows.select(*PAIR, rank=nw.col("fused_rank")), judges, short)
+    past = [
+        leave_out(frame, names, params_of(settings, _before(one, settings)))
+        for one, frame in examples.items()
+        if not _is_empty(frame)
+    ]
+    lists = _ranked(settings, dataset, rows, past, names)
+    if lists is not None:
+        _judge(measures, variant, "ranker", lists, judges, short)
 
 
 def _ranked(
