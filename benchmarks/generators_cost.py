@@ -1,11 +1,11 @@
-"""What each generator costs at RetailRocket's size: the step that finds candidates, with one generator left out.
+"""What each generator costs in the step that finds candidates: with every generator, and with each one left out.
 
-    python -m benchmarks.generators_cost [--work FOLDER] [--users SHARE]
+    python -m benchmarks.generators_cost [--events N] [--work FOLDER] [--users SHARE]
 
-The generator of sample data makes 60 days as busy as those of RetailRocket (1.2 million events), the longest window
-that the retrieval of a day reads. The product builds the history and the candidates of the last day. Candidates are
-then found again for a share of the users, drawn by a hash, as the product finds them: with every generator, and with
-each one left out in turn. What an asset of a generator's own costs is told by Dagster's event log.
+The generator of sample data makes 60 days, the longest window that the retrieval of a day reads: with 1.2 million
+events, the default, they are as busy as those of RetailRocket. The product builds the history and the candidates of a
+day. Candidates are then found again for a share of the users, drawn by a hash, as the product finds them. What the assets of
+a generator's own cost at RetailRocket's size is in the section of benchmarks.retailrocket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.generators_left_out import SUSPECTS, memory, params_of
+from benchmarks.generators_left_out import ALL, SUSPECTS, TOGETHER, memory, params_of
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Scan
 from benchmarks.quality_backtests import scan_of
@@ -32,81 +32,76 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.generator_registry import PROPOSERS
+from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.candidates import candidates, in_parts
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams
+from recsys_assets.definitions import build_definitions
 from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets.jobs import examples
 from recsys_assets.partitions import daily
 from recsys_assets.sample.config import REAL_EVENTS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.settings import Settings, load_settings
+from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.uri import open_store
 
 REAL_DAYS, DAYS = 138, 60
-ASSETS_OF = {
-    "top_popular": ("popular", "trending", "category"),
-    "covisited_items": ("covisit",),
-    "covisited_targets": ("view_buy", "buy_buy"),
-    "user_factors": ("factors",),
-    "collaborative_scores": ("collaborative",),
-    "collaborative_items": ("collaborative",),
-    "sessions_items": ("sessions",),
-}
-"""Assets that these generators read; 'top_popular' also serves the API, factors and co-visits also similar items."""
-OTHERS = ("item_features", "retrieval_params", "candidates")
+SIZE = REAL_EVENTS * DAYS // REAL_DAYS
 REPEATS = 3
 
 
 def main() -> None:
     """Build, measure, write the section."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generators_cost", description=__doc__)
+    parser.add_argument("--events", type=int, default=SIZE, help="of the 60 days")
     parser.add_argument("--work", type=Path, help="keep here what was built, so that a second call only measures")
     parser.add_argument("--users", type=float, default=0.1, help="share of the users to find candidates for")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="generators-cost-") as scratch:
-        text = run((asked.work or Path(scratch)) / "cost", asked.users)
+        text = run((asked.work or Path(scratch)) / "cost", asked.events, asked.users)
     write_section(
         "generators-cost",
-        "What each generator costs at RetailRocket's size",
-        "python -m benchmarks.generators_cost",
-        ("polars", "implicit", "dagster"),
+        "What each generator costs in the step that finds candidates",
+        f"python -m benchmarks.generators_cost --events {asked.events} --users {asked.users:g}",
+        ("polars", "dagster"),
         text,
     )
 
 
-def run(work: Path, share: float) -> str:
+def run(work: Path, events: int, share: float) -> str:
     """Build what is not there yet, measure, and describe it."""
     landing = work / "landing"
     if not landing.exists():
-        generate(SampleConfig(events=REAL_EVENTS * DAYS // REAL_DAYS, days=DAYS), landing)
+        generate(SampleConfig(events=events, days=DAYS), landing)
     os.environ["DAGSTER_HOME"] = str(work)
     make_home(work)
     settings, dataset = load_settings(dataset="retailrocket", landing_uri=str(landing), storage_uri=str(work / "store"))
-    with dg.DagsterInstance.get() as instance, Materializer(settings, dataset, Progress(), instance) as materializer:
-        day = materializer.catch_up_history()
-        if not (work / "store" / "assets" / "candidates" / f"dt={day}").exists():
-            materializer.rebuild(day, [*ASSETS_OF, *OTHERS], {})
-        steps = _steps(instance)
+    with Materializer(settings, dataset, Progress(), dg.DagsterInstance.get()) as materializer:
+        newest = materializer.catch_up_history()
+        stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")
+        if not stored:
+            assets = build_definitions(settings, dataset).resolve_asset_graph()
+            wanted = sorted(key.to_user_string() for key in examples.selection.resolve(assets))
+            materializer.rebuild(newest, wanted, {})
+    day = max(stored, default=newest)
     graph = GraphBuilder(settings, dataset, daily(settings, dataset))
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
     inputs, users, everybody = _inputs(scan, settings, params, share)
-    variants = {"all": (), **{name: (name,) for name in params.voices}, "suspects": SUSPECTS}
+    variants = {ALL: (), **{name: (name,) for name in GENERATORS if name in params.voices}, TOGETHER: SUSPECTS}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
+    _find(graph, inputs, day, params)  # what is loaded once is no generator's
     for _ in range(REPEATS):  # in turn, so that what else the machine does meets all alike
         for name, left_out in variants.items():
             seconds[name].append(_find(graph, inputs, day, _without(params, left_out)))
-    return describe(seconds, steps, users, everybody, day)
+    size = (
+        f"{DAYS} days with {events:,} events ({events / SIZE:.0%} of RetailRocket's density), as of {day}; candidates"
+    )
+    return f"{size}\nfor {users:,} of {everybody:,} active users.\n{describe(seconds)}"
 
 
 def _without(params: CandidateParams, names: Collection[str]) -> CandidateParams:
     return replace(params, voices={name: one for name, one in params.voices.items() if name not in names})
-
-
-def _steps(instance: dg.DagsterInstance) -> dict[str, float]:
-    """Seconds on the clock of the steps of the latest run."""
-    run_id = instance.get_runs(limit=1)[0].run_id
-    stats = instance.get_run_step_stats(run_id)
-    return {one.step_key: one.end_time - one.start_time for one in stats if one.start_time and one.end_time}
 
 
 def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: float) -> tuple[CandidateInputs, int, int]:
@@ -146,22 +141,19 @@ def _find(graph: GraphBuilder, inputs: CandidateInputs, day: str, params: Candid
     return time.process_time() - began
 
 
-def describe(seconds: dict[str, list[float]], steps: dict[str, float], users: int, everybody: int, day: str) -> str:
-    """The tables."""
-    whole = np.array(seconds["all"])
-    rows = [["all", f"{np.median(whole):.2f}", "", ""]]
+def describe(seconds: Mapping[str, list[float]]) -> str:
+    """The table."""
+    whole = np.array(seconds[ALL])
+    rows = [[ALL, f"{np.median(whole):.2f}", ""]]
     for name, one in seconds.items():
-        if name != "all":
+        if name != ALL:
             saved = whole - np.array(one)
-            own = ", ".join(
-                f"{asset} {steps[asset]:.1f}" for asset, of in ASSETS_OF.items() if name in of and asset in steps
-            )
-            rows.append([name, f"{np.median(saved):+.2f}", f"{np.median(saved) / np.median(whole):.1%}", own])
-    return f"""{DAYS} days of RetailRocket's density, as of {day}; {users:,} of {everybody:,} active users; medians of
-{REPEATS} repetitions in turn. The row `all` is what finding candidates takes with every generator, inputs in memory;
-each row below it is what the step saves without the generator.
+            spread = f"{np.median(saved):+.2f} ({saved.min():+.2f} to {saved.max():+.2f})"
+            rows.append([name, spread, f"{np.median(saved) / np.median(whole):+.0%}"])
+    return f"""The row `{ALL}` is what finding them takes with every generator, inputs in memory; each row below it
+is what the step saves without the generator: median, least and most of {REPEATS} repetitions in turn.
 
-{table(["generator", "CPU s of the step", "share", "assets of its own, s on the clock, for everybody"], rows)}"""
+{table(["generator", "CPU s", "share of the step"], rows)}"""
 
 
 if __name__ == "__main__":
