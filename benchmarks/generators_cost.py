@@ -4,8 +4,8 @@
 
 The generator of sample data makes 60 days, the longest window that the retrieval of a day reads: with 1.2 million
 events, the default, they are as busy as those of RetailRocket. The product builds the history and the candidates of a
-day. Candidates are then found again for a share of the users, drawn by a hash, as the product finds them. What the assets of
-a generator's own cost at RetailRocket's size is in the section of benchmarks.retailrocket.
+day. Candidates are then found again for a share of the users, drawn by a hash, as the product finds them. What the
+assets of a generator's own cost at RetailRocket's size is in the section of benchmarks.retailrocket.
 """
 
 from __future__ import annotations
