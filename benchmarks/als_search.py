@@ -48,7 +48,7 @@ DEFAULT = "default"
 
 def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list[FactorsParams], list[float]]:
     """Search and judge on each as-of day; also what was found there, and the CPU seconds of the searches."""
-    settings, dataset, days = built
+    settings, dataset, days, _ = built
     measures, found, seconds = Measures(), list[FactorsParams](), list[float]()
     for day in days:
         graph = GraphBuilder(settings, dataset, daily(settings, dataset))

@@ -110,12 +110,12 @@ def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: 
             if day >= settings.first_day.isoformat() and day not in store.days("ranking_examples"):
                 with progress.step(f"candidates as of {day}"):
                     materializer.rebuild(day, wanted, {})
-    return settings, dataset, days
+    return settings, dataset, days, windows
 
 
 def describe(measures: Measures, built: Built) -> str:
     """The tables, and what they say."""
-    settings, _, days = built
+    settings, _, days, _ = built
     results = measures.results()
     suspects = [name for name in SUSPECTS if name in measures.active]
     variants = [ALL, *(name for name in GENERATORS if name in measures.active), *([TOGETHER] * (len(suspects) > 1))]

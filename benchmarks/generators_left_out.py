@@ -41,7 +41,8 @@ FEATURES_OF: Mapping[str, tuple[str, ...]] = {"collaborative": tuple(f"ui_{name}
 ALL, TOGETHER = "all", "suspects"
 K = 10
 PAIR = ["user_id", "item_id"]
-Built = tuple[Settings, Dataset, list[str]]
+Built = tuple[Settings, Dataset, list[str], int]
+"""Of a graph whose candidates are there: settings, data set, as-of days, and windows that rankers learn from."""
 
 
 @dataclass
@@ -113,15 +114,15 @@ def columns_without(names: Collection[str]) -> list[str]:
 
 def measure(name: str, built: Built, progress: Progress) -> Measures:
     """Leave out each generator on each as-of day."""
-    settings, dataset, days = built
+    settings, dataset, days, windows = built
     measures = Measures()
     for day in days:
-        measure_day(measures, settings, dataset, day)
+        measure_day(measures, settings, dataset, day, windows)
         progress.note(f"{name}: measured {day}")
     return measures
 
 
-def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: str) -> None:
+def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: str, windows: int) -> None:
     """Add what an as-of day says."""
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
     known, targets = window_of(scan, settings, dataset, day)
@@ -133,8 +134,9 @@ def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: s
     short = _short(known, judges["all"].users)
     judges = {part: judge for part, judge in judges.items() if judge.users}
 
-    windows = example_days(settings, day)
-    examples = {one: memory(scan_examples(settings, dataset, [one])) for one in windows}
+    learned = example_days(settings, day)
+    learned = learned[max(0, len(learned) - windows) :]
+    examples = {one: memory(scan_examples(settings, dataset, [one])) for one in learned}
 
     active = {one for one in params.voices if _proposes(one, [candidates, *examples.values()])}
     measures.active |= active
