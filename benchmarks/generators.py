@@ -183,7 +183,7 @@ def main() -> None:
         write_section(
             f"generators-{name}",
             f"Gain of each generator: {BACKTESTS[name].title}",
-            f"python -m benchmarks.generators --only {name}",
+            f"python -m benchmarks.generators --only {name} --windows {built[3]}",
             ("polars", "implicit", "catboost", "dagster"),
             describe(measure(name, built, progress), built),
         )
