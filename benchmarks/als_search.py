@@ -28,12 +28,12 @@ from recsys_assets.core.activity import bots
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.models.als import FactorsParams, fit_factors
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.candidates import fuse
-from recsys_assets.core.retrieval.protocol import CandidateParams, Known
+from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext
 from recsys_assets.core.retrieval.tune_als import tune_als, with_values
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.engines.polars import PolarsEngine
@@ -55,7 +55,7 @@ def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list
         began = time.process_time()
         found.append(search(graph, settings, dataset, day))
         seconds.append(time.process_time() - began)
-        judge_day(measures, graph, settings, dataset, day, found[-1])
+        evaluate_day(measures, graph, settings, dataset, day, found[-1])
         progress.note(f"{name}: searched and judged {day}")
     return measures, found, seconds
 
@@ -66,7 +66,7 @@ def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) 
     validated = date.fromisoformat(day) - timedelta(days=settings.horizon_days)
     scan = scan_of(settings, dataset, validated.isoformat())
     window = max(settings.factors_days, settings.active_days) + settings.horizon_days
-    known = Known(
+    known = FitContext(
         engine=PolarsEngine(),
         frames={"user_activity": bots.without(scan("user_activity", window), scan("bot_users", window))},
         as_of=validated,
@@ -87,7 +87,7 @@ def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) 
     return with_values(base, found.values)
 
 
-def judge_day(
+def evaluate_day(
     measures: Measures, graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str, found: FactorsParams
 ) -> None:
     """Judge the stored lists, and those of vectors fitted with other parameters, alone and fused."""
@@ -95,12 +95,12 @@ def judge_day(
     known, targets = window_of(scan, settings, dataset, day)
     candidates = memory(scan("candidates", 1).join(targets.select("user_id").unique(), on="user_id", how="semi"))
     users = candidates.select("user_id").unique()
-    judge = Judge(targets, popularity(known), users)
-    proposed = {name: proposed_by(name, candidates) for name in params.voices}
+    evaluator = Evaluator(targets, popularity(known), users)
+    proposed = {name: proposed_by(name, candidates) for name in params.quotas}
     stated = factors_parameters(graph)
     other = proposed[ALS] if found == stated else memory(_lists(graph, settings, dataset, day, found, params, users))
     for variant, lists in ((ALL, other), (DEFAULT, proposed[ALS])):
-        _add(measures, variant, judge, {"alone": lists, "fused": fuse({**proposed, ALS: lists}, params)})
+        _add(measures, variant, evaluator, {"alone": lists, "fused": fuse({**proposed, ALS: lists}, params)})
 
 
 def _lists(
@@ -128,20 +128,20 @@ def _lists(
     if params.exclude_unavailable:
         gone = scan("item_features", 1).filter(~nw.col("available")).select("item_id")
         items = items.join(gone, on="item_id", how="anti")
-    touched = None
+    interacted = None
     if not params.repeats:
-        touched = last_days(activity, graph.day(day), params.activity_days).select(*PAIR).unique()
-    return generators.factors(engine, engine.from_arrow(vectors.users), items, users, params.voices[ALS].k, touched)
+        interacted = last_days(activity, graph.day(day), params.activity_days).select(*PAIR).unique()
+    return generators.factors(engine, engine.from_arrow(vectors.users), items, users, params.quotas[ALS].k, interacted)
 
 
-def _add(measures: Measures, variant: str, judge: Judge, lists: Mapping[str, Frame]) -> None:
+def _add(measures: Measures, variant: str, evaluator: Evaluator, lists: Mapping[str, Frame]) -> None:
     for who, frame in lists.items():
         ranked = frame.select(*PAIR, rank=nw.col("fused_rank" if who == "fused" else "rank"))
-        read = judge.read(ranked, K)
-        values = per_user(read.hits, judge.targets, K)
-        measures.add(variant, f"{who} ndcg", judge.users, values["ndcg"])
-        measures.add(variant, f"{who} recall", judge.users, values["recall"])
-        measures.add(variant, f"{who} candidates", judge.users, read.found, judge.targets)
+        read = evaluator.read(ranked, K)
+        values = per_user(read.hits, evaluator.targets, K)
+        measures.add(variant, f"{who} ndcg", evaluator.users, values["ndcg"])
+        measures.add(variant, f"{who} recall", evaluator.users, values["recall"])
+        measures.add(variant, f"{who} candidates", evaluator.users, read.found, evaluator.targets)
 
 
 def describe(found: Mapping[str, tuple[Measures, list[FactorsParams], list[float]]]) -> str:

@@ -88,7 +88,7 @@ def run(work: Path, events: int, share: float) -> str:
     graph = GraphBuilder(settings, dataset, daily(settings, dataset))
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
     inputs, users, everybody = _inputs(scan, settings, params, share)
-    variants = {ALL: (), **{name: (name,) for name in GENERATORS if name in params.voices}, TOGETHER: SUSPECTS}
+    variants = {ALL: (), **{name: (name,) for name in GENERATORS if name in params.quotas}, TOGETHER: SUSPECTS}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     _find(graph, inputs, day, params)  # what is loaded once is no generator's
     for _ in range(REPEATS):  # in turn, so that what else the machine does meets all alike
@@ -101,7 +101,7 @@ def run(work: Path, events: int, share: float) -> str:
 
 
 def _without(params: CandidateParams, names: Collection[str]) -> CandidateParams:
-    return replace(params, voices={name: one for name, one in params.voices.items() if name not in names})
+    return replace(params, quotas={name: one for name, one in params.quotas.items() if name not in names})
 
 
 def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: float) -> tuple[CandidateInputs, int, int]:
@@ -116,12 +116,12 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
     def of_users(frame: Frame) -> Frame:
         return memory(frame.join(some, on="user_id", how="semi"))
 
-    fitted = [name for name in PROPOSERS if name in params.voices]
+    fitted = [name for name in PROPOSERS if name in params.quotas]
     inputs = CandidateInputs(
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         user_factors=of_users(scan("user_factors", 1)),
-        opinions=of_users(scan("collaborative_scores", 1)),
+        model_scores=of_users(scan("collaborative_scores", 1)),
         proposed={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),

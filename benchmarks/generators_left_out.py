@@ -20,14 +20,14 @@ from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.retrieval.candidates import fuse
-from recsys_assets.core.retrieval.protocol import CandidateParams, Voice
+from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.settings import Settings
 from recsys_assets.storage.partitions import PartitionStore
@@ -87,8 +87,8 @@ def params_of(settings: Settings, day: str) -> CandidateParams:
     if lineage is None:
         raise ValueError(f"there are no candidates of {day}")
     stored: dict[str, Any] = dict(lineage.params)
-    voices = {name: Voice(**one) for name, one in stored.pop("voices").items()}
-    return CandidateParams(voices=voices, **stored)
+    quotas = {name: GeneratorQuota(**one) for name, one in stored.pop("voices").items()}
+    return CandidateParams(quotas=quotas, **stored)
 
 
 def proposed_by(name: str, rows: Frame) -> Frame:
@@ -99,8 +99,8 @@ def proposed_by(name: str, rows: Frame) -> Frame:
 
 def leave_out(rows: Frame, names: Collection[str], params: CandidateParams) -> Frame:
     """Candidates or examples of a day as they would be without some generators."""
-    voices = {name: one for name, one in params.voices.items() if name not in names}
-    fused = fuse({name: proposed_by(name, rows) for name in voices}, replace(params, voices=voices))
+    quotas = {name: one for name, one in params.quotas.items() if name not in names}
+    fused = fuse({name: proposed_by(name, rows) for name in quotas}, replace(params, quotas=quotas))
     replaced = set(fused.collect_schema().names()) - set(PAIR)
     return fused.join(rows.drop(*replaced), on=PAIR, how="inner")
 
@@ -130,20 +130,20 @@ def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: s
     acted = targets.select("user_id").unique()
     candidates = memory(scan("candidates", 1).join(acted, on="user_id", how="semi"))
     users = candidates.select("user_id").unique()
-    judges = {part: Judge(some, popularity(known), users) for part, some in _parts(scan, params, targets).items()}
+    judges = {part: Evaluator(some, popularity(known), users) for part, some in _parts(scan, params, targets).items()}
     short = _short(known, judges["all"].users)
-    judges = {part: judge for part, judge in judges.items() if judge.users}
+    judges = {part: evaluator for part, evaluator in judges.items() if evaluator.users}
 
     learned = example_days(settings, day)
     learned = learned[max(0, len(learned) - windows) :]
     examples = {one: memory(scan_examples(settings, dataset, [one])) for one in learned}
 
-    active = {one for one in params.voices if _proposes(one, [candidates, *examples.values()])}
+    active = {one for one in params.quotas if _proposes(one, [candidates, *examples.values()])}
     measures.active |= active
     begin = len(measures.parts)
     _judge_without(measures, ALL, (), params, settings, dataset, candidates, examples, judges, short)
     whole = measures.parts[begin:]
-    for variant, names in {**{one: (one,) for one in params.voices}, TOGETHER: SUSPECTS}.items():
+    for variant, names in {**{one: (one,) for one in params.quotas}, TOGETHER: SUSPECTS}.items():
         if active.isdisjoint(names):  # it had nothing to propose, and so nothing is lost
             measures.parts += [part.with_columns(variant=pl.lit(variant)) for part in whole]
         else:
@@ -160,14 +160,14 @@ def _judge_without(
     dataset: Dataset,
     candidates: Frame,
     examples: Mapping[str, Frame],
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, Evaluator],
     short: np.ndarray,
 ) -> None:
     """Add the metrics of the lists of a day without some generators: the fused ones, and a ranker's if there is one."""
     rows = memory(leave_out(candidates, names, params))
     if variant == ALL:
         _expect_equal(rows, candidates)
-    _judge(measures, variant, "fused", rows.select(*PAIR, rank=nw.col("fused_rank")), judges, short)
+    _evaluator(measures, variant, "fused", rows.select(*PAIR, rank=nw.col("fused_rank")), judges, short)
     past = [
         leave_out(frame, names, params_of(settings, _before(one, settings)))
         for one, frame in examples.items()
@@ -175,7 +175,7 @@ def _judge_without(
     ]
     lists = _ranked(settings, dataset, rows, past, names)
     if lists is not None:
-        _judge(measures, variant, "ranker", lists, judges, short)
+        _evaluator(measures, variant, "ranker", lists, judges, short)
 
 
 def _ranked(
@@ -193,20 +193,20 @@ def _ranked(
     return memory(dense_rank(scores, ["user_id"], "score", ["item_id"]))
 
 
-def _judge(
-    measures: Measures, variant: str, who: str, ranked: Frame, judges: Mapping[str, Judge], short: np.ndarray
+def _evaluator(
+    measures: Measures, variant: str, who: str, ranked: Frame, judges: Mapping[str, Evaluator], short: np.ndarray
 ) -> None:
     """Add the metrics of one kind of list."""
-    for part, judge in judges.items():
-        read = judge.read(ranked, K)
-        values = per_user(read.hits, judge.targets, K)
+    for part, evaluator in judges.items():
+        read = evaluator.read(ranked, K)
+        values = per_user(read.hits, evaluator.targets, K)
         if who == "fused":
-            measures.add(variant, f"{part} candidates", judge.users, read.found, judge.targets)
-        measures.add(variant, f"{part} {who} listed", judge.users, read.hits.sum(axis=1), judge.targets)
+            measures.add(variant, f"{part} candidates", evaluator.users, read.found, evaluator.targets)
+        measures.add(variant, f"{part} {who} listed", evaluator.users, read.hits.sum(axis=1), evaluator.targets)
         if part == "all":
             for metric in ("ndcg", "recall"):
-                measures.add(variant, f"{who} {metric}", judge.users, values[metric])
-            measures.add(variant, f"short {who} ndcg", judge.users, values["ndcg"] * short, short)
+                measures.add(variant, f"{who} {metric}", evaluator.users, values[metric])
+            measures.add(variant, f"short {who} ndcg", evaluator.users, values["ndcg"] * short, short)
 
 
 def _parts(scan: Scan, params: CandidateParams, targets: Frame) -> dict[str, Frame]:
@@ -215,11 +215,11 @@ def _parts(scan: Scan, params: CandidateParams, targets: Frame) -> dict[str, Fra
     day = activity.select(nw.col("dt").max()).collect(backend="polars").item()
     recent = last_days(activity, day, params.popular_days).group_by("item_id").agg(days=nw.col("users").sum())
     popular = recent.filter(nw.col("days") > params.new_item_users)
-    touched = activity.select("item_id").unique()
+    interacted = activity.select("item_id").unique()
     return {
         "all": targets,
-        "new": targets.join(touched, on="item_id", how="anti"),
-        "rare": targets.join(touched, on="item_id", how="semi").join(popular, on="item_id", how="anti"),
+        "new": targets.join(interacted, on="item_id", how="anti"),
+        "rare": targets.join(interacted, on="item_id", how="semi").join(popular, on="item_id", how="anti"),
     }
 
 
