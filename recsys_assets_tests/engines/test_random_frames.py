@@ -13,7 +13,7 @@ from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import FIRST, INTS, STRINGS, Raw, at, parsed, snapshots
 from recsys_assets_tests.engines.functions import FUNCTIONS
-from recsys_assets_tests.engines.given import Given, derived
+from recsys_assets_tests.engines.given import FunctionInputs, derived
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.test_conformance import TOLERANCE, functions_of
 
@@ -76,7 +76,7 @@ def raw_frames(draw: st.DrawFn) -> Raw:
 @given(raw=raw_frames())
 def test_an_engine_gives_what_polars_gives(engine: Engine, raw: Raw) -> None:
     tables = derived(raw)
-    reference, other = Given(PolarsEngine(), tables, raw.ids), Given(engine, tables, raw.ids)
+    reference, other = FunctionInputs(PolarsEngine(), tables, raw.ids), FunctionInputs(engine, tables, raw.ids)
     for name in functions_of(engine.name):
         if not name.startswith(SLOW):
             function = FUNCTIONS[name]
