@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -72,7 +72,7 @@ class Backtest:
     served_by: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     untrained: int = 0
 
-    def add(self, model: str, users: list[object], values: np.ndarray) -> None:
+    def add(self, model: str, users: Sequence[object], values: np.ndarray) -> None:
         """Count the metrics [users, metrics] of one model on one day."""
         for user, row in zip(users, values, strict=True):
             self.sums[model].totals[user] += row
@@ -95,8 +95,8 @@ class Backtest:
         return intervals(one[:, None], days[:, None])[0]
 
 
-def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list[Line]:
-    """Backfill one data set, judge it and write its section; without a landing zone, the generator makes one."""
+def graph_of(name: str, landing: Path | None, work: Path) -> tuple[Settings, Dataset]:
+    """Settings and data set of a backtest's graph; without a landing zone, the generator makes one."""
     work.mkdir(parents=True, exist_ok=True)
     if landing is None:
         landing = work / "landing"
@@ -106,13 +106,20 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
     make_home(work)
     preset = "retailrocket" if name == "sample" else name
     stated = STATED.get(name, {})
-    settings, dataset = load_settings(
-        dataset=preset, landing_uri=str(landing), storage_uri=str(work / "store"), **stated
-    )
+    return load_settings(dataset=preset, landing_uri=str(landing), storage_uri=str(work / "store"), **stated)
+
+
+def days_of(name: str, settings: Settings, newest: str) -> list[str]:
+    """The as-of days of a backtest whose newest day with events is given."""
+    last = date.fromisoformat(newest) - timedelta(days=settings.horizon_days)
+    return [(last - timedelta(weeks=week)).isoformat() for week in reversed(range(WEEKS[name]))]
+
+
+def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list[Line]:
+    """Backfill one data set, judge it and write its section; without a landing zone, the generator makes one."""
+    settings, dataset = graph_of(name, landing, work)
     with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
-        newest = date.fromisoformat(materializer.catch_up_history())
-        last = newest - timedelta(days=settings.horizon_days)
-        days = [(last - timedelta(weeks=week)).isoformat() for week in reversed(range(WEEKS[name]))]
+        days = days_of(name, settings, materializer.catch_up_history())
         done = set(PartitionStore(open_store(settings.storage_uri)).days("recommendations"))
         for day in days:
             if day not in done:
@@ -120,9 +127,9 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
                 materializer.refresh([day])
     found, apart = Backtest(), Apart()
     for day in days:
-        scan = _scan(settings, dataset, day)
+        scan = scan_of(settings, dataset, day)
         targets = evaluate_day(found, scan, settings, dataset, day)
-        judge_apart(apart, scan, settings, dataset, day, targets, _weights(settings, day))
+        judge_apart(apart, scan, settings, dataset, day, targets, weights_of(settings, day))
         progress.note(f"{name}: judged {day}")
     write_section(
         f"quality-{name}",
@@ -138,7 +145,7 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
     ]
 
 
-def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
+def scan_of(settings: Settings, dataset: Dataset, day: str) -> Scan:
     """Reads the days of an asset of the store around an as-of day; of that day alone, without it as a column."""
     store, engine = PartitionStore(open_store(settings.storage_uri)), PolarsEngine()
 
@@ -151,23 +158,28 @@ def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
     return scan
 
 
-def _weights(settings: Settings, day: str) -> dict[str, float]:
+def weights_of(settings: Settings, day: str) -> dict[str, float]:
     """What the generators weighed in the fusion of a day."""
     lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("candidates", day)
     quotas: Any = lineage.params["quotas"] if lineage else {}
     return {name: quota["weight"] for name, quota in quotas.items()}
 
 
-def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset, day: str) -> Frame:
-    """Judge what was known at the end of a day by the horizon after it, whose targets are returned."""
+def window_of(scan: Scan, settings: Settings, dataset: Dataset, day: str) -> tuple[Frame, Frame]:
+    """What was known at the end of a day, ``USER_ACTIVITY``, and the targets of the horizon after it."""
     cut = date.fromisoformat(day)
     activity = scan("user_activity", settings.activity_days + 1, settings.horizon_days)
-    candidates = scan("candidates", 1)
+    known = activity.filter(nw.col("dt") <= cut)
+    targets = targets_after(activity, cut)
     if not dataset.repeats:
-        known = activity.filter(nw.col("dt") <= cut).select("user_id", "item_id").unique()
-        targets = targets_after(activity, cut).join(known, on=["user_id", "item_id"], how="anti")
-    else:
-        targets = targets_after(activity, cut)
+        targets = targets.join(known.select("user_id", "item_id").unique(), on=["user_id", "item_id"], how="anti")
+    return known, targets
+
+
+def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset, day: str) -> Frame:
+    """Judge what was known at the end of a day by the horizon after it, whose targets are returned."""
+    activity, targets = window_of(scan, settings, dataset, day)
+    candidates = scan("candidates", 1)
     lists = {**lists_from_candidates(candidates), "final": scan("recommendations", 1)}
     if model := _relearned(settings, dataset, day):
         scores = score_candidates(PolarsEngine(), candidates, model, dataset.ids)
@@ -177,9 +189,7 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
         found.untrained += 1
     order = lists["final"].filter(nw.col("rank") == 1).select("source").head(1).collect(backend="polars")
     found.served_by[order.item()] += 1
-    evaluator = Evaluator(
-        targets, popularity(activity.filter(nw.col("dt") <= cut)), candidates.select("user_id").unique()
-    )
+    evaluator = Evaluator(targets, popularity(activity), candidates.select("user_id").unique())
     for user in evaluator.users:
         found.days_of[user] += 1
     for name in MODELS:
@@ -190,17 +200,26 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
 
 def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
     """The ranker of a day as it would serve, learned once more from all windows up to that day; empty without one."""
-    store = PartitionStore(open_store(settings.storage_uri))
-    lineage = store.read_lineage("ranker", day)
+    lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("ranker", day)
     if lineage is None or not lineage.params:
         return b""
-    reach = timedelta(days=settings.horizon_days * (settings.training_windows - 1))
-    first = (date.fromisoformat(day) - reach).isoformat()
-    stored = [one for one in store.days("ranking_examples") if first <= one <= day]
-    uris = [uri for _, uri in store.uris("ranking_examples", disjoint_windows(stored, settings.horizon_days))]
-    rows = learnable(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
+    rows = learnable(scan_examples(settings, dataset, example_days(settings, day)))
     params: Any = lineage.params
     return train(rows, RankerParams(**params)).model
+
+
+def example_days(settings: Settings, day: str) -> list[str]:
+    """The windows of examples that a ranker of a day learns from as it would serve: none of them shares a label."""
+    reach = timedelta(days=settings.horizon_days * (settings.training_windows - 1))
+    first = (date.fromisoformat(day) - reach).isoformat()
+    stored = PartitionStore(open_store(settings.storage_uri)).days("ranking_examples")
+    return disjoint_windows([one for one in stored if first <= one <= day], settings.horizon_days)
+
+
+def scan_examples(settings: Settings, dataset: Dataset, days: list[str]) -> Frame:
+    """The ranking examples of some windows, with the window's day as ``dt``."""
+    uris = [uri for _, uri in PartitionStore(open_store(settings.storage_uri)).uris("ranking_examples", days)]
+    return PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids))
 
 
 def describe(found: Backtest, settings: Settings, days: list[str]) -> str:

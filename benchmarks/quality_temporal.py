@@ -24,11 +24,13 @@ from benchmarks.home import make_home
 from benchmarks.report import Line, table, write_section
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
-from recsys_assets.settings import load_settings
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 CUTS = (date(2011, 9, 1), date(2011, 10, 1), date(2011, 11, 1))
+AS_OF = tuple((cut - timedelta(days=1)).isoformat() for cut in CUTS)
 DAYS, K, HALF_LIFE, YEAR = 28, 10, 180, 365
 REFERENCES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     "keep": {
@@ -81,8 +83,8 @@ def run(data: Path, work: Path, progress: Progress) -> list[Line]:
     return lines
 
 
-def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, pl.DataFrame]:
-    """The released recommendations as of the day before each cut-off."""
+def graph_of(data: Path, work: Path, mode: str) -> tuple[Settings, Dataset]:
+    """Settings and data set of the graph of a mode."""
     work.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(work)
     make_home(work)
@@ -90,24 +92,28 @@ def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, 
     described = work / "dataset.toml"
     described.write_text(preset.replace("repeats = true", f"repeats = {str(mode == 'keep').lower()}"))
     everybody = (CUTS[-1] - date(2009, 12, 1)).days
-    settings, dataset = load_settings(
+    return load_settings(
         dataset=str(described),
         landing_uri=str(data),
         storage_uri=str(work / "store"),
         active_days=everybody,
         activity_days=everybody,
     )
+
+
+def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, pl.DataFrame]:
+    """The released recommendations as of the day before each cut-off."""
+    settings, dataset = graph_of(data, work, mode)
     store = PartitionStore(open_store(settings.storage_uri))
     with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
         materializer.catch_up_history()
-        for cut in CUTS:
-            day = (cut - timedelta(days=1)).isoformat()
+        for day in AS_OF:
             if day not in store.days("recommendations"):
                 materializer.build_training_windows(day)
                 materializer.refresh([day])
     return {
-        cut: pl.read_parquet([uri for _, uri in store.uris("recommendations", [(cut - timedelta(days=1)).isoformat()])])
-        for cut in CUTS
+        cut: pl.read_parquet([uri for _, uri in store.uris("recommendations", [day])])
+        for cut, day in zip(CUTS, AS_OF, strict=True)
     }
 
 
