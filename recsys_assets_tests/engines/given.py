@@ -29,8 +29,9 @@ from recsys_assets.core.retrieval import candidates, generators, protocol
 from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, scored
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
-from recsys_assets_tests.core.world import Row, embeddings
-from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
+from recsys_assets_tests.core.world import Row
+from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw, embedded
+from recsys_assets_tests.engines.united import UNITED
 
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
 WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
@@ -51,15 +52,6 @@ CANDIDATES = protocol.CandidateParams(
 COLLABORATIVE = CollaborativeParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
 LISTED_K = 5
-TREE: list[Row] = [
-    {"category_id": name, "parent_id": above, "root_id": root, "depth": depth, "path": name}
-    for name, above, root, depth in (
-        ("c0", None, "c0", 1),
-        ("c1", "c0", "c0", 2),
-        ("c2", "c0", "c0", 2),
-        ("é", None, "é", 1),
-    )
-]
 
 
 def end_of(day: date) -> datetime:
@@ -119,10 +111,10 @@ def model() -> bytes:
     return train(synthetic.examples(60, 10), RankerParams(iterations=5, min_users=5)).model
 
 
-@lru_cache(maxsize=len(RAW))
+@lru_cache(maxsize=len(RAW) + len(UNITED))
 def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
     """The tables of a raw frame; see :func:`derived`."""
-    raw = RAW[name]()
+    raw = (UNITED if name in UNITED else RAW)[name]()
     return derived(raw), raw.ids
 
 
@@ -187,6 +179,8 @@ def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
         "parsed_events": table(raw.events, PARSED_EVENTS, day),
         "parsed_properties": table(raw.properties, PARSED_PROPERTIES, day),
         "rejected_events": table(raw.rejected, contracts.REJECTED_EVENTS),
-        "tree": table(TREE, contracts.CATEGORY_TREE),
-        "item_embeddings": embeddings(raw.ids).collect(backend="polars").to_arrow(),
+        "tree": table(raw.tree, contracts.CATEGORY_TREE),
+        "item_embeddings": table(
+            embedded(raw.ids) if raw.embeddings is None else raw.embeddings, contracts.ITEM_EMBEDDINGS
+        ),
     }
