@@ -17,9 +17,9 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
 export DAGSTER_HOME := $(CURDIR)
 
-# Tests side by side, a process for each core. Who has nothing left takes tests from the end of another's list, so that
-# the fixtures of a module are rarely made twice.
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# Tests run side by side, a process for each core. In the default suite, who has nothing left takes tests from the end of
+# another's list; where each file builds graphs of its own, a file stays with one process.
+WORKERS := -n auto --maxprocesses 4
 
 .PHONY: help setup run smoke sql mlflow test test-graph test-s3 test-spark test-spark-all test-stack lint lock clean
 
@@ -45,10 +45,10 @@ mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
 	@exec $(BIN)/python -m recsys_assets.cli.mlflow_ui
 
 test: setup ## the default test suite
-	@$(BIN)/pytest $(PARALLEL) -m "not s3_real and not stack and not spark and not spark_all and not graph"
+	@$(BIN)/pytest $(WORKERS) --dist worksteal -m "not s3_real and not stack and not spark and not spark_all and not graph"
 
 test-graph: setup ## the whole graph over and over: catching up, erasure, engines, gate, experiments, searches
-	@$(BIN)/pytest -m graph
+	@$(BIN)/pytest $(WORKERS) --dist loadfile -m graph
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh

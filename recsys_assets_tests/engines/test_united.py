@@ -67,11 +67,9 @@ def test_no_row_is_lost_and_no_two_frames_share_an_id(united: str) -> None:
 def test_what_is_made_of_a_frame_alone_is_made_of_it_among_others(united: str, name: str) -> None:
     names, alone, among = renamed(united, name), derived(parts(united)[name]), tables_of(united)[0]
     items = {"item_id": [*names["item_id"].values()]}
-    of_frame = pl.DataFrame(items, schema={"item_id": pl.from_arrow(among["item_activity"])["item_id"].dtype})
+    of_frame = pl.DataFrame(items, schema={"item_id": pl.DataFrame(among["item_activity"])["item_id"].dtype})
     for table in OF_ONE_ITEM:
-        expected, found = (pl.from_arrow(one[table]) for one in (alone, among))
-        assert isinstance(expected, pl.DataFrame)
-        assert isinstance(found, pl.DataFrame)
+        expected, found = (pl.DataFrame(one[table]) for one in (alone, among))
         for column in expected.columns:
             kind = "user_id" if column == "user_id" else "item_id"
             if column in IDS and names[kind]:
