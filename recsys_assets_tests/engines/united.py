@@ -77,5 +77,10 @@ def parts(name: str) -> Mapping[str, Raw]:
     return listed | {f"drawn_{number}": raw for number, raw in enumerate(drawn(ids))}
 
 
-UNITED: Mapping[str, Callable[[], Raw]] = {name: partial(lambda name: unite(parts(name)), name) for name in NAMES}
+def united(name: str) -> Raw:
+    """The united frame of a name."""
+    return unite(parts(name))
+
+
+UNITED: Mapping[str, Callable[[], Raw]] = {name: partial(united, name) for name in NAMES}
 """The united frames by name, as :data:`RAW` has the others."""
