@@ -118,12 +118,9 @@ def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
     return derived(raw), raw.ids
 
 
-def derived(raw: Raw) -> Mapping[str, pa.Table]:
-    """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
+def of_days(raw: Raw) -> dict[str, pa.Table]:
+    """What the graph makes of the raw rows of each day, and these rows."""
     given = Given(PolarsEngine(), made := _raw_tables(raw), raw.ids)
-
-    def keep(name: str, frame: Frame | pa.Table) -> None:
-        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
 
     def keep_days(name: str, contract: Contract, source: str, function: Callable[[Frame], Frame]) -> None:
         """As partitions are when read: made a day at a time, with the day."""
@@ -132,7 +129,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
         for day in sorted(set(made[source]["dt"].to_pylist())):
             one = function(given[source].filter(nw.col("dt") == day).drop("dt"))
             parts.append(one.select(*columns, nw.lit(day).alias("dt")))
-        keep(name, nw.concat(parts, how="vertical"))
+        made[name] = nw.concat(parts, how="vertical").collect(backend="polars").to_arrow()
 
     keep_days(
         "clean_events", contracts.CLEAN_EVENTS, "parsed_events", lambda day: clean.clean_day(day, clean.CleanParams())
@@ -143,6 +140,16 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
     keep_days("target_pairs", contracts.TARGET_PAIRS, "clean_events", lambda day: marts.target_pairs(day, WEIGHTS))
     keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
+    return made
+
+
+def derived(raw: Raw) -> Mapping[str, pa.Table]:
+    """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
+    given = Given(PolarsEngine(), made := of_days(raw), raw.ids)
+
+    def keep(name: str, frame: Frame | pa.Table) -> None:
+        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
+
     keep(
         "item_features",
         item_features(given["item_properties"], given["item_activity"], given["tree"], end_of(LAST), LAST),

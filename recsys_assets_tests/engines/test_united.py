@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from recsys_assets_tests.core.world import Row
 from recsys_assets_tests.engines.drawn import SETTINGS
 from recsys_assets_tests.engines.frames import INTS, RAW, STRINGS, TREE, Raw, embedded, extreme_ids, shop, unicode
-from recsys_assets_tests.engines.given import derived, tables_of
+from recsys_assets_tests.engines.given import of_days
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.united import NAMES, UNITED, parts, unite
 
@@ -63,9 +66,14 @@ def test_no_row_is_lost_and_no_two_frames_share_an_id(united: str) -> None:
         assert len({(row.get("item_id"), row.get("category_id")) for row in rows}) == len(alone) * len(names)
 
 
+@cache
+def united_days(united: str) -> Mapping[str, pa.Table]:
+    return of_days(UNITED[united]())
+
+
 @pytest.mark.parametrize(("united", "name"), PARTS)
 def test_what_is_made_of_a_frame_alone_is_made_of_it_among_others(united: str, name: str) -> None:
-    names, alone, among = renamed(united, name), derived(parts(united)[name]), tables_of(united)[0]
+    names, alone, among = renamed(united, name), of_days(parts(united)[name]), united_days(united)
     items = {"item_id": [*names["item_id"].values()]}
     of_frame = pl.DataFrame(items, schema={"item_id": pl.DataFrame(among["item_activity"])["item_id"].dtype})
     for table in OF_ONE_ITEM:
@@ -86,4 +94,4 @@ def test_frames_that_cannot_be_united_are_refused() -> None:
     with pytest.raises(ValueError, match="one type of ids"):
         unite({"one": shop(), "other": unicode()})
     with pytest.raises(OverflowError):
-        derived(unite({"one": shop(), "other": extreme_ids()}))
+        of_days(unite({"one": shop(), "other": extreme_ids()}))

@@ -77,6 +77,7 @@ def parts(name: str) -> Mapping[str, Raw]:
     return listed | {f"drawn_{number}": raw for number, raw in enumerate(drawn(ids))}
 
 
+@cache
 def united(name: str) -> Raw:
     """The united frame of a name."""
     return unite(parts(name))
