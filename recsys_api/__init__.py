@@ -1,0 +1,5 @@
+"""The API: reads the released files and answers requests; knows no Dagster.
+
+Belongs here: the app, loading and swapping of releases, request and response models. Does not belong here: computing
+recommendations.
+"""

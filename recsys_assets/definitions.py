@@ -34,6 +34,7 @@ from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
+from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.job import erase_job
@@ -119,7 +120,13 @@ def build_definitions(
             jobs.approve_release,
             jobs.approve_model,
             jobs.reject_model,
-            erase_job(settings, dataset),
+            erase_job(
+                dataset,
+                # Its runs are of a graph with the same settings.
+                lambda instance: (
+                    InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri).rebuild
+                ),
+            ),
         ],
         sensors=[
             *(

@@ -6,12 +6,15 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("recsys_assets", "recsys_api")
+PLATFORM = ROOT / "recsys_assets"
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 TESTS = sorted((ROOT / "recsys_assets_tests").rglob("*.py"))
 MOST_LINES = 400
@@ -59,7 +62,7 @@ print(*sorted(name for name in sys.modules if name.partition(".")[0] in ("dagste
 """
 
 
-@pytest.mark.parametrize("entry", ["recsys_api.app", "core", "engines", "storage"])
+@pytest.mark.parametrize("entry", ["recsys_api.app", "core", "engines", "ingest", "storage"])
 def test_fresh_interpreter_needs_no_dagster(entry: str) -> None:
     package = ROOT / "recsys_assets" / entry
     modules = [entry] if "." in entry else [dotted(path) for path in sorted(package.rglob("*.py"))]
@@ -94,11 +97,39 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_package_init_files_wire_nothing() -> None:
-    filled = [
-        str(path.relative_to(ROOT)) for path in SOURCES if path.name == "__init__.py" and path.read_text().strip()
-    ]
-    assert filled == []
+def test_rooms_say_what_belongs_there_and_wire_nothing() -> None:
+    for path in (path for path in SOURCES if path.name == "__init__.py"):
+        body = ast.parse(path.read_text()).body
+        assert len(body) == 1, f"{path} holds more than a docstring"
+        assert "Belongs here:" in (ast.get_docstring(ast.parse(path.read_text())) or "") or path.parent == PLATFORM
+
+
+def test_the_root_holds_what_a_reader_opens_first() -> None:
+    assert {path.name for path in PLATFORM.glob("*.py")} == {
+        "__init__.py",
+        "definitions.py",
+        "jobs.py",
+        "partitions.py",
+        "settings.py",
+    }
+
+
+IMPORTS = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+"""Every import between our files, those inside functions too."""
+
+
+def within(module: str, depth: int) -> str:
+    """The package that a module lies in, at a depth; the module itself where it lies higher up."""
+    return ".".join(module.split(".")[:depth])
+
+
+@pytest.mark.parametrize("depth", [2, 3, 10], ids=["packages", "packages of packages", "files"])
+def test_nothing_imports_itself_through_others(depth: int) -> None:
+    graph: dict[str, set[str]] = {}
+    for module in IMPORTS.modules:
+        imported = {within(other, depth) for other in IMPORTS.find_modules_directly_imported_by(module)}
+        graph.setdefault(within(module, depth), set()).update(imported - {within(module, depth)})
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_every_folder_with_modules_is_a_package() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets import model_registry
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
@@ -16,7 +17,6 @@ from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
-from recsys_assets.model_registry import mlflow_flavor
 from recsys_assets.model_registry.state import standing_now
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by
@@ -155,7 +155,7 @@ def as_pyfunc(trained: bytes, folder: Path) -> dict[str, Any]:
     }
 
 
-CODE, FILE = Path(mlflow_flavor.__file__), "ranker"
+CODE, FILE = Path(model_registry.__file__).with_name("mlflow_flavor.py"), "ranker"
 """What MLflow runs to load a model, and what the stored model is called there."""
 
 

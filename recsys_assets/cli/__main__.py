@@ -43,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _failed(progress, error)
     # Not at the top: the graph reads the settings when it is imported, and their faults are to be told in one line.
-    from recsys_assets.cli.materialize import MaterializeError, Materializer
+    from recsys_assets.automation.runs import MaterializeError
+    from recsys_assets.cli.materialize import Materializer
 
     try:
         os.environ.setdefault("DAGSTER_HOME", str(ROOT))

@@ -5,40 +5,28 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from socket import gethostname
 from types import TracebackType
 
 import dagster as dg
 import pyarrow.parquet as pq
 
 from recsys_assets import jobs
-from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.landing_sensor import UNFINISHED
+from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags, newest_day, ranges, stale_days, training_days
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.partitions import daily, span
-from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
+from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
 
-# Dagster's own job of all assets, which the UI's "Materialize" uses too.
-_ANY_ASSETS = "__ASSET_JOB"
 _TRACKING = ("model_tracking",)
-_HOST, _PROCESS = "recsys/host", "recsys/process"
-# Errors are told once, as MaterializeError.
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-class MaterializeError(RuntimeError):
-    """A run failed; the message names its steps and their errors."""
 
 
 class Materializer:
@@ -53,6 +41,7 @@ class Materializer:
         self._definitions = build_definitions(settings, dataset)
         self._instance = instance or dg.DagsterInstance.get()
         self._owns_instance = instance is None
+        self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri)
         resources = build_resources(settings, dataset)
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
@@ -69,18 +58,6 @@ class Materializer:
     ) -> None:
         if self._owns_instance:
             self._instance.dispose()
-
-    def _forget_the_dead(self) -> None:
-        """Cancel the runs of processes like this one that were killed: pools and automation would wait for them."""
-        mine = dg.RunsFilter(statuses=UNFINISHED, tags={_HOST: gethostname()})
-        for run in self._instance.get_runs(mine):
-            try:
-                os.kill(int(run.tags[_PROCESS]), 0)
-            except ProcessLookupError:
-                self._instance.report_run_canceled(run, "the process that ran it was killed")
-                self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            except PermissionError:
-                continue
 
     def expect_files(self) -> None:
         """Fail at once where the landing zone holds no event file: nothing could be built.
@@ -108,7 +85,7 @@ class Materializer:
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
-        self._forget_the_dead()
+        self._runner.cancel_orphan_runs()
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             try:
                 accepted = self._landing.accept(self._landing.changes(), self._progress.note)
@@ -122,7 +99,7 @@ class Materializer:
         self._stale = stale_days(accepted, self._store.partitions(), days)
         for begin, last in ranges(self._stale, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
-                self._run("history", history_tags(begin, last))
+                self._runner.run("history", history_tags(begin, last))
         return newest
 
     def learn_from_the_past(self, newest: str) -> None:
@@ -134,7 +111,7 @@ class Materializer:
         for day in training_days(self._settings, newest, self._first):
             if day not in have:
                 with self._progress.step(f"examples as of {day}"):
-                    self._run("examples", {"dagster/partition": day})
+                    self._runner.run("examples", {"dagster/partition": day})
                 self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
@@ -143,7 +120,7 @@ class Materializer:
         chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
             with self._progress.step(f"release as of {day}"):
-                self._run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
+                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
             self._done.add(day)
             self._untracked.append(day)
 
@@ -152,16 +129,7 @@ class Materializer:
         while self._untracked:
             day = self._untracked.pop(0)
             with self._progress.step(f"MLflow as of {day}"):
-                self._run("refresh", {"dagster/partition": day}, [dg.AssetKey(name) for name in _TRACKING])
-
-    def rebuild(self, day: str, assets: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Materialize some assets of a day again, from what is stored and from the landing files that count.
-
-        Assets that one step makes are made together.
-        """
-        graph = self._definitions.resolve_asset_graph()
-        chosen = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors().resolve(graph)
-        self._run(_ANY_ASSETS, {"dagster/partition": day, **tags}, sorted(chosen))
+                self._runner.run("refresh", {"dagster/partition": day}, [dg.AssetKey(name) for name in _TRACKING])
 
     def served(self) -> Pointer | None:
         """The release being served; None before the first, which may wait for an approval."""
@@ -186,30 +154,3 @@ class Materializer:
             f"no event in the landing zone {self._settings.landing_uri} (RECSYS_LANDING_URI): data set "
             f"{self._dataset.name!r} expects files named {', '.join(self._dataset.events.files)} there"
         )
-
-    def _run(self, job: str, tags: dict[str, str], assets: Sequence[dg.AssetKey] | None = None) -> None:
-        started_by = {_HOST: gethostname(), _PROCESS: str(os.getpid())}
-        result = self._definitions.resolve_job_def(job).execute_in_process(
-            instance=self._instance,
-            tags={**tags, **ACCEPTED_ONLY, **store_tag(self._settings.storage_uri), **started_by},
-            run_config=_QUIET,
-            raise_on_error=False,
-            asset_selection=assets,
-        )
-        if result.success:
-            return
-        failures = [f"{event.step_key}: {_root_cause(event)}" for event in result.get_step_failure_events()]
-        checks = [
-            f"{check.asset_key.to_user_string()}: check {check.check_name} failed"
-            for check in result.get_asset_check_evaluations()
-            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-        ]
-        raise MaterializeError(f"run {result.run_id} of {job} {tags}: " + "; ".join(dict.fromkeys(checks + failures)))
-
-
-def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step died of, without Dagster's wrapping."""
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else "no error was recorded"

@@ -1,11 +1,12 @@
 """The job ``erase_user``."""
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from recsys_assets.cli.progress import Progress
+from recsys_assets.automation.runs import MaterializeError
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
 from recsys_assets.erasure.person import Person
@@ -13,7 +14,9 @@ from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.settings import Settings
+
+Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
+"""Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
 
 JOB = "erase_user"
 _OWN_RUNS = {"recsys/started_by": JOB}
@@ -21,34 +24,27 @@ _POLL_SECONDS = 2.0
 _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-class WhomToErase(dg.Config):
+class EraseUserConfig(dg.Config):
     """Whom to erase."""
 
     user_id: str
     wait_minutes: float = 30.0
 
 
-class _Logged(Progress):
-    def __init__(self, context: dg.OpExecutionContext) -> None:
-        super().__init__()
-        self._log = context.log
+def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebuild]) -> dg.JobDefinition:
+    """The job for a data set; it starts further runs.
 
-    def note(self, text: str) -> None:
-        self._log.info(text)
-
-
-def erase_job(settings: Settings, dataset: Dataset) -> dg.JobDefinition:
-    """The job for given settings; it runs other runs, with the same settings."""
+    Args:
+        dataset: whose ids it reads.
+        rebuild_on: gives, for an instance, what materializes assets of a day again in runs with the given tags.
+    """
 
     # No two erasures at once, and no file is staged meanwhile.
     @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
-        context: dg.OpExecutionContext, config: WhomToErase, landing: LandingResource, store: StoreResource
+        context: dg.OpExecutionContext, config: EraseUserConfig, landing: LandingResource, store: StoreResource
     ) -> None:
         """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
-        # Not at the top: it loads the definitions, which load this module.
-        from recsys_assets.cli.materialize import MaterializeError, Materializer
-
         try:
             person = Person(parse_user(config.user_id, dataset.ids.user), dataset)
         except ValueError as error:
@@ -57,21 +53,21 @@ def erase_job(settings: Settings, dataset: Dataset) -> dg.JobDefinition:
         if not landing.accepted().files:
             # Everything was built by hand so far; the runs below read the files that were accepted.
             landing.accept(landing.changes(), context.log.info)
-        with Materializer(settings, dataset, _Logged(context), context.instance) as materializer:
-            eraser = Eraser(
-                store.open(),
-                person,
-                lambda day, assets: materializer.rebuild(day, assets, _OWN_RUNS),
-                context.log.info,
-                lambda: wait_until_quiet(context, config.wait_minutes),
-            )
-            try:
-                erasure = eraser.run()
-            except (MaterializeError, ErasureError) as error:
-                raise dg.Failure(
-                    f"{error}; something of the person is left: erase_user goes on when it is started again",
-                    allow_retries=False,
-                ) from error
+        rebuild = rebuild_on(context.instance)
+        eraser = Eraser(
+            store.open(),
+            person,
+            lambda day, assets: rebuild(day, assets, _OWN_RUNS),
+            context.log.info,
+            lambda: wait_until_quiet(context, config.wait_minutes),
+        )
+        try:
+            erasure = eraser.run()
+        except (MaterializeError, ErasureError) as error:
+            raise dg.Failure(
+                f"{error}; something of the person is left: erase_user goes on when it is started again",
+                allow_retries=False,
+            ) from error
         token = read_suppressed(store.open()).token(person.id)
         context.add_output_metadata(described(erasure, store.open().uri(report_key(token))))
         context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")

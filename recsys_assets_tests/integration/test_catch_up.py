@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recsys_assets.cli.materialize import Materializer
+from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, make_world
 
@@ -23,7 +23,7 @@ Started = list[tuple[str, ...]]
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Jobs and their days, recorded instead of run."""
     calls: Started = []
-    monkeypatch.setattr(Materializer, "_run", lambda _, job, tags, *assets: calls.append((job, *tags.values())))
+    monkeypatch.setattr(InProcessRunner, "run", lambda _, job, tags, *assets: calls.append((job, *tags.values())))
     return calls
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from recsys_assets.cli.materialize import MaterializeError, Materializer
+from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
@@ -77,15 +77,15 @@ def test_afterwards_it_is_as_if_the_person_had_never_been_there(
     assert old is not None
     assert SOMEBODY in read(world, "recommendations", DAY)["user_id"]
 
-    rebuild, calls = Materializer.rebuild, []
+    rebuild, calls = InProcessRunner.rebuild, []
 
-    def cut_off(self: Materializer, day: str, assets: list[str], tags: dict[str, str]) -> None:
+    def cut_off(self: InProcessRunner, day: str, assets: list[str], tags: dict[str, str]) -> None:
         calls.append(day)
         if len(calls) == 4:
             raise MaterializeError("the disk is full")
         rebuild(self, day, assets, tags)
 
-    monkeypatch.setattr(Materializer, "rebuild", cut_off)
+    monkeypatch.setattr(InProcessRunner, "rebuild", cut_off)
     first = erase(world, SOMEBODY)
     assert not first.success
     assert "the disk is full; something of the person is left: erase_user goes on" in problem(first)

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys_api.settings import Settings as ApiSettings
-from recsys_assets.cli.materialize import MaterializeError
+from recsys_assets.automation.runs import MaterializeError
 from recsys_assets_tests.api.conftest import client_of
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 from recsys_assets_tests.test_readme import dataset_example

@@ -1,51 +1,5 @@
-"""The stores that the conformance tests run on: local files, moto, and (``-m s3_real``) Ceph.
+"""Stores of every kind; see ``stores``."""
 
-Fixtures get credentials from the servers only: whatever ``AWS_*`` the environment has is taken away.
-"""
+from recsys_assets_tests.stores import ceph, moto_bucket, new_store, store
 
-from __future__ import annotations
-
-import itertools
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
-from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.uri import open_store
-from recsys_assets_tests.s3_servers import S3Server, ceph_server, with_new_bucket
-
-NewStore = Callable[[], ObjectStore]
-prefixes = itertools.count()
-
-
-@pytest.fixture(autouse=True)
-def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def moto(moto_process: S3Server) -> S3Server:
-    return with_new_bucket(moto_process)
-
-
-@pytest.fixture(scope="session")
-def ceph() -> Iterator[S3Server]:
-    with ceph_server() as server:
-        yield server
-
-
-@pytest.fixture(params=["local", "moto", pytest.param("ceph", marks=pytest.mark.s3_real)])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
-    """Makes empty stores of one kind."""
-    if request.param == "local":
-        return lambda: open_store((tmp_path / f"store {next(prefixes)}").as_uri())
-    server: S3Server = request.getfixturevalue(request.param)
-    return lambda: open_store(f"s3://{server.bucket}/some/prefix-{next(prefixes)}", server.options)
-
-
-@pytest.fixture
-def store(new_store: NewStore) -> ObjectStore:
-    return new_store()
+__all__ = ["ceph", "moto_bucket", "new_store", "store"]
