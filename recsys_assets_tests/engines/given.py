@@ -43,7 +43,7 @@ WINDOWS = popular_windows.WindowParams(
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = factors.FactorsParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(
-    voices={name: protocol.Voice(40, protocol.generator(name).weight) for name in GENERATORS},
+    quotas={name: protocol.GeneratorQuota(40, protocol.generator(name).weight) for name in GENERATORS},
     activity_days=5,
     active_days=3,
     popular_days=4,
@@ -59,7 +59,7 @@ def end_of(day: date) -> datetime:
 
 
 @dataclass(frozen=True)
-class Given:
+class FunctionInputs:
     """Tables by name, as frames of an engine."""
 
     engine: Engine
@@ -82,16 +82,16 @@ class Given:
         proposed = {name: self[f"{name}_items"] for name in PROPOSERS}
         given = {name: self[name] for name in names}
         near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
-        return protocol.CandidateInputs(**near, opinions=self["collaborative_scores"], proposed=proposed, **given)
+        return protocol.CandidateInputs(**near, model_scores=self["collaborative_scores"], proposed=proposed, **given)
 
     @property
-    def asked(self) -> protocol.Given:
-        return protocol.Given(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
+    def asked(self) -> protocol.FunctionInputs:
+        return protocol.FunctionInputs(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
 
     @property
-    def known(self) -> protocol.Known:
+    def known(self) -> protocol.FitContext:
         names = ("user_activity", "item_features", "clean_events", "item_embeddings", "collaborative_scores")
-        return protocol.Known(
+        return protocol.FitContext(
             engine=self.engine,
             frames={name: self[name] for name in names if name in self.tables},
             as_of=LAST,
@@ -120,7 +120,7 @@ def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
 
 def of_days(raw: Raw) -> dict[str, pa.Table]:
     """What the graph makes of the raw rows of each day, and these rows."""
-    given = Given(PolarsEngine(), made := _raw_tables(raw), raw.ids)
+    given = FunctionInputs(PolarsEngine(), made := _raw_tables(raw), raw.ids)
 
     def keep_days(name: str, contract: Contract, source: str, function: Callable[[Frame], Frame]) -> None:
         """As partitions are when read: made a day at a time, with the day."""
@@ -145,7 +145,7 @@ def of_days(raw: Raw) -> dict[str, pa.Table]:
 
 def derived(raw: Raw) -> Mapping[str, pa.Table]:
     """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
-    given = Given(PolarsEngine(), made := of_days(raw), raw.ids)
+    given = FunctionInputs(PolarsEngine(), made := of_days(raw), raw.ids)
 
     def keep(name: str, frame: Frame | pa.Table) -> None:
         made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()

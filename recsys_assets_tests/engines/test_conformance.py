@@ -18,7 +18,7 @@ from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import RAW
 from recsys_assets_tests.engines.functions import FUNCTIONS, OWN_RESULT
-from recsys_assets_tests.engines.given import Given, tables_of
+from recsys_assets_tests.engines.given import FunctionInputs, tables_of
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.united import UNITED
 
@@ -53,13 +53,13 @@ def test_an_engine_gives_what_polars_gives(engine: Engine, frames: str, function
 
 
 @lru_cache(maxsize=1)
-def given(engine: Engine, frames: str) -> Given:
-    return Given(engine, *tables_of(frames))
+def given(engine: Engine, frames: str) -> FunctionInputs:
+    return FunctionInputs(engine, *tables_of(frames))
 
 
 @cache
 def reference(function: str, frames: str) -> Any:
-    return plain(FUNCTIONS[function](Given(PolarsEngine(), *tables_of(frames))))
+    return plain(FUNCTIONS[function](FunctionInputs(PolarsEngine(), *tables_of(frames))))
 
 
 def test_every_frame_function_is_in_the_list() -> None:

@@ -10,7 +10,7 @@ from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.drawn import SETTINGS, raw_frames
 from recsys_assets_tests.engines.frames import Raw
 from recsys_assets_tests.engines.functions import FUNCTIONS
-from recsys_assets_tests.engines.given import Given, derived
+from recsys_assets_tests.engines.given import FunctionInputs, derived
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.test_conformance import TOLERANCE, functions_of
 
@@ -29,7 +29,7 @@ SLOW = (
 @given(raw=raw_frames())
 def test_an_engine_gives_what_polars_gives(engine: Engine, raw: Raw) -> None:
     tables = derived(raw)
-    reference, other = Given(PolarsEngine(), tables, raw.ids), Given(engine, tables, raw.ids)
+    reference, other = FunctionInputs(PolarsEngine(), tables, raw.ids), FunctionInputs(engine, tables, raw.ids)
     for name in functions_of(engine.name):
         if not name.startswith(SLOW):
             function = FUNCTIONS[name]
