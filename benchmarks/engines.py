@@ -53,7 +53,7 @@ def measure(engine: str, landing: Path, folder: Path) -> dict[str, Any]:
             nonlocal day
             day = materializer.catch_up_history()
 
-        steps = (history, lambda: materializer.learn_from_the_past(day), lambda: materializer.refresh([day]))
+        steps = (history, lambda: materializer.build_training_windows(day), lambda: materializer.refresh([day]))
         for phase, step in zip(PHASES, steps, strict=True):
             wall, cpu = time.perf_counter(), _cpu()
             step()

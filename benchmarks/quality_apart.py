@@ -18,14 +18,14 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import PROPOSERS
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.retrieval.candidates import asked, union
 from recsys_assets.core.retrieval.cf_ensemble import scored
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.settings import Settings
@@ -94,30 +94,30 @@ def judge_apart(
     fallback = cold.join(best.select("item_id", "rank"), how="cross")
     served = nw.concat([final.select(*columns), fallback.select(*columns)], how="vertical")
 
-    judge = Judge(targets, popularity(known), None)
-    values = per_user(judge.read(served, K).hits, judge.targets, K)
+    evaluator = Evaluator(targets, popularity(known), None)
+    values = per_user(evaluator.read(served, K).hits, evaluator.targets, K)
     at_home = set(users.collect(backend="polars")["user_id"].to_list())
-    for user, recall, ndcg in zip(judge.users, values["recall"], values["ndcg"], strict=True):
+    for user, recall, ndcg in zip(evaluator.users, values["recall"], values["ndcg"], strict=True):
         for group in (EVERYBODY, KNOWN if user in at_home else COLD):
             found.lists[group].append((float(recall), float(ndcg)))
-    found.all_targets += int(judge.targets.sum())
+    found.all_targets += int(evaluator.targets.sum())
     seen = scan("item_activity", settings.activity_days).select("item_id").unique()
-    unseen = Judge(targets.join(seen, on="item_id", how="anti"), popularity(known), None)
+    unseen = Evaluator(targets.join(seen, on="item_id", how="anti"), popularity(known), None)
     listed = int(unseen.read(served, K).hits.sum()) if unseen.users else 0
     found.new = found.new[0] + int(unseen.targets.sum()), found.new[1] + listed
 
     graph = GraphBuilder(settings, dataset, daily(settings, dataset))
     params = candidate_parameters(graph)
-    inside = Judge(targets, popularity(known), users)
+    inside = Evaluator(targets, popularity(known), users)
     found.targets += int(inside.targets.sum())
     deep = _deep(scan, graph, params, day, targets)
     for name, ranked in lists_from_candidates(deep).items():
-        if name == "fused" or name in params.voices:
+        if name == "fused" or name in params.quotas:
             found.recall[name] += int(inside.read(ranked, DEEP).hits.sum())
     hits = deep.join(targets.select("user_id", "item_id").unique(), on=["user_id", "item_id"], how="semi")
-    said = [~nw.col(f"{name}_rank").is_null() for name in params.voices]
+    said = [~nw.col(f"{name}_rank").is_null() for name in params.quotas]
     by_one = hits.filter(nw.sum_horizontal(*(one.cast(nw.Int64) for one in said)) == 1)
-    for name, one in zip(params.voices, said, strict=True):
+    for name, one in zip(params.quotas, said, strict=True):
         found.alone[name] += len(by_one.filter(one).collect(backend="polars"))
     for name, ranked in _without(scan("candidates", 1), params, weights).items():
         found.without[name] += per_user(inside.read(ranked, K).hits, inside.targets, K)["ndcg"].tolist()
@@ -130,8 +130,8 @@ def _without(candidates: Frame, params: CandidateParams, weights: Mapping[str, f
         return (weights[name] / (params.fusion_constant + nw.col(f"{name}_rank").cast(nw.Float64))).fill_null(0.0)
 
     lists: dict[str, Frame] = {}
-    for left_out in ("fused", *params.voices):
-        score = nw.sum_horizontal(*(part(name) for name in params.voices if name != left_out))
+    for left_out in ("fused", *params.quotas):
+        score = nw.sum_horizontal(*(part(name) for name in params.quotas if name != left_out))
         scored = candidates.select("user_id", "item_id", score=score).filter(nw.col("score") > 0)
         lists[left_out] = dense_rank(scored, ["user_id"], "score", ["item_id"])
     return lists
@@ -175,24 +175,24 @@ many; the share that it alone has there; and by how much the fusion's NDCG@{K} (
 def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, targets: Frame) -> Frame:
     """Fused candidates of the users with a target, of lists of 500."""
     engine, settings = PolarsEngine(), graph.settings
-    params = replace(params, voices={name: Voice(DEEP, one.weight) for name, one in params.voices.items()})
-    robots = scan("bot_users", settings.factors_days)
+    params = replace(params, quotas={name: GeneratorQuota(DEEP, one.weight) for name, one in params.quotas.items()})
+    bot_ids = scan("bot_users", settings.factors_days)
     history = scan("user_activity", max(settings.factors_days, settings.active_days))
     proposed: dict[str, Frame] = {}
     people = {"user_activity": history, "item_features": scan("item_features", 1)}
-    deep = known_of(graph, params, engine, day, people, robots, DEEP)
-    opinions = engine.from_arrow(scored(deep))  # those stored are of shorter lists
-    for name in [name for name in PROPOSERS if name in params.voices]:
-        frames = {**people, "collaborative_scores": opinions}
+    deep = known_of(graph, params, engine, day, people, bot_ids, DEEP)
+    model_scores = engine.from_arrow(scored(deep))  # those stored are of shorter lists
+    for name in [name for name in PROPOSERS if name in params.quotas]:
+        frames = {**people, "collaborative_scores": model_scores}
         frames |= {read: scan(read, settings.covisit_days) for read in fitted(name).reads if read not in frames}
-        known = known_of(graph, params, engine, day, frames, robots, DEEP)
+        known = known_of(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(fitted(name).fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
     singles = ("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors")
     inputs = CandidateInputs(
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
-        opinions=opinions,
+        model_scores=model_scores,
         proposed=proposed,
         **{name: scan(name, 1) for name in singles},
     )

@@ -29,7 +29,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
 from recsys_assets.core.evaluation.compare import lists_from_candidates
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
@@ -114,12 +114,12 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
         done = set(PartitionStore(open_store(settings.storage_uri)).days("recommendations"))
         for day in days:
             if day not in done:
-                materializer.learn_from_the_past(day)
+                materializer.build_training_windows(day)
                 materializer.refresh([day])
     found, apart = Backtest(), Apart()
     for day in days:
         scan = _scan(settings, dataset, day)
-        targets = judge_day(found, scan, settings, dataset, day)
+        targets = evaluate_day(found, scan, settings, dataset, day)
         judge_apart(apart, scan, settings, dataset, day, targets, _weights(settings, day))
         progress.note(f"{name}: judged {day}")
     write_section(
@@ -152,11 +152,11 @@ def _scan(settings: Settings, dataset: Dataset, day: str) -> Scan:
 def _weights(settings: Settings, day: str) -> dict[str, float]:
     """What the generators weighed in the fusion of a day."""
     lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("candidates", day)
-    voices: Any = lineage.params["voices"] if lineage else {}
-    return {name: voice["weight"] for name, voice in voices.items()}
+    quotas: Any = lineage.params["voices"] if lineage else {}
+    return {name: quota["weight"] for name, quota in quotas.items()}
 
 
-def judge_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset, day: str) -> Frame:
+def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset, day: str) -> Frame:
     """Judge what was known at the end of a day by the horizon after it, whose targets are returned."""
     cut = date.fromisoformat(day)
     activity = scan("user_activity", settings.activity_days + 1, settings.horizon_days)
@@ -175,12 +175,14 @@ def judge_day(found: Backtest, scan: Scan, settings: Settings, dataset: Dataset,
         found.untrained += 1
     order = lists["final"].filter(nw.col("rank") == 1).select("source").head(1).collect(backend="polars")
     found.served_by[order.item()] += 1
-    judge = Judge(targets, popularity(activity.filter(nw.col("dt") <= cut)), candidates.select("user_id").unique())
-    for user in judge.users:
+    evaluator = Evaluator(
+        targets, popularity(activity.filter(nw.col("dt") <= cut)), candidates.select("user_id").unique()
+    )
+    for user in evaluator.users:
         found.days_of[user] += 1
     for name in MODELS:
-        metrics = per_user(judge.read(lists[name], K).hits, judge.targets, K)
-        found.add(name, judge.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
+        metrics = per_user(evaluator.read(lists[name], K).hits, evaluator.targets, K)
+        found.add(name, evaluator.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
     return targets
 
 
@@ -212,8 +214,8 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
         for name in MODELS
     ]
     best = max(GENERATORS, key=lambda name: results[name][1].mean)
-    rival = max(("fused", *GENERATORS), key=lambda name: results[name][1].mean)
-    gain = found.gain("ranker", rival)
+    baseline = max(("fused", *GENERATORS), key=lambda name: results[name][1].mean)
+    gain = found.gain("ranker", baseline)
     verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is level with"
     served = ", ".join(f"{name} on {n}" for name, n in sorted(found.served_by.items()))
     early = f" On {found.untrained} early days without enough to learn from, the ranker's row is the fused list."
@@ -231,5 +233,5 @@ Brackets: 95 % bootstrap over users.
 {table(["model", f"recall@{K}", f"NDCG@{K}", "NDCG against popular"], rows)}
 
 `final` against popular, paired: recall {recall}, NDCG {ndcg}.
-The ranker {verdict} its best rival, {rival}: NDCG {paired(gain)}, paired.
+The ranker {verdict} its best rival, {baseline}: NDCG {paired(gain)}, paired.
 Over the best single generator, {best}: NDCG {paired(found.gain("ranker", best))}, paired."""

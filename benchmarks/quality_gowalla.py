@@ -142,10 +142,10 @@ def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
     slices = np.repeat(np.arange(len(LEANINGS)), USERS)
     popularity = np.bincount(known.matrix.indices, minlength=len(known.items))
     columns: list[Ints] = []
-    for leaning, rows in zip(LEANINGS.values(), np.split(chosen, len(LEANINGS)), strict=True):
+    for prior_weight, rows in zip(LEANINGS.values(), np.split(chosen, len(LEANINGS)), strict=True):
         for row in rows:
             items = known.matrix[row].indices
-            chance = popularity[items] ** leaning
+            chance = popularity[items] ** prior_weight
             size = max(1, round(HELD_OUT * len(items)))
             columns.append(np.sort(rng.choice(items, size, replace=False, p=chance / chance.sum())))
     row = np.repeat(chosen, [len(part) for part in columns])

@@ -101,7 +101,7 @@ def validation(sessions: pl.DataFrame) -> tuple[pa.Table, Examples]:
     return past, Examples(clicks(prefixes), ends["items"].to_numpy())
 
 
-def judge(model: SessionModel, examples: Examples) -> tuple[float, float]:
+def evaluator(model: SessionModel, examples: Examples) -> tuple[float, float]:
     """P@20 (how often the target is among the first 20) and MRR@20, means over all examples."""
     found = recommend(model, examples.prefixes, K)
     hits = found["item_id"].to_numpy() == examples.targets[found["session_id"].to_numpy()]
@@ -155,7 +155,7 @@ def compare(sessions: pl.DataFrame, progress: Progress) -> dict[str, tuple[float
     """Metrics on validation: of the defaults, and with one of them changed."""
     past, examples = validation(sessions)
     defaults, model = SessionParams(), fit(past)
-    found = {"defaults": judge(model, examples)}
+    found = {"defaults": evaluator(model, examples)}
     for name, values in {**ASKED, **FITTED}.items():
         for value in values:
             with progress.step(f"diginetica, validation: {name} {value:g}"):
@@ -164,7 +164,7 @@ def compare(sessions: pl.DataFrame, progress: Progress) -> dict[str, tuple[float
                     if name in ASKED
                     else fit(past, replace(defaults, **{name: value}))
                 )
-                found[f"{name} {value:g} instead of {getattr(defaults, name):g}"] = judge(changed, examples)
+                found[f"{name} {value:g} instead of {getattr(defaults, name):g}"] = evaluator(changed, examples)
     return found
 
 
@@ -189,7 +189,7 @@ def run(data: Path | None, work: Path, progress: Progress) -> list[Line]:
     tested: dict[str, tuple[float, float]] = {}
     for name, system in systems.items():
         with progress.step(f"diginetica: {name}"):
-            tested[name] = judge(system, examples)
+            tested[name] = evaluator(system, examples)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, progress.step("diginetica: cost"):
         spent = pool.submit(cost, data).result()
     write_section(

@@ -43,13 +43,13 @@ REFERENCES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
 
 def run(data: Path, work: Path, progress: Progress) -> list[Line]:
     """Run the graph in both modes, judge its lists, write the section."""
-    judge = _judge(data.parents[1] / "tools")
+    evaluator = _evaluator(data.parents[1] / "tools")
     purchases = pl.read_parquet(next(data.glob("*.parquet"))).filter(pl.col("qty") > 0)
     purchases = purchases.select(user_id="user", item_id="item", ts="ts")
     lines, parts = list[Line](), list[str]()
     for mode in ("keep", "new"):
         lists = _lists(data, work / mode, mode, progress)
-        found = [_score(judge, purchases, lists[cut], cut, mode) for cut in CUTS]
+        found = [_score(evaluator, purchases, lists[cut], cut, mode) for cut in CUTS]
         gains = [one for one in found if "ndcg_diff" in one]
         lines += [
             Line(f"online_retail-{mode}-{cut:%m-%d}", "released", {"recall@10": one["recall"], "ndcg@10": one["ndcg"]})
@@ -103,7 +103,7 @@ def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, 
         for cut in CUTS:
             day = (cut - timedelta(days=1)).isoformat()
             if day not in store.days("recommendations"):
-                materializer.learn_from_the_past(day)
+                materializer.build_training_windows(day)
                 materializer.refresh([day])
     return {
         cut: pl.read_parquet([uri for _, uri in store.uris("recommendations", [(cut - timedelta(days=1)).isoformat()])])
@@ -111,11 +111,11 @@ def _lists(data: Path, work: Path, mode: str, progress: Progress) -> dict[date, 
     }
 
 
-def _score(judge: ModuleType, purchases: pl.DataFrame, lists: pl.DataFrame, cut: date, mode: str) -> dict[str, Any]:
+def _score(evaluator: ModuleType, purchases: pl.DataFrame, lists: pl.DataFrame, cut: date, mode: str) -> dict[str, Any]:
     train = purchases.filter(pl.col("ts") < cut)
     test = purchases.filter(pl.col("ts").is_between(cut, cut + timedelta(days=DAYS), closed="left"))
     against = _repeated(train, cut) if mode == "keep" else None
-    found: dict[str, Any] = judge.Split(train, test, mode).score(lists, K, against=against)["hist"]
+    found: dict[str, Any] = evaluator.Split(train, test, mode).score(lists, K, against=against)["hist"]
     return found
 
 
@@ -134,6 +134,6 @@ def _half(interval: list[float]) -> float:
     return (interval[1] - interval[0]) / 2
 
 
-def _judge(path: Path) -> ModuleType:
+def _evaluator(path: Path) -> ModuleType:
     sys.path.insert(0, str(path))
     return importlib.import_module("evaluate")

@@ -120,7 +120,7 @@ class Build:
         self._write("bot_users", day, lambda: bots.bot_users(events, rule))
         people = bots.without(events, self._days("bot_users", [day]))
         self._write("item_activity", day, lambda: marts.item_activity(people, weights))
-        self._write("item_pairs", day, lambda: marts.item_pairs(people, keep=self.engine.keep))
+        self._write("item_pairs", day, lambda: marts.item_pairs(people, persist=self.engine.persist))
 
     def _lists(self, days: Sequence[date], settings: Settings) -> None:
         as_of = days[-1]

@@ -6,12 +6,11 @@ import dagster as dg
 
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
-from recsys_assets.core.gate.promotion import Model, Ruling
-from recsys_assets.model_registry import decisions as rulings
-from recsys_assets.model_registry.decisions import Rulings
+from recsys_assets.core.gate.promotion import ApprovalDecision, Model
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
-from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, standing_now
+from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, current_registry_state
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
@@ -125,7 +124,7 @@ def promote(
 ) -> None:
     """Let a waiting challenger be champion from the newest as-of day on."""
     _decide(context, config.model_id, "approved", store)
-    tracking.mirror(standing_now(store.open())[1])
+    tracking.mirror(current_registry_state(store.open())[1])
 
 
 @dg.op(pool=GATE)
@@ -135,7 +134,7 @@ def archive(
     """Let a waiting challenger wait no longer; the champion stays."""
     model = _decide(context, config.model_id, "rejected", store)
     tracking.archive(model)
-    tracking.mirror(standing_now(store.open())[1])
+    tracking.mirror(current_registry_state(store.open())[1])
 
 
 @dg.job(description="Promote the challenger that waits (RECSYS_MODE=manual). Config: ops.promote.config.model_id.")
@@ -152,15 +151,15 @@ def reject_model() -> None:
     archive()
 
 
-def _decide(context: dg.OpExecutionContext, model_id: str, word: Ruling, store: StoreResource) -> Model:
+def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecision, store: StoreResource) -> Model:
     """Record what was decided about the challenger that waits, and by which run."""
-    newest, standing = standing_now(store.open())
-    waiting = standing.challenger
+    newest, registry_state = current_registry_state(store.open())
+    waiting = registry_state.challenger
     if newest is None or waiting is None or waiting.id != model_id:
         found = waiting.id if waiting else "none"
         raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    Rulings(store.open()).record(rulings.Ruling(model_id, word, newest, context.run_id, at))
+    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, word, newest, context.run_id, at))
     # The gate of an experiment comes after that of its day, so that the next day's is the first that it can count for.
     soonest = (
         f"run refresh of {newest} to have it at once" if waiting.asset == "ranker" else "the next day's gate has it"

@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     exclude_unavailable: bool = Field(
         True, description="leave out items that are known to be unavailable at the end of the day"
     )
-    exclude_bought: bool = Field(
+    exclude_purchased: bool = Field(
         False,
         description="leave out items that the user bought within `RECSYS_ACTIVITY_DAYS`; where the data set says "
         "`repeats = false`, nothing that the user has touched is proposed anyway",

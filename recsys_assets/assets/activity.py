@@ -59,7 +59,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             "item_pairs",
-            lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), keep=frames.run.keep),
+            lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), persist=frames.run.persist),
         )
 
     @graph.asset("activity", reads=people, grain="day")
@@ -70,7 +70,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             "target_pairs",
-            lambda day: marts.target_pairs(of_people(clean_events, bot_users, day), weights, keep=frames.run.keep),
+            lambda day: marts.target_pairs(
+                of_people(clean_events, bot_users, day), weights, persist=frames.run.persist
+            ),
             params={"targets": weighed["targets"]},
         )
 

@@ -20,10 +20,10 @@ from recsys_assets.core.retrieval.candidates import in_parts
 from recsys_assets.core.retrieval.protocol import (
     CandidateInputs,
     CandidateParams,
+    FitContext,
     Fitted,
     Generator,
-    Known,
-    Voice,
+    GeneratorQuota,
     fitted,
     generator,
 )
@@ -38,7 +38,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """An asset for each fitted generator, and their union with the others."""
     settings = graph.settings
     params = candidate_parameters(graph)
-    proposers = [name for name in PROPOSERS if name in params.voices]
+    proposers = [name for name in PROPOSERS if name in params.quotas]
     by_models = [_scores_of_models(graph, params)] if "collaborative" in proposers else []
 
     @graph.asset(
@@ -62,8 +62,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         windows: dict[str, Any] = {name: given[name].frame() for name in ("user_activity", "item_activity")}
         today: dict[str, Any] = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
         proposed = {name: today.pop(f"{name}_items") for name in proposers}
-        opinions = today.pop("collaborative_scores", frames.empty(COLLABORATIVE_SCORES))
-        inputs = CandidateInputs(**windows, **today, opinions=opinions, proposed=proposed)
+        model_scores = today.pop("collaborative_scores", frames.empty(COLLABORATIVE_SCORES))
+        inputs = CandidateInputs(**windows, **today, model_scores=model_scores, proposed=proposed)
 
         def found(day: str) -> Iterator[Frame]:
             for part in in_parts(frames.run, inputs, graph.day(day), weighed):
@@ -91,13 +91,17 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     settings = graph.settings
     asked = settings.generators.split(",") if settings.generators else GENERATORS
     known = {name: one for name in GENERATORS if name in asked and not _missing(graph, one := generator(name))}
-    if settings.generators and (dumb := [name for name in asked if name not in known]):
-        needs = ", ".join(_missing(graph, generator(dumb[0])))
+    if settings.generators and (unavailable_generators := [name for name in asked if name not in known]):
+        name = unavailable_generators[0]
+        needs = ", ".join(_missing(graph, generator(name)))
         raise ValueError(
-            f"RECSYS_GENERATORS: {dumb[0]!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
+            f"RECSYS_GENERATORS: {name!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
         )
     return CandidateParams(
-        voices={name: Voice(max(1, int(settings.candidates_k * one.share)), one.weight) for name, one in known.items()},
+        quotas={
+            name: GeneratorQuota(max(1, int(settings.candidates_k * one.share)), one.weight)
+            for name, one in known.items()
+        },
         activity_days=settings.activity_days,
         active_days=settings.active_days,
         popular_days=settings.popular_days,
@@ -154,15 +158,15 @@ def _known(
     day: str,
     given: Mapping[str, Partitions],
     name: str,
-) -> Known:
+) -> FitContext:
     """What a fitted generator learns from, of the partitions that its asset read."""
     of_days = {*_people(graph), "clean_events"}
     read = {asset: one.frame() if asset in of_days else one.frame().drop("dt") for asset, one in given.items()}
-    robots = read.pop("bot_users")
-    return known_of(graph, params, engine, day, read, robots, params.voices[name].k)
+    bot_ids = read.pop("bot_users")
+    return known_of(graph, params, engine, day, read, bot_ids, params.quotas[name].k)
 
 
-def _made_with(known: Known) -> dict[str, Any]:
+def _made_with(known: FitContext) -> dict[str, Any]:
     """What the lineage records of a fit."""
     return {"k": known.k, "half_life": known.half_life, "repeats": known.repeats}
 
@@ -207,16 +211,16 @@ def known_of(
     engine: Engine,
     day: str,
     frames: Mapping[str, Frame],
-    robots: Frame,
+    bot_ids: Frame,
     k: int,
-) -> Known:
+) -> FitContext:
     """What a fitted generator learns from at the end of a day: frames by asset, from which bots are left out here."""
     settings = graph.settings
     people = {
-        name: bots.without(frame, robots) if "user_id" in frame.collect_schema().names() else frame
+        name: bots.without(frame, bot_ids) if "user_id" in frame.collect_schema().names() else frame
         for name, frame in frames.items()
     }
-    return Known(
+    return FitContext(
         engine=engine,
         frames=people,
         as_of=graph.day(day),

@@ -19,7 +19,7 @@ from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
-from recsys_assets.model_registry.state import standing_now
+from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 
@@ -86,7 +86,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         if recorded.run_id is None and recorded.problem is None:
             shown = {**tags, "partition": day, "best": best or "none"}
             recorded = tracking.record(f"model_comparison {day}", shown, lambda mlflow: artifacts(mlflow.log_artifact))
-        mirrored = tracking.mirror(standing_now(store.open())[1])
+        mirrored = tracking.mirror(current_registry_state(store.open())[1])
         return frames.write_bytes(
             context,
             "model_comparison",

@@ -10,7 +10,7 @@ from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, 
 from recsys_assets.assets.promotion import described, stored_promotion, usable
 from recsys_assets.assets.tracking import register_model
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.window import evaluate_window, judge_window, targets_after
+from recsys_assets.core.evaluation.window import collect_window, evaluate_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
@@ -29,8 +29,8 @@ from recsys_assets.model_registry.state import (
     EXPERIMENT_CHALLENGER,
     EXPERIMENT_PROMOTION,
     Found,
+    approval,
     rejected_before,
-    ruling,
 )
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
@@ -56,7 +56,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
     horizon = settings.horizon_days
 
-    def validated_and_judged(
+    def validated_and_evaluated(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         user_activity: Partitions,
@@ -68,17 +68,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
         opened, partitions = store.open(), store.partitions()
-        standing = stored_promotion(promotion, day)
+        registry_state = stored_promotion(promotion, day)
         models = trained_by(partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day, horizon)
         pool, activity = ranking_examples.frame().drop("dt"), user_activity.frame()
         cut = graph.day(day) - timedelta(days=horizon)
 
-        def rows_to_judge() -> pa.Table:
+        def rows_to_evaluate() -> pa.Table:
             rows = with_targets(pool, targets_after(activity, cut))
             return rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
 
-        judged_by = window_sha256(partitions, day, ranking_examples, user_activity)
-        table, fresh = scored(partitions, models, known_rows(partitions, day, judged_by), rows_to_judge, settings.seed)
+        evaluated_by = window_sha256(partitions, day, ranking_examples, user_activity)
+        table, fresh = scored(
+            partitions, models, known_rows(partitions, day, evaluated_by), rows_to_evaluate, settings.seed
+        )
         rows = table.to_pylist()
         context.log.info(f"{len(fresh)} of {len(models)} experiments were not validated on this window yet")
         faults = [f"{name}: {fault}" for name, fault in fresh.items() if fault]
@@ -89,7 +91,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         chosen = next((one for one in models if one.name == best), None)
         path = champion.file(day)
-        before = usable(Found(standing.after, path.read_bytes() if path else b"", day, ()), context)
+        before = usable(Found(registry_state.after, path.read_bytes() if path else b"", day, ()), context)
         data = model_of(partitions, chosen) if chosen else b""
         mine = challenger(chosen, before, day)
         scores = {
@@ -101,14 +103,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         # as much wider as there were models to pick from (Bonferroni).
         level = 1 - 0.05 / max(1, len(models))
         evaluation = (
-            evaluate_window(judge_window(pool, activity, cut), pool, scores, settings.seed, level)
+            evaluate_window(collect_window(pool, activity, cut), pool, scores, settings.seed, level)
             if mine
             else arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()
         )
-        said = ruling(opened, mine, day) if mine else None
+        said = approval(opened, mine, day) if mine else None
         if mine and rejected_before(opened, mine.sha256, day):
             said = "rejected"
-        decided = promote(day, settings.mode, standing.after, mine, said, evaluation, settings.min_evaluated_users)
+        decided = promote(
+            day, settings.mode, registry_state.after, mine, said, evaluation, settings.min_evaluated_users
+        )
         context.log.info(f"best: {best or 'none'}; {decided.verdict}; {decided.gate.why}")
         passed = decided.verdict in ("promoted", "waiting")
         inputs = [one.input for one in models]
@@ -120,7 +124,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 VALIDATION,
                 lambda _: table,
                 seed=settings.seed,
-                params={"window": judged_by},
+                params={"window": evaluated_by},
                 metadata={
                     "best": best or "none",
                     "experiments": len(models),
@@ -147,7 +151,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             register(tracking, chosen, data, mine, decided)
         return results
 
-    through_io_manager(validated_and_judged)
+    through_io_manager(validated_and_evaluated)
     gated = dg.multi_asset(
         name=STEP,
         outs={
@@ -173,7 +177,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         backfill_policy=backfill_policy("as_of"),
         pool=STEP,
         check_specs=graph.checks(VALIDATION, ("contract",)),
-    )(validated_and_judged)
+    )(validated_and_evaluated)
     return [gated]
 
 
@@ -181,11 +185,11 @@ def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Mod
     """How the model of an experiment stands before the gate; None where there is none, or it is champion already."""
     if chosen is None:
         return None
-    sha256, standing = chosen.lineage.sha256, before.standing
-    if standing.champion and standing.champion.sha256 == sha256:
+    sha256, registry_state = chosen.lineage.sha256, before.registry_state
+    if registry_state.champion and registry_state.champion.sha256 == sha256:
         return None
-    if standing.challenger and standing.challenger.sha256 == sha256:
-        return standing.challenger
+    if registry_state.challenger and registry_state.challenger.sha256 == sha256:
+        return registry_state.challenger
     return Model(day, sha256, EXPERIMENT_CHALLENGER)
 
 

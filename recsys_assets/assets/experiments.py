@@ -22,7 +22,7 @@ from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, ExperimentError, name_of, parse
 from recsys_assets.core.experiments.metrics import Figure, figures, known
-from recsys_assets.core.experiments.window import judged
+from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
@@ -197,7 +197,7 @@ def measured(
     everything = frame.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
     users = pa.array(models.held_out_users(rows, experiment), everything.schema.field("user_id").type)
     held = everything.filter(pc.call_function("is_in", [everything["user_id"]], pc.SetLookupOptions(users)))
-    lists, scores = judged(held), Scorer(data).score(held)
+    lists, scores = evaluated(held), Scorer(data).score(held)
     threshold = best_threshold(lists.labels, scores)
     return known(threshold), figures(lists, scores, threshold, experiment.metrics, seed=seed)
 

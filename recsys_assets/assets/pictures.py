@@ -167,7 +167,7 @@ def report(drawn: Sequence[Picture]) -> dict[str, dg.MarkdownMetadataValue]:
     """
     return {
         "report": dg.MetadataValue.md("\n\n".join(_image(one.name, one.canvas.alone(one.height)) for one in drawn)),
-        **{one.name: small_picture(one.name, one.glance) for one in drawn},
+        **{one.name: small_picture(one.name, one.sparkline) for one in drawn},
     }
 
 

@@ -12,7 +12,7 @@ from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION
 from recsys_assets.core.evaluation.compare import Decision, choose
-from recsys_assets.core.evaluation.window import evaluate_window, judge_window
+from recsys_assets.core.evaluation.window import collect_window, evaluate_window
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.lists.evaluation import with_listed
 from recsys_assets.core.lists.recommend import recommend
@@ -20,7 +20,7 @@ from recsys_assets.core.ranking import model
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.past_gains import gains_before
-from recsys_assets.model_registry.state import Found, ruling, standing_before
+from recsys_assets.model_registry.state import Found, approval, registry_state_before
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.objects import sha256_bytes
@@ -47,7 +47,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     horizon, least = settings.horizon_days, settings.min_evaluated_users
     rules = rules_of(graph)
 
-    def judged_and_promoted(
+    def evaluated_and_promoted(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         user_activity: Partitions,
@@ -57,7 +57,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
-        found = usable(standing_before(store.open(), day), context)
+        found = usable(registry_state_before(store.open(), day), context)
         earlier, seen = gains_before(store.open(), day, horizon)
         read = (*found.inputs, *seen)
         path = ranker.file(day)
@@ -70,14 +70,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             name: model.score_candidates(frames.run, pool, one, graph.ids) for name, one in contenders.items() if one
         }
         cut = graph.day(day) - timedelta(days=horizon)
-        judging = judge_window(pool, user_activity.frame(), cut)
+        judging = collect_window(pool, user_activity.frame(), cut)
         evaluation = evaluate_window(judging, pool, scores, settings.seed)
         decided = promote(
             day,
             settings.mode,
-            found.standing,
+            found.registry_state,
             mine,
-            ruling(store.open(), mine, day) if mine else None,
+            approval(store.open(), mine, day) if mine else None,
             evaluation,
             least,
             earlier,
@@ -135,7 +135,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             inputs=found.inputs,
         )
 
-    through_io_manager(judged_and_promoted)
+    through_io_manager(evaluated_and_promoted)
     gated = dg.multi_asset(
         name=GATE,
         outs={
@@ -162,7 +162,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         backfill_policy=backfill_policy("as_of"),
         pool=GATE,
         check_specs=graph.checks("ranker_evaluation", ("contract",), ("ranker_beats_generators",)),
-    )(judged_and_promoted)
+    )(evaluated_and_promoted)
     return [gated]
 
 
@@ -172,7 +172,7 @@ def usable(found: Found, context: dg.AssetExecutionContext) -> Found:
         try:
             model.Scorer(found.champion)
         except ValueError as reason:
-            context.log.warning(f"champion {_name(found.standing.champion)} stands down: {reason}")
+            context.log.warning(f"champion {_name(found.registry_state.champion)} stands down: {reason}")
             return found.without_champion()
     return found
 

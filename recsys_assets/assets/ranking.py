@@ -112,7 +112,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "params": asdict(found.best),
                 "tuned_on": found.tuned_on or "not yet: the defaults",
                 "carried_from": kept[1].day if kept else "searched today",
-                "judged_by": found.judged_by or "nobody",
+                "evaluated_by": found.evaluated_by or "nobody",
                 "trees_over_linear": "{:+.4f} [{:+.4f}, {:+.4f}]".format(*found.gain) if found.gain else "unknown",
                 **search_shown("NDCG@10", found.trials, {"kind": tuple(tuning.VARIED)}),
             },

@@ -14,7 +14,7 @@ from recsys_assets.core.contracts import RANKING_EXAMPLES
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
-from recsys_assets.core.retrieval.protocol import CandidateParams, Known, Voice
+from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext, GeneratorQuota
 from recsys_assets.core.retrieval.tune_als import als_values, tune_als, with_values
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
@@ -36,7 +36,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
     settings = graph.settings
     horizon = settings.horizon_days
     als_base = factors_parameters(graph)
-    weights_base = {name: voice.weight for name, voice in candidate_params.voices.items()}
+    weights_base = {name: quota.weight for name, quota in candidate_params.quotas.items()}
     # The ranker of D is judged on (D-h, D], so (D-2h, D-h] judges here, and what lies before it is learned from.
     past = window(max(settings.factors_days, settings.active_days) + horizon, lag=horizon)
 
@@ -87,10 +87,10 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         def als() -> Found:
             if not settings.tuning_als_trials:
                 return Found(als_values(als_base))
-            robots = bot_users.frame()
-            known = Known(
+            bot_ids = bot_users.frame()
+            known = FitContext(
                 engine=frames.run,
-                frames={"user_activity": bots.without(user_activity.frame(), robots)},
+                frames={"user_activity": bots.without(user_activity.frame(), bot_ids)},
                 as_of=validated,
                 end=graph.end(validated.isoformat()),
                 active_days=settings.active_days,
@@ -178,5 +178,5 @@ def weights_in_force(stored: Partitions, day: str, base: CandidateParams) -> Can
     """
     path = stored.file(day)
     found = RetrievalParams.from_json(path.read_text()).weights.values if path else {}
-    voices = {name: Voice(one.k, found.get(name, one.weight)) for name, one in base.voices.items()}
-    return replace(base, voices=voices)
+    quotas = {name: GeneratorQuota(one.k, found.get(name, one.weight)) for name, one in base.quotas.items()}
+    return replace(base, quotas=quotas)

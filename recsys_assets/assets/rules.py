@@ -9,28 +9,28 @@ import pyarrow as pa
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import small_picture
 from recsys_assets.core.evaluation.compare import LISTED
-from recsys_assets.core.evaluation.evidence import DECISIVE_K
-from recsys_assets.core.insight.svg import glance_rows
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
+from recsys_assets.core.insight.svg import sparkline_rows
 from recsys_assets.core.lists.new_items import NewItems
-from recsys_assets.core.lists.reranking import ListRules
+from recsys_assets.core.lists.reranking import RerankingPolicy
 
 
-def rules_of(graph: GraphBuilder) -> ListRules:
+def rules_of(graph: GraphBuilder) -> RerankingPolicy:
     """What lists have to keep to. To buy is the deepest step that recommendations should bring about."""
     settings = graph.settings
-    return ListRules(
-        exclude_bought=settings.exclude_bought,
-        bought_from=max(event.weight for event in graph.dataset.event_types.values() if event.target),
+    return RerankingPolicy(
+        exclude_purchased=settings.exclude_purchased,
+        purchased_from=max(event.weight for event in graph.dataset.event_types.values() if event.target),
         category_cap=settings.category_cap,
         diversity=settings.diversity,
         new=NewItems(settings.new_item_quota, settings.new_item_days),
     )
 
 
-def in_words(rules: ListRules) -> str:
+def in_words(rules: RerankingPolicy) -> str:
     """The rules for people."""
     parts = [
-        "items that the user bought are left out" if rules.exclude_bought else "",
+        "items that the user bought are left out" if rules.exclude_purchased else "",
         f"at most {rules.category_cap} of a category" if rules.category_cap else "",
         f"varied by {rules.diversity:g}" if rules.diversity else "",
         f"{rules.new.quota:.0%} for new items" if rules.new.any else "",
@@ -38,7 +38,7 @@ def in_words(rules: ListRules) -> str:
     return "; ".join(part for part in parts if part) or "none"
 
 
-def cost(evaluation: pa.Table, made_of: str, rules: ListRules) -> dict[str, Any]:
+def cost(evaluation: pa.Table, made_of: str, rules: RerankingPolicy) -> dict[str, Any]:
     """What the rules cost in NDCG and gain in diversity, as metadata: figures and a picture. Empty without rules."""
     rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["value"] is not None]
     found = {(row["model"], row["metric"]): row for row in rows}
@@ -54,7 +54,7 @@ def cost(evaluation: pa.Table, made_of: str, rules: ListRules) -> dict[str, Any]
     title = f"Rules: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
     return {
         "rules": in_words(rules),
-        "rules_cost": small_picture("rules_cost", glance_rows(title, bars)),
+        "rules_cost": small_picture("rules_cost", sparkline_rows(title, bars)),
         **{f"rules_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
         **{
             f"diversity_at_10_{model}": found[model, "diversity"]["value"]

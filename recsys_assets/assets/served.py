@@ -54,13 +54,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         decided = stored_promotion(promotion, day)
         path = champion.file(day)
-        judged = path.read_bytes() if path and decided.order_by == "ranker" else b""
+        evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
 
         def as_judged(why: str) -> Result:
-            return frames.write_bytes(context, "served_ranker", judged, metadata={"refit": False, "why": why})
+            return frames.write_bytes(context, "served_ranker", evaluated, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
-        if not judged or name is None:
+        if not evaluated or name is None:
             return as_judged(f"{decided.order_by} orders the lists")
         if not settings.refit:
             return as_judged("RECSYS_REFIT is false")
@@ -71,7 +71,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         try:
             with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 rows = training_table(ranking_examples, horizon)
-                trained = model.train(rows, params, model.Scorer(judged).columns)
+                trained = model.train(rows, params, model.Scorer(evaluated).columns)
         except NotEnoughExamples as reason:
             return as_judged(str(reason))
         metadata = {"refit": True, "champion": name.id}

@@ -12,12 +12,12 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
 from recsys_assets.core.gate.promotion import Model, Promotion, Verdict
-from recsys_assets.core.ranking.formats import Corrected, Ranker, TreesOfCatBoost, read_model, suffix_of
+from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
-from recsys_assets.model_registry.state import standing_now
+from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by
 from recsys_assets.storage.lineage import Lineage, content_hash
@@ -79,7 +79,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         tags = {**tags_of(decided, lineage, graph), "params_of": tuned.tuned_on or "defaults"}
         recorded = tracking.record(f"ranker {day}", tags, write)
-        problem = recorded.problem or tracking.mirror(standing_now(store.open())[1]).problem
+        problem = recorded.problem or tracking.mirror(current_registry_state(store.open())[1]).problem
         if recorded.problem is None:
             for one in searches(tuned, retrieval_params.file(day)):
                 problem = tracking.record_search(one, {"dataset": graph.dataset.name}).problem or problem
@@ -114,7 +114,7 @@ def figures_of(decided: Promotion) -> dict[str, float]:
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
     """The ranker with the run that is open."""
     model = read_model(trained)
-    if isinstance(model, TreesOfCatBoost | Corrected):
+    if isinstance(model, TreesOfCatBoost | BoostedLinear):
         mlflow.log_metric("trees", model.tree_count)
     register_model(tracking, tracking.client(), mlflow.active_run().info.run_id, trained, name, verdict)
 

@@ -18,7 +18,7 @@ def store_tag(uri: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Try:
+class Attempt:
     """The last plan to write a partition; a run logs its plans when it is made.
 
     Attributes:
@@ -50,12 +50,12 @@ class EventLog:
             self._ours[run_id] = run is None or run.tags.get(_STORE, self.store) == self.store
         return self._ours[run_id]
 
-    def last_try(self, key: dg.AssetKey, day: str) -> Try | None:
+    def last_attempt(self, key: dg.AssetKey, day: str) -> Attempt | None:
         """The last try at a partition; None if there was none, or a run for another store has tried since."""
         planned = self.instance.event_log_storage.get_latest_planned_materialization_info(key, day)
-        return Try(planned.storage_id, planned.run_id) if planned and self.is_ours(planned.run_id) else None
+        return Attempt(planned.storage_id, planned.run_id) if planned and self.is_ours(planned.run_id) else None
 
-    def changed_since(self, tried: Try, key: dg.AssetKey, days: Sequence[str]) -> bool:
+    def changed_since(self, tried: Attempt, key: dg.AssetKey, days: Sequence[str]) -> bool:
         """Whether some partition of an asset has another content than it had when another asset was last tried.
 
         Args:
@@ -89,9 +89,9 @@ class EventLog:
 
     def tried(self, key: dg.AssetKey, days: Collection[str]) -> list[str]:
         """Those of some days at which the last try was one of this store, ascending."""
-        return [day for day in sorted(days) if self.last_try(key, day) is not None]
+        return [day for day in sorted(days) if self.last_attempt(key, day) is not None]
 
-    def _content_before(self, tried: Try, key: dg.AssetKey, day: str) -> object:
+    def _content_before(self, tried: Attempt, key: dg.AssetKey, day: str) -> object:
         older = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[day], before_storage_id=tried.storage_id + 1)
         records = self.instance.fetch_materializations(older, limit=20).records
         return next((_content(record) for record in records if self.is_ours(record.run_id)), None)

@@ -40,7 +40,7 @@ class Handled:
 
 
 @dataclass(frozen=True)
-class Cursor:
+class ExperimentsCursor:
     """What the sensor knows between two ticks. It may be lost: run keys name what was requested.
 
     Attributes:
@@ -70,7 +70,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
     def sensor(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.SensorResult:
-        cursor = read_cursor(Cursor, context.cursor)
+        cursor = read_cursor(ExperimentsCursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)
         there: dict[str, str] = {}
@@ -108,7 +108,7 @@ def experiments_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
-            cursor=write_cursor(Cursor(handled=handled, seen=seen)),
+            cursor=write_cursor(ExperimentsCursor(handled=handled, seen=seen)),
             dynamic_partitions_requests=partitions_requests(set(there) - known, {one for one in gone if one}),
             asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in told],
         )

@@ -11,7 +11,7 @@ import orjson
 from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.staleness import history_tags, ranges, stale_days
+from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY, LandingResource
@@ -29,7 +29,7 @@ UNFINISHED = [
 
 
 @dataclass(frozen=True)
-class Cursor:
+class LandingCursor:
     """What the sensor knows between two ticks. It may be lost: lineage knows which days are built.
 
     Attributes:
@@ -38,8 +38,8 @@ class Cursor:
         lines: how many lines it has seen: a store that was emptied may get the same files again.
         generation: all days that changed up to this one were requested …
         until: … if they are not later than this day, the last one of the graph then.
-        owed: days that were requested. What a gate held back among them goes again with the next change, by which it
-            may have been repaired: a run over several days is stopped by one of them.
+        retry_queue: days that were requested. What a gate held back among them goes again with the next change, by
+            which it may have been repaired: a run over several days is stopped by one of them.
         seen: files that differ from what was accepted, with the digest of their name, size and fingerprint in the last
             tick (none: gone). A file counts when the next tick finds it the same.
     """
@@ -49,7 +49,7 @@ class Cursor:
     lines: int = 0
     generation: int = 0
     until: str = ""
-    owed: tuple[str, ...] = ()
+    retry_queue: tuple[str, ...] = ()
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -75,19 +75,19 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
     def sensor(
         context: dg.SensorEvaluationContext, landing: LandingResource, store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accepted, cursor = landing.accepted(), read_cursor(Cursor, context.cursor)
+        accepted, cursor = landing.accepted(), read_cursor(LandingCursor, context.cursor)
         if cursor.id != accepted.id:
-            cursor = Cursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
+            cursor = LandingCursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
         days = span(partitions)
-        owed = cursor.owed if accepted.generation > cursor.generation else ()
-        stale = stale_days(accepted, store.partitions(), days, cursor.generation, cursor.until, owed)
+        retry_queue = cursor.retry_queue if accepted.generation > cursor.generation else ()
+        outdated = outdated_days(accepted, store.partitions(), days, cursor.generation, cursor.until, retry_queue)
         requests = [
             dg.RunRequest(
                 run_key=f"history:{accepted.id}:{accepted.generation}:{first}:{last}",
                 job_name=jobs.history.name,
                 tags={**history_tags(first, last), **tags},
             )
-            for first, last in ranges(stale, accepted.changed)
+            for first, last in ranges(outdated, accepted.changed)
         ]
         changes = landing.changes()
         now = {name: file.digest if file else "" for name, file in changes.items()}
@@ -107,8 +107,8 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
                     run_config=dg.RunConfig(ops={"accept_files": jobs.Changes(files=whole)}),
                 )
             )
-        if stale or owed:
-            cursor = replace(cursor, owed=tuple(stale))
+        if outdated or retry_queue:
+            cursor = replace(cursor, retry_queue=tuple(outdated))
         cursor = replace(cursor, generation=accepted.generation, until=days[1], seen=now)
         context.update_cursor(write_cursor(cursor))
         if requests:

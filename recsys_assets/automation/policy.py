@@ -128,7 +128,7 @@ class Changed(_Condition):
     def _is_true_for(self, context: Context, day: str) -> bool:
         view = context.asset_graph_view
         log = event_log(view, self._settings)
-        tried = log.last_try(context.key, day)
+        tried = log.last_attempt(context.key, day)
         if tried is None:
             return True
         asked = _subset(view, context.key, [day])
@@ -186,7 +186,7 @@ def _due_day(view: View, settings: Settings) -> Due | None:
     if newest is None:
         return None
     first = next(filter(has_events, days), newest)
-    lacking = [day for day in training_days(settings, newest, first) if log.last_try(EXAMPLES, day) is None]
+    lacking = [day for day in training_days(settings, newest, first) if log.last_attempt(EXAMPLES, day) is None]
     return Due(lacking[0] if lacking else newest, newest)
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.staleness import history_tags, newest_day, ranges, stale_days
+from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
 from recsys_assets.model_registry.experiment_validation import unvalidated
@@ -33,13 +33,13 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         context: dg.ScheduleEvaluationContext, landing: LandingResource, store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         accepted = landing.accepted()
-        stale = stale_days(accepted, store.partitions(), span(partitions))
+        outdated = outdated_days(accepted, store.partitions(), span(partitions))
         requests = [
             dg.RunRequest(
                 run_key=f"daily:{accepted.id}:{accepted.generation}:{first}:{last}",
                 tags={**history_tags(first, last), **tags},
             )
-            for first, last in ranges(stale, accepted.changed)
+            for first, last in ranges(outdated, accepted.changed)
         ]
         return requests or dg.SkipReason("every day is built from the files that it has")
 
@@ -54,7 +54,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
     ) -> dg.RunRequest | dg.SkipReason:
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)
-        if newest is None or stale_days(accepted, store.partitions(), days):
+        if newest is None or outdated_days(accepted, store.partitions(), days):
             return dg.SkipReason("there are no days to build it from, or not all of them yet")
         if any(name.startswith(newest) for name in store.releases().list()):
             return dg.SkipReason(f"there is a release as of {newest}")

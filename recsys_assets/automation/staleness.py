@@ -19,13 +19,13 @@ Span = tuple[str, str]
 """The first and the last day that the graph has a partition for."""
 
 
-def stale_days(
+def outdated_days(
     accepted: Accepted,
     partitions: PartitionStore,
     span: Span,
     since: int = 0,
     until: str = "",
-    owed: Collection[str] = (),
+    retry_queue: Collection[str] = (),
 ) -> list[str]:
     """Days that were not built from the files that they have now, ascending.
 
@@ -37,22 +37,22 @@ def stale_days(
         span: of the graph.
         since: leave out what did not change after this generation …
         until: … unless it is later than this day, the last one of the graph when somebody looked at that generation …
-        owed: … or one of these.
+        retry_queue: … or one of these.
     """
     days = [
         day
         for day, generation in sorted(accepted.changed.items())
-        if span[0] <= day <= span[1] and (generation > since or day > until or day in owed)
+        if span[0] <= day <= span[1] and (generation > since or day > until or day in retry_queue)
     ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
 
-    def is_stale(day: str) -> bool:
+    def is_outdated(day: str) -> bool:
         return not _is_current(day, accepted, partitions, trees if day == newest else None)
 
     # On S3 a record takes a round trip, and a first look asks for all days.
     with ThreadPoolExecutor(_READERS) as pool:
-        return [day for day, stale in zip(days, pool.map(is_stale, days), strict=True) if stale]
+        return [day for day, outdated in zip(days, pool.map(is_outdated, days), strict=True) if outdated]
 
 
 def newest_day(accepted: Accepted, span: Span) -> str | None:

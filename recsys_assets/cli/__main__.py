@@ -102,7 +102,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
             return 1
         with progress.step(f"API serves {served.release_id}"):
             wait_until_ready(api, "/health/ready", lambda answer: answer["release_id"] == served.release_id)
-        passed = _ask(api.url, materializer.someone(served.as_of), progress, everything=not stay)
+        passed = _ask(api.url, materializer.sample_user(served.as_of), progress, everything=not stay)
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
         materializer.track()
@@ -140,9 +140,9 @@ def _sample(settings: Settings, progress: Progress) -> None:
         generate(SampleConfig(events=SAMPLE_EVENTS, days=SAMPLE_DAYS), landing)
 
 
-def _ask(url: str, someone: tuple[str, str, str], progress: Progress, *, everything: bool) -> bool:
+def _ask(url: str, sample_user: tuple[str, str, str], progress: Progress, *, everything: bool) -> bool:
     """Ask the API as a shop would and print the answers; False if one is not as it should be."""
-    warm, cold, item = someone
+    warm, cold, item = sample_user
     questions = [(f"/recommendations/{warm}?k=5", "a user with history", True)]
     if everything:
         questions += [

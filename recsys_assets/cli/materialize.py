@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, newest_day, ranges, stale_days, training_days
+from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges, training_days
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
@@ -46,7 +46,7 @@ class Materializer:
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
         self._first: str | None = None
-        self._stale: list[str] = []
+        self._outdated: list[str] = []
         self._done: set[str] = set()
         self._untracked: list[str] = []
 
@@ -76,10 +76,10 @@ class Materializer:
         """
         newest = self.catch_up_history()
         pointer = self._store.releases().current()
-        if pointer is not None and pointer.as_of >= newest and not self._stale:
+        if pointer is not None and pointer.as_of >= newest and not self._outdated:
             self._progress.note(f"release {pointer.release_id} is up to date")
             return newest
-        self.learn_from_the_past(newest)
+        self.build_training_windows(newest)
         self.refresh([newest])
         return newest
 
@@ -96,16 +96,16 @@ class Materializer:
         if newest is None:
             raise MaterializeError(self._nothing_found())
         self._first = next(day for day in accepted.event_days() if day >= days[0])
-        self._stale = stale_days(accepted, self._store.partitions(), days)
-        for begin, last in ranges(self._stale, accepted.changed):
+        self._outdated = outdated_days(accepted, self._store.partitions(), days)
+        for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._runner.run("history", history_tags(begin, last))
         return newest
 
-    def learn_from_the_past(self, newest: str) -> None:
+    def build_training_windows(self, newest: str) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first."""
         # Candidates read trailing windows: a day that changed makes every later as-of day stale.
-        changed = min(self._stale, default="9999")
+        changed = min(self._outdated, default="9999")
         stored = self._store.partitions().days("ranking_examples")
         have = {day for day in stored if day < changed} | self._done
         for day in training_days(self._settings, newest, self._first):
@@ -139,7 +139,7 @@ class Materializer:
         """The releases that could be approved while nothing is served."""
         return self._store.releases().list()
 
-    def someone(self, day: str) -> tuple[str, str, str]:
+    def sample_user(self, day: str) -> tuple[str, str, str]:
         """A user with recommendations, a user nobody knows, and an item to ask about."""
         with tempfile.TemporaryDirectory() as folder:
             path = self._store.partitions().fetch("recommendations", day, Path(folder))

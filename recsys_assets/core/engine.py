@@ -17,11 +17,11 @@ import pyarrow as pa
 Frame = nw.LazyFrame
 BatchFunction = Callable[[pa.Table], pa.Table]
 Add = Callable[[Frame], Frame]
-"""What :meth:`Engine.widen` takes: gives rows more columns, but makes neither more rows nor fewer."""
-MadeOnce = Callable[[str, Frame], Frame]
+"""What :meth:`Engine.add_columns` takes: gives rows more columns, but makes neither more rows nor fewer."""
+Memoize = Callable[[str, Frame], Frame]
 """Is given a name and a frame, and gives the frame; made only once, where it is asked for it more than once."""
-Keep = Callable[[Frame], Frame]
-"""What :meth:`Engine.keep` does; functions that read a frame twice take it."""
+Persist = Callable[[Frame], Frame]
+"""What :meth:`Engine.persist` does; functions that read a frame twice take it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Factors:
     items: pa.Table
 
 
-def same(frame: Frame) -> Frame:
-    """The :data:`Keep` of engines that see for themselves what they would make twice."""
+def unchanged(frame: Frame) -> Frame:
+    """The :data:`Persist` of engines that see for themselves what they would make twice."""
     return frame
 
 
-def anew(_: str, frame: Frame) -> Frame:
-    """The :data:`MadeOnce` of frames that are read by one plan alone."""
+def passthrough(_: str, frame: Frame) -> Frame:
+    """The :data:`Memoize` of frames that are read by one plan alone."""
     return frame
 
 
@@ -95,14 +95,14 @@ class Engine(Protocol):
         """A lazy frame over a table in memory."""
         ...
 
-    def keep(self, frame: Frame) -> Frame:
+    def persist(self, frame: Frame) -> Frame:
         """The frame, its rows made only once however often what becomes of it reads them.
 
         The rows are let go with the next :meth:`sink`, so they serve one output.
         """
         ...
 
-    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+    def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """What ``add`` makes of a frame that is small enough for memory, such as a part of one.
 
         An engine may make the rows first, ascending by ``by``, where columns are then added at less cost: wide rows

@@ -104,13 +104,13 @@ class DuckDBEngine:
         """A lazy frame over a table in memory, which the frame and all that is made of it keep alive."""
         return nw.from_native(self._connection.from_arrow(table))
 
-    def keep(self, frame: Frame) -> Frame:
+    def persist(self, frame: Frame) -> Frame:
         """The frame as a table, which spills like all that the database holds; see :class:`Engine`."""
         self._kept.append(f"kept_{len(self._kept)}")
         frame.to_native().create(self._kept[-1])
         return nw.from_native(self._connection.table(self._kept[-1]))
 
-    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+    def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """What ``add`` makes, in one plan; see :class:`Engine`."""
         return add(frame)
 

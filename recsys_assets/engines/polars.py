@@ -60,11 +60,11 @@ class PolarsEngine:
         """A lazy frame over a table in memory."""
         return nw.from_native(_from_arrow(table).lazy())
 
-    def keep(self, frame: Frame) -> Frame:
+    def persist(self, frame: Frame) -> Frame:
         """The frame as it is: Polars finds the common parts of a plan; see :class:`Engine`."""
         return frame
 
-    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+    def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """Rows first, then their columns, both at once; see :class:`Engine`.
 
         Joins in memory leave the rows where they are, which those of the streaming engine do not.

@@ -85,14 +85,14 @@ class SparkEngine:
         """A lazy frame over a table in memory."""
         return nw.from_native(self.session.createDataFrame(table, schema=_spark_schema(table.schema)))
 
-    def keep(self, frame: Frame) -> Frame:
+    def persist(self, frame: Frame) -> Frame:
         """The frame, persisted on the cluster; see :class:`Engine`."""
         from pyspark import StorageLevel
 
         self._kept.append(_native(frame).persist(StorageLevel.MEMORY_AND_DISK))
         return nw.from_native(self._kept[-1])
 
-    def widen(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
+    def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
         """What ``add`` makes, in one plan; see :class:`Engine`."""
         return add(frame)
 

@@ -108,7 +108,7 @@ class StandaloneCluster:
         cast("IO[str]", self._keeper.stdout).close()
 
 
-def keep(folder: Path, size: ClusterSize) -> None:
+def persist(folder: Path, size: ClusterSize) -> None:
     """Run a cluster until standard input closes; prints its address. What the keeper process does."""
     _prctl(_ADOPT_ORPHANS, 1)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -224,4 +224,4 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]), ClusterSize(int(sys.argv[2]), sys.argv[3]))
+    persist(Path(sys.argv[1]), ClusterSize(int(sys.argv[2]), sys.argv[3]))

@@ -98,10 +98,10 @@ class Accepted:
         files = {**kept, **{name: file for name, file in changes.items() if file}}
         after = replace(self, id=self.id or uuid.uuid4().hex[:12], generation=self.generation + 1, files=files)
         both = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
-        touched = {day for file in both for day in file.days}
+        interacted = {day for file in both for day in file.days}
         if any(file.kind == "categories" for file in both):
-            touched.update(after.event_days()[-1:])
-        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(touched), after.generation)})
+            interacted.update(after.event_days()[-1:])
+        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(interacted), after.generation)})
 
 
 _RECORD = TypeAdapter(Accepted)

@@ -96,9 +96,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:
             of_day = params(day) if callable(params) else (params or {})
-            staged, judged = self._stage(context, contract, day, build(day), gates, of_day)
+            staged, evaluated = self._stage(context, contract, day, build(day), gates, of_day)
             files[day] = staged
-            results += [(day, check) for check in judged]
+            results += [(day, check) for check in evaluated]
         if len(files) > 1:
             _log_failed_days(context, asset, results)
         return self._result(asset, Staged(files, seed, tuple(inputs)), [*merge_results(results), *checks], metadata)

@@ -1,7 +1,7 @@
 """What people decided about models: ``rulings/<model>.json``, written once and never changed.
 
-A ruling counts from a day on, the newest that had a gate when it was made. So the champions of earlier days stay what
-they were, and a backfill of those days finds what was known then.
+An approval decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay
+what they were, and a backfill of those days finds what was known then.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from recsys_assets.core.gate.promotion import Ruling as Word
+from recsys_assets.core.gate.promotion import ApprovalDecision
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
@@ -17,31 +17,31 @@ ROOT = "rulings"
 
 
 @dataclass(frozen=True)
-class Ruling:
+class ApprovalRecord:
     """One decision.
 
     Attributes:
         model_id: of the model.
-        ruling: what was decided.
+        approval: what was decided.
         counts_from: first as-of day for which it counts, ``YYYY-MM-DD``.
         run_id: the Dagster run by which somebody decided.
         at: when, ISO 8601 in UTC.
     """
 
     model_id: str
-    ruling: Word
+    approval: ApprovalDecision
     counts_from: str
     run_id: str
     at: str
 
 
-class Rulings:
-    """The rulings of a store."""
+class ApprovalRecords:
+    """The approval decisions of a store."""
 
     def __init__(self, store: ObjectStore):
         self.store = store
 
-    def find(self, model_id: str) -> Ruling | None:
+    def find(self, model_id: str) -> ApprovalRecord | None:
         """What was decided about a model; None if nothing was."""
         key = _key(model_id)
         try:
@@ -49,29 +49,29 @@ class Rulings:
         except NotFound:
             return None
         try:
-            return Ruling(**json.loads(data))
+            return ApprovalRecord(**json.loads(data))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{self.store.uri(key)}: not a ruling: {error}") from error
+            raise ValueError(f"{self.store.uri(key)}: not an approval decision: {error}") from error
 
-    def of_bytes(self, sha256: str) -> list[Ruling]:
+    def of_bytes(self, sha256: str) -> list[ApprovalRecord]:
         """What was decided about models of these bytes, whichever day they are of."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
-        return [found for one in ids if (found := self.find(one.removesuffix(".json")))]
+        return [record for name in ids if (record := self.find(name.removesuffix(".json")))]
 
-    def record(self, ruling: Ruling) -> None:
+    def record(self, approval: ApprovalRecord) -> None:
         """Store a decision.
 
         Raises:
             ValueError: somebody has decided about that model before.
         """
-        check_day(ruling.counts_from)
+        check_day(approval.counts_from)
         try:
-            self.store.create(_key(ruling.model_id), canonical_json(asdict(ruling)))
+            self.store.create(_key(approval.model_id), canonical_json(asdict(approval)))
         except AlreadyExists as error:
-            found = self.find(ruling.model_id)
+            earlier = self.find(approval.model_id)
             raise ValueError(
-                f"model {ruling.model_id} was {found.ruling if found else 'decided about'} before; that stays"
+                f"model {approval.model_id} was {earlier.approval if earlier else 'decided about'} before; that stays"
             ) from error
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
 from recsys_assets.core.experiments.metrics import STANDARD, figures, known
-from recsys_assets.core.experiments.window import judged
+from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.model_registry.experiment_models import TrainedExperiment, model_of
@@ -21,7 +21,7 @@ from recsys_assets.storage.partitions import PartitionStore, partition_key
 VALIDATION = "experiment_validation"
 CODE_VERSION = "1"
 Row = dict[str, Any]
-Known = Mapping[tuple[str, str], Sequence[Row]]
+StoredRows = Mapping[tuple[str, str], Sequence[Row]]
 """Rows of contract EXPERIMENT_VALIDATION by experiment and hash of its model's record."""
 
 
@@ -32,7 +32,7 @@ def window_sha256(partitions: PartitionStore, day: str, *read: Partitions) -> st
     return sha256_bytes(repr((day, contents)).encode())
 
 
-def known_rows(partitions: PartitionStore, day: str, window: str) -> Known:
+def known_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
     """What was stored of a day for the very same window; nothing where anything has changed since."""
     stored = partitions.read_lineage(VALIDATION, day)
     if stored is None or stored.code_version != CODE_VERSION or stored.params.get("window") != window:
@@ -55,8 +55,8 @@ def unvalidated(partitions: PartitionStore, models: Sequence[TrainedExperiment],
 def scored(
     partitions: PartitionStore,
     models: Sequence[TrainedExperiment],
-    stored: Known,
-    rows_to_judge: Callable[[], pa.Table],
+    stored: StoredRows,
+    rows_to_evaluate: Callable[[], pa.Table],
     seed: int,
 ) -> tuple[pa.Table, dict[str, str]]:
     """The table of all models, and the names of those that had to be scored for it, with why one could not be.
@@ -67,7 +67,7 @@ def scored(
         partitions: where the models are.
         models: of the experiments.
         stored: rows that need not be made again.
-        rows_to_judge: gives what :func:`recsys_assets.core.experiments.window.judged` takes; asked once, if at all.
+        rows_to_evaluate: gives what :func:`.evaluated` takes; called at most once.
         seed: of the bootstrap.
     """
     found: list[Row] = []
@@ -79,9 +79,9 @@ def scored(
         else:
             due.append((one, record, metrics))
     faults: dict[str, str] = {one.name: "" for one, _, _ in due}
-    table = rows_to_judge() if due else None
+    table = rows_to_evaluate() if due else None
     if table is not None and table.num_rows:
-        lists = judged(table)
+        lists = evaluated(table)
         for one, record, metrics in due:
             try:
                 scores = Scorer(model_of(partitions, one)).score(table)

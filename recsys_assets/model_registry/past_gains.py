@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import RANKER_EVALUATION
-from recsys_assets.core.evaluation.evidence import Gain, gain_of
+from recsys_assets.core.evaluation.pooled_gain import Gain, gain_of
 from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.model_registry.state import stored_file
 from recsys_assets.storage.lineage import Input

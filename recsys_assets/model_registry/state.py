@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from recsys_assets.core.gate.promotion import Model, Promotion, Ruling, Standing
+from recsys_assets.core.gate.promotion import ApprovalDecision, Model, Promotion, RegistryState
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.model_registry.decisions import Rulings
+from recsys_assets.model_registry.decisions import ApprovalRecords
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore, partition_key
@@ -26,41 +26,41 @@ class Found:
     """What stood before a day.
 
     Attributes:
-        standing: with what people had decided by then.
+        registry_state: with what people had decided by then.
         champion: bytes of the champion; empty without one.
         since: the day whose gate left it; None before the first.
         inputs: the partitions that were read.
     """
 
-    standing: Standing
+    registry_state: RegistryState
     champion: bytes
     since: str | None
     inputs: tuple[Input, ...]
 
     def without_champion(self) -> Found:
         """The same where the champion cannot be used."""
-        return replace(self, standing=replace(self.standing, champion=None), champion=b"")
+        return replace(self, registry_state=replace(self.registry_state, champion=None), champion=b"")
 
 
-def standing_before(store: ObjectStore, day: str) -> Found:
+def registry_state_before(store: ObjectStore, day: str) -> Found:
     """The standing that the gate of the latest day before ``day`` left, and the rulings that count by ``day``."""
     for earlier in reversed([one for one in _gated(store) if one < day]):
         found = _left_by(store, earlier)
         if found:
             return _ruled(store, _challenged(store, found, earlier), day)
-    return Found(Standing(), b"", None, ())
+    return Found(RegistryState(), b"", None, ())
 
 
-def standing_now(store: ObjectStore) -> tuple[str | None, Standing]:
+def current_registry_state(store: ObjectStore) -> tuple[str | None, RegistryState]:
     """The newest day that had its gate, None if none had, and who stands since, with everything decided so far."""
-    found = standing_before(store, _LATER)
-    return found.since, found.standing
+    found = registry_state_before(store, _LATER)
+    return found.since, found.registry_state
 
 
-def ruling(store: ObjectStore, model: Model, day: str) -> Ruling | None:
+def approval(store: ObjectStore, model: Model, day: str) -> ApprovalDecision | None:
     """What people decided about a model, as far as it counts for a day."""
-    made = Rulings(store).find(model.id)
-    return made.ruling if made and made.counts_from <= day else None
+    made = ApprovalRecords(store).find(model.id)
+    return made.approval if made and made.counts_from <= day else None
 
 
 def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
@@ -76,8 +76,8 @@ def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input]
 
 def rejected_before(store: ObjectStore, sha256: str, day: str) -> bool:
     """Whether people rejected these very bytes, as far as it counts for a day: an experiment may come back any day."""
-    made = Rulings(store).of_bytes(sha256)
-    return any(one.ruling == "rejected" and one.counts_from <= day for one in made)
+    made = ApprovalRecords(store).of_bytes(sha256)
+    return any(one.approval == "rejected" and one.counts_from <= day for one in made)
 
 
 def _gated(store: ObjectStore) -> list[str]:
@@ -89,11 +89,11 @@ def _left_by(store: ObjectStore, day: str) -> Found | None:
     record, model = stored_file(store, "promotion", day), stored_file(store, "champion", day)
     if record is None or model is None:
         return None
-    standing = Promotion.from_json(record[0].decode()).after
-    expected = standing.champion.sha256 if standing.champion else sha256_bytes(b"")
+    registry_state = Promotion.from_json(record[0].decode()).after
+    expected = registry_state.champion.sha256 if registry_state.champion else sha256_bytes(b"")
     if model[1].sha256 != expected:
         return None
-    return Found(standing, model[0], day, (model[1], record[1]))
+    return Found(registry_state, model[0], day, (model[1], record[1]))
 
 
 def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
@@ -105,7 +105,7 @@ def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
     if record is None or model is None:
         return found
     decided = Promotion.from_json(record[0].decode())
-    if decided.before != found.standing or decided.model is None or decided.model.sha256 != model[1].sha256:
+    if decided.before != found.registry_state or decided.model is None or decided.model.sha256 != model[1].sha256:
         return found
     champion = model[0] if decided.verdict == "promoted" else found.champion
     return Found(decided.after, champion, found.since, (*found.inputs, model[1], record[1]))
@@ -116,10 +116,10 @@ def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
 
     A challenger is kept where it was trained. Made again with other bytes, it is not the model that was approved.
     """
-    after = found.standing.after(lambda model: ruling(store, model, day))
-    if after.champion == found.standing.champion or after.champion is None:
-        return replace(found, standing=after)
+    after = found.registry_state.after(lambda model: approval(store, model, day))
+    if after.champion == found.registry_state.champion or after.champion is None:
+        return replace(found, registry_state=after)
     stored = stored_file(store, after.champion.asset, after.champion.day)
     if stored is None or stored[1].sha256 != after.champion.sha256:
-        return replace(found, standing=Standing(found.standing.champion))
+        return replace(found, registry_state=RegistryState(found.registry_state.champion))
     return Found(after, stored[0], found.since, (*found.inputs, stored[1]))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from recsys_assets.core.gate.promotion import Model, Standing
+from recsys_assets.core.gate.promotion import Model, RegistryState
 from recsys_assets.core.tuning.study import Record, best_of
 from recsys_assets.resources.reachable import probe, without_password
 from recsys_assets.settings import Settings
@@ -189,11 +189,11 @@ class Tracking:
             self.record(name, {**tags, "error": reason[:5000]}, lambda _: None, failed=True)
             raise
 
-    def mirror(self, standing: Standing) -> Recorded:
+    def mirror(self, registry_state: RegistryState) -> Recorded:
         """Let the aliases ``champion`` and ``challenger`` of the registry name those who stand."""
 
         def once() -> None:
-            self.set_aliases(self.client(), standing)
+            self.set_aliases(self.client(), registry_state)
 
         return self._patiently(once)
 
@@ -247,14 +247,14 @@ class Tracking:
             client.set_model_version_tag(self.registered_name, str(found.version), key, value)
         return found is not None
 
-    def set_aliases(self, client: MlflowClient, standing: Standing) -> None:
+    def set_aliases(self, client: MlflowClient, registry_state: RegistryState) -> None:
         """Point the aliases to the versions of those who stand; an alias of nobody goes.
 
         Raises:
             LookupError: a model is not in the registry, because MLflow was down when it was trained.
         """
         missing: list[str] = []
-        for alias, model in (("champion", standing.champion), ("challenger", standing.challenger)):
+        for alias, model in (("champion", registry_state.champion), ("challenger", registry_state.challenger)):
             version = self.version_of(client, model) if model else None
             if model and version is None:
                 missing.append(model.day)

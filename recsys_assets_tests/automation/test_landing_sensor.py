@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.automation.staleness import stale_days
+from recsys_assets.automation.staleness import outdated_days
 from recsys_assets_tests.automation.conftest import FIRST, Files
 from recsys_assets_tests.automation.driver import Driver
 
@@ -130,9 +130,9 @@ def test_the_daily_schedule_finds_what_the_sensors_lost(built: Driver) -> None:
     assert built.schedule("daily_refresh") == []
 
 
-@pytest.mark.parametrize("owed", [(), ("2015-05-05",)])
+@pytest.mark.parametrize("retry_queue", [(), ("2015-05-05",)])
 def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
-    owed: tuple[str, ...], built: Driver
+    retry_queue: tuple[str, ...], built: Driver
 ) -> None:
     built.put("events_late.csv", HEADER + event("2015-05-05"))
     for _ in range(2):
@@ -142,5 +142,7 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     accepted = read_accepted(built.world.store.open())
     span = ("2015-05-03", "2015-05-30")
     partitions = built.world.store.partitions()
-    assert stale_days(accepted, partitions, span, since=accepted.generation, until="2016", owed=owed) == list(owed)
-    assert stale_days(accepted, partitions, span) == ["2015-05-05"]
+    assert outdated_days(
+        accepted, partitions, span, since=accepted.generation, until="2016", retry_queue=retry_queue
+    ) == list(retry_queue)
+    assert outdated_days(accepted, partitions, span) == ["2015-05-05"]

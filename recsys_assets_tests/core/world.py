@@ -28,7 +28,7 @@ from recsys_assets.core.contracts import (
 )
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.retrieval.cf_ensemble import scored
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.engines.polars import PolarsEngine
 
 FIRST = date(2024, 2, 20)  # a window that crosses a leap day
@@ -75,7 +75,7 @@ def end_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
+def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContext:
     """What generators know at the end of a day; what is not stated is small.
 
     Where ``item_features`` are given, so is what the models say (``collaborative_scores``).
@@ -88,7 +88,7 @@ def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Known:
         "exclude_unavailable": True,
         "k": 9,
     }
-    known = Known(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
+    known = FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
     if "item_features" not in frames:
         return known
     return replace(known, frames={**frames, "collaborative_scores": ENGINE.from_arrow(scored(known))})

@@ -13,7 +13,7 @@ from recsys_assets.core.activity import bots, marts, merge
 from recsys_assets.core.catalog import features as catalog
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation import compare, window
-from recsys_assets.core.evaluation import evaluator as judge
+from recsys_assets.core.evaluation import evaluator as evaluator
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.insight import backtest, counts, figures
@@ -29,82 +29,82 @@ from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
     by_embedding,
     candidates,
+    cf_ensemble,
     content,
     features,
     generators,
     next_in_session,
     protocol,
 )
-from recsys_assets.core.retrieval import cf_ensemble as propose
 from recsys_assets.core.retrieval import tune_als as als
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets_tests.engines import given as g
 from recsys_assets_tests.engines.frames import CUT, LAST
-from recsys_assets_tests.engines.given import Given
+from recsys_assets_tests.engines.given import FunctionInputs
 
 END = g.end_of(LAST)
-RULES = rules.ListRules(
-    exclude_bought=True,
-    bought_from=max(g.WEIGHTS.weights.values()),
+RULES = rules.RerankingPolicy(
+    exclude_purchased=True,
+    purchased_from=max(g.WEIGHTS.weights.values()),
     category_cap=3,
     diversity=0.3,
     new=explore.NewItems(0.5, 3),
 )
-Call = Callable[[Given], Any]
+Call = Callable[[FunctionInputs], Any]
 
 
-def _report_inputs(given: Given) -> figures.ReportInputs:
+def _report_inputs(given: FunctionInputs) -> figures.ReportInputs:
     counted = counts.event_counts(given["parsed_events"], given["clean_events"], given["rejected_events"])
     return figures.ReportInputs(counted.with_columns(dt=nw.lit(LAST)), given["user_activity"], given["bot_users"])
 
 
-def _report(given: Given) -> Any:
+def _report(given: FunctionInputs) -> Any:
     return figures.figures(_report_inputs(given), LAST, figures.ReportParams("shop", g.WEIGHTS.weights, 5))
 
 
-def _backtest_inputs(given: Given) -> backtest.BacktestInputs:
+def _backtest_inputs(given: FunctionInputs) -> backtest.BacktestInputs:
     evaluation = given.engine.from_arrow(_evaluated(given)).with_columns(dt=nw.lit(LAST), k=nw.lit(10))
     lists = recommend.recommend(given["candidates"], "fused", k=5)
     two = {"2024-02-23": recommend.recommend(given["candidates"], "covisit", k=9), LAST.isoformat(): lists}
     return backtest.BacktestInputs(evaluation, {}, two)
 
 
-def _judge(given: Given) -> judge.Judge:
-    return judge.Judge(given["targets"], judge.popularity(given["user_activity"]), given["users"])
+def _evaluator(given: FunctionInputs) -> evaluator.Evaluator:
+    return evaluator.Evaluator(given["targets"], evaluator.popularity(given["user_activity"]), given["users"])
 
 
-def _read(given: Given) -> judge.Lists:
-    return _judge(given).read(compare.lists_from_candidates(given["candidates"])["fused"], 3)
+def _read(given: FunctionInputs) -> evaluator.Lists:
+    return _evaluator(given).read(compare.lists_from_candidates(given["candidates"])["fused"], 3)
 
 
-def _tuned_als(given: Given) -> Any:
+def _tuned_als(given: FunctionInputs) -> Any:
     found = als.tune_als(given.known, CUT, g.FACTORS, str(LAST), lambda rows: Search(rows, Budget(2)), min_users=1)
     return pa.table({"study": [found.study], **{name: [value] for name, value in (found.values | found.facts).items()}})
 
 
-def _evaluated(given: Given) -> Any:
+def _evaluated(given: FunctionInputs) -> Any:
     lists = compare.lists_from_candidates(given["candidates"])
     two = {name: lists[name] for name in ("fused", "covisit")}
-    known = judge.popularity(given["user_activity"])
+    known = evaluator.popularity(given["user_activity"])
     return compare.evaluate(two, given["targets"], given["users"], known, 30, ks=(3,), resamples=20)
 
 
-def _window(given: Given) -> window.Window:
-    return window.judge_window(given["candidates"], given["user_activity"], CUT)
+def _window(given: FunctionInputs) -> window.Window:
+    return window.collect_window(given["candidates"], given["user_activity"], CUT)
 
 
-def _window_evaluated(given: Given) -> Any:
+def _window_evaluated(given: FunctionInputs) -> Any:
     return window.evaluate_window(_window(given), given["candidates"], {"ranker": given["scores"]}, 1)
 
 
-def _ruled(given: Given, order_by: str) -> tuple[Frame, Frame]:
+def _ruled(given: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
     """Lists before and after rules."""
     rows, scores = given["candidates"], given["scores"] if order_by == "ranker" else None
     ruled = recommend.recommend(rows, order_by, scores, rules=RULES, item_features=given["item_features"])
     return recommend.recommend(rows, order_by, scores), ruled
 
 
-def _generated(given: Given) -> dict[str, Frame]:
+def _generated(given: FunctionInputs) -> dict[str, Frame]:
     """A score of each generator, as ``fuse`` takes them."""
     rows = given["candidates"]
     return {
@@ -115,30 +115,30 @@ def _generated(given: Given) -> dict[str, Frame]:
     }
 
 
-def _asked(given: Given) -> protocol.Given:
+def _asked(given: FunctionInputs) -> protocol.FunctionInputs:
     return candidates.asked(given.engine, given.inputs, LAST, END, g.CANDIDATES)
 
 
-def _with_features(given: Given) -> Frame:
+def _with_features(given: FunctionInputs) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
     known = (given[name] for name in ("history", "item_activity", "item_features", "collaborative_scores"))
     return features.with_features(pairs, *known, LAST, END, 2)
 
 
-def _new(given: Given) -> Frame:
+def _new(given: FunctionInputs) -> Frame:
     return content.new_items(given["item_features"], given["item_activity"], 2, 1)
 
 
-def _listed(given: Given, touched: Frame | None = None) -> Frame:
+def _listed(given: FunctionInputs, interacted: Frame | None = None) -> Frame:
     best = given["top_popular"].filter(nw.col("segment") == popular.ALL)
-    return generators.listed(given["users"], best, g.LISTED_K, touched)
+    return generators.listed(given["users"], best, g.LISTED_K, interacted)
 
 
-def _hours(given: Given) -> Frame:
+def _hours(given: FunctionInputs) -> Frame:
     return popular.item_hours(given["clean_events"], g.WEIGHTS, END)
 
 
-def _windows(given: Given) -> Any:
+def _windows(given: FunctionInputs) -> Any:
     marts_of = given["item_activity"], _hours(given), given["user_activity"]
     return vars(popular_windows.find_windows(*marts_of, given["item_features"], LAST, g.POPULAR, g.WINDOWS))
 
@@ -146,18 +146,18 @@ def _windows(given: Given) -> Any:
 FUNCTIONS: Mapping[str, Call] = {
     "activity.bots.bot_users": lambda given: bots.bot_users(given["clean_events"], g.BOTS),
     "activity.bots.without": lambda given: bots.without(given["clean_events"], given["bot_users"]),
-    "activity.clock.days_before": lambda given: given["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
-    "activity.clock.epoch_day": lambda given: given["clean_events"].select(
+    "clock.days_before": lambda given: given["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
+    "clock.epoch_day": lambda given: given["clean_events"].select(
         "ts", "dt", day=clock.epoch_day(nw.col("dt")), moment=clock.epoch_day(nw.col("ts"))
     ),
-    "activity.clock.half_life": lambda given: clock.last_days(given["user_activity"], LAST, 999).select(
+    "clock.half_life": lambda given: clock.last_days(given["user_activity"], LAST, 999).select(
         x=frames.exact_sum(clock.half_life(clock.days_before(nw.col("dt"), LAST), 2.5))
     ),
-    "activity.clock.hours_before": lambda given: given["clean_events"].select(
+    "clock.hours_before": lambda given: given["clean_events"].select(
         "source_file", "source_row", x=clock.hours_before(nw.col("ts"), END)
     ),
-    "activity.clock.last_days": lambda given: clock.last_days(given["clean_events"], LAST, 2),
-    "activity.clock.wall_clock": lambda given: given["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
+    "clock.last_days": lambda given: clock.last_days(given["clean_events"], LAST, 2),
+    "clock.wall_clock": lambda given: given["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
     "activity.marts.EventWeights.target": lambda given: given["clean_events"].select(
         "event_type", x=g.WEIGHTS.target()
     ),
@@ -177,24 +177,24 @@ FUNCTIONS: Mapping[str, Call] = {
     "catalog.features.item_features": lambda given: catalog.item_features(
         given["item_properties"], given["item_activity"], given["tree"], END, LAST
     ),
-    "collaborative.propose.learn_weights": lambda given: propose.learn_weights(
+    "retrieval.cf_ensemble.learn_weights": lambda given: cf_ensemble.learn_weights(
         given.known, CUT, g.COLLABORATIVE, MODELS
     ),
-    "collaborative.propose.propose": lambda given: propose.propose(given.known),
-    "collaborative.propose.scored": lambda given: propose.scored(given.known, g.COLLABORATIVE),
+    "retrieval.cf_ensemble.recommend": lambda given: cf_ensemble.recommend(given.known),
+    "retrieval.cf_ensemble.scored": lambda given: cf_ensemble.scored(given.known, g.COLLABORATIVE),
     "evaluation.compare.evaluate": _evaluated,
-    "evaluation.compare.judged_lists": lambda given: compare.judged_lists(
-        _judge(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20
+    "evaluation.compare.evaluate_lists": lambda given: compare.evaluate_lists(
+        _evaluator(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20
     ),
     "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
-    "evaluation.judge.Judge.__init__": lambda given: (_judge(given).users, _judge(given).targets),
-    "evaluation.judge.Judge.read": _read,
-    "evaluation.judge.popularity": lambda given: judge.popularity(given["user_activity"]),
-    "evaluation.listed.with_listed": lambda given: listed.with_listed(
+    "evaluation.evaluator.Evaluator.__init__": lambda given: (_evaluator(given).users, _evaluator(given).targets),
+    "evaluation.evaluator.Evaluator.read": _read,
+    "evaluation.evaluator.popularity": lambda given: evaluator.popularity(given["user_activity"]),
+    "lists.evaluation.with_listed": lambda given: listed.with_listed(
         _window_evaluated(given), _window(given), "fused", *_ruled(given, "fused"), given["item_features"]
     ),
     "evaluation.window.evaluate_window": _window_evaluated,
-    "evaluation.window.judge_window": lambda given: (_window(given).judge.users, _window(given).catalogue_size),
+    "evaluation.window.collect_window": lambda given: (_window(given).evaluator.users, _window(given).catalogue_size),
     "evaluation.window.targets_after": lambda given: window.targets_after(given["user_activity"], CUT),
     "events.clean.clean_day": lambda given: clean.clean_day(given["parsed_events"], clean.CleanParams()),
     "events.clean.clean_properties": lambda given: clean.clean_properties(given["parsed_properties"]),
@@ -252,26 +252,26 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(given["ranking_examples"]),
         examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
-    "ranking.explore.explore": lambda given: explore.explore(
+    "lists.new_items.explore": lambda given: explore.explore(
         recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, explore.NewItems(0.34, 2)
     ),
     "ranking.model.score_candidates": lambda given: model.score_candidates(
         given.engine, given["candidates"], g.model(), given.ids
     ),
-    "ranking.rules.apply_rules": lambda given: tuple(
+    "lists.reranking.apply_rules": lambda given: tuple(
         rules.apply_rules(
             recommend.recommend(given["candidates"], order_by), given["candidates"], given["item_features"], RULES
         )
         for order_by in ("fused", "covisit")
     ),
-    "ranking.rules.categories_of": lambda given: rules.categories_of(given["item_features"]),
-    "ranking.recommend.recommend": lambda given: (
+    "lists.reranking.categories_of": lambda given: rules.categories_of(given["item_features"]),
+    "lists.recommend.recommend": lambda given: (
         recommend.recommend(given["candidates"], "ranker", given["scores"], 4),
         recommend.recommend(given["candidates"], "fused", k=3),
         recommend.recommend(given["candidates"], "covisit"),
         _ruled(given, "ranker")[1],
     ),
-    "retrieval.by_embedding.propose": lambda given: by_embedding.propose(given.known),
+    "retrieval.by_embedding.recommend": lambda given: by_embedding.recommend(given.known),
     "retrieval.candidates.asked": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES
@@ -290,16 +290,16 @@ FUNCTIONS: Mapping[str, Call] = {
         ),
     ),
     "retrieval.content.new_items": _new,
-    "retrieval.covisitation.covisit_in_parts": lambda given: next(
+    "models.covisitation.covisit_in_parts": lambda given: next(
         covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
     ),
-    "retrieval.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
+    "models.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
         given["item_pairs"], given["item_activity"], g.COVISIT
     ),
-    "retrieval.covisitation.covisit_targets": lambda given: covisitation.covisit_targets(
+    "models.covisitation.covisit_targets": lambda given: covisitation.covisit_targets(
         given["target_pairs"], given["item_activity"], g.COVISIT
     ),
-    "retrieval.factors.fit_factors": lambda given: vars(
+    "models.als.fit_factors": lambda given: vars(
         factors.fit_factors(given.engine, given["history"], g.FACTORS, given["users"])
     ),
     "retrieval.features.with_features": _with_features,
@@ -323,20 +323,20 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.generators.user_history": lambda given: generators.user_history(
         given["user_activity"], LAST, END, 4, 14.0
     ),
-    "retrieval.next_in_session.propose": lambda given: next_in_session.propose(given.known),
-    "retrieval.popular.item_hours": lambda given: popular.item_hours(given["clean_events"], g.WEIGHTS, END),
-    "retrieval.popular.top_popular": lambda given: (
+    "retrieval.next_in_session.recommend": lambda given: next_in_session.recommend(given.known),
+    "models.popular.item_hours": lambda given: popular.item_hours(given["clean_events"], g.WEIGHTS, END),
+    "models.popular.top_popular": lambda given: (
         popular.top_popular(given["item_activity"], given["item_features"], LAST, g.POPULAR),
         popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
     ),
-    "retrieval.popular_windows.find_windows": _windows,
+    "models.popular_windows.find_windows": _windows,
     "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived("covisit").recommend(given.asked, 4),
-    "retrieval.protocol.Given.__init__": lambda given: given.asked.touched,
-    "retrieval.protocol.Given.allowed": lambda given: given.asked.allowed(given["history"]),
-    "retrieval.protocol.Given.untouched": lambda given: given.asked.untouched(given["history"]),
-    "retrieval.protocol.Given.available": lambda given: given.asked.available(given["item_activity"]),
-    "retrieval.protocol.Known.__init__": lambda given: (
+    "retrieval.protocol.RetrievalContext.__init__": lambda given: given.asked.interacted,
+    "retrieval.protocol.RetrievalContext.allowed": lambda given: given.asked.allowed(given["history"]),
+    "retrieval.protocol.RetrievalContext.not_interacted": lambda given: given.asked.not_interacted(given["history"]),
+    "retrieval.protocol.RetrievalContext.available": lambda given: given.asked.available(given["item_activity"]),
+    "retrieval.protocol.FitContext.__init__": lambda given: (
         given.known.history(),
         given.known.history(CUT),
         given.known.targets(CUT),
@@ -344,11 +344,11 @@ FUNCTIONS: Mapping[str, Call] = {
         pa.table({"item_id": given.known.gone()}),
     ),
     "retrieval.protocol.derived": lambda given: protocol.derived("category").recommend(given.asked, 4),
-    "retrieval.similar.similar_in_parts": lambda given: next(
+    "models.similar_items.similar_in_parts": lambda given: next(
         similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
     ),
-    "retrieval.similar.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),
-    "tuning.als.tune_als": _tuned_als,
+    "models.similar_items.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),
+    "retrieval.tune_als.tune_als": _tuned_als,
 }
 """Function (its module within ``core``, its class where it has one) to a call of it."""
 

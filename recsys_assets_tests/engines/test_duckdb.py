@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.core.engine import Engine, Frame, same
+from recsys_assets.core.engine import Engine, Frame, unchanged
 from recsys_assets.engines.duckdb import DuckDBEngine
 from recsys_assets.engines.open import open_engine
 from recsys_assets.engines.parquet import ROW_GROUP
@@ -180,8 +180,8 @@ def test_kept_rows_are_made_once_and_go_with_the_next_sink(duckdb: DuckDBEngine,
 
     random: Frame = nw.from_native(duckdb._connection.sql("SELECT range AS key, random() AS x FROM range(1000)"))
     found = []
-    for keep in (same, duckdb.keep):
-        duckdb.sink(twice(keep(random)), tmp_path / "data.parquet", schema, ["key"])
+    for persist in (unchanged, duckdb.persist):
+        duckdb.sink(twice(persist(random)), tmp_path / "data.parquet", schema, ["key"])
         table = pq.read_table(tmp_path / "data.parquet")
         found.append(table["x"].equals(table["again"]))
     assert found == [False, True]

@@ -89,7 +89,7 @@ def test_columns_are_added_to_rows_that_are_in_order_and_stay_there() -> None:
     pairs = rng.sample([(a, b) for a in range(200) for b in "xyz"], 600)
     frame = engine.from_arrow(pa.table({"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}))
     names = engine.from_arrow(pa.table({"b": ["y", "x"], "name": ["why", "ex"]}))
-    wide = engine.widen(frame, ["a", "b"], lambda rows: rows.join(names, on="b", how="left"))
+    wide = engine.add_columns(frame, ["a", "b"], lambda rows: rows.join(names, on="b", how="left"))
     expected = [{"a": a, "b": b, "name": {"x": "ex", "y": "why", "z": None}[b]} for a, b in sorted(pairs)]
     assert wide.collect(backend="polars").to_arrow().to_pylist() == expected
 

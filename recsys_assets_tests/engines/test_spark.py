@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.core.engine import Engine, Factors, same
+from recsys_assets.core.engine import Engine, Factors, unchanged
 from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
@@ -76,8 +76,8 @@ def test_row_functions_run_on_the_workers_once_where_rows_are_kept_and_their_err
         return pa.table({"key": batch["key"], "x": np.random.default_rng().random(batch.num_rows)})
 
     with_x = spark.map_batches(frame, random, pa.schema([("key", pa.int64()), ("x", pa.float64())]))
-    for keep, once in ((same, False), (spark.keep, True)):
-        kept = keep(with_x)
+    for persist, once in ((unchanged, False), (spark.persist, True)):
+        kept = persist(with_x)
         both = [kept.sort("key").collect(backend="polars") for _ in range(2)]
         assert (both[0]["x"].to_list() == both[1]["x"].to_list()) is once
 

@@ -171,7 +171,7 @@ def test_it_may_die_anywhere_and_is_finished_by_the_next() -> None:
 
 def test_what_others_wrote_meanwhile_is_found_and_what_cannot_be_removed_is_named() -> None:
     toy = made(MemoryStore())
-    stale = {meta.key: toy.store.get(meta.key) for meta in toy.store.list("assets/visits")}
+    outdated = {meta.key: toy.store.get(meta.key) for meta in toy.store.list("assets/visits")}
     expected = made(MemoryStore())
     erase(expected, 0)
 
@@ -180,7 +180,7 @@ def test_what_others_wrote_meanwhile_is_found_and_what_cannot_be_removed_is_name
     def raced(day: str, assets: list[str]) -> None:
         rebuild(day, assets)
         if day == DAYS[2]:  # a run that had read the old events stores them now, lineage and all
-            for key, old in stale.items():
+            for key, old in outdated.items():
                 toy.store.put(key, old)
             toy.rebuild = rebuild
 
@@ -191,7 +191,7 @@ def test_what_others_wrote_meanwhile_is_found_and_what_cannot_be_removed_is_name
 
     toy.rebuild = lambda day, assets: None  # nothing is rebuilt
     key = "assets/visits/dt=2015-05-04/data.parquet"
-    toy.store.put(key, stale[key])
+    toy.store.put(key, outdated[key])
     with pytest.raises(ErasureError, match=r"1 stored files still hold the person: assets/visits/dt=2015-05-04"):
         erase(toy, 0)
 

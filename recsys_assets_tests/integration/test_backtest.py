@@ -49,8 +49,8 @@ def test_a_report_tells_what_the_days_of_a_backfill_left(world: World) -> None:
     found = told(world, DAY)
     assert found["days"] == [EARLIER, DAY]
     for n, day in enumerate(found["days"]):
-        judged = read(world, "ranker_evaluation", day).filter((pl.col("k") == 10) & (pl.col("metric") == "ndcg"))
-        values = dict(judged.select("model", "value").iter_rows())
+        evaluated = read(world, "ranker_evaluation", day).filter((pl.col("k") == 10) & (pl.col("metric") == "ndcg"))
+        values = dict(evaluated.select("model", "value").iter_rows())
         assert {name: points[n][0] for name, points in found["series"]["ndcg"].items() if points[n]} == values
         decided = promotion(world, day)
         assert (found["gate"][n]["verdict"], found["gate"][n]["order_by"]) == (decided.verdict, decided.order_by)

@@ -20,12 +20,12 @@ from pydantic import SecretStr
 from recsys_assets.assets import experiments
 from recsys_assets.assets.promotion import winner
 from recsys_assets.core.contracts import FEATURE_COLUMNS
-from recsys_assets.core.gate.promotion import Gate, Promotion, Standing
+from recsys_assets.core.gate.promotion import Gate, Promotion, RegistryState
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import features
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry import experiment_validation as validated
-from recsys_assets.model_registry.state import standing_before
+from recsys_assets.model_registry.state import registry_state_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.integration.conftest import DAY
@@ -203,11 +203,13 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     set_experiment("elsewhere")  # as it would be in another process
     assert validate(world, EARLIER).success
     decided = promotion(world, EARLIER, "experiment_promotion")
-    assert (decided.verdict, decided.gate.against, decided.before) == ("waiting", "fused", Standing())
+    assert (decided.verdict, decided.gate.against, decided.before) == ("waiting", "fused", RegistryState())
     waiting = decided.after.challenger
     assert waiting is not None
     assert waiting.sha256 == sha256_bytes(data)
-    assert standing_before(world.store.open(), EARLIER).standing == Standing(), "it counts for later days"
+    assert registry_state_before(world.store.open(), EARLIER).registry_state == RegistryState(), (
+        "it counts for later days"
+    )
     version = mlflow(world).get_model_version_by_alias(f"{world.settings.mlflow_experiment}_ranker", "challenger")
     of = runs(world)["experiment woods"].info
     assert (version.tags["model_id"], version.run_id) == (waiting.id, of.run_id)
@@ -244,7 +246,9 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
 def gate_without_champion(world: World, day: str) -> None:
     """What the gate of a day leaves where nothing has beaten the generators yet."""
     gate = Gate(False, None, None, None, None, 0, "nothing was judged")
-    decided = Promotion(day, "manual", Standing(), None, gate, "no model", Standing(), "fused", "nobody is champion")
+    decided = Promotion(
+        day, "manual", RegistryState(), None, gate, "no model", RegistryState(), "fused", "nobody is champion"
+    )
     for asset, content in (("champion", b""), ("promotion", decided.to_json().encode())):
         path = world.folder / "staged"
         path.write_bytes(content)

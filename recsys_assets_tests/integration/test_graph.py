@@ -95,7 +95,7 @@ BOUNDARY_MS = 1432782000000  # 2015-05-28 03:00 UTC, when PAST ends
 def as_of_past(world: World) -> dict[str, str]:
     with world.materializer() as materializer:
         materializer.catch_up_history()
-        materializer.learn_from_the_past(PAST)
+        materializer.build_training_windows(PAST)
         materializer.refresh([PAST])
     return data_of(world, PAST)
 

@@ -54,9 +54,9 @@ def train_on(monkeypatch: pytest.MonkeyPatch, built: World) -> Train:
             day = (newest + timedelta(days=horizon)).isoformat()
             if what == "error":
                 raise RuntimeError("no memory left")
-            judged = pl.read_parquet(built.folder / f"store/assets/ranking_examples/dt={day}/data.parquet")
+            evaluated = pl.read_parquet(built.folder / f"store/assets/ranking_examples/dt={day}/data.parquet")
             # The sample is small: the same users, many times, are enough to train on.
-            rows = pl.concat([judged.with_columns(pl.col("user_id") + 1_000_000 * copy) for copy in range(20)])
+            rows = pl.concat([evaluated.with_columns(pl.col("user_id") + 1_000_000 * copy) for copy in range(20)])
             rows = rows.with_columns(dt=pl.lit(day).str.to_date())
             if what == "bad":
                 rows = rows.with_columns(pl.col("label").shuffle(seed=0))
@@ -201,8 +201,8 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert not decide(world, "approve_model", "promote", f"{DAY}-000000000000")
     assert decide(world, "approve_model", "promote", waiting.model.id)
     assert not decide(world, "reject_model", "archive", waiting.model.id), "a ruling stays"
-    ruling = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
-    assert (ruling["ruling"], ruling["counts_from"]) == ("approved", DAY)
+    approval = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
+    assert (approval["ruling"], approval["counts_from"]) == ("approved", DAY)
 
     assert refresh(world, DAY).success
     approved = promotion(world, DAY)

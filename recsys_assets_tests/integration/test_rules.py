@@ -17,7 +17,7 @@ from recsys_assets_tests.integration.world import World
 
 pytestmark = pytest.mark.graph
 
-RULES = {"exclude_bought": True, "category_cap": 2, "diversity": 0.2}
+RULES = {"exclude_purchased": True, "category_cap": 2, "diversity": 0.2}
 
 
 def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
@@ -29,23 +29,23 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
     assert made.success
 
     lists, plain = read(world, "recommendations", DAY), read(built, "recommendations", DAY)
-    bought = parts(world, "user_activity").filter(pl.col("top_weight") == 10).select("user_id", "item_id").unique()
-    assert len(plain.join(bought, on=["user_id", "item_id"], how="semi")) > 0
-    assert len(lists.join(bought, on=["user_id", "item_id"], how="semi")) == 0
+    purchased = parts(world, "user_activity").filter(pl.col("top_weight") == 10).select("user_id", "item_id").unique()
+    assert len(plain.join(purchased, on=["user_id", "item_id"], how="semi")) > 0
+    assert len(lists.join(purchased, on=["user_id", "item_id"], how="semi")) == 0
     categories = read(world, "item_features", DAY).select("item_id", "category_id").drop_nulls()
     held = lists.join(categories, on="item_id").group_by("user_id", "category_id").len()
     assert held["len"].max() == 2
     assert set(lists["user_id"]) == set(plain["user_id"])
     assert lists.group_by("user_id").agg(pl.col("rank").sort().eq(pl.int_range(1, pl.len() + 1)).all())["rank"].all()
 
-    judged = {
+    evaluated = {
         (row["model"], row["metric"]): row
         for row in read(world, "ranker_evaluation", DAY).filter(pl.col("k") == 10).to_dicts()
     }
-    (winner,) = {model for model, metric in judged if metric == "diversity"} - {"listed"}
-    cost = judged["listed", "ndcg"]["value"] - judged[winner, "ndcg"]["value"]
-    assert judged["listed", "ndcg_gain"]["value"] == pytest.approx(cost)
-    assert judged["listed", "diversity"]["value"] > judged[winner, "diversity"]["value"]
+    (winner,) = {model for model, metric in evaluated if metric == "diversity"} - {"listed"}
+    cost = evaluated["listed", "ndcg"]["value"] - evaluated[winner, "ndcg"]["value"]
+    assert evaluated["listed", "ndcg_gain"]["value"] == pytest.approx(cost)
+    assert evaluated["listed", "diversity"]["value"] > evaluated[winner, "diversity"]["value"]
     told = {
         event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
         for event in made.get_asset_materialization_events()
@@ -63,8 +63,8 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
 
 
 def test_without_rules_nothing_is_said_of_them(built: World) -> None:
-    judged = read(built, "ranker_evaluation", DAY).filter((pl.col("model") == "listed") & (pl.col("k") == 10))
-    gain = judged.filter(pl.col("metric") == "ndcg_gain").row(0, named=True)
+    evaluated = read(built, "ranker_evaluation", DAY).filter((pl.col("model") == "listed") & (pl.col("k") == 10))
+    gain = evaluated.filter(pl.col("metric") == "ndcg_gain").row(0, named=True)
     assert (gain["value"], gain["low"], gain["high"]) == (0.0, 0.0, 0.0)
     event = built.instance.get_latest_materialization_event(dg.AssetKey("ranker_evaluation"))
     assert event is not None

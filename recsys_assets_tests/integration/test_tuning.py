@@ -110,8 +110,8 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("user_factors", "candidates")}
     made = {name: record.params for name, record in lineage.items() if record}
     assert {name: made["user_factors"][name] for name in found.als.values} == found.als.values
-    voices: Any = made["candidates"]["voices"]
-    assert {name: voice["weight"] for name, voice in voices.items()} == found.weights.values
+    quotas: Any = made["candidates"]["voices"]
+    assert {name: quota["weight"] for name, quota in quotas.items()} == found.weights.values
 
     opened.clear()
     poison_the_test_window(world)

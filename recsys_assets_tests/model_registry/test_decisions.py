@@ -1,4 +1,4 @@
-"""Rulings are written once, by one of several people who decide at the same moment, and read back as they were."""
+"""An approval decision is written once, by one of several people at the same moment, and read back unchanged."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from dataclasses import replace
 
 import pytest
 
-from recsys_assets.model_registry.decisions import Ruling, Rulings
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.storage.objects import ObjectStore
 
 MODEL = "2015-05-01-0123456789ab"
-RULING = Ruling(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
+RULING = ApprovalRecord(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
 
 
 def test_what_was_decided_stays(store: ObjectStore) -> None:
-    rulings = Rulings(store)
-    assert rulings.find(MODEL) is None
-    rulings.record(RULING)
+    approvals = ApprovalRecords(store)
+    assert approvals.find(MODEL) is None
+    approvals.record(RULING)
     with pytest.raises(ValueError, match=f"model {MODEL} was approved before"):
-        rulings.record(replace(RULING, ruling="rejected"))
-    assert Rulings(store).find(MODEL) == RULING
+        approvals.record(replace(RULING, approval="rejected"))
+    assert ApprovalRecords(store).find(MODEL) == RULING
 
 
 def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
-    def decide(ruling: Ruling) -> bool:
+    def decide(approval: ApprovalRecord) -> bool:
         try:
-            Rulings(store).record(ruling)
+            ApprovalRecords(store).record(approval)
         except ValueError:
             return False
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(decide, [RULING, replace(RULING, ruling="rejected")]))
+        done = list(pool.map(decide, [RULING, replace(RULING, approval="rejected")]))
     assert sorted(done) == [False, True]
-    found = Rulings(store).find(MODEL)
+    found = ApprovalRecords(store).find(MODEL)
     assert found is not None
-    assert found.ruling == ("approved" if done[0] else "rejected")
+    assert found.approval == ("approved" if done[0] else "rejected")
 
 
 def test_what_is_no_ruling_is_named(store: ObjectStore) -> None:
     store.put(f"rulings/{MODEL}.json", b'{"ruling": "maybe"}')
     with pytest.raises(ValueError, match=rf"rulings/{MODEL}\.json: not a ruling"):
-        Rulings(store).find(MODEL)
+        ApprovalRecords(store).find(MODEL)
     with pytest.raises(ValueError, match="expected YYYY-MM-DD"):
-        Rulings(store).record(replace(RULING, counts_from="soon"))
+        ApprovalRecords(store).record(replace(RULING, counts_from="soon"))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.core.gate.promotion import Gate, Mode, Model, Promotion, Standing, Verdict
+from recsys_assets.core.gate.promotion import Gate, Mode, Model, Promotion, RegistryState, Verdict
 from recsys_assets.io_managers.partitions import FILE_NAMES
-from recsys_assets.model_registry.decisions import Ruling, Rulings
-from recsys_assets.model_registry.state import rejected_before, standing_before, standing_now
+from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
+from recsys_assets.model_registry.state import current_registry_state, registry_state_before, rejected_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore, sha256_bytes
@@ -31,58 +31,58 @@ def put(store: ObjectStore, asset: str, day: str, content: bytes) -> Model:
     return Model(day, sha256_bytes(content))
 
 
-def gated(store: ObjectStore, day: str, champion: bytes, after: Standing) -> None:
+def gated(store: ObjectStore, day: str, champion: bytes, after: RegistryState) -> None:
     put(store, "champion", day, champion)
     decided = Promotion(
-        day, MANUAL, Standing(), after.challenger, GATE, "waiting", after, "fused", "nobody is champion"
+        day, MANUAL, RegistryState(), after.challenger, GATE, "waiting", after, "fused", "nobody is champion"
     )
     put(store, "promotion", day, decided.to_json().encode())
 
 
 def approve(store: ObjectStore, model: Model, counts_from: str) -> None:
-    Rulings(store).record(Ruling(model.id, "approved", counts_from, "run", "now"))
+    ApprovalRecords(store).record(ApprovalRecord(model.id, "approved", counts_from, "run", "now"))
 
 
 def test_the_latest_earlier_day_counts_whatever_lies_between(store: ObjectStore) -> None:
-    assert standing_before(store, "2015-05-09").standing == Standing()
+    assert registry_state_before(store, "2015-05-09").registry_state == RegistryState()
     old, new = Model("2015-05-01", sha256_bytes(b"old")), Model("2015-05-05", sha256_bytes(b"new"))
-    gated(store, "2015-05-01", b"old", Standing(old))
-    gated(store, "2015-05-05", b"new", Standing(new))
+    gated(store, "2015-05-01", b"old", RegistryState(old))
+    gated(store, "2015-05-05", b"new", RegistryState(new))
     for day, model, data in (("2015-05-05", old, b"old"), ("2015-05-06", new, b"new"), ("2015-06-30", new, b"new")):
-        found = standing_before(store, day)
-        assert (found.standing, found.champion) == (Standing(model), data)
+        found = registry_state_before(store, day)
+        assert (found.registry_state, found.champion) == (RegistryState(model), data)
         assert {(one.asset, one.day) for one in found.inputs} == {("champion", model.day), ("promotion", model.day)}
-    assert standing_before(store, "2015-05-01").champion == b""
-    assert standing_now(store) == ("2015-05-05", Standing(new))
+    assert registry_state_before(store, "2015-05-01").champion == b""
+    assert current_registry_state(store) == ("2015-05-05", RegistryState(new))
 
 
 def test_a_day_that_was_cut_off_is_passed_over(store: ObjectStore) -> None:
     old = Model("2015-05-01", sha256_bytes(b"old"))
-    gated(store, "2015-05-01", b"old", Standing(old))
-    gated(store, "2015-05-05", b"half", Standing(Model("2015-05-05", sha256_bytes(b"whole"))))
-    found = standing_before(store, "2015-05-09")
+    gated(store, "2015-05-01", b"old", RegistryState(old))
+    gated(store, "2015-05-05", b"half", RegistryState(Model("2015-05-05", sha256_bytes(b"whole"))))
+    found = registry_state_before(store, "2015-05-09")
     assert (found.since, found.champion) == ("2015-05-01", b"old")
 
 
 def test_an_approval_counts_from_its_day_on_and_for_the_bytes_that_were_judged(store: ObjectStore) -> None:
     old, waiting = put(store, "ranker", "2015-05-01", b"old"), put(store, "ranker", "2015-05-05", b"new")
-    gated(store, "2015-05-05", b"old", Standing(old, waiting))
+    gated(store, "2015-05-05", b"old", RegistryState(old, waiting))
     approve(store, waiting, "2015-05-08")
-    assert standing_before(store, "2015-05-07").standing == Standing(old, waiting)
-    found = standing_before(store, "2015-05-08")
-    assert (found.standing, found.champion) == (Standing(waiting), b"new")
+    assert registry_state_before(store, "2015-05-07").registry_state == RegistryState(old, waiting)
+    found = registry_state_before(store, "2015-05-08")
+    assert (found.registry_state, found.champion) == (RegistryState(waiting), b"new")
     assert ("ranker", "2015-05-05") in {(one.asset, one.day) for one in found.inputs}
     put(store, "ranker", "2015-05-05", b"made again")
-    found = standing_before(store, "2015-05-08")
-    assert (found.standing, found.champion) == (Standing(old), b"old")
+    found = registry_state_before(store, "2015-05-08")
+    assert (found.registry_state, found.champion) == (RegistryState(old), b"old")
 
 
-def challenged(store: ObjectStore, day: str, before: Standing, verdict: Verdict, content: bytes) -> Model:
+def challenged(store: ObjectStore, day: str, before: RegistryState, verdict: Verdict, content: bytes) -> Model:
     """The best experiment of a day before the gate."""
     model = Model(day, sha256_bytes(content), "experiment_challenger")
     passed = verdict in ("promoted", "waiting")
     put(store, "experiment_challenger", day, content if passed else b"")
-    after = {"promoted": Standing(model), "waiting": Standing(before.champion, model)}.get(verdict, before)
+    after = {"promoted": RegistryState(model), "waiting": RegistryState(before.champion, model)}.get(verdict, before)
     decided = Promotion(day, MANUAL, before, model, GATE, verdict, after, "fused", "it is an experiment")
     put(store, "experiment_promotion", day, decided.to_json().encode())
     return model
@@ -90,32 +90,32 @@ def challenged(store: ObjectStore, day: str, before: Standing, verdict: Verdict,
 
 def test_an_experiment_that_passed_stands_from_the_next_day_on(store: ObjectStore) -> None:
     old = Model("2015-05-01", sha256_bytes(b"old"))
-    gated(store, "2015-05-01", b"old", Standing(old))
-    new = challenged(store, "2015-05-01", Standing(old), "promoted", b"forest")
-    assert standing_before(store, "2015-05-01").champion == b""
-    found = standing_before(store, "2015-05-02")
-    assert (found.standing, found.champion) == (Standing(new), b"forest")
+    gated(store, "2015-05-01", b"old", RegistryState(old))
+    new = challenged(store, "2015-05-01", RegistryState(old), "promoted", b"forest")
+    assert registry_state_before(store, "2015-05-01").champion == b""
+    found = registry_state_before(store, "2015-05-02")
+    assert (found.registry_state, found.champion) == (RegistryState(new), b"forest")
     assert ("experiment_challenger", "2015-05-01") in {(one.asset, one.day) for one in found.inputs}
     # The gate of that day is made again and leaves another champion: the experiment did not beat that one.
-    gated(store, "2015-05-01", b"else", Standing(Model("2015-05-01", sha256_bytes(b"else"))))
-    assert standing_before(store, "2015-05-02").champion == b"else"
+    gated(store, "2015-05-01", b"else", RegistryState(Model("2015-05-01", sha256_bytes(b"else"))))
+    assert registry_state_before(store, "2015-05-02").champion == b"else"
 
 
 def test_an_experiment_that_waits_is_kept_through_later_gates_until_it_is_approved(store: ObjectStore) -> None:
-    gated(store, "2015-05-01", b"", Standing())
-    waiting = challenged(store, "2015-05-01", Standing(), "waiting", b"forest")
-    assert standing_before(store, "2015-05-02").standing == Standing(None, waiting)
-    gated(store, "2015-05-02", b"", Standing(None, waiting))
-    challenged(store, "2015-05-02", Standing(None, waiting), "refused", b"worse")
-    assert standing_now(store) == ("2015-05-02", Standing(None, waiting))
+    gated(store, "2015-05-01", b"", RegistryState())
+    waiting = challenged(store, "2015-05-01", RegistryState(), "waiting", b"forest")
+    assert registry_state_before(store, "2015-05-02").registry_state == RegistryState(None, waiting)
+    gated(store, "2015-05-02", b"", RegistryState(None, waiting))
+    challenged(store, "2015-05-02", RegistryState(None, waiting), "refused", b"worse")
+    assert current_registry_state(store) == ("2015-05-02", RegistryState(None, waiting))
     approve(store, waiting, "2015-05-02")
-    found = standing_before(store, "2015-05-03")
-    assert (found.standing, found.champion) == (Standing(waiting), b"forest")
+    found = registry_state_before(store, "2015-05-03")
+    assert (found.registry_state, found.champion) == (RegistryState(waiting), b"forest")
 
 
 def test_the_bytes_of_a_rejected_experiment_are_rejected_whichever_day_they_come_back(store: ObjectStore) -> None:
     model = Model("2015-05-01", sha256_bytes(b"forest"), "experiment_challenger")
-    Rulings(store).record(Ruling(model.id, "rejected", "2015-05-03", "run", "now"))
+    ApprovalRecords(store).record(ApprovalRecord(model.id, "rejected", "2015-05-03", "run", "now"))
     assert rejected_before(store, model.sha256, "2015-05-09")
     assert not rejected_before(store, model.sha256, "2015-05-02")
     assert not rejected_before(store, sha256_bytes(b"another"), "2015-05-09")

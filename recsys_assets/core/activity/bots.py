@@ -66,7 +66,7 @@ def bot_users(events: Frame, rule: BotRule) -> Frame:
     )
     units = (nw.col("pace") * _UNIT).round().cast(nw.Int64)
     typical = nw.col("__units").sum().over("__all") / nw.col("__all").sum().over("__all") / _UNIT
-    judged = rated.with_columns(__units=units).with_columns(typical_pace=typical)
+    evaluated = rated.with_columns(__units=units).with_columns(typical_pace=typical)
     fast = (
         (nw.col("moments") >= rule.moments)
         & (nw.col("pace") >= rule.per_minute)
@@ -74,7 +74,7 @@ def bot_users(events: Frame, rule: BotRule) -> Frame:
     )
     reason = nw.when(fast).then(nw.lit(PACE)).otherwise(nw.lit(HOURS))
     return (
-        judged.filter(fast | (nw.col("hours") >= rule.hours))
+        evaluated.filter(fast | (nw.col("hours") >= rule.hours))
         .with_columns(reason=reason)
         .select("user_id", "reason", "pace", "typical_pace", "events", "moments", "minutes", "hours")
     )

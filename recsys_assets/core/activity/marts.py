@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.engine import Frame, Keep, same
+from recsys_assets.core.engine import Frame, Persist, unchanged
 from recsys_assets.core.frames import exact_sum, running_total, total
 
 
@@ -60,7 +60,7 @@ def item_activity(events: Frame, weights: EventWeights) -> Frame:
     )
 
 
-def item_pairs(events: Frame, max_items_per_session: int = 50, keep: Keep = same) -> Frame:
+def item_pairs(events: Frame, max_items_per_session: int = 50, persist: Persist = unchanged) -> Frame:
     """Which items met in a session on one day (``ITEM_PAIRS``).
 
     A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the
@@ -69,9 +69,9 @@ def item_pairs(events: Frame, max_items_per_session: int = 50, keep: Keep = same
     Args:
         events: clean events of one day.
         max_items_per_session: see above.
-        keep: of the engine.
+        persist: of the engine.
     """
-    kept = keep(_baskets(_in_sessions(events), max_items_per_session).select(*_SESSION, "item_id", "__share"))
+    kept = persist(_baskets(_in_sessions(events), max_items_per_session).select(*_SESSION, "item_id", "__share"))
     other = kept.select(*_SESSION, nw.col("item_id").alias("other_item_id"))
     return (
         kept.join(other, on=_SESSION, how="inner")
@@ -81,7 +81,9 @@ def item_pairs(events: Frame, max_items_per_session: int = 50, keep: Keep = same
     )
 
 
-def target_pairs(events: Frame, weights: EventWeights, max_items_per_session: int = 50, keep: Keep = same) -> Frame:
+def target_pairs(
+    events: Frame, weights: EventWeights, max_items_per_session: int = 50, persist: Persist = unchanged
+) -> Frame:
     """What sessions of one day went on to: from each of their items to the target of an event (``TARGET_PAIRS``).
 
     Sessions and their shares are those of :func:`item_pairs`; only the few with a target event are looked at. Where
@@ -91,14 +93,14 @@ def target_pairs(events: Frame, weights: EventWeights, max_items_per_session: in
         events: clean events of one day.
         weights: which event types are targets.
         max_items_per_session: see :func:`item_pairs`.
-        keep: of the engine.
+        persist: of the engine.
     """
     known = _in_sessions(events if weights.weights.keys() - weights.targets else events.head(0))
     target = nw.col("event_type").is_in(sorted(weights.targets))
     reached = known.filter(target).select(*_SESSION).unique()
     marked = known.join(reached, on=_SESSION, how="semi").with_columns(__aimed=nw.when(target).then(nw.col("ts")))
     ends = nw.col("ts").min().alias("__from"), nw.col("__aimed").max()
-    kept = keep(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
+    kept = persist(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
     aims = kept.filter(~nw.col("__aimed").is_null()).select(
         *_SESSION, nw.col("item_id").alias("target_item_id"), nw.col("__aimed").alias("__until")
     )

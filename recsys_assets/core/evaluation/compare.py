@@ -13,9 +13,9 @@ import pyarrow as pa
 from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals, paired_difference
-from recsys_assets.core.evaluation.evaluator import Judge, Lists
-from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain, gain_of, together
+from recsys_assets.core.evaluation.evaluator import Evaluator, Lists
 from recsys_assets.core.evaluation.metrics import Floats, Ints, novelty, per_user
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, gain_of, together
 
 LEARNED = ("ranker", "champion")
 """The contenders that are models: the one trained as of the day, and the one that stood before it."""
@@ -76,11 +76,11 @@ def evaluate(
         among the candidates, with k the longest list; ``ndcg_gain``, paired, of the best single generator over
         ``fused``, and of each model over its rival (see :func:`choose`); ``ndcg_gain_over_champion`` of the ranker.
     """
-    return judged_lists(Judge(targets, popularity, users), lists, catalogue_size, ks, resamples, seed, level)
+    return evaluate_lists(Evaluator(targets, popularity, users), lists, catalogue_size, ks, resamples, seed, level)
 
 
-def judged_lists(
-    judge: Judge,
+def evaluate_lists(
+    evaluator: Evaluator,
     lists: Mapping[str, Frame],
     catalogue_size: int,
     ks: tuple[int, ...] = (10, 20),
@@ -94,7 +94,7 @@ def judged_lists(
     per: list[Floats] = []
     plain: list[tuple[str, str, int, float]] = []
     decisive: dict[str, Floats] = {}
-    ones = np.ones(len(judge.targets))
+    ones = np.ones(len(evaluator.targets))
 
     def add(model: str, metric: str, k: int, column: Floats, divisor: Floats = ones) -> None:
         rows.append((model, metric, k))
@@ -102,29 +102,31 @@ def judged_lists(
         per.append(divisor)
 
     for model in sorted(lists):
-        read = judge.read(lists[model], max(*ks, DECISIVE_K))
+        read = evaluator.read(lists[model], max(*ks, DECISIVE_K))
         for k in ks:
-            for metric, column in measured(read, judge.targets, k).items():
+            for metric, column in measured(read, evaluator.targets, k).items():
                 add(model, metric, k, column)
             plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
         if model in ("fused", *GENERATORS):
             longest = max(1, read.longest)
-            add(model, "candidate_recall", longest, read.found.astype(np.float64), judge.targets.astype(np.float64))
-        decisive[model] = per_user(read.hits, judge.targets, DECISIVE_K)["ndcg"]
+            add(model, "candidate_recall", longest, read.found.astype(np.float64), evaluator.targets.astype(np.float64))
+        decisive[model] = per_user(read.hits, evaluator.targets, DECISIVE_K)["ndcg"]
     best = best_generator({model: float(column.mean()) if len(column) else 0.0 for model, column in decisive.items()})
-    rival = best or "fused"
+    baseline = best or "fused"
     if best and "fused" in decisive:
         gain = decisive[best] - decisive["fused"]
         add(best, "ndcg_gain", DECISIVE_K, gain)
         over_fused = paired_difference(decisive[best], decisive["fused"], resamples, seed, level)
-        rival = best if over_fused.low > 0 else "fused"
+        baseline = best if over_fused.low > 0 else "fused"
     for model in LEARNED:
-        if model in decisive and rival in decisive:
-            add(model, "ndcg_gain", DECISIVE_K, decisive[model] - decisive[rival])
+        if model in decisive and baseline in decisive:
+            add(model, "ndcg_gain", DECISIVE_K, decisive[model] - decisive[baseline])
     if decisive.keys() >= set(LEARNED):
         add("ranker", OVER_CHAMPION, DECISIVE_K, decisive["ranker"] - decisive["champion"])
     bounds = intervals(np.stack(values, axis=1), np.stack(per, axis=1), resamples, seed, level) if values else []
-    return evaluation_table([(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(judge.targets))
+    return evaluation_table(
+        [(*key, bound) for key, bound in zip(rows, bounds, strict=True)], plain, len(evaluator.targets)
+    )
 
 
 def best_generator(ndcg: Mapping[str, float]) -> str | None:
@@ -139,7 +141,7 @@ class Decision:
 
     Attributes:
         order_by: 'ranker', 'fused' or a generator.
-        rival: what the model had to beat; None where nothing was judged.
+        baseline: what the model had to beat; None where nothing was judged.
         gain: mean paired difference of NDCG@10, model minus rival; None without a judged model. Of this window, or of
             this one and earlier ones where that decided.
         low: lower bound of its 95 % interval.
@@ -149,7 +151,7 @@ class Decision:
     """
 
     order_by: str
-    rival: str | None
+    baseline: str | None
     gain: float | None
     low: float | None
     high: float | None
@@ -182,31 +184,33 @@ def choose(
     if evaluation is None or not set(ndcg) - set(LEARNED):
         return Decision("fused", None, None, None, None, users, "nothing was judged yet, so the fused generators order")
     over_fused = gain_of(evaluation, best) if best else None
-    rival = best if best and ("fused" not in ndcg or (over_fused and over_fused.low > 0)) else "fused"
+    baseline = best if best and ("fused" not in ndcg or (over_fused and over_fused.low > 0)) else "fused"
     today = gain_of(evaluation, model)
     if today is None and users >= min_users:
-        why = f"there is no {model}, and {rival} stands with NDCG@10 {ndcg[rival]:.4f} over {users} users"
-        return Decision(rival, rival, None, None, None, users, why)
+        why = f"there is no {model}, and {baseline} stands with NDCG@10 {ndcg[baseline]:.4f} over {users} users"
+        return Decision(baseline, baseline, None, None, None, users, why)
     alone = today is not None and users >= min_users and today.low > 0
     gain = today if today is None or alone or not earlier else together([today, *earlier])
-    judged = gain.users if gain else users
+    evaluated = gain.users if gain else users
     figures = (gain.value, gain.low, gain.high) if gain else (None, None, None)
-    if today is None or gain is None or judged < min_users:
-        why = f"only {judged} users could be judged and {min_users} are needed, so the fused generators order"
-        return Decision("fused", rival, *figures, judged, why)
+    if today is None or gain is None or evaluated < min_users:
+        why = f"only {evaluated} users could be judged and {min_users} are needed, so the fused generators order"
+        return Decision("fused", baseline, *figures, evaluated, why)
     won = today.value > 0 and gain.low > 0
     windows = "" if gain is today else f", on {1 + len(earlier)} windows"
     why = (
-        f"the {model} {'beat' if won else 'did not beat'} {rival} in NDCG@10: {ndcg[model]:.4f} against "
-        f"{ndcg[rival]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
+        f"the {model} {'beat' if won else 'did not beat'} {baseline} in NDCG@10: {ndcg[model]:.4f} against "
+        f"{ndcg[baseline]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
         f"over {gain.users} users"
     )
-    return Decision("ranker" if won else rival if users >= min_users else "fused", rival, *figures, judged, why)
+    return Decision(
+        "ranker" if won else baseline if users >= min_users else "fused", baseline, *figures, evaluated, why
+    )
 
 
 def measured(read: Lists, targets: Ints, k: int) -> dict[str, Floats]:
     """Every metric at k that each user has a value of, [users] each; NaN where it is not defined."""
-    return {**per_user(read.hits, targets, k), "novelty": novelty(read.surprise, k)}
+    return {**per_user(read.hits, targets, k), "novelty": novelty(read.self_information, k)}
 
 
 def evaluation_table(

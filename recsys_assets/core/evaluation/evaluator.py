@@ -21,7 +21,7 @@ class Lists:
 
     Attributes:
         hits: [users, length] whether the item at that place is a target.
-        surprise: [users, length] -log2 of the share of known users who have the item; NaN where the list has ended.
+        self_information: [users, length] -log2 of the share of known users who have the item; NaN past the list's end.
         items: [entries] ids of the items at those places.
         owners: [entries] the user whose list it is, as a row of the arrays above.
         places: [entries] their 1-based places.
@@ -30,7 +30,7 @@ class Lists:
     """
 
     hits: Bools
-    surprise: Floats
+    self_information: Floats
     items: pa.ChunkedArray
     owners: Ints
     places: Ints
@@ -57,7 +57,7 @@ def popularity(pairs: Frame) -> Frame:
     return distinct.group_by("item_id").agg(users=nw.len().cast(nw.Int64)).join(known, how="cross")
 
 
-class Judge:
+class Evaluator:
     """The users of one window, what they did, and how their lists are read.
 
     Args:
@@ -106,12 +106,12 @@ class Judge:
         at = (user[kept], place[kept] - 1)
         hits = np.zeros((len(self.targets), length), dtype=np.bool_)
         hits[at] = hit[kept]
-        surprise = np.full(hits.shape, np.nan)
+        self_information = np.full(hits.shape, np.nan)
         if self._known:
-            surprise[at] = -np.log2(rows["users"].to_numpy()[kept] / self._known)
+            self_information[at] = -np.log2(rows["users"].to_numpy()[kept] / self._known)
         return Lists(
             hits=hits,
-            surprise=surprise,
+            self_information=self_information,
             items=rows.to_arrow().column("item_id").filter(pa.array(kept)),
             owners=user[kept],
             places=place[kept],

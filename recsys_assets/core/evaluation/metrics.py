@@ -58,17 +58,17 @@ def per_user(hits: Bools, targets: Ints, k: int) -> dict[str, Floats]:
     }
 
 
-def novelty(surprise: Floats, k: int) -> Floats:
+def novelty(self_information: Floats, k: int) -> Floats:
     """Novelty@k of each user.
 
     Args:
-        surprise: [users, at least k] -log2 p of the item at that place; NaN where the list has ended.
+        self_information: [users, at least k] -log2 p of the item at that place; NaN where the list has ended.
         k: length of the list.
 
     Returns:
         Array [users]; NaN for an empty list.
     """
-    top = surprise[:, :k]
+    top = self_information[:, :k]
     length = (~np.isnan(top)).sum(axis=1)
     return np.where(length > 0, np.nansum(top, axis=1) / np.maximum(length, 1), np.nan)
 

@@ -10,8 +10,8 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.compare import judged_lists, lists_from_candidates
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.compare import evaluate_lists, lists_from_candidates
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.frames import dense_rank
 
 _PAIR = ["user_id", "item_id"]
@@ -21,11 +21,11 @@ _PAIR = ["user_id", "item_id"]
 class Window:
     """Who is judged on the targets after a day, and how many items could have been recommended by then."""
 
-    judge: Judge
+    evaluator: Evaluator
     catalogue_size: int
 
 
-def judge_window(users: Frame, activity: Frame, cut: date) -> Window:
+def collect_window(users: Frame, activity: Frame, cut: date) -> Window:
     """Everything that judging on one window takes, collected once.
 
     Args:
@@ -35,8 +35,10 @@ def judge_window(users: Frame, activity: Frame, cut: date) -> Window:
     """
     known = activity.filter(nw.col("dt") <= cut)
     catalogue = known.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
-    judge = Judge(targets_after(activity, cut), popularity(known.select(*_PAIR)), users.select("user_id").unique())
-    return Window(judge, int(catalogue.item()))
+    evaluator = Evaluator(
+        targets_after(activity, cut), popularity(known.select(*_PAIR)), users.select("user_id").unique()
+    )
+    return Window(evaluator, int(catalogue.item()))
 
 
 def evaluate_window(
@@ -54,7 +56,7 @@ def evaluate_window(
     lists = lists_from_candidates(candidates)
     for model, scored in scores.items():
         lists[model] = dense_rank(scored, ["user_id"], "score", ["item_id"])
-    return judged_lists(window.judge, lists, window.catalogue_size, seed=seed, level=level)
+    return evaluate_lists(window.evaluator, lists, window.catalogue_size, seed=seed, level=level)
 
 
 def targets_after(activity: Frame, cut: date) -> Frame:

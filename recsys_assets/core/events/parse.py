@@ -101,7 +101,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         to_float64(nw.col("price")).alias("unit_price"),
     )
     positive = ~(nw.col("units") <= 0) if spec.positive_quantity else nw.lit(True)
-    frame = _judge(
+    frame = _evaluator(
         frame,
         dataset,
         {
@@ -148,7 +148,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
         to_micros(nw.col("ts"), spec.time_unit).alias("us"),
     )
     frame = frame.filter(~nw.col("renamed").is_null() | nw.col("property").is_null())
-    frame = _judge(
+    frame = _evaluator(
         frame,
         dataset,
         {
@@ -239,7 +239,7 @@ def _micros(day: date, hours: int) -> int:
     return (start - _EPOCH) // timedelta(microseconds=1)
 
 
-def _judge(
+def _evaluator(
     frame: Frame,
     dataset: Dataset,
     before: Mapping[str, nw.Expr],

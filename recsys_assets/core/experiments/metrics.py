@@ -38,7 +38,7 @@ def check_metric(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedLists:
     """Lists to judge by: the rows of some users, each user's (in a window) one group.
 
     Attributes:
@@ -65,12 +65,17 @@ class Figure:
 
 
 def figures(
-    judged: Judged, scores: Floats, threshold: float, metrics: Sequence[str], resamples: int = 1000, seed: int = 0
+    evaluated: EvaluatedLists,
+    scores: Floats,
+    threshold: float,
+    metrics: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> list[Figure]:
     """Metrics of a model, and its gain over the fused generators, all on the same resamples of users.
 
     Args:
-        judged: rows that the model has not learned from.
+        evaluated: rows that the model has not learned from.
         scores: [rows].
         threshold: from which score on a row counts as predicted; chosen elsewhere.
         metrics: see :func:`check_metric`.
@@ -80,23 +85,23 @@ def figures(
     Returns:
         A figure per metric, in order, and ``GAIN`` last.
     """
-    groups = len(judged.targets)
+    groups = len(evaluated.targets)
     columns: dict[str, Floats] = {}
     per: dict[str, Floats] = {}
     ones = np.ones(groups)
     for name in (*metrics, GAIN):
         if name == "f_beta":
-            top, bottom = f_beta_parts(judged.labels, scores >= threshold, judged.group, groups)
+            top, bottom = f_beta_parts(evaluated.labels, scores >= threshold, evaluated.group, groups)
             columns[name], per[name] = top, bottom
         elif name == GAIN:
-            columns[name] = _of_list(DECISIVE, judged, scores) - _of_list(DECISIVE, judged, judged.fused)
+            columns[name] = _of_list(DECISIVE, evaluated, scores) - _of_list(DECISIVE, evaluated, evaluated.fused)
         elif name != "auc":
-            columns[name] = _of_list(name, judged, scores)
+            columns[name] = _of_list(name, evaluated, scores)
     values = np.stack(list(columns.values()), axis=1)
     divisors = np.stack([per.get(name, ones) for name in columns], axis=1)
     found: dict[str, Interval] = dict(zip(columns, intervals(values, divisors, resamples, seed), strict=True))
     if "auc" in metrics:
-        found["auc"] = auc_interval(judged.labels, scores, judged.group)
+        found["auc"] = auc_interval(evaluated.labels, scores, evaluated.group)
     return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
 
 
@@ -105,11 +110,11 @@ def known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _of_list(name: str, judged: Judged, scores: Floats) -> Floats:
+def _of_list(name: str, evaluated: EvaluatedLists, scores: Floats) -> Floats:
     """A metric of each group."""
     metric, _, k = name.partition("_at_")
-    hits = hits_at(judged.group, judged.labels, scores, int(k))
-    return per_user(hits, judged.targets, int(k))[metric]
+    hits = hits_at(evaluated.group, evaluated.labels, scores, int(k))
+    return per_user(hits, evaluated.targets, int(k))[metric]
 
 
 def _rounded(name: str, found: Interval) -> Figure:

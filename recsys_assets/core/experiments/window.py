@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.metrics import Ints
-from recsys_assets.core.experiments.metrics import Judged
+from recsys_assets.core.experiments.metrics import EvaluatedLists
 
 
 def with_targets(examples: Frame, targets: Frame) -> Frame:
@@ -25,7 +25,7 @@ def with_targets(examples: Frame, targets: Frame) -> Frame:
     return examples.join(counts, on="user_id", how="inner")
 
 
-def judged(rows: pa.Table) -> Judged:
+def evaluated(rows: pa.Table) -> EvaluatedLists:
     """The arrays to judge by.
 
     Args:
@@ -41,7 +41,7 @@ def judged(rows: pa.Table) -> Judged:
         targets = np.maximum(rows.column("targets").to_numpy()[first], found)
     else:
         targets = np.maximum(found, 1)
-    return Judged(group, labels, targets, -rows.column("fused_rank").to_numpy().astype(np.float64))
+    return EvaluatedLists(group, labels, targets, -rows.column("fused_rank").to_numpy().astype(np.float64))
 
 
 def _groups(rows: pa.Table) -> Ints:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from recsys_assets.core.evaluation.compare import OVER_CHAMPION, Decision, choose
-from recsys_assets.core.evaluation.evidence import DECISIVE_K, Gain
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain
 
 Mode = Literal["autonomous", "manual"]
-Ruling = Literal["approved", "rejected"]
+ApprovalDecision = Literal["approved", "rejected"]
 """What a person decided about a challenger."""
 
 Verdict = Literal["promoted", "waiting", "refused", "archived", "no model"]
@@ -46,22 +46,22 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RegistryState:
     """The champion, which may order lists, and the challenger that waits for an approval."""
 
     champion: Model | None = None
     challenger: Model | None = None
 
-    def after(self, ruling: Callable[[Model], Ruling | None]) -> Standing:
+    def after(self, approval: Callable[[Model], ApprovalDecision | None]) -> RegistryState:
         """What people made of the challenger.
 
         Args:
-            ruling: what was decided about a model; None if nothing was yet.
+            approval: what was decided about a model; None if nothing was yet.
         """
-        decided = ruling(self.challenger) if self.challenger else None
+        decided = approval(self.challenger) if self.challenger else None
         if decided is None:
             return self
-        return Standing(self.challenger if decided == "approved" else self.champion)
+        return RegistryState(self.challenger if decided == "approved" else self.champion)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def gate(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = ()) -> 
     over = next((row for row in rows if row["metric"] == OVER_CHAMPION and row["value"] is not None), None)
     beats_generators = first.order_by == "ranker"
     if over is None:
-        return Gate(beats_generators, first.rival, first.gain, first.low, first.high, first.users, first.why)
+        return Gate(beats_generators, first.baseline, first.gain, first.low, first.high, first.users, first.why)
     better = over["low"] > 0
     why = (
         f"it {'beat' if better else 'did not beat'} the champion in NDCG@10: difference {over['value']:+.4f} "
@@ -131,11 +131,11 @@ class Promotion:
 
     as_of: str
     mode: Mode
-    before: Standing
+    before: RegistryState
     model: Model | None
     gate: Gate
     verdict: Verdict
-    after: Standing
+    after: RegistryState
     order_by: str
     why: str
 
@@ -155,7 +155,7 @@ class Promotion:
             found["gate"] = Gate(**found["gate"])
             found["model"] = _model(found["model"])
             for name in ("before", "after"):
-                found[name] = Standing(**{role: _model(one) for role, one in found[name].items()})
+                found[name] = RegistryState(**{role: _model(one) for role, one in found[name].items()})
             return Promotion(**found)
         except (TypeError, KeyError) as error:
             raise ValueError(f"promotion: not the JSON of a promotion: {error}") from error
@@ -164,9 +164,9 @@ class Promotion:
 def promote(
     as_of: str,
     mode: Mode,
-    before: Standing,
+    before: RegistryState,
     model: Model | None,
-    ruling: Ruling | None,
+    approval: ApprovalDecision | None,
     evaluation: pa.Table,
     min_users: int,
     earlier: Sequence[Gain] = (),
@@ -178,30 +178,30 @@ def promote(
         mode: 'autonomous' promotes a model that passed the gate, 'manual' lets it wait.
         before: who stood before, with what people had decided.
         model: the model of the day, which the evaluation calls 'ranker'; None if there is none.
-        ruling: what people decided about that model, when the day is computed again.
+        approval: what people decided about that model, when the day is computed again.
         evaluation: table of contract RANKER_EVALUATION; ``before.champion`` is in it as 'champion'.
         min_users: with fewer users judged, nothing is decided by figures.
         earlier: what rankers gained over the generators on earlier windows.
     """
-    judged = gate(evaluation, min_users, earlier)
-    verdict, after = _outcome(mode, before, model, ruling, judged)
+    evaluated = gate(evaluation, min_users, earlier)
+    verdict, after = _outcome(mode, before, model, approval, evaluated)
     promoted = verdict == "promoted"
     decision: Decision = choose(evaluation, min_users, "ranker" if promoted else "champion", earlier)
-    return Promotion(as_of, mode, before, model, judged, verdict, after, decision.order_by, decision.why)
+    return Promotion(as_of, mode, before, model, evaluated, verdict, after, decision.order_by, decision.why)
 
 
 def _outcome(
-    mode: Mode, before: Standing, model: Model | None, ruling: Ruling | None, judged: Gate
-) -> tuple[Verdict, Standing]:
+    mode: Mode, before: RegistryState, model: Model | None, approval: ApprovalDecision | None, evaluated: Gate
+) -> tuple[Verdict, RegistryState]:
     if model is None:
         return "no model", before
-    if not judged.passed:
+    if not evaluated.passed:
         return "refused", before
-    if ruling == "rejected":
+    if approval == "rejected":
         return "archived", before
-    if mode == "autonomous" or ruling == "approved":
-        return "promoted", Standing(model)
-    return "waiting", Standing(before.champion, model)
+    if mode == "autonomous" or approval == "approved":
+        return "promoted", RegistryState(model)
+    return "waiting", RegistryState(before.champion, model)
 
 
 def _model(found: dict[str, str] | None) -> Model | None:

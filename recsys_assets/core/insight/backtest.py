@@ -13,7 +13,7 @@ import narwhals as nw
 
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.compare import LISTED
-from recsys_assets.core.evaluation.evidence import DECISIVE_K
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.insight.figures import Figures
 
@@ -85,21 +85,21 @@ def backtest(inputs: BacktestInputs, as_of: date, params: BacktestParams) -> Fig
         have an entry for each, null where a day lacks it. An entry of a series is value, low, high. ``means`` are over
         the days that a model has, ``compared`` over those that all of ``COMPARED`` have.
     """
-    judged: dict[str, list[dict[str, Any]]] = {}
+    evaluated: dict[str, list[dict[str, Any]]] = {}
     # Where nobody could be judged, no figure says anything.
     spoken = inputs.evaluation.filter((nw.col("k") == DECISIVE_K) & (nw.col("users") > 0))
     for row in spoken.collect(backend="polars").rows(named=True):
-        judged.setdefault(row["dt"].isoformat(), []).append(row)
-    days = sorted({*judged, *inputs.promotions, *inputs.lists})
+        evaluated.setdefault(row["dt"].isoformat(), []).append(row)
+    days = sorted({*evaluated, *inputs.promotions, *inputs.lists})
     gate = [_decision(inputs.promotions[day]) if day in inputs.promotions else None for day in days]
-    series = {metric: _series(metric, judged, days) for metric in METRICS}
+    series = {metric: _series(metric, evaluated, days) for metric in METRICS}
     return {
         "dataset": params.dataset,
         "as_of": as_of.isoformat(),
         "window_days": params.days,
         "k": DECISIVE_K,
         "days": days,
-        "users": [judged[day][0]["users"] if day in judged else 0 for day in days],
+        "users": [evaluated[day][0]["users"] if day in evaluated else 0 for day in days],
         "series": series,
         "means": {metric: {name: _mean(points) for name, points in of.items()} for metric, of in series.items()},
         "compared": _compared(series),
@@ -187,12 +187,12 @@ def _lists(lists: Mapping[str, Frame], days: Sequence[str]) -> list[Figures | No
 
 
 def _series(
-    metric: str, judged: Mapping[str, Sequence[Mapping[str, Any]]], days: Sequence[str]
+    metric: str, evaluated: Mapping[str, Sequence[Mapping[str, Any]]], days: Sequence[str]
 ) -> dict[str, list[list[float | None] | None]]:
     """Value, low and high of each model on each day, models by name."""
     of: dict[tuple[str, str], list[float | None]] = {
         (row["model"], day): [row["value"], row["low"], row["high"]]
-        for day, rows in judged.items()
+        for day, rows in evaluated.items()
         for row in rows
         if row["metric"] == metric and row["value"] is not None
     }

@@ -8,7 +8,7 @@ from math import fsum
 from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.insight.charts import RIGHT, Picture, day_bars, say
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.core.insight.svg import Canvas, glance, percent
+from recsys_assets.core.insight.svg import Canvas, percent, sparkline
 from recsys_assets.core.insight.timeline import END, HEIGHT, TOP, Line, Point, Timeline
 
 _GLANCED = 20
@@ -85,11 +85,11 @@ def gate(figures: Figures) -> Picture:
         f"Gain in NDCG@{figures['k']} of each day's model over whom it had to beat, with its 95 % interval",
     )
     decided = {day: one for day, one in zip(days, figures["gate"], strict=True) if one}
-    judged = {day: one for day, one in decided.items() if one["gain"] is not None}
-    ends = [one[end] for one in judged.values() for end in ("low", "high")]
+    evaluated = {day: one for day, one in decided.items() if one["gain"] is not None}
+    ends = [one[end] for one in evaluated.values() for end in ("low", "high")]
     plot = Timeline(canvas, days, [*ends, 0.0], lambda value: f"{value:+.2g}" if value else "0")
     canvas.line([(plot.x(days[0]), plot.y(0)), (plot.x(days[-1]), plot.y(0))], "dash")
-    for day, one in judged.items():
+    for day, one in evaluated.items():
         left, top, bottom = plot.x(day) - plot.step / 2, plot.y(one["high"]), plot.y(one["low"])
         about = f"{day}: {one['verdict']}, {one['gain']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
         canvas.bar(left, top, plot.step, max(bottom - top, 1), _VERDICTS.get(one["verdict"], "bar"), about)
@@ -103,7 +103,7 @@ def gate(figures: Figures) -> Picture:
         tone = _VERDICTS.get(verdict, "")
         canvas.text(END + 12, TOP + 14 + 16 * n, f"{verdict} {verdicts[verdict]}", f"{tone} b".strip())
     plot.dates(strip + 28)
-    points = [Point(day, max(one["gain"], 0.0)) if (one := judged.get(day)) else None for day in days]
+    points = [Point(day, max(one["gain"], 0.0)) if (one := evaluated.get(day)) else None for day in days]
     return Picture("gate_over_time", canvas, strip + 40, _small(canvas.title, days, points))
 
 
@@ -162,7 +162,7 @@ def _small(title: str, days: Sequence[str], bars: Sequence[Point | None], line: 
     most = max(tall) or 1.0
     marks = [((n + 0.5) / len(tall), min(point.value / most, 1.0)) for n, point in enumerate(line[-_GLANCED:]) if point]
     shown = days[-_GLANCED:]
-    return glance(title, tall, marks, ends=(say(shown[0]), say(shown[-1]) if len(shown) > 1 else ""), last=True)
+    return sparkline(title, tall, marks, ends=(say(shown[0]), say(shown[-1]) if len(shown) > 1 else ""), last=True)
 
 
 def _count(lists: Figures | None, key: str) -> int:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from recsys_assets.core.insight.figures import Figures, change
-from recsys_assets.core.insight.svg import WIDTH, Canvas, compact, glance, glance_rows, percent
+from recsys_assets.core.insight.svg import WIDTH, Canvas, compact, percent, sparkline, sparkline_rows
 
 LEFT, RIGHT = 20.0, WIDTH - 20.0
 _MOST_ROWS = 8
@@ -23,13 +23,13 @@ class Picture:
         name: of what it shows.
         canvas: with everything drawn.
         height: in pixels.
-        glance: the gist of it as an SVG of a few hundred characters.
+        sparkline: the gist of it as an SVG of a few hundred characters.
     """
 
     name: str
     canvas: Canvas
     height: float
-    glance: str
+    sparkline: str
 
 
 def pictures(figures: Figures) -> list[Picture]:
@@ -69,7 +69,7 @@ def volumes(figures: Figures) -> Picture:
     if len(days) > 1:
         canvas.text(RIGHT - 62, y + 6, say(days[-1]), anchor="end")
     return Picture(
-        "events_per_day", canvas, y + 20, glance(canvas.title, total, ends=(say(days[0]), say(days[-1])), last=True)
+        "events_per_day", canvas, y + 20, sparkline(canvas.title, total, ends=(say(days[0]), say(days[-1])), last=True)
     )
 
 
@@ -110,7 +110,7 @@ def funnel(figures: Figures) -> Picture:
         before = steps[n - 1]["users"] if n else 0
         canvas.text(left + wide + 8, y + 28, f"{percent(step['users'] / before)} go on, {pairs}" if before else pairs)
         y += 46
-    small = glance_rows(canvas.title, [(step["step"], step["users"], f"{step['users']:,} users") for step in steps])
+    small = sparkline_rows(canvas.title, [(step["step"], step["users"], f"{step['users']:,} users") for step in steps])
     return Picture("funnel", canvas, y + 6, small)
 
 
@@ -135,7 +135,7 @@ def tail(figures: Figures, who: str) -> Picture:
         canvas.text(x + 0.4 * step, top + height + 17, named, "", "middle")
     canvas.text(RIGHT, top + height + 35, f"events per {who.removesuffix('s')}", "", "end")
     ends = (_range(buckets[0]), _range(buckets[-1])) if buckets else ("", "")
-    small = glance(canvas.title, [bucket["count"] for bucket in buckets], ends=ends)
+    small = sparkline(canvas.title, [bucket["count"] for bucket in buckets], ends=ends)
     return Picture(f"events_per_{who.removesuffix('s')}", canvas, top + height + 48, small)
 
 
@@ -155,7 +155,7 @@ def concentration(figures: Figures) -> Picture:
     if figures["count"]:
         canvas.line([(left + wide * x, top + height * (1 - y)) for x, y in figures["curve"]], "curve")
     canvas.text(left + wide, top + height + 36, "items, the busiest first; upwards: share of events", "", "end")
-    small = glance(canvas.title, [], [*figures["curve"][:-1:2], (1.0, 1.0)], ("busiest items", "all items"))
+    small = sparkline(canvas.title, [], [*figures["curve"][:-1:2], (1.0, 1.0)], ("busiest items", "all items"))
     return Picture("item_concentration", canvas, top + height + 48, small)
 
 
@@ -187,7 +187,9 @@ def drift(figures: Figures, as_of: str, of: str) -> Picture:
     canvas.text(LEFT, top - 10, f"highest bar: {percent(max(day))} of the day's events")
     canvas.text(RIGHT, top + height + 34, f"bars: {say(as_of)}; line: the days before; hour in UTC", "", "end")
     usual = [((n + 0.5) / 24, share / max(max(day), share)) for n, share in enumerate(before)]
-    return Picture("drift_by_hour", canvas, top + height + 46, glance(canvas.title, day, usual, ("00:00 UTC", "23:00")))
+    return Picture(
+        "drift_by_hour", canvas, top + height + 46, sparkline(canvas.title, day, usual, ("00:00 UTC", "23:00"))
+    )
 
 
 def _drift_rows(
@@ -203,7 +205,7 @@ def _drift_rows(
         canvas.text(RIGHT, y + 14, f"{percent(day[n])}, before {percent(before[n])}", "", "end")
         y += 32
     canvas.text(RIGHT, y + 12, f"wide: {say(as_of)}; narrow: the days before", "", "end")
-    small = glance_rows(
+    small = sparkline_rows(
         canvas.title, [(names[n], day[n], f"{percent(day[n])}, before {percent(before[n])}") for n in order]
     )
     return Picture("drift_by_event_type", canvas, y + 24, small)
@@ -229,7 +231,9 @@ def bots(figures: Figures) -> Picture:
     day_bars(canvas, 66, "bots", found["by_day"], figures["days"])
     canvas.text(130, 140, say(figures["days"][0]))
     canvas.text(RIGHT - 62, 140, say(figures["days"][-1]), anchor="end")
-    small = glance(canvas.title, found["by_day"], ends=(say(figures["days"][0]), say(figures["days"][-1])), last=True)
+    small = sparkline(
+        canvas.title, found["by_day"], ends=(say(figures["days"][0]), say(figures["days"][-1])), last=True
+    )
     return Picture("bots_per_day", canvas, 152, small)
 
 
@@ -245,7 +249,7 @@ def _rows(canvas: Canvas, name: str, rows: Sequence[tuple[str, int]], kind: str)
     if len(rows) > _MOST_ROWS:
         canvas.text(LEFT, y + 12, f"and {len(rows) - _MOST_ROWS} more")
         y += 20
-    small = glance_rows(canvas.title, [(label, value, f"{value:,}") for label, value in rows])
+    small = sparkline_rows(canvas.title, [(label, value, f"{value:,}") for label, value in rows])
     return Picture(name, canvas, y + 8, small)
 
 

@@ -87,7 +87,7 @@ class Canvas:
         return self.inline(height).replace("<svg ", f"<svg {size} ", 1).replace(">", f">{style}{card}", 1)
 
 
-def glance(
+def sparkline(
     title: str,
     bars: Sequence[float],
     line: Sequence[tuple[float, float]] = (),
@@ -124,8 +124,8 @@ def glance(
     return _small(title, parts, 92)
 
 
-def glance_rows(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
-    """Like :func:`glance`, with a line for each of the first four rows: name, length, what stands at its end."""
+def sparkline_rows(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """Like :func:`sparkline`, with a line for each of the first four rows: name, length, what stands at its end."""
     rows = rows[:4]
     most = max((length for _, length, _ in rows), default=0) or 1
     parts: list[str] = []

@@ -11,8 +11,8 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import LISTED, evaluation_table, measured
 from recsys_assets.core.evaluation.evaluator import Lists
-from recsys_assets.core.evaluation.evidence import DECISIVE_K
 from recsys_assets.core.evaluation.metrics import Floats, Ints
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
 from recsys_assets.core.evaluation.window import Window
 from recsys_assets.core.lists.reranking import SAME_CATEGORY, SAME_ROOT, categories_of
 
@@ -43,13 +43,15 @@ def with_listed(
         The table with the model ``listed``: every metric; ``ndcg_gain``, paired, over ``made_of`` (what the rules cost
         is below zero); and, for both, ``diversity`` (see :func:`diversity`) where any category is known.
     """
-    judge, users = window.judge, len(window.judge.targets)
+    evaluator, users = window.evaluator, len(window.evaluator.targets)
     longest = max(*ks, DECISIVE_K)
-    theirs = judge.read(before, longest)
-    ours = theirs if listed is before else judge.read(listed, longest)
-    columns = {(LISTED, metric, k): column for k in ks for metric, column in measured(ours, judge.targets, k).items()}
-    then = measured(theirs, judge.targets, DECISIVE_K)["ndcg"]
-    columns[LISTED, "ndcg_gain", DECISIVE_K] = measured(ours, judge.targets, DECISIVE_K)["ndcg"] - then
+    theirs = evaluator.read(before, longest)
+    ours = theirs if listed is before else evaluator.read(listed, longest)
+    columns = {
+        (LISTED, metric, k): column for k in ks for metric, column in measured(ours, evaluator.targets, k).items()
+    }
+    then = measured(theirs, evaluator.targets, DECISIVE_K)["ndcg"]
+    columns[LISTED, "ndcg_gain", DECISIVE_K] = measured(ours, evaluator.targets, DECISIVE_K)["ndcg"] - then
     known = categories_of(item_features).filter(~nw.col("category_id").is_null())
     categories = known.collect(backend="polars").to_arrow()
     if len(categories):

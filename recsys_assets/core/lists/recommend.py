@@ -8,7 +8,7 @@ from recsys_assets.core.contracts import GENERATORS
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.lists.new_items import explore
-from recsys_assets.core.lists.reranking import ListRules, apply_rules
+from recsys_assets.core.lists.reranking import RerankingPolicy, apply_rules
 
 LONGEST = 100
 """Longest list that contract RECOMMENDATIONS allows."""
@@ -19,7 +19,7 @@ def recommend(
     order_by: str,
     scores: Frame | None = None,
     k: int = LONGEST,
-    rules: ListRules | None = None,
+    rules: RerankingPolicy | None = None,
     item_features: Frame | None = None,
 ) -> Frame:
     """Order each user's candidates and keep the best.

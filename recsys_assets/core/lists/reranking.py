@@ -25,19 +25,19 @@ SAME_CATEGORY, SAME_ROOT = 1.0, 0.5
 
 
 @dataclass(frozen=True)
-class ListRules:
+class RerankingPolicy:
     """What a list has to keep to.
 
     Args:
-        exclude_bought: leave out items that the user bought within the activity window.
-        bought_from: weight of the event type that buys: the deepest step that counts as a target.
+        exclude_purchased: leave out items that the user bought within the activity window.
+        purchased_from: weight of the event type that buys: the deepest step that counts as a target.
         category_cap: most items of one category in a list; 0 for any number.
         diversity: 0 keeps the order; 1 orders by what is unlike the items above alone.
         new: the share of new items, which comes last.
     """
 
-    exclude_bought: bool = False
-    bought_from: float = 0.0
+    exclude_purchased: bool = False
+    purchased_from: float = 0.0
     category_cap: int = 0
     diversity: float = 0.0
     new: NewItems = field(default_factory=NewItems)
@@ -50,7 +50,7 @@ class ListRules:
     @property
     def any(self) -> bool:
         """Whether there is anything to keep to."""
-        return self.exclude_bought or self.by_category or self.new.any
+        return self.exclude_purchased or self.by_category or self.new.any
 
 
 def categories_of(item_features: Frame) -> Frame:
@@ -62,7 +62,7 @@ def categories_of(item_features: Frame) -> Frame:
     return item_features.select("item_id", "category_id", root_id=nw.coalesce("root_id", "category_id"))
 
 
-def apply_rules(ranked: Frame, candidates: Frame, item_features: Frame, rules: ListRules) -> Frame:
+def apply_rules(ranked: Frame, candidates: Frame, item_features: Frame, rules: RerankingPolicy) -> Frame:
     """Leave out and reorder what the rules say, in the whole order of each user's candidates.
 
     Diversity is maximal marginal relevance (Carbonell and Goldstein, 1998): again and again the item with the most
@@ -83,10 +83,10 @@ def apply_rules(ranked: Frame, candidates: Frame, item_features: Frame, rules: L
     """
     columns = ["user_id", "item_id", "rank", "score", "source"]
     rows = ranked.select(columns)
-    if rules.exclude_bought:
+    if rules.exclude_purchased:
         # Candidates hold single precision, in which the weight has to be said too.
-        bought = candidates.filter(nw.col("ui_top_weight") >= float(np.float32(rules.bought_from))).select(_PAIR)
-        rows = _renumbered(rows.join(bought, on=_PAIR, how="anti"), -nw.col("rank"))
+        purchased = candidates.filter(nw.col("ui_top_weight") >= float(np.float32(rules.purchased_from))).select(_PAIR)
+        rows = _renumbered(rows.join(purchased, on=_PAIR, how="anti"), -nw.col("rank"))
     if rules.by_category:
         placed = rows.join(categories_of(item_features), on="item_id", how="left")
         placed = placed.with_columns(__one=nw.lit(1, dtype=nw.Int64))

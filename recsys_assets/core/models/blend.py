@@ -110,7 +110,7 @@ class Opinions:
     scores: Floats
 
 
-def opinions(
+def model_scores(
     models: Mapping[str, Model],
     weights: Mapping[str, float],
     users: Ints,

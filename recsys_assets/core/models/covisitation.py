@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs, merge_target_pairs
-from recsys_assets.core.engine import Engine, Frame, Keep, same
+from recsys_assets.core.engine import Engine, Frame, Persist, unchanged
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
 
@@ -29,20 +29,22 @@ class CovisitParams:
     shrinkage: float = 5.0
 
 
-def covisit_similarity(item_pairs: Frame, item_activity: Frame, params: CovisitParams, keep: Keep = same) -> Frame:
+def covisit_similarity(
+    item_pairs: Frame, item_activity: Frame, params: CovisitParams, persist: Persist = unchanged
+) -> Frame:
     """The nearest items by co-visitation: weight(i,j) / (sqrt(sessions_i * sessions_j) + shrinkage).
 
     Args:
         item_pairs: window of ``ITEM_PAIRS`` with ``dt``.
         item_activity: the same days of ``ITEM_ACTIVITY``.
         params: sizes.
-        keep: of the engine.
+        persist: of the engine.
 
     Returns:
         item_id, similar_item_id, score, rank: both directions of each pair, never the item itself.
     """
     pairs = merge_item_pairs(item_pairs).select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
-    return _nearest(_both_ways(keep(_scored(pairs, _sessions(item_activity), params))), params)
+    return _nearest(_both_ways(persist(_scored(pairs, _sessions(item_activity), params))), params)
 
 
 def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
@@ -78,7 +80,7 @@ def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, pa
     daily = item_pairs.select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
     parts = by_rows(engine, "item_id", _both_ways(daily))
     if len(parts) == 1:
-        yield covisit_similarity(item_pairs, item_activity, params, engine.keep)
+        yield covisit_similarity(item_pairs, item_activity, params, engine.persist)
         return
     sessions = engine.from_arrow(_sessions(item_activity).collect(backend="polars").to_arrow())  # merged once for all
     for (met,) in parts:

@@ -98,16 +98,16 @@ def _batch(matrix: csr_matrix, rows: Ints, vectors: Floats, diagonal: Floats) ->
     length = int(counts.max())
     at = np.minimum(starts[:, None] + np.arange(length), matrix.nnz - 1)
     real = np.arange(length) < counts[:, None]
-    touched = vectors[matrix.indices[at]] * real[:, :, None]  # [rows, length, factors]
+    interacted = vectors[matrix.indices[at]] * real[:, :, None]  # [rows, length, factors]
     strength = np.where(real, matrix.data[at], np.float32(1.0))
     if length <= vectors.shape[1]:
-        scaled = touched / diagonal[:, None, :]
-        small = scaled @ touched.transpose(0, 2, 1)
+        scaled = interacted / diagonal[:, None, :]
+        small = scaled @ interacted.transpose(0, 2, 1)
         small[:, np.arange(length), np.arange(length)] += 1.0 / strength
         parts = np.linalg.solve(small, np.ones((*strength.shape, 1), np.float32))
         return np.asarray((scaled.transpose(0, 2, 1) @ parts)[:, :, 0], np.float32)
-    weighed = touched * strength[:, :, None]
-    large = weighed.transpose(0, 2, 1) @ touched
+    weighed = interacted * strength[:, :, None]
+    large = weighed.transpose(0, 2, 1) @ interacted
     places = np.arange(vectors.shape[1])
     large[:, places, places] += diagonal
     return np.asarray(np.linalg.solve(large, weighed.sum(axis=1)[:, :, None])[:, :, 0], np.float32)

@@ -106,17 +106,17 @@ def _best(model: SessionModel, asked: Visits, k: int, barred: npt.NDArray[np.boo
     clicks = np.exp(-asked.lags / params.click_decay)
 
     found: list[tuple[Ints, Doubles]] = []
-    voices = np.zeros(len(sessions))
-    for voice, part in ((params.neighbour_weight, _neighbours), (params.link_weight, _linked)):
-        if voice > 0:
+    quotas = np.zeros(len(sessions))
+    for quota, part in ((params.neighbour_weight, _neighbours), (params.link_weight, _linked)):
+        if quota > 0:
             near, items, weights = part(model, asked, clicks)
             keys = near * width + items
             new = (weights > 0) & (seen.take(np.searchsorted(seen, keys), mode="clip") != keys)
             near, keys, weights = near[new], keys[new], weights[new]
             total = np.bincount(near, weights, len(sessions))
-            voices += voice * (total > 0)
-            found.append((keys, voice * weights / total[near]))
-    scale = left / np.where(voices > 0, voices, 1)
+            quotas += quota * (total > 0)
+            found.append((keys, quota * weights / total[near]))
+    scale = left / np.where(quotas > 0, quotas, 1)
     keys, scores = _summed(
         np.concatenate([rows * width + asked.items, *(keys for keys, _ in found)]),
         np.concatenate([rates, *(share * scale[keys // width] for keys, share in found)]),

@@ -35,7 +35,7 @@ def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
     ]
     stacked = nw.concat(lists, how="vertical")
     scored = (
-        stacked.with_columns(__voice=1.0 / (RRF_CONSTANT + nw.col("rank")))
+        stacked.with_columns(__quota=1.0 / (RRF_CONSTANT + nw.col("rank")))
         .group_by("item_id", "similar_item_id")
         .agg(exact_sum(nw.col("__voice")).alias("score"))
     )

@@ -139,12 +139,12 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Bent:
+class FeatureTransform:
     """A linear model of bent columns; its score is the log odds of the label, but for a constant.
 
     Attributes:
         columns: names.
-        means: [columns] of what :func:`bend` gives.
+        means: [columns] of what :func:`transform` gives.
         scales: [columns] its standard deviations, 1 for a constant.
         coefficients: [columns].
         missing: [columns] what is added where a value is missing.
@@ -172,17 +172,17 @@ class Bent:
         odds = np.zeros(len(matrix))
         for at, name in enumerate(self.columns):  # column by column: a matrix product adds in an order of its own
             column = matrix[:, at]
-            odds += (bend(name, column) - self.means[at]) / self.scales[at] * self.coefficients[at]
+            odds += (transform(name, column) - self.means[at]) / self.scales[at] * self.coefficients[at]
             odds += np.isnan(column) * self.missing[at]
         return odds
 
     @staticmethod
-    def of_nothing(columns: tuple[str, ...]) -> Bent:
+    def of_nothing(columns: tuple[str, ...]) -> FeatureTransform:
         """The one that gives every row the same score."""
         zeros = np.zeros(len(columns))
-        return Bent(columns, zeros, np.ones(len(columns)), zeros, zeros)
+        return FeatureTransform(columns, zeros, np.ones(len(columns)), zeros, zeros)
 
-    def leaning(self, on_fused: float) -> Bent:
+    def prior_weight(self, on_fused: float) -> FeatureTransform:
         """The same with so many log odds more for a bent fused score of 1; as it is where it has no such column."""
         more = np.where(np.asarray(self.columns) == "fused_score", on_fused * self.scales, 0.0)
         return replace(self, coefficients=self.coefficients + more)
@@ -193,7 +193,7 @@ class Bent:
 
 
 @dataclass(frozen=True)
-class Corrected:
+class BoostedLinear:
     """A linear model and the trees that correct it; its score is the sum of both.
 
     Attributes:
@@ -201,7 +201,7 @@ class Corrected:
         trees: what they add.
     """
 
-    linear: Bent
+    linear: FeatureTransform
     trees: TreesOfCatBoost
 
     @property
@@ -231,11 +231,11 @@ class Corrected:
         return write_arrays("corrected", {**arrays_of(self.linear), "trees": trees})
 
 
-Ranker = Bent | TreesOfCatBoost | Corrected
+Ranker = FeatureTransform | TreesOfCatBoost | BoostedLinear
 """What the platform itself trains."""
 
 
-def bend(name: str, column: NDArray[np.floating[Any]]) -> Floats:
+def transform(name: str, column: NDArray[np.floating[Any]]) -> Floats:
     """A column as a linear model likes it: ranks as reciprocals, others as logarithms; 0 where it is missing."""
     value = np.nan_to_num(column.astype(np.float64), nan=np.inf if name.endswith("_rank") else 0.0, posinf=np.inf)
     if name.endswith("_rank"):
@@ -277,9 +277,9 @@ class GeneratorOrder:
 _BEYOND_ANY_RANK = 1e6
 
 
-def _from_arrays(data: bytes) -> Linear | Bent | Forest | Corrected:
+def _from_arrays(data: bytes) -> Linear | FeatureTransform | Forest | BoostedLinear:
     kind, arrays = read_arrays(data)
     if kind == "corrected":
         trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
-        return Corrected(Bent(**arrays), trees)
-    return {"linear": Linear, "bent": Bent, "forest": Forest}[kind](**arrays)
+        return BoostedLinear(FeatureTransform(**arrays), trees)
+    return {"linear": Linear, "bent": FeatureTransform, "forest": Forest}[kind](**arrays)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.evaluation.metrics import Bools, Floats
-from recsys_assets.core.ranking.formats import Bent, bend
+from recsys_assets.core.ranking.formats import FeatureTransform, transform
 from recsys_assets.core.ranking.split import Split
 
 
-def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
+def fit_linear(examples: Split, penalty: float, rows: Bools) -> FeatureTransform:
     """Learn from some of the rows; each list counts the same, however many positives it has.
 
     Args:
@@ -33,7 +33,7 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
     matrix, labels, group = examples.matrix[rows], examples.labels[rows], examples.group[rows]
     columns = np.asarray(examples.columns)
     absent = np.isnan(matrix)
-    bent = np.stack([bend(name, matrix[:, at]) for at, name in enumerate(examples.columns)], axis=1)
+    bent = np.stack([transform(name, matrix[:, at]) for at, name in enumerate(examples.columns)], axis=1)
     means, scales = bent.mean(axis=0), _scales(bent)
     # A place that is missing is a place far down; of other features, that they are missing may say something.
     told = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
@@ -47,7 +47,7 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> Bent:
     found = np.asarray(fitted.coef_[0], dtype=np.float64)
     missing = np.zeros(len(columns))
     missing[told] = found[len(columns) :]
-    return Bent(examples.columns, means, scales, found[: len(columns)], missing)
+    return FeatureTransform(examples.columns, means, scales, found[: len(columns)], missing)
 
 
 def _scales(columns: NDArray[np.float64]) -> Floats:

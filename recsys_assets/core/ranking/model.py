@@ -15,7 +15,7 @@ import pyarrow as pa
 from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes, arrow_schema
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import Bent, Corrected, Ranker, TreesOfCatBoost, read_model
+from recsys_assets.core.ranking.formats import BoostedLinear, FeatureTransform, Ranker, TreesOfCatBoost, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 
@@ -39,8 +39,8 @@ class RankerParams:
         kind: 'linear'; 'corrected' by CatBoost's trees, which start from the linear one and stop where they no longer
             gain; or 'trees' alone.
         penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
-        leaning: log odds that a bent fused score of 1 adds to what was learned. Of two orders that err in ways of their
-            own a mean errs less, and it strays less from the one that it has to beat.
+        prior_weight: log odds that a transformed fused score of 1 adds to the learned ones. The mean of two orders with
+            independent errors errs less, and it stays closer to the order that it has to beat.
         loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
         iterations: most trees to grow; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
@@ -55,7 +55,7 @@ class RankerParams:
 
     kind: Kind = "corrected"
     penalty: float = 250.0
-    leaning: float = 0.0
+    prior_weight: float = 0.0
     loss: str = "QuerySoftMax"
     iterations: int = 300
     learning_rate: float = 0.1
@@ -137,11 +137,11 @@ class Fit:
 
     examples: Split
     params: RankerParams
-    alone: Callable[[float], Bent] | None = None
+    alone: Callable[[float], FeatureTransform] | None = None
     on_tree: OnTree | None = None
 
     @cached_property
-    def judged(self) -> Ranker:
+    def evaluated(self) -> Ranker:
         """The ranker that learned without the lists held out, which only stopped its trees."""
         return self._upon(lambda: self._start)
 
@@ -154,18 +154,20 @@ class Fit:
     @property
     def validation_ndcg(self) -> float:
         """Mean NDCG@10 of the lists held out."""
-        scores = self.judged.score(self.examples.matrix[self.examples.apart])
+        scores = self.evaluated.score(self.examples.matrix[self.examples.apart])
         return float(self.examples.ndcg(scores, CUTOFF).mean())
 
-    def _upon(self, linear: Callable[[], Bent]) -> Ranker:
-        kind, leaning = self.params.kind, self.params.leaning
-        if kind == "trees" and not leaning:
+    def _upon(self, linear: Callable[[], FeatureTransform]) -> Ranker:
+        kind, prior_weight = self.params.kind, self.params.prior_weight
+        if kind == "trees" and not prior_weight:
             return self._trees
-        start = (Bent.of_nothing(self.examples.columns) if kind == "trees" else linear()).leaning(leaning)
-        return start if kind == "linear" else Corrected(start, self._trees)
+        start = (FeatureTransform.of_nothing(self.examples.columns) if kind == "trees" else linear()).prior_weight(
+            prior_weight
+        )
+        return start if kind == "linear" else BoostedLinear(start, self._trees)
 
     @cached_property
-    def _start(self) -> Bent:
+    def _start(self) -> FeatureTransform:
         fit = self.alone or (lambda penalty: fit_linear(self.examples, penalty, ~self.examples.apart))
         return fit(self.params.penalty)
 
@@ -180,7 +182,7 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
     # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
     from catboost import CatBoost
 
-    learn, judge = examples.pools(start)
+    learn, evaluator = examples.pools(start)
     model = CatBoost(
         {
             "loss_function": params.loss,
@@ -198,7 +200,7 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
             "verbose": False,
         }
     )
-    model.fit(learn, eval_set=judge, callbacks=[_AfterTree(on_tree)] if on_tree else None)
+    model.fit(learn, eval_set=evaluator, callbacks=[_AfterTree(on_tree)] if on_tree else None)
     return TreesOfCatBoost(_bytes(model))
 
 

@@ -84,7 +84,7 @@ class Split:
         """
         from catboost import Pool
 
-        learn, judge = (
+        learn, evaluator = (
             Pool(
                 self.matrix[part],
                 self.labels[part],
@@ -94,7 +94,7 @@ class Split:
             )
             for part in (~self.apart, self.apart)
         )
-        return learn, judge
+        return learn, evaluator
 
     def of(self, rows: Bools) -> Split:
         """The same of some rows [rows]; whole groups, or the lists change."""

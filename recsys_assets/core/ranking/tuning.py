@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import Bent, bend
+from recsys_assets.core.ranking.formats import FeatureTransform, transform
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
 from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
@@ -43,7 +43,7 @@ class Tuning:
         best: the parameters of the best ranker on what was held out; see :func:`tune`.
         trials: what was tried; none where there was too little to search on.
         tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
-        judged_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
+        evaluated_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
         study: name of the search; None where there was none.
         gain: NDCG@10 of the best ranker with trees over the best linear one, on lists that stopped neither, and the
             bounds of its 95 % interval; None where it is unknown.
@@ -52,7 +52,7 @@ class Tuning:
     best: RankerParams
     trials: tuple[Record, ...] = ()
     tuned_on: str | None = None
-    judged_by: str | None = None
+    evaluated_by: str | None = None
     study: str | None = None
     gain: tuple[float, float, float] | None = None
 
@@ -102,14 +102,14 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
     @cache
-    def alone(penalty: float) -> Bent:
+    def alone(penalty: float) -> FeatureTransform:
         return fit_linear(data, penalty, ~data.apart)
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         progress = _Progress(trial, last=params.iterations)
         fit = Fit(data, params, alone, progress.on_tree)
-        kept = fit.judged.tree_count
+        kept = fit.evaluated.tree_count
         facts = {"trees": float(progress.trees), "trees_kept": float(kept)}
         return Outcome(fit.validation_ndcg, facts, progress.pruned)
 
@@ -128,18 +128,20 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
         if found is None or found.low <= 0:
             best, ours = linear[0], theirs[0]
     if ours:
-        best = replace(best, leaning=max(LEANINGS, key=lambda leaning: _ndcg(ours, leaning).mean()))
+        best = replace(best, prior_weight=max(LEANINGS, key=lambda prior_weight: _ndcg(ours, prior_weight).mean()))
     return Tuning(
         best=best,
         trials=tuple(records),
         tuned_on=day,
-        judged_by=BY_TIME if by_time else BY_USERS,
+        evaluated_by=BY_TIME if by_time else BY_USERS,
         study=search.study,
         gain=gain,
     )
 
 
-def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -> Iterator[tuple[Split, Floats]]:
+def crossed(
+    data: Split, params: RankerParams, alone: Callable[[float], FeatureTransform]
+) -> Iterator[tuple[Split, Floats]]:
     """Both halves of the lists held out, with scores by a ranker that learned and was stopped without that half.
 
     Trees that are stopped where they judge best look better than they are. So each half of the lists held out is
@@ -155,16 +157,16 @@ def crossed(data: Split, params: RankerParams, alone: Callable[[float], Bent]) -
     halves = [data.apart & half for half in (first, ~first)]
     if all(half.any() for half in halves):
         for half in halves:
-            judge = data.of(half)
-            yield judge, Fit(data.of(~half), params, alone).stored.score(judge.matrix)
+            evaluator = data.of(half)
+            yield evaluator, Fit(data.of(~half), params, alone).stored.score(evaluator.matrix)
 
 
-def _ndcg(parts: Sequence[tuple[Split, Floats]], leaning: float = 0.0) -> Floats:
+def _ndcg(parts: Sequence[tuple[Split, Floats]], prior_weight: float = 0.0) -> Floats:
     """NDCG@10 [lists] of what :func:`crossed` gives, with the fused order mixed in."""
     found: list[Floats] = []
-    for judge, scores in parts:
-        fused = bend("fused_score", judge.matrix[:, judge.columns.index("fused_score")])
-        found.append(judge.ndcg(scores + leaning * fused, CUTOFF))
+    for evaluator, scores in parts:
+        fused = transform("fused_score", evaluator.matrix[:, evaluator.columns.index("fused_score")])
+        found.append(evaluator.ndcg(scores + prior_weight * fused, CUTOFF))
     return np.concatenate(found)
 
 

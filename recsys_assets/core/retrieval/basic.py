@@ -11,52 +11,52 @@ from recsys_assets.core.models.covisitation import VIEW_BUY as VIEW_BUY_KIND
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval import generators
-from recsys_assets.core.retrieval.protocol import Derived, Given
+from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext
 
 
-def _segment(given: Given, name: str, k: int) -> Frame:
+def _segment(given: RetrievalContext, name: str, k: int) -> Frame:
     items = given.inputs.top_popular.filter(nw.col("segment") == name)
-    return generators.listed(given.users, given.available(items), k, given.touched)
+    return generators.listed(given.users, given.available(items), k, given.interacted)
 
 
-def _near(given: Given, name: str, seeds: Frame, similar: Frame) -> Frame:
+def _near(given: RetrievalContext, name: str, seeds: Frame, similar: Frame) -> Frame:
     """Neighbours of seeds, by a table whose name tells it from others."""
     params = given.params
     near = similar.filter(nw.col("rank") <= params.covisit_neighbours)
     # There are far fewer rows in the table than there are of what users find in it.
     ends = given.available(near.select("score", "rank", nw.col("item_id").alias("__seed"), item_id="similar_item_id"))
-    kept = given.inputs.once(
+    kept = given.inputs.memoize(
         name, ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
     )
     found = generators.covisit(seeds, kept, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life)
-    return given.untouched(found)
+    return given.not_interacted(found)
 
 
-def _view_buy(given: Given, k: int) -> Frame:
+def _view_buy(given: RetrievalContext, k: int) -> Frame:
     return _near(
         given, "view_buy", given.history, given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_BUY_KIND)
     )
 
 
-def _buy_buy(given: Given, k: int) -> Frame:
-    bought = given.history.filter(nw.col("targets") > 0)
-    return _near(given, "buy_buy", bought, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
+def _buy_buy(given: RetrievalContext, k: int) -> Frame:
+    purchased = given.history.filter(nw.col("targets") > 0)
+    return _near(given, "buy_buy", purchased, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
 
 
-def _factors(given: Given, k: int) -> Frame:
-    items = given.inputs.once("item_factors", given.available(given.inputs.item_factors))
-    return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.touched)
+def _factors(given: RetrievalContext, k: int) -> Frame:
+    items = given.inputs.memoize("item_factors", given.available(given.inputs.item_factors))
+    return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.interacted)
 
 
-def _repeat(given: Given, k: int) -> Frame:
+def _repeat(given: RetrievalContext, k: int) -> Frame:
     recent = last_days(given.inputs.item_activity, given.as_of, given.params.trending_days)
     return given.allowed(generators.repeat(given.history, recent, given.params.repeat_popularity))
 
 
-def _category(given: Given, k: int) -> Frame:
+def _category(given: RetrievalContext, k: int) -> Frame:
     inputs = given.inputs
-    items = inputs.once("top_popular", given.available(inputs.top_popular))
-    return given.untouched(
+    items = inputs.memoize("top_popular", given.available(inputs.top_popular))
+    return given.not_interacted(
         generators.category(given.history, inputs.item_features, items, given.params.favourite_categories, k)
     )
 

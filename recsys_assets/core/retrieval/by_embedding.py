@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints, lookup
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class NearestParams:
     breadth: int = 128
 
 
-def propose(known: Known, params: NearestParams | None = None) -> pa.Table:
+def recommend(known: FitContext, params: NearestParams | None = None) -> pa.Table:
     """The nearest items of each active user, by the cosine with the user's vector: the mean of what the user touched.
 
     The fresher, the more an item weighs in the mean, and each item's vector counts with length 1; one of length 0 says
@@ -55,12 +55,12 @@ def propose(known: Known, params: NearestParams | None = None) -> pa.Table:
     rows, columns = lookup(history["user_id"], users), lookup(history["item_id"], items)
     met = (rows >= 0) & (columns >= 0)
     weights = history["weight"].to_numpy().astype(np.float32)[met]
-    touched = csr_matrix((weights, (rows[met], columns[met])), shape=(len(users), len(items)))
-    wanted = _normalised(touched @ vectors)
+    interacted = csr_matrix((weights, (rows[met], columns[met])), shape=(len(users), len(items)))
+    wanted = _normalised(interacted @ vectors)
     gone = lookup(known.gone(), items)
     free = np.setdiff1d(np.arange(len(items)), gone)
     asked = np.flatnonzero(np.any(wanted, axis=1))
-    found_rows, found_columns, scores = nearest_free(wanted, asked, vectors, free, touched, known.k, how)
+    found_rows, found_columns, scores = nearest_free(wanted, asked, vectors, free, interacted, known.k, how)
     return pa.table(
         {
             "user_id": users.take(pa.array(found_rows)),
@@ -71,7 +71,7 @@ def propose(known: Known, params: NearestParams | None = None) -> pa.Table:
 
 
 def nearest_free(
-    wanted: Floats, asked: Ints, items: Floats, free: Ints, touched: csr_matrix, k: int, params: NearestParams
+    wanted: Floats, asked: Ints, items: Floats, free: Ints, interacted: csr_matrix, k: int, params: NearestParams
 ) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
     """The ``k`` items of each user with the largest inner product that are free and that the user did not touch.
 
@@ -80,7 +80,7 @@ def nearest_free(
         asked: rows of those who are asked for.
         items: vectors [items, length].
         free: the items that may be found, ascending.
-        touched: [users, items]; what is not zero is not found.
+        interacted: [users, items]; what is not zero is not found.
         k: how many.
         params: how.
 
@@ -94,11 +94,11 @@ def nearest_free(
         return found[0]
     index = _index(items[free], params)
     # Whoever touched much is asked for more, of which that is left out; users with as much are asked for together.
-    much = np.diff(touched.indptr)[asked]
+    much = np.diff(interacted.indptr)[asked]
     asked = asked[np.argsort(much, kind="stable")]
     for start in range(0, len(asked), _BLOCK):
         block = asked[start : start + _BLOCK]
-        seen = touched[block]
+        seen = interacted[block]
         most = min(len(free), k + int(np.diff(seen.indptr).max()))
         near = _search(index, wanted[block], most)
         rows, places = np.nonzero(near >= 0)
@@ -136,7 +136,7 @@ def _search(index: Any, queries: Floats, k: int) -> Ints:
     return places
 
 
-def _unit_vectors(known: Known) -> tuple[pa.Array, Floats]:
+def _unit_vectors(known: FitContext) -> tuple[pa.Array, Floats]:
     """item_id, ascending, and vectors of length 1 [items, length]."""
     frame = known.frames["item_embeddings"].select("item_id", "embedding").sort("item_id")
     table = frame.collect(backend="polars").to_arrow()

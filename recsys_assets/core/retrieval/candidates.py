@@ -15,7 +15,7 @@ from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
 from recsys_assets.core.parts import Once, by_users
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.features import with_features
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Given, derived
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, RetrievalContext, derived
 
 
 def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Frame:
@@ -37,26 +37,28 @@ def candidates(engine: Engine, inputs: CandidateInputs, as_of: date, end: dateti
             given.history,
             popularity,
             inputs.item_features,
-            inputs.opinions,
+            inputs.model_scores,
             as_of,
             end,
             params.trending_days,
-            inputs.once,
+            inputs.memoize,
         )
 
-    return engine.widen(_fused(_proposals(given), params), ["user_id", "item_id"], add)
+    return engine.add_columns(_fused(_proposals(given), params), ["user_id", "item_id"], add)
 
 
-def asked(engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams) -> Given:
+def asked(
+    engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams
+) -> RetrievalContext:
     """What the generators are asked with: the active users and their history; arguments as for :func:`candidates`."""
     everybody = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
     active = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
-    users = inputs.once_here("users", active)
-    history = inputs.once_here("history", everybody.join(users, on="user_id", how="semi"))
-    return Given(engine, inputs, params, as_of, users, history)
+    users = inputs.memoize_part("users", active)
+    history = inputs.memoize_part("history", everybody.join(users, on="user_id", how="semi"))
+    return RetrievalContext(engine, inputs, params, as_of, users, history)
 
 
-def union(given: Given) -> Frame:
+def union(given: RetrievalContext) -> Frame:
     """What all generators propose, as :func:`fuse` gives it."""
     return fuse(_proposals(given), given.params)
 
@@ -74,21 +76,21 @@ def in_parts(
     """
     users = last_days(inputs.user_activity, as_of, params.active_days)
     proposed = inputs.proposed
-    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.opinions, *proposed.values())
+    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.model_scores, *proposed.values())
     if len(parts) == 1:
         return [inputs]
-    once = Once(engine)
+    memoize = Once(engine)
     return [
         replace(
             inputs,
             user_activity=activity,
             user_factors=factors,
-            opinions=opinions,
+            model_scores=model_scores,
             proposed=dict(zip(proposed, others, strict=True)),
-            once=once,
-            once_here=Once(engine),
+            memoize=memoize,
+            memoize_part=Once(engine),
         )
-        for activity, factors, opinions, *others in parts
+        for activity, factors, model_scores, *others in parts
     ]
 
 
@@ -111,7 +113,7 @@ def _fused(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     """What :func:`fuse` gives, without fused_rank."""
     asked = [name for name in GENERATORS if name in found]
     parts = [
-        _ranked(found[name], params.voices[name].k).select(
+        _ranked(found[name], params.quotas[name].k).select(
             "user_id",
             "item_id",
             nw.col("score").cast(nw.Float32).alias(f"{name}_score"),
@@ -125,7 +127,7 @@ def _fused(found: Mapping[str, Frame], params: CandidateParams) -> Frame:
     score = nw.lit(0.0)
     for name in asked:
         rank = nw.col(f"{name}_rank").cast(nw.Float64)
-        score = score + (params.voices[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
+        score = score + (params.quotas[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
     types = {"score": nw.Float32, "rank": nw.Int32}
     silent = [name for name in GENERATORS if name not in found]
     nothing = {f"{name}_{what}": nw.lit(None, dtype) for name in silent for what, dtype in types.items()}
@@ -143,14 +145,14 @@ def _ranked(found: Frame, k: int) -> Frame:
     return top_k(found, k, by=["user_id"], score="score", ties=["item_id"])
 
 
-def _proposals(given: Given) -> dict[str, Frame]:
+def _proposals(given: RetrievalContext) -> dict[str, Frame]:
     """What each generator that is asked gives."""
-    return {name: _propose(name, given) for name in GENERATORS if name in given.params.voices}
+    return {name: _propose(name, given) for name in GENERATORS if name in given.params.quotas}
 
 
-def _propose(name: str, given: Given) -> Frame:
+def _propose(name: str, given: RetrievalContext) -> Frame:
     """What a generator gives, without what the rules forbid."""
     if name in PROPOSERS:
         proposed = given.inputs.proposed[name].select("user_id", "item_id", "score")
         return given.allowed(proposed.join(given.users, on="user_id", how="semi"))
-    return derived(name).recommend(given, given.params.voices[name].k)
+    return derived(name).recommend(given, given.params.quotas[name].k)

@@ -24,7 +24,7 @@ from recsys_assets.core.models.graph_filter import GraphFilterParams
 from recsys_assets.core.models.ials import IalsParams
 from recsys_assets.core.models.interactions import Interactions
 from recsys_assets.core.models.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 
 
 def _models() -> ModelParams:
@@ -47,7 +47,7 @@ class CollaborativeParams:
         item_users: items that fewer users touched are left out: nothing can be said of what goes with them.
         most_cells: active users x items, beyond which nothing is proposed: scoring takes some 15 CPU seconds for each
             hundred million, and other generators grow slower.
-        judged: most users that the weights are learned on.
+        evaluated: most users that the weights are learned on.
         fewest: with fewer to learn on, all models have the same weight.
         pool: items of each model that the weights are learned on, and popular items that all are asked about.
     """
@@ -55,12 +55,12 @@ class CollaborativeParams:
     models: ModelParams = field(default_factory=_models)
     item_users: int = 2
     most_cells: int = 300_000_000
-    judged: int = 1_000
+    evaluated: int = 1_000
     fewest: int = 30
     pool: int = 100
 
 
-def scored(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
+def scored(known: FitContext, params: CollaborativeParams | None = None) -> pa.Table:
     """What the models say of the items that active users may be interested in.
 
     These are the best new ones by each model and by all together, the most popular ones, and, where they may be
@@ -88,7 +88,7 @@ def scored(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
         weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how, fits.keys())
         models = {name: fit() for name, fit in fits.items()}
         gone = lookup(known.gone(), matrix.items)
-        found = blend.opinions(
+        found = blend.model_scores(
             models,
             weights or dict.fromkeys(models, 1.0),
             asked,
@@ -101,7 +101,7 @@ def scored(known: Known, params: CollaborativeParams | None = None) -> pa.Table:
     return _told(matrix, models, found)
 
 
-def propose(known: Known) -> pa.Table:
+def recommend(known: FitContext) -> pa.Table:
     """The best new items of each active user who is known to the models, as :func:`scored` found them.
 
     Args:
@@ -114,7 +114,9 @@ def propose(known: Known) -> pa.Table:
     return proposed.select("user_id", "item_id", "score").sort("user_id", "item_id").collect("polars").to_arrow()
 
 
-def learn_weights(known: Known, cut: date, params: CollaborativeParams, names: Collection[str]) -> dict[str, float]:
+def learn_weights(
+    known: FitContext, cut: date, params: CollaborativeParams, names: Collection[str]
+) -> dict[str, float]:
     """Weights of the models by what those fitted up to a day found of the new items that followed.
 
     Args:
@@ -138,7 +140,7 @@ def learn_weights(known: Known, cut: date, params: CollaborativeParams, names: C
     users = np.flatnonzero(np.diff(targets.indptr))
     if len(users) < params.fewest or len(users) * matrix.shape[1] > params.most_cells:
         return {}
-    chosen = np.random.default_rng(known.seed).permutation(users)[: params.judged]
+    chosen = np.random.default_rng(known.seed).permutation(users)[: params.evaluated]
     users = np.sort(chosen)
     models = {name: fit() for name, fit in fit_models(matrix, params.models).items() if name in names}
     proposals = blend.pool(models, users, matrix.matrix, min(params.pool, len(matrix.items)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import narwhals as nw
 
 from recsys_assets.core.clock import half_life, last_days
-from recsys_assets.core.engine import Frame, MadeOnce, anew
+from recsys_assets.core.engine import Frame, Memoize, passthrough
 from recsys_assets.core.frames import exact_sum, top_k
-from recsys_assets.core.retrieval.protocol import Derived, Given
+from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext
 
 _PAIR = ["user_id", "item_id"]
 _GROUPS = ("category_id", "root_id", "price")
@@ -31,15 +31,17 @@ def new_items(item_features: Frame, item_activity: Frame, days: int, users: int)
     """
     crowd = item_activity.group_by("item_id").agg(__users=nw.col("users").sum().cast(nw.Int64))
     known = item_features.join(crowd, on="item_id", how="left")
-    untouched = nw.col("__users").is_null()
+    not_interacted = nw.col("__users").is_null()
     few = nw.col("__users").fill_null(0) <= users
     age = (nw.col("days_known") - 1).cast(nw.Float64)
-    return known.filter(few & (untouched | (nw.col("days_known") <= days))).select(
+    return known.filter(few & (not_interacted | (nw.col("days_known") <= days))).select(
         *item_features.collect_schema().names(), newness=half_life(age, float(days))
     )
 
 
-def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k: int, once: MadeOnce = anew) -> Frame:
+def alike(
+    history: Frame, item_features: Frame, fresh: Frame, categories: int, k: int, memoize: Memoize = passthrough
+) -> Frame:
     """New items of the categories that the user's fresh weight lies in, the nearer in price the better.
 
     The score sums, over the item's category and (at a quarter) its root, the share of the user's weight that lies there
@@ -52,7 +54,7 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
         fresh: :func:`new_items` that may be recommended.
         categories: categories, and as many roots, of a user.
         k: newest items of a category or root that are compared.
-        once: for what does not depend on the users, where the history is of a part of them.
+        memoize: for what does not depend on the users, where the history is of a part of them.
 
     Returns:
         user_id, item_id, score. Nothing that the user touched, and nothing where there are no categories.
@@ -61,7 +63,9 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
     total = history.group_by("user_id").agg(exact_sum(weight).alias("__total"))
     priced = nw.when(~nw.col("__price").is_null()).then(weight)
     taste = (
-        _in_groups(history.join(once("groups", item_features.select("item_id", *_GROUPS)), on="item_id", how="inner"))
+        _in_groups(
+            history.join(memoize("groups", item_features.select("item_id", *_GROUPS)), on="item_id", how="inner")
+        )
         .with_columns(__priced=priced, __worth=priced * nw.col("__price"))
         .group_by("user_id", "level", "group")
         .agg(
@@ -83,7 +87,7 @@ def alike(history: Frame, item_features: Frame, fresh: Frame, categories: int, k
     near = half_life((nw.col("usual") - nw.col("__price")).abs(), 1.0).fill_null(_NO_PRICE)
     return (
         favourites.select("user_id", "level", "group", "share", "usual")
-        .join(once("newest", newest), on=["level", "group"], how="inner")
+        .join(memoize("newest", newest), on=["level", "group"], how="inner")
         .join(history.select(*_PAIR), on=_PAIR, how="anti")
         .with_columns(score=nw.col("share") * part * near * nw.col("newness"))
         .group_by(*_PAIR)
@@ -102,12 +106,12 @@ def _in_groups(items: Frame) -> Frame:
     return nw.concat(levels, how="vertical")
 
 
-def _propose(given: Given, k: int) -> Frame:
+def _propose(given: RetrievalContext, k: int) -> Frame:
     params, inputs = given.params, given.inputs
     recent = last_days(inputs.item_activity, given.as_of, params.popular_days)
     fresh = new_items(inputs.item_features, recent, params.new_item_days, params.new_item_users)
     return alike(
-        given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.once
+        given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.memoize
     )
 
 

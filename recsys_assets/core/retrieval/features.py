@@ -8,7 +8,7 @@ import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.clock import days_before, hours_before, last_days
-from recsys_assets.core.engine import Frame, MadeOnce, anew
+from recsys_assets.core.engine import Frame, Memoize, passthrough
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
@@ -23,11 +23,11 @@ def with_features(
     history: Frame,
     popularity: Frame,
     item_features: Frame,
-    opinions: Frame,
+    model_scores: Frame,
     as_of: date,
     end: datetime,
     trending_days: int,
-    once: MadeOnce = anew,
+    memoize: Memoize = passthrough,
 ) -> Frame:
     """Join the features to pairs. What is a count is 0 where nothing happened; times and shares are null then.
 
@@ -38,14 +38,14 @@ def with_features(
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of the users of the pairs.
         popularity: ``ITEM_ACTIVITY`` with ``dt`` of the popularity window.
         item_features: ``ITEM_FEATURES`` of D.
-        opinions: ``COLLABORATIVE_SCORES`` of D of the users of the pairs.
+        model_scores: ``COLLABORATIVE_SCORES`` of D of the users of the pairs.
         as_of: D.
         end: the instant at which D ends.
         trending_days: window of item_trend.
-        once: for what does not depend on the users, where the pairs are a part.
+        memoize: for what does not depend on the users, where the pairs are a part.
     """
-    catalog = once("catalog", item_features.select("item_id", "category_id", "price"))
-    totals = once(
+    catalog = memoize("catalog", item_features.select("item_id", "category_id", "price"))
+    totals = memoize(
         "totals", popularity.select(*(nw.col(name).sum().alias(f"__{name}") for name in ("events", "targets")))
     )
     shares = category_shares(history, catalog).select(
@@ -53,10 +53,10 @@ def with_features(
     )
     wide = (
         pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
-        .join(_model_features(opinions), on=["user_id", "item_id"], how="left")
+        .join(_model_features(model_scores), on=["user_id", "item_id"], how="left")
         .join(_user_features(history, totals, catalog, as_of), on="user_id", how="left")
         .join(
-            once("items", _items(item_features, popularity, as_of, end, trending_days)),
+            memoize("items", _items(item_features, popularity, as_of, end, trending_days)),
             on="item_id",
             how="left",
         )
@@ -89,8 +89,8 @@ def _pair_features(history: Frame, as_of: date) -> Frame:
     return known.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
 
 
-def _model_features(opinions: Frame) -> Frame:
-    return opinions.select("user_id", "item_id", *(nw.col(name).alias(f"ui_{name}") for name in MODEL_NAMES))
+def _model_features(model_scores: Frame) -> Frame:
+    return model_scores.select("user_id", "item_id", *(nw.col(name).alias(f"ui_{name}") for name in MODEL_NAMES))
 
 
 def _user_features(history: Frame, totals: Frame, catalog: Frame, as_of: date) -> Frame:

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.protocol import FitContext, Fitted
 
 
-def _collaborative(known: Known) -> pa.Table:
-    from recsys_assets.core.retrieval.cf_ensemble import propose
+def _collaborative(known: FitContext) -> pa.Table:
+    from recsys_assets.core.retrieval.cf_ensemble import recommend
 
-    return propose(known)
-
-
-def _sessions(known: Known) -> pa.Table:
-    from recsys_assets.core.retrieval.next_in_session import propose
-
-    return propose(known)
+    return recommend(known)
 
 
-def _nearest(known: Known) -> pa.Table:
-    from recsys_assets.core.retrieval.by_embedding import propose
+def _sessions(known: FitContext) -> pa.Table:
+    from recsys_assets.core.retrieval.next_in_session import recommend
 
-    return propose(known)
+    return recommend(known)
+
+
+def _nearest(known: FitContext) -> pa.Table:
+    from recsys_assets.core.retrieval.by_embedding import recommend
+
+    return recommend(known)
 
 
 COLLABORATIVE = Fitted(

@@ -2,7 +2,7 @@
 
 Some know the rank as well: then they give exactly the k best, and ``rank``.
 
-``history`` below is :func:`user_history`; ``touched``, where given, holds the pairs that are not to be found again.
+``history`` below is :func:`user_history`; ``interacted``, where given, holds the pairs that are not to be found again.
 """
 
 from __future__ import annotations
@@ -45,26 +45,28 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
     return merged.with_columns(hours_since=hours_before(nw.col("last_ts"), end))
 
 
-def listed(users: Frame, items: Frame, k: int, touched: Frame | None) -> Frame:
+def listed(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
     """Candidates from one list for all, as 'popular' and 'trending' are.
 
     Args:
         users: user_id.
         items: item_id and score of the list.
         k: items per user.
-        touched: pairs to leave out; the list goes on below k by as many as a user has touched of it.
+        interacted: pairs to leave out; the list goes on below k by as many as a user has touched of it.
 
     Returns:
         user_id, item_id, score and rank.
     """
     ranked = dense_rank(items.select("item_id", "score"), [], "score", ["item_id"], name="__place")
-    if touched is None:
+    if interacted is None:
         short = ranked.filter(nw.col("__place") <= k).rename({"__place": "rank"})
         return users.join(short, how="cross").select(*_PAIR, "score", "rank")
-    taken = touched.join(items.select("item_id"), on="item_id", how="inner").group_by("user_id").agg(__taken=nw.len())
+    taken = (
+        interacted.join(items.select("item_id"), on="item_id", how="inner").group_by("user_id").agg(__taken=nw.len())
+    )
     room = users.join(taken, on="user_id", how="left").with_columns(__k=nw.col("__taken").fill_null(0) + k)
     longer = room.join(ranked, how="cross").filter(nw.col("__place") <= nw.col("__k"))
-    left = longer.select(*_PAIR, "score").join(touched.select(*_PAIR), on=_PAIR, how="anti")
+    left = longer.select(*_PAIR, "score").join(interacted.select(*_PAIR), on=_PAIR, how="anti")
     return top_k(left, k, by=["user_id"], score="score", ties=["item_id"])
 
 
@@ -98,7 +100,7 @@ def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_li
 
 
 def factors(
-    engine: Engine, user_factors: Frame, item_factors: Frame, users: Frame, k: int, touched: Frame | None
+    engine: Engine, user_factors: Frame, item_factors: Frame, users: Frame, k: int, interacted: Frame | None
 ) -> Frame:
     """The items whose vectors agree most with the user's.
 
@@ -108,7 +110,7 @@ def factors(
         item_factors: ``ITEM_FACTORS`` of the items that may be recommended.
         users: user_id.
         k: items per user.
-        touched: pairs to leave out.
+        interacted: pairs to leave out.
 
     Returns:
         user_id, item_id, score and rank.
@@ -116,8 +118,8 @@ def factors(
     items = item_factors.select("item_id", "factors").sort("item_id").collect(backend="polars").to_arrow()
     asked = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
     seen = None
-    if touched is not None:
-        seen = touched.join(users, on="user_id", how="semi").select(*_PAIR).collect(backend="polars").to_arrow()
+    if interacted is not None:
+        seen = interacted.join(users, on="user_id", how="semi").select(*_PAIR).collect(backend="polars").to_arrow()
     types = asked.collect_schema(), item_factors.collect_schema()
     schema = pa.schema(
         [

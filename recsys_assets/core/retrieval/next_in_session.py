@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.ids import Ints, lookup, positions
-from recsys_assets.core.models.next_items import recommend
+from recsys_assets.core.models import next_items
 from recsys_assets.core.models.sessions import SessionParams, fit
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 
 
-def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
+def recommend(known: FitContext, params: SessionParams | None = None) -> pa.Table:
     """The items that sessions like a user's last clicks went on to.
 
     The log are the sessions of known users within the window; what is asked with are the last clicks of each active
@@ -41,7 +41,7 @@ def propose(known: Known, params: SessionParams | None = None) -> pa.Table:
     several = np.flatnonzero(_items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS)
     asked = pa.array(np.isin(rows, np.intersect1d(several, lookup(known.users(), users))))
     last = log.set_column(0, "session_id", pa.array(rows)).filter(asked)
-    best = recommend(fit(log, how), last, known.k, known.gone().combine_chunks())
+    best = next_items.recommend(fit(log, how), last, known.k, known.gone().combine_chunks())
     return pa.table(
         {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
     )
@@ -58,7 +58,7 @@ def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
     return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 
-def _clicks(known: Known) -> pa.Table:
+def _clicks(known: FitContext) -> pa.Table:
     """user_id, session_id, item_id, ts (int64, microseconds) of known users, in a total order."""
     events = known.frames["clean_events"].filter(~nw.col("user_id").is_null())
     rows = events.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")

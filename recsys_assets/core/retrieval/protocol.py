@@ -12,7 +12,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.clock import last_days
-from recsys_assets.core.engine import Engine, Frame, MadeOnce, anew
+from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
 from recsys_assets.core.generator_registry import GROUP, PROPOSERS, WHERE
 from recsys_assets.core.retrieval.generators import user_history
 
@@ -20,7 +20,7 @@ _PAIR = ["user_id", "item_id"]
 
 
 @dataclass(frozen=True)
-class Voice:
+class GeneratorQuota:
     """How many items a generator gives each user, and its weight in the fusion (0: candidates without a voice)."""
 
     k: int
@@ -32,7 +32,7 @@ class CandidateParams:
     """How candidates are found.
 
     Args:
-        voices: of the generators by name; one that is not here proposes nothing.
+        quotas: of the generators by name; one that is not here proposes nothing.
         fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here
             the first few places decide.
         activity_days: window of the users' history.
@@ -51,7 +51,7 @@ class CandidateParams:
         exclude_unavailable: leave out items known to be unavailable.
     """
 
-    voices: Mapping[str, Voice] = field(default_factory=dict)
+    quotas: Mapping[str, GeneratorQuota] = field(default_factory=dict)
     fusion_constant: float = 10.0
     activity_days: int = 60
     active_days: int = 30
@@ -73,10 +73,10 @@ class CandidateParams:
 class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
-    ``opinions`` is what the models of users and items say of some pairs (``COLLABORATIVE_SCORES``).
+    ``model_scores`` is what the models of users and items say of some pairs (``COLLABORATIVE_SCORES``).
     ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
-    ``once`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
-    cut into. ``once_here`` is for those that are read more than once within a part.
+    ``memoize`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
+    cut into. ``memoize_part`` is for those that are read more than once within a part.
     """
 
     user_activity: Frame
@@ -87,15 +87,15 @@ class CandidateInputs:
     covisited_targets: Frame
     user_factors: Frame
     item_factors: Frame
-    opinions: Frame
+    model_scores: Frame
     proposed: Mapping[str, Frame] = field(default_factory=dict)
     # A function as a plain default would be a method of the class.
-    once: MadeOnce = field(default_factory=lambda: anew)
-    once_here: MadeOnce = field(default_factory=lambda: anew)
+    memoize: Memoize = field(default_factory=lambda: passthrough)
+    memoize_part: Memoize = field(default_factory=lambda: passthrough)
 
 
 @dataclass(frozen=True)
-class Given:
+class RetrievalContext:
     """What a derived generator is asked with.
 
     Attributes:
@@ -115,7 +115,7 @@ class Given:
     history: Frame
 
     @property
-    def touched(self) -> Frame | None:
+    def interacted(self) -> Frame | None:
         """user_id, item_id of the pairs that are not to be found again, where that is the rule."""
         return None if self.params.repeats else self.history.select(*_PAIR)
 
@@ -124,19 +124,19 @@ class Given:
         if not self.params.exclude_unavailable:
             return items
         gone = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
-        return items.join(self.inputs.once("gone", gone), on="item_id", how="anti")
+        return items.join(self.inputs.memoize("gone", gone), on="item_id", how="anti")
 
-    def untouched(self, pairs: Frame) -> Frame:
+    def not_interacted(self, pairs: Frame) -> Frame:
         """The rows (user_id, item_id, …) without those that are not to be found again."""
-        return pairs if self.touched is None else pairs.join(self.touched, on=_PAIR, how="anti")
+        return pairs if self.interacted is None else pairs.join(self.interacted, on=_PAIR, how="anti")
 
     def allowed(self, pairs: Frame) -> Frame:
         """The rows (user_id, item_id, …) that the rules let through."""
-        return self.untouched(self.available(pairs))
+        return self.not_interacted(self.available(pairs))
 
 
 @dataclass(frozen=True)
-class Known:
+class FitContext:
     """What a fitted generator learns from, all as of D.
 
     Attributes:
@@ -222,7 +222,7 @@ class Derived(Generator):
             if it gives ``rank`` as well.
     """
 
-    recommend: Callable[[Given, int], Frame]
+    recommend: Callable[[RetrievalContext, int], Frame]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,13 +230,13 @@ class Fitted(Generator):
     """A generator that is fitted, and asked for every active user, in an asset of its own.
 
     Attributes:
-        fit: proposes to :meth:`Known.users`: a table of user_id, item_id and score, each pair once. What the rules
+        fit: proposes to :meth:`FitContext.users`: a table of user_id, item_id and score, each pair once. What the rules
             forbid is left out afterwards; a fit that knows them fills its lists.
         reads: assets that it needs beside ``user_activity`` and ``item_features``.
         code_version: to be changed when the same inputs give other proposals.
     """
 
-    fit: Callable[[Known], pa.Table]
+    fit: Callable[[FitContext], pa.Table]
     reads: tuple[str, ...] = ()
     code_version: str = "1"
 

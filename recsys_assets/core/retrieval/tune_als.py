@@ -13,7 +13,7 @@ from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.params import Found
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.tuning.study import Outcome, Search, Tpe, Trial, best_of, content_of
 
 MOST_USERS = 10_000
@@ -42,7 +42,7 @@ def with_values(base: FactorsParams, values: dict[str, float]) -> FactorsParams:
 
 
 def tune_als(
-    known: Known,
+    known: FitContext,
     after: date,
     base: FactorsParams,
     day: str,
@@ -63,10 +63,10 @@ def tune_als(
         search: how it runs, made of the hash of what it judges by.
         min_users: with fewer users to judge by, the base stays.
     """
-    judged, targets = _judged(known, after)
-    if len(judged) < max(1, min_users):
+    evaluated, targets = _evaluated(known, after)
+    if len(evaluated) < max(1, min_users):
         return Found(als_values(base))
-    asked = known.engine.from_arrow(pa.table({"user_id": judged}))
+    asked = known.engine.from_arrow(pa.table({"user_id": evaluated}))
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
@@ -74,7 +74,7 @@ def tune_als(
         fitted = fit_factors(known.engine, known.engine.from_arrow(history), params, asked)
         seen = None if known.repeats else history.select(["user_id", "item_id"])
         lists = recommend_by_factors(fitted.items, known.k, seen)(fitted.users)
-        return Outcome(recall(lists, targets, judged))
+        return Outcome(recall(lists, targets, evaluated))
 
     running = search(content_of(known.history(after)) + content_of(targets))
     records = running.run(objective, Tpe((als_values(base),), startup=max(2, running.budget.trials // 2)))
@@ -84,7 +84,7 @@ def tune_als(
         trials=tuple(records),
         tuned_on=day,
         study=running.study,
-        facts={"users": float(len(judged)), "recall_before": records[0].value, "recall_after": best.value},
+        facts={"users": float(len(evaluated)), "recall_before": records[0].value, "recall_after": best.value},
     )
 
 
@@ -111,7 +111,7 @@ def recall(lists: pa.Table, targets: pa.Table, users: pa.Array) -> float:
     return float((hits / sizes).mean())
 
 
-def _judged(known: Known, after: date) -> tuple[pa.Array, pa.Table]:
+def _evaluated(known: FitContext, after: date) -> tuple[pa.Array, pa.Table]:
     """The users who were active by the end of a day and had a target after it, and these targets."""
     targets = known.targets(after)
     acted = targets["user_id"].unique()

@@ -106,7 +106,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
     judging = held_out([*range(users)], 0.5, search.seed) if users else np.zeros(0, np.bool_)
     if min(judging.sum(), (~judging).sum()) < max(1, min_users):
         return Found(dict(base))
-    learn, judge = data.of(~judging), data.of(judging)
+    learn, evaluator = data.of(~judging), data.of(judging)
 
     def objective(trial: Trial) -> Outcome:
         weights = {name: trial.suggest_float(name, 0.0, MOST) for name in data.names}
@@ -114,7 +114,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
 
     records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
     best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
-    before, after = judge.ndcg(base), judge.ndcg(best)
+    before, after = evaluator.ndcg(base), evaluator.ndcg(best)
     gain = paired_difference(after, before, seed=search.seed)
     kept = gain.low > 0
     return Found(

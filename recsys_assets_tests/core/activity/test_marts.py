@@ -112,12 +112,12 @@ def test_target_pairs_equal_brute_force_and_none_are_where_all_is_a_target(ids: 
             sessions[e["user_id"], e["session_id"]].append(e)
     expected = defaultdict(lambda: [0, 0])
     for mine in sessions.values():
-        bought = {e["item_id"]: max(o["ts"] for o in mine if o["item_id"] == e["item_id"] and o["event_type"] == "buy")
-                  for e in mine if e["event_type"] == "buy"}  # fmt: skip
+        purchases = [e for e in mine if e["event_type"] == "buy"]
+        purchased = {e["item_id"]: max(o["ts"] for o in purchases if o["item_id"] == e["item_id"]) for e in purchases}
         for item in {e["item_id"] for e in mine}:
-            for target in bought.keys() - {item}:
-                expected[item, target][0] += min(e["ts"] for e in mine if e["item_id"] == item) <= bought[target]
-                expected[item, target][1] += item in bought
+            for target in purchased.keys() - {item}:
+                expected[item, target][0] += min(e["ts"] for e in mine if e["item_id"] == item) <= purchased[target]
+                expected[item, target][1] += item in purchased
     clean = frame(happened, CLEAN_EVENTS, ids)
     found = rows(target_pairs(clean, WEIGHTS))
     assert {(r["item_id"], r["target_item_id"]): [r["sessions"], r["target_sessions"]] for r in found} == {

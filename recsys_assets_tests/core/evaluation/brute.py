@@ -60,8 +60,10 @@ def means(case: Case, k: int) -> dict[str, float]:
     scores = [user_metrics(listed.get(user, [])[:k], targets, k) for user, targets in wanted.items()]
     found = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
     tops = [listed[user][:k] for user in wanted if listed.get(user)]
-    surprises = [sum(-math.log2(len(owners.get(item, {-1})) / people) for item in top) / len(top) for top in tops]
-    found["novelty"] = sum(surprises) / len(surprises)
+    self_informations = [
+        sum(-math.log2(len(owners.get(item, {-1})) / people) for item in top) / len(top) for top in tops
+    ]
+    found["novelty"] = sum(self_informations) / len(self_informations)
     found["coverage"] = len({item for top in tops for item in top}) / len(owners)
     hits = sum(len(targets & set(listed.get(user, []))) for user, targets in wanted.items())
     found["candidate_recall"] = hits / sum(map(len, wanted.values()))

@@ -10,7 +10,7 @@ from recsys_assets.core.contracts import GENERATORS, RANKER_EVALUATION, IdTypes,
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
-from recsys_assets.core.evaluation.evidence import Gain, together
+from recsys_assets.core.evaluation.pooled_gain import Gain, together
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 from recsys_assets_tests.core.ranking import synthetic
@@ -22,7 +22,7 @@ def lazy(frame: pl.DataFrame) -> nw.LazyFrame:
     return nw.from_native(frame.lazy())
 
 
-def judged(of: Case, lists: dict[str, pl.DataFrame]) -> pa.Table:
+def evaluated(of: Case, lists: dict[str, pl.DataFrame]) -> pa.Table:
     frames = {name: lazy(frame) for name, frame in lists.items()}
     return evaluate(frames, lazy(of.targets), None, popularity(lazy(of.known)), 60, resamples=100)
 
@@ -39,7 +39,7 @@ def contenders() -> tuple[Case, dict[str, pl.DataFrame]]:
 
 def test_the_table_holds_every_contender_in_the_contract(contenders):
     some, lists = contenders
-    table = judged(some, lists)
+    table = evaluated(some, lists)
 
     assert table.schema.equals(arrow_schema(RANKER_EVALUATION, IdTypes()))
     keys = list(zip(*(table[name].to_pylist() for name in RANKER_EVALUATION.key), strict=True))
@@ -57,12 +57,12 @@ def test_the_table_holds_every_contender_in_the_contract(contenders):
             assert row["low"] is None
         else:
             assert row["low"] <= row["value"] <= row["high"]
-    assert judged(some, lists).equals(table)
+    assert evaluated(some, lists).equals(table)
 
 
 def test_gains_are_paired(contenders):
     some, lists = contenders
-    rows = {(r["model"], r["metric"], r["k"]): r for r in judged(some, lists).to_pylist()}
+    rows = {(r["model"], r["metric"], r["k"]): r for r in evaluated(some, lists).to_pylist()}
     gain = rows["popular", "ndcg_gain", 10]
     assert gain["value"] == pytest.approx(rows["popular", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
     assert gain["low"] > 0
@@ -83,7 +83,7 @@ def test_lists_from_candidates_hold_what_each_generator_proposed():
 
 def test_a_generator_that_proposed_nothing_scores_zero(contenders):
     some, lists = contenders
-    rows = judged(some, {"trending": lists["fused"].clear(), "fused": lists["fused"]}).to_pylist()
+    rows = evaluated(some, {"trending": lists["fused"].clear(), "fused": lists["fused"]}).to_pylist()
     mine = {(r["metric"], r["k"]): r["value"] for r in rows if r["model"] == "trending"}
     assert mine["ndcg", 10] == mine["coverage", 10] == mine["candidate_recall", 1] == 0
     assert mine["novelty", 10] is None
@@ -91,7 +91,7 @@ def test_a_generator_that_proposed_nothing_scores_zero(contenders):
 
 def test_no_targets_give_a_table_of_no_users(contenders):
     some, lists = contenders
-    table = judged(Case(some.known, some.targets.clear(), some.lists), lists)
+    table = evaluated(Case(some.known, some.targets.clear(), some.lists), lists)
     assert set(table["users"].to_pylist()) == {0}
     decision = choose(table)
     assert decision.order_by == "fused"
@@ -99,13 +99,13 @@ def test_no_targets_give_a_table_of_no_users(contenders):
 
 
 def _chosen(some: Case, lists: dict[str, pl.DataFrame], drop: str = "", min_users: int = 30):
-    return choose(judged(some, {name: frame for name, frame in lists.items() if name != drop}), min_users)
+    return choose(evaluated(some, {name: frame for name, frame in lists.items() if name != drop}), min_users)
 
 
 def test_the_winner_orders(contenders):
     some, lists = contenders
     decision = _chosen(some, lists)
-    assert (decision.order_by, decision.rival) == ("ranker", "popular")
+    assert (decision.order_by, decision.baseline) == ("ranker", "popular")
     assert decision.gain is not None
     assert decision.low is not None
     assert 0 < decision.low < decision.gain
@@ -133,7 +133,7 @@ def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders):
     assert f"only {few.users} users could be judged and 1000 are needed" in few.why
     for nothing in (None, arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()):
         decision = choose(nothing)
-        assert (decision.order_by, decision.rival, decision.users) == ("fused", None, 0)
+        assert (decision.order_by, decision.baseline, decision.users) == ("fused", None, 0)
         assert "nothing was judged yet" in decision.why
 
 
@@ -150,14 +150,14 @@ def test_a_lead_that_chance_explains_changes_nothing(contenders):
     decision = _chosen(some, {"fused": lists["fused"], "popular": better, "ranker": better}, min_users=1)
     assert decision.gain is not None
     assert decision.gain >= 0
-    assert decision.order_by == decision.rival == "fused"
+    assert decision.order_by == decision.baseline == "fused"
 
 
 def test_what_one_window_leaves_open_several_decide(contenders):
     some, lists = contenders
     lucky = some.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
     better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
-    table = judged(some, {"fused": lists["fused"], "ranker": better})
+    table = evaluated(some, {"fused": lists["fused"], "ranker": better})
     alone = choose(table, 1)
     assert alone.order_by == "fused"
     assert alone.gain is not None
@@ -168,7 +168,7 @@ def test_what_one_window_leaves_open_several_decide(contenders):
     assert "on 3 windows" in decided.why
     assert choose(table, alone.users + 71, earlier=before).order_by == "fused", "too few on all windows"
     assert choose(table, alone.users + 1, earlier=before).order_by == "ranker", "too few on one window alone"
-    behind = judged(some, {"fused": better, "ranker": lists["fused"]})
+    behind = evaluated(some, {"fused": better, "ranker": lists["fused"]})
     assert choose(behind, 1, earlier=[Gain(0.5, 0.4, 0.6, 1000)]).order_by == "fused", "behind on the newest one"
 
 

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from recsys_assets.core.evaluation.compare import evaluate
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import novelty, per_user
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 
-_JUDGE = Path(__file__).resolve().parents[4] / "shared" / "tools" / "evaluate.py"
+_EVALUATOR = Path(__file__).resolve().parents[4] / "shared" / "tools" / "evaluate.py"
 
 
 def lazy(frame: pl.DataFrame) -> nw.LazyFrame:
@@ -70,9 +70,9 @@ def test_string_ids_give_the_same_figures():
 
 @pytest.fixture(scope="module")
 def oracle() -> ModuleType:
-    if not _JUDGE.exists():
-        pytest.skip(f"the shared judge is not at {_JUDGE}; the metrics are compared with plain Python alone")
-    spec = importlib.util.spec_from_file_location("shared_evaluate", _JUDGE)
+    if not _EVALUATOR.exists():
+        pytest.skip(f"the shared judge is not at {_EVALUATOR}; the metrics are compared with plain Python alone")
+    spec = importlib.util.spec_from_file_location("shared_evaluate", _EVALUATOR)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -96,12 +96,12 @@ def test_equal_to_the_shared_judge_with_intervals(oracle, k):
 def test_an_item_listed_twice_counts_once_at_its_better_rank():
     lists = pl.DataFrame({"user_id": [0, 0, 0], "item_id": [7, 5, 5], "rank": [9, 2, 4]})
     targets = pl.DataFrame({"user_id": [0, 0], "item_id": [7, 7]})
-    read = Judge(lazy(targets), popularity(lazy(targets))).read(lazy(lists), 2)
+    read = Evaluator(lazy(targets), popularity(lazy(targets))).read(lazy(lists), 2)
     assert read.hits.tolist() == [[False, True]]
     assert (read.longest, read.found.tolist()) == (2, [1])
 
 
 def test_only_users_with_candidates_and_known_ids_are_judged():
     targets = pl.DataFrame({"user_id": [0, 1, None], "item_id": [1, 1, 1]})
-    judge = Judge(lazy(targets), popularity(lazy(targets)), lazy(pl.DataFrame({"user_id": [0, 5]})))
-    assert judge.targets.tolist() == [1]
+    evaluator = Evaluator(lazy(targets), popularity(lazy(targets)), lazy(pl.DataFrame({"user_id": [0, 5]})))
+    assert evaluator.targets.tolist() == [1]

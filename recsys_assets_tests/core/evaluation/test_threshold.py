@@ -8,7 +8,7 @@ from sklearn.metrics import fbeta_score, roc_auc_score
 
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.threshold import auc, auc_interval, best_threshold, f_beta
-from recsys_assets.core.experiments.metrics import GAIN, Judged, figures
+from recsys_assets.core.experiments.metrics import GAIN, EvaluatedLists, figures
 
 
 def drawn(seed: int, users: int = 60, per_user: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -65,8 +65,10 @@ def test_figures_are_what_plain_loops_find() -> None:
     labels[group == 3] = False
     fused = np.random.default_rng(5).random(len(group))
     targets = np.bincount(group, weights=labels).astype(np.int64) + 1  # each acted on something that was no candidate
-    judged = Judged(group, labels, targets, fused)
-    found = {one.metric: one for one in figures(judged, scores, 0.8, ["ndcg_at_5", "hit_at_3", "auc", "f_beta"], 300)}
+    evaluated = EvaluatedLists(group, labels, targets, fused)
+    found = {
+        one.metric: one for one in figures(evaluated, scores, 0.8, ["ndcg_at_5", "hit_at_3", "auc", "f_beta"], 300)
+    }
 
     def by_loop(of: np.ndarray, metric: str, k: int) -> np.ndarray:
         values = []

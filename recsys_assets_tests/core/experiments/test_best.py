@@ -7,7 +7,7 @@ from datetime import date
 import pyarrow as pa
 
 from recsys_assets.core.experiments.best import best_of
-from recsys_assets.core.experiments.window import judged, with_targets
+from recsys_assets.core.experiments.window import evaluated, with_targets
 from recsys_assets.engines.polars import PolarsEngine
 
 
@@ -47,10 +47,10 @@ def test_what_was_no_candidate_counts_as_a_target_and_bots_are_left_out() -> Non
     )
     targets = pa.table({"user_id": [1, 1, 2, 3], "item_id": [5, 9, 7, 1]})
     rows = with_targets(engine.from_arrow(examples), engine.from_arrow(targets))
-    found = judged(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
+    found = evaluated(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
     assert (found.group.tolist(), found.targets.tolist()) == ([0, 0, 1], [2, 1])
     assert (found.labels.tolist(), found.fused.tolist()) == ([False, True, False], [-2, -1, -1])
-    known = judged(examples)
+    known = evaluated(examples)
     assert known.targets.tolist() == [1, 1], "among the candidates, and at least one"
 
 
@@ -65,4 +65,4 @@ def test_a_user_is_one_group_in_each_window() -> None:
             "fused_rank": pa.array([1, 2, 1, 2, 1], pa.int32()),
         }
     )
-    assert judged(table).group.tolist() == [0, 0, 1, 1, 2]
+    assert evaluated(table).group.tolist() == [0, 0, 1, 1, 2]

@@ -13,7 +13,7 @@ from recsys_assets.core.contracts import FEATURE_COLUMNS
 from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, parse
-from recsys_assets.core.experiments.metrics import STANDARD, Judged, figures
+from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, figures
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.forest import Forest
@@ -57,8 +57,10 @@ def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table)
     scores = scorer.score(table)
     parts = [scorer.score(table.slice(at, 7)) for at in range(0, table.num_rows, 7)]
     assert np.array_equal(scores, np.concatenate(parts)), "a row's score depends on that row alone"
-    judged = Judged(group, acts, np.bincount(group, weights=acts).astype(np.int64), -_column(table, "fused_rank"))
-    found = {one.metric: one for one in figures(judged, scores, 0.5, STANDARD, resamples=100)}
+    evaluated = EvaluatedLists(
+        group, acts, np.bincount(group, weights=acts).astype(np.int64), -_column(table, "fused_rank")
+    )
+    found = {one.metric: one for one in figures(evaluated, scores, 0.5, STANDARD, resamples=100)}
     assert found["ndcg_at_10_gain"].low > 0.1, "it knows the planted rule, and the generators do not"
     assert found["auc"].value > 0.9
 

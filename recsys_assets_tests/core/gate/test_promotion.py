@@ -9,7 +9,7 @@ import pytest
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.compare import evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
-from recsys_assets.core.gate.promotion import Mode, Model, Promotion, Standing, gate, promote
+from recsys_assets.core.gate.promotion import Mode, Model, Promotion, RegistryState, gate, promote
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.polars import PolarsEngine
@@ -34,7 +34,7 @@ def shuffled() -> bytes:
     return train(table.set_column(table.column_names.index("label"), "label", pa.array(labels)), QUICK).model
 
 
-def judged(**models: bytes) -> pa.Table:
+def evaluated(**models: bytes) -> pa.Table:
     """The evaluation of models on users that none has seen."""
     table, acts = synthetic.candidates(300, 30, seed=7)
     candidates = ENGINE.from_arrow(table)
@@ -46,16 +46,16 @@ def judged(**models: bytes) -> pa.Table:
     return evaluate(lists, targets, None, known, 120, resamples=200)
 
 
-def decided(mode: Mode, evaluation: pa.Table, before: Standing, **more: object) -> Promotion:
+def decided(mode: Mode, evaluation: pa.Table, before: RegistryState, **more: object) -> Promotion:
     return promote("2015-05-02", mode, before, NEW, more.get("ruling"), evaluation, 30)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_model_of_shuffled_labels_is_refused(mode: Mode, good: bytes, shuffled: bytes) -> None:
-    first = decided(mode, judged(ranker=shuffled), Standing())
-    assert (first.verdict, first.after, first.order_by != "ranker") == ("refused", Standing(), True)
-    later = decided(mode, judged(ranker=shuffled, champion=good), Standing(OLD))
-    assert (later.verdict, later.after, later.order_by) == ("refused", Standing(OLD), "ranker")
+    first = decided(mode, evaluated(ranker=shuffled), RegistryState())
+    assert (first.verdict, first.after, first.order_by != "ranker") == ("refused", RegistryState(), True)
+    later = decided(mode, evaluated(ranker=shuffled, champion=good), RegistryState(OLD))
+    assert (later.verdict, later.after, later.order_by) == ("refused", RegistryState(OLD), "ranker")
     assert later.gate.against == "champion"
     assert later.gate.high is not None
     assert later.gate.high < 0
@@ -63,23 +63,23 @@ def test_a_model_of_shuffled_labels_is_refused(mode: Mode, good: bytes, shuffled
 
 @pytest.mark.parametrize("mode", MODES)
 def test_equal_is_not_better(mode: Mode, good: bytes) -> None:
-    found = decided(mode, judged(ranker=good, champion=good), Standing(OLD))
+    found = decided(mode, evaluated(ranker=good, champion=good), RegistryState(OLD))
     assert (found.gate.gain, found.gate.low, found.gate.high) == (0, 0, 0)
-    assert (found.verdict, found.after) == ("refused", Standing(OLD))
+    assert (found.verdict, found.after) == ("refused", RegistryState(OLD))
 
 
 def test_a_model_that_passes_is_promoted_or_waits(good: bytes, shuffled: bytes) -> None:
     for evaluation, before in (
-        (judged(ranker=good), Standing()),
-        (judged(ranker=good, champion=shuffled), Standing(OLD)),
+        (evaluated(ranker=good), RegistryState()),
+        (evaluated(ranker=good, champion=shuffled), RegistryState(OLD)),
     ):
         found = decided("autonomous", evaluation, before)
-        assert (found.verdict, found.after, found.order_by) == ("promoted", Standing(NEW), "ranker")
+        assert (found.verdict, found.after, found.order_by) == ("promoted", RegistryState(NEW), "ranker")
         waits = decided("manual", evaluation, before)
-        assert (waits.verdict, waits.after) == ("waiting", Standing(before.champion, NEW))
+        assert (waits.verdict, waits.after) == ("waiting", RegistryState(before.champion, NEW))
         assert waits.order_by != "ranker", "nobody is served by a model that waits, nor by a champion that lost"
-        assert decided("manual", evaluation, before, ruling="approved").after == Standing(NEW)
-        assert decided("manual", evaluation, before, ruling="rejected").after == before
+        assert decided("manual", evaluation, before, approval="approved").after == RegistryState(NEW)
+        assert decided("manual", evaluation, before, approval="rejected").after == before
         assert Promotion.from_json(waits.to_json()) == waits
 
 
@@ -112,9 +112,9 @@ def test_where_the_gate_turns(evaluation: pa.Table, passes: bool, against: str) 
 
 
 def test_what_waits_is_replaced_by_what_passes_and_outlives_what_does_not() -> None:
-    waiting = Standing(OLD, Model("2015-05-01", "c" * 64))
+    waiting = RegistryState(OLD, Model("2015-05-01", "c" * 64))
     assert decided("manual", figures(0.02, -0.01), waiting).after == waiting
-    assert decided("manual", figures(0.02, 0.01), waiting).after == Standing(OLD, NEW)
+    assert decided("manual", figures(0.02, 0.01), waiting).after == RegistryState(OLD, NEW)
     assert promote("2015-05-02", "manual", waiting, None, None, figures(0.02, 0.01), 30).after == waiting
-    assert waiting.after(lambda _: "approved") == Standing(waiting.challenger)
-    assert waiting.after(lambda _: "rejected") == Standing(OLD)
+    assert waiting.after(lambda _: "approved") == RegistryState(waiting.challenger)
+    assert waiting.after(lambda _: "rejected") == RegistryState(OLD)

@@ -13,7 +13,7 @@ import pytest
 
 from recsys_assets.assets.pictures import report
 from recsys_assets.core.contracts import RANKER_EVALUATION, RECOMMENDATIONS, IdTypes
-from recsys_assets.core.gate.promotion import Gate, Model, Promotion, Standing
+from recsys_assets.core.gate.promotion import Gate, Model, Promotion, RegistryState
 from recsys_assets.core.insight.backtest import METRICS, BacktestInputs, BacktestParams, backtest, list_changes
 from recsys_assets.core.insight.backtest_charts import backtest_pictures
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
@@ -84,7 +84,7 @@ def day(n: int) -> str:
     return (LAST - timedelta(days=n)).isoformat()
 
 
-def judged(days: list[int], models: tuple[str, ...], seed: int = 0) -> list[Row]:
+def evaluated(days: list[int], models: tuple[str, ...], seed: int = 0) -> list[Row]:
     """Evaluations at 10 and at 20; the figures at 20 are not what is followed."""
     rng = random.Random(seed)
     rows: list[Row] = []
@@ -104,8 +104,8 @@ def decided(n: int, verdict: str, gain: float | None, order_by: str) -> Promotio
     low, high = (None, None) if gain is None else (gain - 0.1, gain + 0.1)
     gate = Gate(verdict == "promoted", "fused", gain, low, high, 50, "why <so>")
     return Promotion(
-        day(n), "autonomous", Standing(), model, gate, verdict,  # type: ignore[arg-type]
-        Standing(model if verdict == "promoted" else None), order_by, "because",
+        day(n), "autonomous", RegistryState(), model, gate, verdict,  # type: ignore[arg-type]
+        RegistryState(model if verdict == "promoted" else None), order_by, "because",
     )  # fmt: skip
 
 
@@ -117,9 +117,9 @@ def inputs(rows: list[Row], promotions: list[Promotion], lists: dict[int, Lists]
     )
 
 
-LATE = judged([2, 0], ("ranker", "listed"), seed=1)
-EARLY = judged([5, 2, 1, 0], ("fused", "popular"))
-NOBODY = [{**row, "users": 0, "value": 0.0, "dt": LAST - timedelta(days=9)} for row in judged([9], ("fused",))]
+LATE = evaluated([2, 0], ("ranker", "listed"), seed=1)
+EARLY = evaluated([5, 2, 1, 0], ("fused", "popular"))
+NOBODY = [{**row, "users": 0, "value": 0.0, "dt": LAST - timedelta(days=9)} for row in evaluated([9], ("fused",))]
 GATES = [
     decided(5, "no model", None, "fused"),
     decided(2, "promoted", 0.2, "ranker"),
@@ -174,12 +174,12 @@ def test_page_holds_the_figures_and_needs_nothing_else(found: Figures):
 
 CASES = {
     "full": inputs([*EARLY, *LATE], GATES, LISTS),
-    "one day": inputs(judged([0], ("fused", "popular")), GATES[:1], {0: LISTS[0]}),
+    "one day": inputs(evaluated([0], ("fused", "popular")), GATES[:1], {0: LISTS[0]}),
     "nothing yet": inputs([], [], {}),
     "nobody judged": inputs(NOBODY, GATES[:1], {5: LISTS[5]}),
     "lists alone": inputs([], [], {3: {}, 2: LISTS[2], 1: {}}),
     "two months": inputs(
-        judged(list(range(60)), ("listed", "ranker", "champion", "fused", *(f"generator {n}" for n in range(12)))),
+        evaluated(list(range(60)), ("listed", "ranker", "champion", "fused", *(f"generator {n}" for n in range(12)))),
         [decided(n, "refused", n / 100 - 0.3, "fused") for n in range(60)],
         {n: {0: [n % 7, 8]} for n in range(60)},
     ),
@@ -192,7 +192,7 @@ def test_pictures_are_well_formed_and_small_ones_show_in_place(case: str):
     Page(backtest_page(given).decode())
     drawn = backtest_pictures(given)
     for one in drawn:
-        for svg in (one.canvas.alone(one.height), one.glance):
+        for svg in (one.canvas.alone(one.height), one.sparkline):
             assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
             assert "nan" not in svg
         places = [float(part.get("y", 0)) for part in ElementTree.fromstring(one.canvas.alone(one.height)).iter()]

@@ -221,11 +221,11 @@ def test_pictures_are_well_formed_and_small_ones_show_in_place(case: str, cases:
     drawn = pictures(given)
     assert {"events_per_day", "events_per_user", "item_concentration"} <= {one.name for one in drawn}
     for one in drawn:
-        for svg in (one.canvas.alone(one.height), one.canvas.inline(one.height), one.glance):
+        for svg in (one.canvas.alone(one.height), one.canvas.inline(one.height), one.sparkline):
             root = ElementTree.fromstring(svg)
             assert root.tag == "{http://www.w3.org/2000/svg}svg"
             assert "nan" not in svg
-        texts = " ".join(part.text or "" for part in ElementTree.fromstring(one.glance))
+        texts = " ".join(part.text or "" for part in ElementTree.fromstring(one.sparkline))
         assert one.canvas.title in texts
     entries: dict[str, Any] = {name: entry.value for name, entry in report(drawn).items()}
     assert {name for name, text in entries.items() if len(text) >= 1000} == {"report"}

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.compare import choose, judged_lists
-from recsys_assets.core.evaluation.evaluator import Judge, popularity
+from recsys_assets.core.evaluation.compare import choose, evaluate_lists
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.window import Window
 from recsys_assets.core.lists.evaluation import with_listed
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
@@ -46,11 +46,13 @@ def varied(lists: pl.DataFrame, users: set[int]) -> float:
     return fmean(found)
 
 
-def judged(features: pl.DataFrame = FEATURES, same: bool = False) -> tuple[Case, Case, pa.Table, pa.Table]:
+def evaluated(features: pl.DataFrame = FEATURES, same: bool = False) -> tuple[Case, Case, pa.Table, pa.Table]:
     before, after = case(0), case(1)
-    window = Window(Judge(lazy(before.targets), popularity(lazy(before.known))), ITEMS)
+    window = Window(Evaluator(lazy(before.targets), popularity(lazy(before.known))), ITEMS)
     plain = lazy(before.lists)
-    evaluation = judged_lists(window.judge, {"fused": plain, "popular": lazy(case(2).lists)}, ITEMS, resamples=100)
+    evaluation = evaluate_lists(
+        window.evaluator, {"fused": plain, "popular": lazy(case(2).lists)}, ITEMS, resamples=100
+    )
     listed = plain if same else lazy(after.lists)
     return before, after, evaluation, with_listed(evaluation, window, "fused", plain, listed, lazy(features))
 
@@ -60,7 +62,7 @@ def by_key(table: pa.Table) -> dict[tuple[str, str, int], Row]:
 
 
 def test_the_lists_are_judged_like_any_other():
-    before, after, evaluation, table = judged()
+    before, after, evaluation, table = evaluated()
     assert table.schema.equals(arrow_schema(RANKER_EVALUATION, IdTypes()))
     rows = by_key(table)
     assert list(rows) == sorted(rows)
@@ -80,7 +82,7 @@ def test_the_lists_are_judged_like_any_other():
 
 
 def test_without_rules_nothing_is_gained_or_lost():
-    _, _, _, table = judged(same=True)
+    _, _, _, table = evaluated(same=True)
     rows = by_key(table)
     assert [rows["listed", "ndcg_gain", 10][end] for end in ("value", "low", "high")] == [0.0, 0.0, 0.0]
     for metric in ("recall", "ndcg", "novelty", "coverage", "diversity"):
@@ -88,15 +90,15 @@ def test_without_rules_nothing_is_gained_or_lost():
 
 
 def test_where_no_category_is_known_diversity_says_nothing():
-    _, _, _, table = judged(FEATURES.clear())
+    _, _, _, table = evaluated(FEATURES.clear())
     assert "diversity" not in {row["metric"] for row in table.to_pylist()}
     assert ("listed", "ndcg", 10) in by_key(table)
 
 
 def test_nobody_to_judge():
     nobody = case(0).targets.clear()
-    window = Window(Judge(lazy(nobody), popularity(lazy(case(0).known))), ITEMS)
+    window = Window(Evaluator(lazy(nobody), popularity(lazy(case(0).known))), ITEMS)
     lists = lazy(case(0).lists)
-    evaluation = judged_lists(window.judge, {"fused": lists}, ITEMS, resamples=10)
+    evaluation = evaluate_lists(window.evaluator, {"fused": lists}, ITEMS, resamples=10)
     rows = by_key(with_listed(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
     assert (rows["listed", "ndcg", 10]["value"], rows["listed", "ndcg", 10]["users"]) == (None, 0)

@@ -10,7 +10,7 @@ import pytest
 from recsys_assets.core.contracts import ITEM_FEATURES, RECOMMENDATIONS, IdTypes, arrow_schema
 from recsys_assets.core.lists.new_items import NewItems
 from recsys_assets.core.lists.recommend import recommend
-from recsys_assets.core.lists.reranking import ListRules
+from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 
@@ -36,7 +36,7 @@ def given(ids: IdTypes) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def lists(ids: IdTypes, k: int, new: NewItems | None) -> dict[int | str, pl.DataFrame]:
     frame, scores = given(ids)
-    rules = ListRules(new=new) if new else None
+    rules = RerankingPolicy(new=new) if new else None
     features = ENGINE.from_arrow(arrow_schema(ITEM_FEATURES, ids).empty_table())
     candidates, scored = (ENGINE.from_arrow(one.to_arrow()) for one in (frame, scores))
     found = recommend(candidates, "ranker", scored, k, rules, features)
@@ -55,9 +55,9 @@ def test_lists_are_those_made_place_by_place(ids: IdTypes, quota: float, k: int)
     for user, mine in explored.items():
         wanted, left = [], whole[user]["item_id"].to_list()
         for place in range(1, min(k, len(left)) + 1):
-            owed = floor(place * quota + 1e-9) - sum((user, item) in fresh for item in wanted)
+            retry_queue = floor(place * quota + 1e-9) - sum((user, item) in fresh for item in wanted)
             new = [item for item in left if (user, item) in fresh]
-            wanted.append(new[0] if owed > 0 and new else left[0])
+            wanted.append(new[0] if retry_queue > 0 and new else left[0])
             left.remove(wanted[-1])
         assert mine["item_id"].to_list() == wanted
         assert mine["rank"].to_list() == list(range(1, len(wanted) + 1))

@@ -11,7 +11,7 @@ import pytest
 
 from recsys_assets.core.contracts import GENERATORS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.lists.recommend import recommend
-from recsys_assets.core.lists.reranking import ListRules
+from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import INTS, STRINGS, frame
@@ -32,7 +32,7 @@ class Shop:
         self.scores = ENGINE.from_arrow(
             rows.select("user_id", "item_id", score=pl.col("item_price").round(1)).to_arrow()
         )
-        self.bought = set(rows.filter(pl.col("ui_top_weight") >= 0.7).select("user_id", "item_id").rows())
+        self.purchased = set(rows.filter(pl.col("ui_top_weight") >= 0.7).select("user_id", "item_id").rows())
         rng = random.Random(4)
         self.tree: dict[Any, Category] = {}
         features = []
@@ -47,11 +47,11 @@ class Shop:
             features.append({"item_id": item, "category_id": category, "root_id": root})
         self.features = frame(features, ITEM_FEATURES, ids, day=False)
 
-    def lists(self, rules: ListRules | None, order_by: str = "ranker", k: int = 100) -> Lists:
+    def lists(self, rules: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> Lists:
         found = self.rows(rules, order_by, k)
         return {user: mine["item_id"].to_list() for (user,), mine in found.group_by("user_id", maintain_order=True)}
 
-    def rows(self, rules: ListRules | None, order_by: str = "ranker", k: int = 100) -> pl.DataFrame:
+    def rows(self, rules: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> pl.DataFrame:
         got = recommend(self.candidates, order_by, self.scores, k, rules, self.features)
         return got.collect(backend="polars").to_native().sort("user_id", "rank")
 
@@ -61,9 +61,9 @@ class Shop:
             return 0.0
         return 1.0 if mine[0] == theirs[0] else 0.5 if mine[1] == theirs[1] else 0.0
 
-    def chosen(self, user: Any, order: list[Any], rules: ListRules) -> list[Any]:
+    def chosen(self, user: Any, order: list[Any], rules: RerankingPolicy) -> list[Any]:
         """Item by item, as maximal marginal relevance is stated."""
-        left = [item for item in order if not (rules.exclude_bought and (user, item) in self.bought)]
+        left = [item for item in order if not (rules.exclude_purchased and (user, item) in self.purchased)]
         place = {item: n + 1 for n, item in enumerate(left)}
         found: list[Any] = []
         while left:
@@ -87,13 +87,13 @@ def shop() -> Shop:
     return Shop()
 
 
-ALL = ListRules(exclude_bought=True, bought_from=0.7, category_cap=2, diversity=0.2)
+ALL = RerankingPolicy(exclude_purchased=True, purchased_from=0.7, category_cap=2, diversity=0.2)
 RULES = {
-    "bought": ListRules(exclude_bought=True, bought_from=0.7),
-    "cap": ListRules(category_cap=1),
-    "vary a little": ListRules(diversity=0.1),
-    "vary": ListRules(diversity=0.35),
-    "nothing but variety": ListRules(diversity=1.0),
+    "bought": RerankingPolicy(exclude_purchased=True, purchased_from=0.7),
+    "cap": RerankingPolicy(category_cap=1),
+    "vary a little": RerankingPolicy(diversity=0.1),
+    "vary": RerankingPolicy(diversity=0.35),
+    "nothing but variety": RerankingPolicy(diversity=1.0),
     "all": ALL,
 }
 
@@ -119,7 +119,7 @@ def test_lists_stay_lists(shop: Shop, order_by: str):
         assert mine["rank"].to_list() == list(range(1, min(8, len(allowed)) + 1))
         assert mine["score"].is_sorted(descending=True)
         assert [sources[user, item] for item in mine["item_id"]] == mine["source"].to_list()
-        assert not {(user, item) for item in mine["item_id"]} & shop.bought
+        assert not {(user, item) for item in mine["item_id"]} & shop.purchased
         categories = [shop.tree[item][0] for item in mine["item_id"] if item in shop.tree]
         assert max(map(categories.count, categories)) <= ALL.category_cap
     assert shop.rows(ALL, order_by, k=8).equals(rows)
@@ -127,11 +127,11 @@ def test_lists_stay_lists(shop: Shop, order_by: str):
 
 def test_rules_that_ask_for_nothing_change_nothing(shop: Shop):
     plain = shop.rows(None)
-    assert shop.rows(ListRules(bought_from=0.7)).equals(plain)
-    loose = ListRules(exclude_bought=True, bought_from=2.0, category_cap=EACH)
+    assert shop.rows(RerankingPolicy(purchased_from=0.7)).equals(plain)
+    loose = RerankingPolicy(exclude_purchased=True, purchased_from=2.0, category_cap=EACH)
     assert shop.rows(loose).equals(plain), "nothing was bought, and no category is as large"
     without = Shop(categories=False)
-    assert without.rows(replace(ALL, exclude_bought=False)).equals(without.rows(None)), (
+    assert without.rows(replace(ALL, exclude_purchased=False)).equals(without.rows(None)), (
         "unknown categories are alike to none"
     )
 
@@ -139,7 +139,7 @@ def test_rules_that_ask_for_nothing_change_nothing(shop: Shop):
 def test_variety_grows_with_the_setting(shop: Shop):
     """For each user the number of categories in the first places; over all users, how unlike two items are."""
     settings = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
-    found = [shop.lists(ListRules(diversity=value), k=10) for value in settings]
+    found = [shop.lists(RerankingPolicy(diversity=value), k=10) for value in settings]
     for user in found[0]:
         many = [len({shop.tree.get(item, (item,))[0] for item in lists[user]}) for lists in found]
         assert many == sorted(many)
@@ -152,7 +152,7 @@ def test_variety_grows_with_the_setting(shop: Shop):
 
 
 def test_no_candidate_is_lost_by_reordering(shop: Shop):
-    plain, varied = shop.lists(None), shop.lists(ListRules(diversity=0.3))
+    plain, varied = shop.lists(None), shop.lists(RerankingPolicy(diversity=0.3))
     assert {user: sorted(items) for user, items in plain.items()} == {u: sorted(i) for u, i in varied.items()}
 
 

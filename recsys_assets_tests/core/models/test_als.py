@@ -50,14 +50,14 @@ def test_planted_tastes_are_found_and_popularity_does_not_find_them(ids: str):
     fitted = fit_factors(ENGINE, ENGINE.from_arrow(seen), SMALL)
     lists = as_lists(recommend_by_factors(fitted.items, 10, seen)(fitted.users))
     counts = pl.from_arrow(seen).group_by("item_id").len().sort("len", "item_id", descending=True)["item_id"].to_list()
-    touched = as_lists(seen)
-    popular = {user: [item for item in counts if item not in touched[user]][:10] for user in held}
+    interacted = as_lists(seen)
+    popular = {user: [item for item in counts if item not in interacted[user]][:10] for user in held}
 
     def recall(found):
         return sum(len(held[user] & set(found[user])) for user in held) / sum(map(len, held.values()))
 
     assert recall(lists) > 0.75 > 3 * recall(popular)
-    assert all(not set(found) & set(touched[user]) and len(found) == 10 for user, found in lists.items())
+    assert all(not set(found) & set(interacted[user]) and len(found) == 10 for user, found in lists.items())
     near = similar_by_factors(fitted.items, 5).to_pylist()
     block = {typed(item, ids): item % BLOCKS for item in range(ITEMS)}
     assert sum(block[n["item_id"]] == block[n["similar_item_id"]] for n in near) / len(near) > 0.9
@@ -155,5 +155,5 @@ def test_nothing_gives_nothing(ids):
     users, items = ENGINE.from_arrow(fitted.users), ENGINE.from_arrow(fitted.items)
     nobody = users.select("user_id")
     assert rows(generators.factors(ENGINE, users, items, nobody, 5, None)) == []
-    touched = ENGINE.from_arrow(schema.empty_table())
-    assert rows(generators.factors(ENGINE, users, items, nobody, 5, touched)) == []
+    interacted = ENGINE.from_arrow(schema.empty_table())
+    assert rows(generators.factors(ENGINE, users, items, nobody, 5, interacted)) == []

@@ -13,7 +13,7 @@ from recsys_assets.core.models.blend import Pool, hits, learn, pool, standardize
 USERS, ITEMS = 60, 50
 
 
-class Given:
+class RetrievalContext:
     """A model whose scores are given."""
 
     def __init__(self, scores: npt.NDArray[np.float32]):
@@ -27,9 +27,9 @@ RNG = np.random.default_rng(7)
 TRUTH = RNG.normal(size=(USERS, ITEMS))
 SEEN = csr_matrix(RNG.random((USERS, ITEMS)) < 0.1)
 MODELS = {
-    "good": Given(10 * (TRUTH + RNG.normal(0, 0.5, TRUTH.shape)) + 3),
-    "other": Given(TRUTH + RNG.normal(0, 0.8, TRUTH.shape)),
-    "noise": Given(RNG.normal(size=TRUTH.shape)),
+    "good": RetrievalContext(10 * (TRUTH + RNG.normal(0, 0.5, TRUTH.shape)) + 3),
+    "other": RetrievalContext(TRUTH + RNG.normal(0, 0.8, TRUTH.shape)),
+    "noise": RetrievalContext(RNG.normal(size=TRUTH.shape)),
 }
 
 
@@ -55,7 +55,7 @@ def test_lists_are_the_best_of_the_weighted_sum_without_what_was_seen() -> None:
 
 
 def test_of_equals_the_first_comes_first_and_constant_scores_count_for_nothing() -> None:
-    flat = {"flat": Given(np.full((USERS, ITEMS), 4.0)), "good": MODELS["good"]}
+    flat = {"flat": RetrievalContext(np.full((USERS, ITEMS), 4.0)), "good": MODELS["good"]}
     assert not standardized(flat["flat"], np.arange(3)).any()
     nothing = csr_matrix((USERS, ITEMS))
     assert top(flat, {"flat": 1.0}, np.array([2]), nothing, 4)[0].tolist() == [[0, 1, 2, 3]]
@@ -87,8 +87,8 @@ def test_slices_together_keep_what_one_slice_alone_would_throw_away() -> None:
     first = np.arange(ITEMS) < ITEMS // 2
     rng = np.random.default_rng(11)
     models = {
-        "half": Given(np.where(first, TRUTH + 1.0, rng.normal(-1.0, 1.0, TRUTH.shape))),
-        "whole": Given(TRUTH + rng.normal(0, 1.0, TRUTH.shape)),
+        "half": RetrievalContext(np.where(first, TRUTH + 1.0, rng.normal(-1.0, 1.0, TRUTH.shape))),
+        "whole": RetrievalContext(TRUTH + rng.normal(0, 1.0, TRUTH.shape)),
     }
     slices = np.arange(USERS) % 2
     targets = csr_matrix((TRUTH > 0.8) & (first == (slices == 0)[:, None]))

@@ -65,8 +65,8 @@ def test_ials_solves_the_equations_of_its_loss(factors: int) -> None:
     model = Ials(KNOWN, params)
     items = model.items.astype(np.float64)
     for user in EVERYBODY:
-        touched = R[user] > 0
-        penalty = 0.02 * (touched.sum() + 0.1 * ITEMS) ** 0.7
+        interacted = R[user] > 0
+        penalty = 0.02 * (interacted.sum() + 0.1 * ITEMS) ** 0.7
         left = 0.1 * items.T @ items + (items * R[user][:, None]).T @ items + penalty * np.eye(factors)
         assert model.users[user] == pytest.approx(np.linalg.solve(left, items.T @ R[user]), abs=1e-4)
     assert model.scores(np.array([3, 5])) == pytest.approx((model.users @ model.items.T)[[3, 5]], abs=1e-6)

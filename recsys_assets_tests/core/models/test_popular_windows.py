@@ -62,14 +62,14 @@ def test_recalls_equal_brute_force():
     ):
         for cut in (1, 2):
             last = DAY - timedelta(days=cut * step)
-            bought = defaultdict(set)
+            purchased = defaultdict(set)
             for e in happened:
                 if (
                     last < e["dt"] <= last + timedelta(days=step)
                     and e["event_type"] == "buy"
                     and e["user_id"] is not None
                 ):
-                    bought[e["user_id"]].add(e["item_id"])
+                    purchased[e["user_id"]].add(e["item_id"])
             for days in ladder:
                 score = defaultdict(float)
                 for e in happened:
@@ -87,8 +87,8 @@ def test_recalls_equal_brute_force():
                 best = set(order[:4])
                 if segment == "category:":
                     best = {i for c in ("c0", "c1", "c2") for i in [i for i in order if category.get(i) == c][:2]}
-                hits[segment, days] += sum(len(items & best) / len(items) for items in bought.values())
-                users[segment, days] += len(bought)
+                hits[segment, days] += sum(len(items & best) / len(items) for items in purchased.values())
+                users[segment, days] += len(purchased)
     result = found(happened, SMALL, features)
     assert recalls(result) == {key: pytest.approx(hits[key] / users[key], abs=1e-5) for key in hits}
     for segment in ("all", "category:", "trending"):

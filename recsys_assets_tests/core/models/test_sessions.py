@@ -164,16 +164,16 @@ class Slow:
             for other, weight in self.links[item].items():
                 linked[other] += math.exp(-lag / p.click_decay) * weight
         parts = [
-            (voice, {item: weight for item, weight in part.items() if item not in lags and weight > 0})
-            for voice, part in ((p.neighbour_weight, near), (p.link_weight, linked))
+            (quota, {item: weight for item, weight in part.items() if item not in lags and weight > 0})
+            for quota, part in ((p.neighbour_weight, near), (p.link_weight, linked))
         ]
         rates = {i: self.rates[cell(items, i, p.session_clicks)] if p.repeats else 0.0 for i in lags}
-        voices = sum(voice for voice, part in parts if part)
+        quotas = sum(quota for quota, part in parts if part)
         left = max(1 - sum(rates.values()), 0.05)
         scores = defaultdict(float, rates)
-        for voice, part in parts:
+        for quota, part in parts:
             for item, weight in part.items():
-                scores[item] += left * voice / voices * weight / sum(part.values())
+                scores[item] += left * quota / quotas * weight / sum(part.values())
         return {item: score for item, score in scores.items() if score > 0}
 
 

@@ -12,7 +12,7 @@ from recsys_assets.core.contracts import CANDIDATES, FEATURE_COLUMNS, IdTypes
 from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
 from recsys_assets.core.lists.recommend import recommend
-from recsys_assets.core.ranking.formats import Corrected, read_model
+from recsys_assets.core.ranking.formats import BoostedLinear, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, Kind, RankerParams, Scorer, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out, split_by_users
@@ -97,7 +97,7 @@ def test_a_user_is_held_out_in_all_windows_or_in_none():
     assert first.validation_ndcg != second.validation_ndcg
     kept = min(first.trees, second.trees)
     models = [read_model(result.model) for result in (first, second)]
-    assert all(isinstance(model, Corrected) for model in models)
+    assert all(isinstance(model, BoostedLinear) for model in models)
     splits = [model.trees.model.get_leaf_values()[: kept * 8] for model in models]
     assert np.array_equal(*splits)
 
@@ -150,9 +150,9 @@ def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
 def test_a_ranker_of_any_kind_leans_on_the_fused_order(kind: Kind) -> None:
     """By so many log odds as its parameters say, in the stored model and in the one that is judged."""
     data = split_by_users(synthetic.examples(60, 12, seed=6), 20, 0.2, 0)
-    upright, leaning = (Fit(data, replace(QUICK, kind=kind, leaning=by)) for by in (0.0, 3.0))
+    upright, prior_weight = (Fit(data, replace(QUICK, kind=kind, prior_weight=by)) for by in (0.0, 3.0))
     fused = np.log1p(data.matrix[:, data.columns.index("fused_score")].astype(np.float64))
-    for straight, moved in ((upright.stored, leaning.stored), (upright.judged, leaning.judged)):
+    for straight, moved in ((upright.stored, prior_weight.stored), (upright.evaluated, prior_weight.evaluated)):
         more = read_model(moved.to_bytes()).score(data.matrix) - straight.score(data.matrix) - 3 * fused
         assert np.ptp(more) < 1e-6, "but for a constant"
 
@@ -179,4 +179,6 @@ def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
     odds = fitted.decision_function(inputs) - fitted.intercept_[0]
     assert np.abs(model.score(parts.matrix) - odds).max() < 1e-6
     assert np.array_equal(read_model(model.to_bytes()).score(parts.matrix), model.score(parts.matrix))
-    assert np.array_equal(model.leaning(3.0).score(parts.matrix), model.score(parts.matrix)), "it has no fused score"
+    assert np.array_equal(model.prior_weight(3.0).score(parts.matrix), model.score(parts.matrix)), (
+        "it has no fused score"
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.metrics import Bools
 from recsys_assets.core.ranking import model, tuning
-from recsys_assets.core.ranking.formats import Bent
+from recsys_assets.core.ranking.formats import FeatureTransform
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, RankerParams
 from recsys_assets.core.ranking.split import NotEnoughExamples, Split, split_by_time, split_by_users
@@ -45,8 +45,8 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     kinds = [place for place, kind in enumerate(VARIED) if (kind == "linear") is (first.best.kind == "linear")]
     best = max(one.value for one in first.trials if one.state == COMPLETE and one.params["kind"] in kinds)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
-    assert Fit(data, replace(first.best, leaning=0.0)).validation_ndcg == best
-    assert (first.best.iterations, first.best.seed, first.judged_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
+    assert Fit(data, replace(first.best, prior_weight=0.0)).validation_ndcg == best
+    assert (first.best.iterations, first.best.seed, first.evaluated_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
     assert (first.tuned_on, first.study) == (DAY, "ranker")
 
 
@@ -73,15 +73,15 @@ def test_where_little_can_be_learned_the_fused_order_is_mixed_in() -> None:
     fused = rng.random(table.num_rows).astype(np.float32)
     acted = (rng.random(table.num_rows) < fused**4).astype(np.int64)
 
-    def leaning(fused_score: NDArray[np.float32]) -> float:
+    def prior_weight(fused_score: NDArray[np.float32]) -> float:
         columns = {"fused_score": pa.array(fused_score), "label": pa.array(acted)}
         told = table
         for name, column in columns.items():
             told = told.set_column(told.column_names.index(name), name, column)
-        return tune(told, DAY, search(3), replace(QUICK, penalty=2_500.0)).best.leaning
+        return tune(told, DAY, search(3), replace(QUICK, penalty=2_500.0)).best.prior_weight
 
-    assert leaning(fused) > 0
-    assert leaning(1 - fused) == 0
+    assert prior_weight(fused) > 0
+    assert prior_weight(1 - fused) == 0
 
 
 def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: 
     """Trials need it without the newest window, one of each penalty; the comparison of the best, with half of it."""
     fitted: list[tuple[float, int]] = []
 
-    def spy(examples: Split, penalty: float, rows: Bools) -> Bent:
+    def spy(examples: Split, penalty: float, rows: Bools) -> FeatureTransform:
         fitted.append((penalty, int(rows.sum())))
         return fit_linear(examples, penalty, rows)
 
@@ -141,9 +141,9 @@ def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None
     assert np.array_equal(other.pools()[0].get_label(), data.pools()[0].get_label())
     fixed = replace(QUICK, early_stopping=15)
     assert Fit(other, fixed).validation_ndcg != Fit(data, fixed).validation_ndcg
-    assert tune(table, DAY, search(1), QUICK).judged_by == BY_TIME
+    assert tune(table, DAY, search(1), QUICK).evaluated_by == BY_TIME
     few = pa.concat_tables([synthetic.examples(3, 12, 0, OLDER), synthetic.examples(50, 12, 1, NEWER)])
-    assert tune(few, DAY, search(1), QUICK).judged_by == BY_USERS
+    assert tune(few, DAY, search(1), QUICK).evaluated_by == BY_USERS
 
 
 def test_a_window_left_out_cannot_move_the_result() -> None:
@@ -151,7 +151,7 @@ def test_a_window_left_out_cannot_move_the_result() -> None:
     both = windows(40)
     past = both.filter(pc.less(both["dt"], NEWER))
     alone = tune(past, DAY, search(2), QUICK)
-    assert alone.judged_by == BY_USERS
+    assert alone.evaluated_by == BY_USERS
     assert tune(both, DAY, search(2), QUICK) != alone
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import ITEM_EMBEDDINGS, ITEM_FEATURES, USER_ACTIVITY, IdTypes
-from recsys_assets.core.retrieval.by_embedding import NearestParams, propose
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.by_embedding import NearestParams, recommend
+from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets_tests.core.world import INTS, STRINGS, end_of, frame, known_at, typed
 
 DAY = date(2024, 3, 1)
@@ -40,7 +40,7 @@ def known(
     given: Vectors,
     ids: IdTypes,
     gone: frozenset[int | str] = frozenset(),
-) -> Known:
+) -> FitContext:
     activity = [
         {
             "user_id": user, "item_id": item, "events": 1, "targets": 0, "weight": 1.0, "top_weight": 1.0,
@@ -87,7 +87,7 @@ def brute_force(
 def test_few_items_are_compared_exactly(ids: IdTypes):
     given, happened = vectors(200, 8, ids), touches(60, 200, ids)
     gone = frozenset(list(given)[::7])
-    found, wanted = lists(propose(known(happened, given, ids, gone))), brute_force(happened, given, gone)
+    found, wanted = lists(recommend(known(happened, given, ids, gone))), brute_force(happened, given, gone)
     assert len(wanted) > 30
     assert {user: set(mine) for user, mine in found.items()} == {user: set(mine) for user, mine in wanted.items()}
     for user, mine in found.items():
@@ -97,20 +97,20 @@ def test_few_items_are_compared_exactly(ids: IdTypes):
 def test_the_graph_of_many_items_finds_nearly_all_of_it_and_the_same_each_time():
     given, happened = vectors(3000, 16, INTS), touches(100, 3000, INTS)
     asked, many = known(happened, given, INTS), NearestParams(most_exact=0)
-    table = propose(asked, many)
+    table = recommend(asked, many)
     found, wanted = lists(table), brute_force(happened, given, frozenset())
     hits = [len(set(found[user]) & set(mine)) / K for user, mine in wanted.items()]
     assert len(hits) > 50
     assert np.mean(hits) > 0.95
-    touched = {(user, item) for user, item, _ in happened}
-    assert not touched & {(user, item) for user, mine in found.items() for item in mine}
-    assert propose(asked, many).equals(table)
+    interacted = {(user, item) for user, item, _ in happened}
+    assert not interacted & {(user, item) for user, mine in found.items() for item in mine}
+    assert recommend(asked, many).equals(table)
 
 
 def test_vectors_of_length_zero_say_nothing_and_without_vectors_nothing_is_proposed():
     happened = [("u", "a", 0), ("v", "z", 0), ("w", "a", 0), ("w", "b", 0), ("w", "c", 0)]
     given: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
-    found = lists(propose(known(happened, given, STRINGS)))
+    found = lists(recommend(known(happened, given, STRINGS)))
     assert found == {"u": {"b": pytest.approx(0.5**0.5), "c": pytest.approx(0.0)}}
-    assert propose(known(happened, {}, STRINGS)).num_rows == 0
-    assert propose(known([], given, STRINGS)).num_rows == 0
+    assert recommend(known(happened, {}, STRINGS)).num_rows == 0
+    assert recommend(known([], given, STRINGS)).num_rows == 0

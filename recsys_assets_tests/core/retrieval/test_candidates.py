@@ -36,7 +36,7 @@ from recsys_assets.core.retrieval.candidates import (
     in_parts,
 )
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, Voice, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,
@@ -60,13 +60,22 @@ from recsys_assets_tests.core.world import (
 
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
-VOICES = {
-    "popular": Voice(6), "trending": Voice(4, 0.5), "covisit": Voice(8), "view_buy": Voice(4, 0.5),
-    "buy_buy": Voice(3, 0.25), "factors": Voice(7, 2.0), "repeat": Voice(5, 3.0), "category": Voice(3),
-    "content": Voice(4, 0.5), "collaborative": Voice(5, 1.5), "sessions": Voice(4), "nearest": Voice(6),
-}  # fmt: skip
+QUOTAS = {
+    "popular": GeneratorQuota(6),
+    "trending": GeneratorQuota(4, 0.5),
+    "covisit": GeneratorQuota(8),
+    "view_buy": GeneratorQuota(4, 0.5),
+    "buy_buy": GeneratorQuota(3, 0.25),
+    "factors": GeneratorQuota(7, 2.0),
+    "repeat": GeneratorQuota(5, 3.0),
+    "category": GeneratorQuota(3),
+    "content": GeneratorQuota(4, 0.5),
+    "collaborative": GeneratorQuota(5, 1.5),
+    "sessions": GeneratorQuota(4),
+    "nearest": GeneratorQuota(6),
+}
 PARAMS = CandidateParams(
-    voices=VOICES, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
+    quotas=QUOTAS, activity_days=7, active_days=2, popular_days=6, trending_days=2, repeat_half_life=3.0
 )
 
 
@@ -77,7 +86,7 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
-    met, aimed, touched = (
+    met, aimed, interacted = (
         one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.target_pairs, window.item_activity)
     )
     frames = {
@@ -92,11 +101,11 @@ def inputs(happened: list[Row], snapshots: list[Row], ids: IdTypes = INTS) -> Ca
         item_activity=window.item_activity,
         item_features=features,
         top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
-        covisited_items=stored(covisit_similarity(met, touched, CovisitParams(20))),
-        covisited_targets=stored(covisit_targets(aimed, touched, CovisitParams(20))),
+        covisited_items=stored(covisit_similarity(met, interacted, CovisitParams(20))),
+        covisited_targets=stored(covisit_targets(aimed, interacted, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
-        opinions=known.frames["collaborative_scores"],
+        model_scores=known.frames["collaborative_scores"],
         proposed={name: ENGINE.from_arrow(fitted(name).fit(known)) for name in PROPOSERS},
     )
 
@@ -116,19 +125,19 @@ def test_users_ranks_and_fusion(ids: IdTypes):
     for row in found:
         by_user[row["user_id"]].append(row)
         assert row["fused_score"] == pytest.approx(
-            sum(VOICES[g].weight / (10 + row[f"{g}_rank"]) for g in VOICES if row[f"{g}_rank"] is not None)
+            sum(QUOTAS[g].weight / (10 + row[f"{g}_rank"]) for g in QUOTAS if row[f"{g}_rank"] is not None)
         )
     for mine in by_user.values():
         assert [row["fused_rank"] for row in mine] == list(range(1, len(mine) + 1))
         assert mine == sorted(mine, key=lambda row: (-row["fused_score"], row["item_id"]))
-        for name in VOICES:
+        for name in QUOTAS:
             listed = sorted((r for r in mine if r[f"{name}_rank"] is not None), key=lambda r: r[f"{name}_rank"])
             assert [r[f"{name}_rank"] for r in listed] == list(range(1, len(listed) + 1))
-            assert len(listed) <= VOICES[name].k
+            assert len(listed) <= QUOTAS[name].k
             assert listed == sorted(listed, key=lambda r: (-r[f"{name}_score"], r["item_id"]))
     for name in ("popular", "trending", "factors"):
-        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == VOICES[name].k for mine in by_user.values())
-    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in VOICES)
+        assert all(sum(r[f"{name}_rank"] is not None for r in mine) == QUOTAS[name].k for mine in by_user.values())
+    assert all(any(row[f"{name}_rank"] is not None for row in found) for name in QUOTAS)
     assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
 
 
@@ -138,8 +147,8 @@ def test_features_equal_brute_force():
     catalog = {row["item_id"]: row for row in rows(given.item_features)}
     weight = {"view": 1.0, "cart": 2.5, "buy": 6.0}
 
-    def within(days: int, keep=lambda e: True) -> list[Row]:
-        return [e for e in happened if (DAY - e["dt"]).days < days and keep(e)]
+    def within(days: int, persist=lambda e: True) -> list[Row]:
+        return [e for e in happened if (DAY - e["dt"]).days < days and persist(e)]
 
     def hours(some: list[Row]) -> float | None:
         return min(((END - e["ts"]).total_seconds() / 3600 for e in some), default=None)
@@ -154,7 +163,7 @@ def test_features_equal_brute_force():
         return sum(weight[e["event_type"]] for e in some)
 
     average = buys(within(6)) / len(within(6))
-    told = {(row["user_id"], row["item_id"]): row for row in rows(given.opinions)}
+    told = {(row["user_id"], row["item_id"]): row for row in rows(given.model_scores)}
     found = rows(candidates(ENGINE, given, DAY, END, PARAMS), "user_id", "item_id")
     for row in random.Random(0).sample(found, 60):
         user, item = row["user_id"], row["item_id"]
@@ -214,14 +223,14 @@ def test_features_equal_brute_force():
 def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids: IdTypes):
     happened = events(seed=33, items=60, ids=ids)
     found = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
-    touched = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
     assert found
-    assert not touched & {(row["user_id"], row["item_id"]) for row in found}
+    assert not interacted & {(row["user_id"], row["item_id"]) for row in found}
     assert all(row["repeat_rank"] is None for row in found)
     for name in ("popular", "factors"):
         users = {row["user_id"] for row in found}
         given = sum(row[f"{name}_rank"] is not None for row in found)
-        assert given == len(users) * VOICES[name].k, f"{name} found others in the place of what was touched"
+        assert given == len(users) * QUOTAS[name].k, f"{name} found others in the place of what was touched"
 
 
 def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
@@ -297,7 +306,7 @@ def test_fusion_runs_on_duckdb_alike():
             ],
             schema=schema,
         )
-        for name in VOICES
+        for name in QUOTAS
     }
     expected = rows(
         fuse({name: ENGINE.from_arrow(table) for name, table in tables.items()}, PARAMS), "user_id", "item_id"

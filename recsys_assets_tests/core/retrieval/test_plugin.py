@@ -81,11 +81,11 @@ def test_a_model_of_rectools_proposes_candidates_like_our_own(tmp_path: Path):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["generators"][-1] == "ease"
     assert "ease_items" in found["assets"]
-    touched = {tuple(pair) for pair in found["touched"]}
+    interacted = {tuple(pair) for pair in found["touched"]}
     lists: dict[str, list[tuple[int, float]]] = {}
     for row in found["rows"]:
         if row["ease_rank"] is not None:
-            assert (row["user_id"], row["item_id"]) not in touched
+            assert (row["user_id"], row["item_id"]) not in interacted
             assert row["fused_score"] >= 1.0 / (10 + row["ease_rank"]) - 1e-6, "it has its voice in the fusion"
             lists.setdefault(row["user_id"], []).append((row["ease_rank"], row["ease_score"]))
     assert len(lists) > 10

@@ -18,8 +18,8 @@ from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.collaborative import MODELS, ModelParams, fit_models
 from recsys_assets.core.models.interactions import Interactions
 from recsys_assets.core.models.item_models import EaseParams
-from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, learn_weights, propose, scored
-from recsys_assets.core.retrieval.protocol import Known, derived, fitted, generator
+from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, learn_weights, recommend, scored
+from recsys_assets.core.retrieval.protocol import FitContext, derived, fitted, generator
 from recsys_assets_tests.core.world import (
     FIRST,
     INTS,
@@ -39,7 +39,7 @@ DAY = FIRST + timedelta(days=9)
 K = 6
 
 
-def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None, **stated: Any) -> Known:
+def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None, **stated: Any) -> FitContext:
     """What is known at the end of DAY, of events up to then."""
     past = [e for e in happened if e["dt"] <= DAY]
     window = marts(past, ids)
@@ -87,7 +87,7 @@ def test_the_order_of_rows_changes_nothing(name: str) -> None:
 
 def test_users_get_what_is_to_their_taste() -> None:
     """Four in five events of a user are with items of the user's third of the catalogue."""
-    found = propose(known(events(seed=53, items=60))).to_pylist()
+    found = recommend(known(events(seed=53, items=60))).to_pylist()
     alike = [row["user_id"] % 3 == row["item_id"] % 3 for row in found]
     assert sum(alike) / len(alike) > 0.6
 
@@ -100,9 +100,9 @@ def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: boo
     assert tuple(MODELS) == MODEL_NAMES
     matrix = Interactions.of(given.history())
     users, items = lookup(found["user_id"], matrix.users), lookup(found["item_id"], matrix.items)
-    touched = matrix.matrix[users, items].A1 > 0
-    assert touched.any() == repeats
-    assert found["score"].is_null().to_numpy()[touched].all()
+    interacted = matrix.matrix[users, items].A1 > 0
+    assert interacted.any() == repeats
+    assert found["score"].is_null().to_numpy()[interacted].all()
     for name, fit in fit_models(matrix, params.models).items():
         scores = fit().scores(np.arange(len(matrix.users)))
         wanted = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)

@@ -12,7 +12,7 @@ import pytest
 
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
-from recsys_assets.core.retrieval.protocol import Known
+from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.retrieval.tune_als import als_values, recall, tune_als, with_values
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets_tests.core.world import ENGINE, known_at
@@ -39,7 +39,7 @@ def activity(seed: int = 0) -> pl.DataFrame:
     )
 
 
-def known(frame: pl.DataFrame) -> Known:
+def known(frame: pl.DataFrame) -> FitContext:
     frames = {"user_activity": ENGINE.from_arrow(frame.to_arrow())}
     return known_at(
         END, frames, active_days=14, horizon_days=7, half_life=BASE.half_life, exclude_unavailable=False, k=8

@@ -10,7 +10,7 @@ import pytest
 from recsys_assets.core.retrieval import tune_fusion as fusion
 from recsys_assets.core.retrieval.candidates import fuse
 from recsys_assets.core.retrieval.params import Found
-from recsys_assets.core.retrieval.protocol import CandidateParams, Voice
+from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.coordinates import Coordinates
 from recsys_assets.core.tuning.study import COMPLETE, Budget, Record, Search
@@ -82,8 +82,8 @@ def test_lists_are_ordered_as_candidates_are() -> None:
         )
         for name in NAMES
     }
-    voices = {name: Voice(40, weight) for name, weight in weights.items()}
-    fused = fuse(given, CandidateParams(voices=voices, fusion_constant=CONSTANT)).collect().to_native()
+    quotas = {name: GeneratorQuota(40, weight) for name, weight in weights.items()}
+    fused = fuse(given, CandidateParams(quotas=quotas, fusion_constant=CONSTANT)).collect().to_native()
     candidates = frame.join(fused.select("user_id", "item_id", "fused_rank"), on=["user_id", "item_id"])
     data = ranked(candidates.to_arrow(), NAMES, CONSTANT)
     expected = []

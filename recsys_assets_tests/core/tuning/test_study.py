@@ -38,13 +38,13 @@ def bowl(trial: optuna.Trial) -> Outcome:
 def killed_at(number: int, objective: Callable[[optuna.Trial], Outcome] = bowl) -> Callable[[optuna.Trial], Outcome]:
     calls = itertools.count()
 
-    def judge(trial: optuna.Trial) -> Outcome:
+    def evaluator(trial: optuna.Trial) -> Outcome:
         found = objective(trial)
         if next(calls) == number:
             raise Killed
         return found
 
-    return judge
+    return evaluator
 
 
 def run(search: Search, objective: Callable[[optuna.Trial], Outcome] = bowl) -> list[Record]:
