@@ -17,10 +17,14 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: help setup run smoke sql mlflow test test-graph test-s3 test-spark test-stack lint lock clean
+# Tests run side by side, a process for each core. In the default suite, who has nothing left takes tests from the end of
+# another's list; where each file builds graphs of its own, a file stays with one process.
+WORKERS := -n auto --maxprocesses 4
+
+.PHONY: help setup run smoke sql mlflow test test-graph test-s3 test-spark test-spark-all test-stack lint lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install the locked dependencies
 
@@ -41,10 +45,10 @@ mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
 	@exec $(BIN)/python -m recsys_assets.cli.mlflow_ui
 
 test: setup ## the default test suite
-	@$(BIN)/pytest -m "not s3_real and not stack and not spark and not graph"
+	@$(BIN)/pytest $(WORKERS) --dist worksteal -m "not s3_real and not stack and not spark and not spark_all and not graph"
 
 test-graph: setup ## the whole graph over and over: catching up, erasure, engines, gate, experiments, searches
-	@$(BIN)/pytest -m graph
+	@$(BIN)/pytest $(WORKERS) --dist loadfile -m graph
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh
@@ -54,10 +58,16 @@ test-stack: setup ## the services of docker/compose.yaml as processes, on a real
 	@compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || .ci/apt-install postgresql
 	@$(BIN)/pytest -m stack
 
+# JVMs that live for minutes do best without the compiler that takes minutes to pay off.
+test-spark test-spark-all: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+
 test-spark: setup ## the same frame logic on a Spark cluster of this machine (installs pyspark and a Java)
 	@recsys_assets_tests/spark/install.sh
-	@# JVMs that live for a minute do best without the compiler that takes minutes to pay off.
-	@JDK_JAVA_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" $(BIN)/pytest -m spark
+	@$(BIN)/pytest -m spark
+
+test-spark-all: setup ## each frame function on each frame by itself, on Spark: half an hour
+	@recsys_assets_tests/spark/install.sh
+	@$(BIN)/pytest -m spark_all
 
 lint: setup ## ruff, pyright, import rules
 	@$(BIN)/ruff check

@@ -21,6 +21,14 @@ def do_not_wait_for_the_disk(connection: Any, _: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a built graph come first.
+
+    Side by side, a process that has nothing left takes tests from the end of another's list: it had to build its own.
+    """
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
     """They are megabytes of JSON, for each session of boto3 anew, and each resource of a graph on S3 has its own."""

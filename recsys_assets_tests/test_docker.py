@@ -30,12 +30,13 @@ def test_compose_file_meets_the_compose_specification() -> None:
     jsonschema.validate(resolved(), get_builtin_schema("vendor.compose-spec"))
 
 
-def test_ci_workflow_meets_its_schema_and_calls_the_same_entry_point() -> None:
-    text = (ROOT / ".github/workflows/ci.yml").read_text()
+@pytest.mark.parametrize(("name", "command"), [("ci", ".ci/run"), ("spark-all", "make test-spark-all")])
+def test_a_workflow_meets_its_schema_and_calls_the_same_entry_point(name: str, command: str) -> None:
+    text = (ROOT / f".github/workflows/{name}.yml").read_text()
     # YAML 1.1 reads the key `on` as a boolean; the schema wants the word.
     workflow = {("on" if key is True else key): value for key, value in yaml.safe_load(text).items()}
     jsonschema.validate(workflow, get_builtin_schema("vendor.github-workflows"))
-    assert ".ci/run" in text
+    assert f"- run: {command}\n" in text
 
 
 def test_services_of_the_platform_are_there() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from recsys_assets.core.contracts import IdTypes
-from recsys_assets_tests.core.world import FIRST, Row, events, properties
+from recsys_assets_tests.core.world import FIRST, Row, embeddings, events, properties, rows
 
 DAYS = 5
 LAST = FIRST + timedelta(days=DAYS - 1)
@@ -18,16 +18,33 @@ LAST = FIRST + timedelta(days=DAYS - 1)
 CUT = LAST - timedelta(days=2)
 """The day that evaluation cuts at: what was known, and two days of targets."""
 INTS, STRINGS = IdTypes(), IdTypes("string", "string")
+TREE: list[Row] = [
+    {"category_id": name, "parent_id": above, "root_id": root, "depth": depth, "path": name}
+    for name, above, root, depth in (
+        ("c0", None, "c0", 1),
+        ("c1", "c0", "c0", 2),
+        ("c2", "c0", "c0", 2),
+        ("é", None, "é", 1),
+    )
+]
+
+
+def embedded(ids: IdTypes) -> list[Row]:
+    """A vector of each item of :func:`shop`, as rows."""
+    return rows(embeddings(ids), "item_id")
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What landing files say: parsed events, rejected rows and property snapshots."""
+    """What landing files say: parsed events, rejected rows and property snapshots; and the catalogue beside them."""
 
     events: list[Row]
     properties: list[Row]
     rejected: list[Row]
     ids: IdTypes = INTS
+    tree: list[Row] = field(default_factory=lambda: [*TREE])
+    embeddings: list[Row] | None = None
+    """None: those of :func:`embedded`."""
 
 
 def parsed(happened: list[Row], file: str = "events.csv") -> list[Row]:

@@ -29,8 +29,9 @@ from recsys_assets.core.retrieval import candidates, generators, protocol
 from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, scored
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
-from recsys_assets_tests.core.world import Row, embeddings
-from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw
+from recsys_assets_tests.core.world import Row
+from recsys_assets_tests.engines.frames import CUT, LAST, RAW, Raw, embedded
+from recsys_assets_tests.engines.united import UNITED
 
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
 WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
@@ -51,15 +52,6 @@ CANDIDATES = protocol.CandidateParams(
 COLLABORATIVE = CollaborativeParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
 LISTED_K = 5
-TREE: list[Row] = [
-    {"category_id": name, "parent_id": above, "root_id": root, "depth": depth, "path": name}
-    for name, above, root, depth in (
-        ("c0", None, "c0", 1),
-        ("c1", "c0", "c0", 2),
-        ("c2", "c0", "c0", 2),
-        ("é", None, "é", 1),
-    )
-]
 
 
 def end_of(day: date) -> datetime:
@@ -119,19 +111,16 @@ def model() -> bytes:
     return train(synthetic.examples(60, 10), RankerParams(iterations=5, min_users=5)).model
 
 
-@lru_cache(maxsize=len(RAW))
+@lru_cache(maxsize=len(RAW) + len(UNITED))
 def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
     """The tables of a raw frame; see :func:`derived`."""
-    raw = RAW[name]()
+    raw = (UNITED if name in UNITED else RAW)[name]()
     return derived(raw), raw.ids
 
 
-def derived(raw: Raw) -> Mapping[str, pa.Table]:
-    """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
+def of_days(raw: Raw) -> dict[str, pa.Table]:
+    """What the graph makes of the raw rows of each day, and these rows."""
     given = FunctionInputs(PolarsEngine(), made := _raw_tables(raw), raw.ids)
-
-    def keep(name: str, frame: Frame | pa.Table) -> None:
-        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
 
     def keep_days(name: str, contract: Contract, source: str, function: Callable[[Frame], Frame]) -> None:
         """As partitions are when read: made a day at a time, with the day."""
@@ -140,7 +129,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
         for day in sorted(set(made[source]["dt"].to_pylist())):
             one = function(given[source].filter(nw.col("dt") == day).drop("dt"))
             parts.append(one.select(*columns, nw.lit(day).alias("dt")))
-        keep(name, nw.concat(parts, how="vertical"))
+        made[name] = nw.concat(parts, how="vertical").collect(backend="polars").to_arrow()
 
     keep_days(
         "clean_events", contracts.CLEAN_EVENTS, "parsed_events", lambda day: clean.clean_day(day, clean.CleanParams())
@@ -151,6 +140,16 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
     keep_days("target_pairs", contracts.TARGET_PAIRS, "clean_events", lambda day: marts.target_pairs(day, WEIGHTS))
     keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
+    return made
+
+
+def derived(raw: Raw) -> Mapping[str, pa.Table]:
+    """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
+    given = FunctionInputs(PolarsEngine(), made := of_days(raw), raw.ids)
+
+    def keep(name: str, frame: Frame | pa.Table) -> None:
+        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
+
     keep(
         "item_features",
         item_features(given["item_properties"], given["item_activity"], given["tree"], end_of(LAST), LAST),
@@ -187,6 +186,8 @@ def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
         "parsed_events": table(raw.events, PARSED_EVENTS, day),
         "parsed_properties": table(raw.properties, PARSED_PROPERTIES, day),
         "rejected_events": table(raw.rejected, contracts.REJECTED_EVENTS),
-        "tree": table(TREE, contracts.CATEGORY_TREE),
-        "item_embeddings": embeddings(raw.ids).collect(backend="polars").to_arrow(),
+        "tree": table(raw.tree, contracts.CATEGORY_TREE),
+        "item_embeddings": table(
+            embedded(raw.ids) if raw.embeddings is None else raw.embeddings, contracts.ITEM_EMBEDDINGS
+        ),
     }

@@ -20,6 +20,7 @@ from recsys_assets_tests.engines.frames import RAW
 from recsys_assets_tests.engines.functions import FUNCTIONS, OWN_RESULT
 from recsys_assets_tests.engines.given import FunctionInputs, tables_of
 from recsys_assets_tests.engines.same import assert_same, plain
+from recsys_assets_tests.engines.united import UNITED
 
 TOLERANCE = {"duckdb": 0.0, "spark": 1e-9}
 """Relative, of floats: one library of mathematics is not the other's, down to the last bit."""
@@ -31,10 +32,16 @@ def functions_of(engine: str) -> list[str]:
     return sorted(FUNCTIONS.keys() - OWN_RESULT.get(engine, frozenset()))
 
 
+# A job on Spark takes about as long for one row as for a thousand, so there the frames are run as one; that no row is
+# among them stays a case of its own. Each by itself is for ``make test-spark-all``.
 CASES = [
     pytest.param(engine, frames, function, marks=marks, id=f"{engine}-{frames}-{function}")
-    for engine, marks in (("duckdb", ()), ("spark", pytest.mark.spark))
-    for frames in RAW
+    for engine, names, marks in (
+        ("duckdb", RAW, ()),
+        ("spark", (*UNITED, "empty"), pytest.mark.spark),
+        ("spark", sorted(RAW.keys() - {"empty"}), pytest.mark.spark_all),
+    )
+    for frames in names
     for function in functions_of(engine)
 ]
 

@@ -1,17 +1,14 @@
-"""Frame functions over generated frames: values from small sets, so that ties, repeats and gaps meet."""
+"""Frame functions over frames that Hypothesis draws."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
-from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets_tests.engines.frames import FIRST, INTS, STRINGS, Raw, at, parsed, snapshots
+from recsys_assets_tests.engines.drawn import SETTINGS, raw_frames
+from recsys_assets_tests.engines.frames import Raw
 from recsys_assets_tests.engines.functions import FUNCTIONS
 from recsys_assets_tests.engines.given import FunctionInputs, derived
 from recsys_assets_tests.engines.same import assert_same, plain
@@ -27,52 +24,8 @@ SLOW = (
 """Made of functions that run here anyway, at many times their cost."""
 
 
-def ids_of(types: IdTypes) -> st.SearchStrategy[int | str]:
-    return st.sampled_from([0, 1, 2, -7, 2**62]) if types == INTS else st.sampled_from(["", "0", "a", "ä", "😀"])
-
-
-@st.composite
-def raw_frames(draw: st.DrawFn) -> Raw:
-    """A few days of a few users and items."""
-    types = draw(st.sampled_from([INTS, STRINGS]))
-    days = st.integers(0, 4).map(lambda n: FIRST + timedelta(days=n))
-    seconds = st.sampled_from([0.0, 0.25, 1.0, 1799.0, 1800.0, 1801.0, 50_000.0, 86_399.999999])
-    event = st.builds(
-        lambda user, item, kind, day, second, price, order: {
-            "user_id": user, "item_id": item, "event_type": kind, "ts": at(day, second), "dt": day,
-            "price": price, "quantity": price, "order_id": order,
-        },
-        st.none() | ids_of(types),
-        ids_of(types),
-        st.sampled_from(["view", "cart", "buy", "é😀", "unknown"]),
-        days,
-        seconds,
-        st.sampled_from([None, 0.0, 0.1, 3 / 2**21, 1e12]),
-        st.sampled_from([None, "", "o1"]),
-    )  # fmt: skip
-    stated = st.builds(
-        lambda item, name, value, day, second: {
-            "item_id": item, "property": name, "value": value, "ts": at(day, second), "dt": day,
-        },
-        ids_of(types),
-        st.sampled_from(["category", "available", "price"]),
-        st.sampled_from(["c0", "c1", "é", "elsewhere", "0", "1", "n-12.50", "n", "1e5", "  3", ""]),
-        days,
-        seconds,
-    )  # fmt: skip
-    rejected = [{"source_file": "a.csv", "source_row": 99, "reason": "ts", "raw": "{}"}]
-    events, properties = st.lists(event, max_size=40), st.lists(stated, max_size=20)
-    rows = parsed(draw(events), "a.csv") + parsed(draw(events), "b.csv")
-    return Raw(rows, snapshots(draw(properties)), rejected, types)
-
-
-@pytest.mark.parametrize("engine", ["duckdb", pytest.param("spark", marks=pytest.mark.spark)], indirect=True)
-@settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
+@pytest.mark.parametrize("engine", ["duckdb", pytest.param("spark", marks=pytest.mark.spark_all)], indirect=True)
+@SETTINGS
 @given(raw=raw_frames())
 def test_an_engine_gives_what_polars_gives(engine: Engine, raw: Raw) -> None:
     tables = derived(raw)
