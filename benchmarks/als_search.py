@@ -30,6 +30,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.als import FactorsParams, fit_factors
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.candidates import fuse
@@ -51,7 +52,7 @@ def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list
     settings, dataset, days, _ = built
     measures, found, seconds = Measures(), list[FactorsParams](), list[float]()
     for day in days:
-        graph = GraphBuilder(settings, dataset, daily(settings, dataset))
+        graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
         began = time.process_time()
         found.append(search(graph, settings, dataset, day))
         seconds.append(time.process_time() - began)
@@ -100,7 +101,12 @@ def evaluate_day(
     stated = factors_parameters(graph)
     other = proposed[ALS] if found == stated else memory(_lists(graph, settings, dataset, day, found, params, users))
     for variant, lists in ((ALL, other), (DEFAULT, proposed[ALS])):
-        _add(measures, variant, evaluator, {"alone": lists, "fused": fuse({**proposed, ALS: lists}, params)})
+        _add(
+            measures,
+            variant,
+            evaluator,
+            {"alone": lists, "fused": fuse({**proposed, ALS: lists}, params, BUILT_IN.names)},
+        )
 
 
 def _lists(

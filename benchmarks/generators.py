@@ -25,10 +25,11 @@ from benchmarks import quality_backtests, quality_temporal
 from benchmarks.generators_left_out import ALL, SUSPECTS, TOGETHER, Built, K, Measures, measure
 from benchmarks.quality import DATA
 from benchmarks.report import table, write_section
+from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.generator_registry import GENERATORS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import examples
@@ -102,14 +103,15 @@ def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: 
     store = PartitionStore(open_store(settings.storage_uri))
     with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
         days = list(one.days(settings, materializer.catch_up_history()))
-        assets = build_definitions(settings, dataset).resolve_asset_graph()
-        wanted = sorted(key.to_user_string() for key in examples.selection.resolve(assets))
+        definitions = build_definitions(settings, dataset)
+        runner = InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri)
+        wanted = sorted(key.to_user_string() for key in examples.selection.resolve(definitions.resolve_asset_graph()))
         back = [timedelta(days=settings.horizon_days * window) for window in reversed(range(windows + 1))]
         asked = [(date.fromisoformat(day) - ago).isoformat() for day in days for ago in back]
         for day in dict.fromkeys(asked):
             if day >= settings.first_day.isoformat() and day not in store.days("ranking_examples"):
                 with progress.step(f"candidates as of {day}"):
-                    materializer.rebuild(day, wanted, {})
+                    runner.rebuild(day, wanted, {})
     return settings, dataset, days, windows
 
 
@@ -118,8 +120,8 @@ def describe(measures: Measures, built: Built) -> str:
     settings, _, days, _ = built
     results = measures.results()
     suspects = [name for name in SUSPECTS if name in measures.active]
-    variants = [ALL, *(name for name in GENERATORS if name in measures.active), *([TOGETHER] * (len(suspects) > 1))]
-    inactive = [name for name in GENERATORS if name not in measures.active]
+    variants = [ALL, *(name for name in BUILT_IN.names if name in measures.active), *([TOGETHER] * (len(suspects) > 1))]
+    inactive = [name for name in BUILT_IN.names if name not in measures.active]
     divisors = {metric: divisor for (variant, metric), (_, divisor) in results.items() if variant == ALL}
 
     def cell(variant: str, metric: str) -> str:

@@ -29,10 +29,11 @@ from benchmarks.quality_apart import Scan
 from benchmarks.quality_backtests import scan_of
 from benchmarks.report import table, write_section
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.generator_registry import GENERATORS, PROPOSERS
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.candidates import candidates, in_parts
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams
@@ -81,14 +82,16 @@ def run(work: Path, events: int, share: float) -> str:
         newest = materializer.catch_up_history()
         stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")
         if not stored:
-            assets = build_definitions(settings, dataset).resolve_asset_graph()
-            wanted = sorted(key.to_user_string() for key in examples.selection.resolve(assets))
-            materializer.rebuild(newest, wanted, {})
+            definitions = build_definitions(settings, dataset)
+            wanted = sorted(
+                key.to_user_string() for key in examples.selection.resolve(definitions.resolve_asset_graph())
+            )
+            InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri).rebuild(newest, wanted, {})
     day = max(stored, default=newest)
-    graph = GraphBuilder(settings, dataset, daily(settings, dataset))
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
     inputs, users, everybody = _inputs(scan, settings, params, share)
-    variants = {ALL: (), **{name: (name,) for name in GENERATORS if name in params.quotas}, TOGETHER: SUSPECTS}
+    variants = {ALL: (), **{name: (name,) for name in BUILT_IN.names if name in params.quotas}, TOGETHER: SUSPECTS}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     _find(graph, inputs, day, params)  # what is loaded once is no generator's
     for _ in range(REPEATS):  # in turn, so that what else the machine does meets all alike
@@ -116,7 +119,7 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
     def of_users(frame: Frame) -> Frame:
         return memory(frame.join(some, on="user_id", how="semi"))
 
-    fitted = [name for name in PROPOSERS if name in params.quotas]
+    fitted = [name for name in BUILT_IN.fitted if name in params.quotas]
     inputs = CandidateInputs(
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
@@ -137,7 +140,7 @@ def _find(graph: GraphBuilder, inputs: CandidateInputs, day: str, params: Candid
     engine, as_of = PolarsEngine(), date.fromisoformat(day)
     began = time.process_time()
     for part in in_parts(engine, inputs, as_of, params):
-        candidates(engine, part, as_of, graph.end(day), params).collect(backend="polars")
+        candidates(engine, part, as_of, graph.end(day), params, BUILT_IN).collect(backend="polars")
     return time.process_time() - began
 
 

@@ -16,7 +16,7 @@ from benchmarks.quality_backtests import example_days, scan_examples, scan_of, w
 from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.clock import last_days
-from recsys_assets.core.contracts import FEATURE_COLUMNS
+from recsys_assets.core.contracts import feature_columns
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
@@ -24,6 +24,7 @@ from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.retrieval.candidates import fuse
@@ -87,7 +88,7 @@ def params_of(settings: Settings, day: str) -> CandidateParams:
     if lineage is None:
         raise ValueError(f"there are no candidates of {day}")
     stored: dict[str, Any] = dict(lineage.params)
-    quotas = {name: GeneratorQuota(**one) for name, one in stored.pop("voices").items()}
+    quotas = {name: GeneratorQuota(**one) for name, one in stored.pop("quotas").items()}
     return CandidateParams(quotas=quotas, **stored)
 
 
@@ -100,7 +101,7 @@ def proposed_by(name: str, rows: Frame) -> Frame:
 def leave_out(rows: Frame, names: Collection[str], params: CandidateParams) -> Frame:
     """Candidates or examples of a day as they would be without some generators."""
     quotas = {name: one for name, one in params.quotas.items() if name not in names}
-    fused = fuse({name: proposed_by(name, rows) for name in quotas}, replace(params, quotas=quotas))
+    fused = fuse({name: proposed_by(name, rows) for name in quotas}, replace(params, quotas=quotas), BUILT_IN.names)
     replaced = set(fused.collect_schema().names()) - set(PAIR)
     return fused.join(rows.drop(*replaced), on=PAIR, how="inner")
 
@@ -109,7 +110,7 @@ def columns_without(names: Collection[str]) -> list[str]:
     """What a ranker may learn from where some generators are off."""
     gone = {f"{name}_{what}" for name in names for what in ("score", "rank")}
     gone |= {column for name in names for column in FEATURES_OF.get(name, ())}
-    return [name for name in FEATURE_COLUMNS if name not in gone]
+    return [name for name in feature_columns(BUILT_IN.names) if name not in gone]
 
 
 def measure(name: str, built: Built, progress: Progress) -> Measures:
