@@ -5,11 +5,11 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import report
+from recsys_assets.assets.charts import chart_metadata
 from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.core.insight.backtest import BacktestInputs, BacktestParams
 from recsys_assets.core.insight.backtest import backtest as backtest_figures
-from recsys_assets.core.insight.backtest_charts import backtest_pictures
+from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.io_managers.frame_writer import FrameWriter
@@ -55,7 +55,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             backtest_page(found),
             params={"days": params.days},
             metadata={
-                **report(backtest_pictures(found)),
+                **chart_metadata(backtest_charts(found)),
                 "days": dg.MetadataValue.table([dg.TableRecord(row) for row in named(found)], schema=COLUMNS),
                 "page": dg.MetadataValue.path(
                     store.open().uri(partition_key("backtest_report", day, FILE_NAMES["backtest_report"]))

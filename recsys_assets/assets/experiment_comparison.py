@@ -1,7 +1,5 @@
 """Group experiments, what people look at: all of them side by side, in the UI, as a page and in MLflow."""
 
-import base64
-import html
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +9,13 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.charts import png_metadata
 from recsys_assets.assets.experiments import state_of
-from recsys_assets.assets.pictures import Bar, side_by_side
 from recsys_assets.assets.promotion import stored_promotion, winner
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
+from recsys_assets.core.insight.model_charts import Bar, bar_panels
+from recsys_assets.core.insight.report_page import Table, png_image, report_page
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
@@ -70,13 +70,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = {
             metric: {**bars, served: beside[metric]} if metric in beside else bars for metric, bars in found.items()
         }
-        picture = side_by_side(f"Experiments on the test window of {day}", found, served) if found else b""
+        chart = bar_panels(f"Experiments on the test window of {day}", found, served) if found else b""
         columns, lines = table(models, found, best, served)
-        page = to_html(day, columns, lines, picture)
+        page = to_html(day, columns, lines, chart)
 
         def artifacts(log: Any) -> None:
             with tempfile.TemporaryDirectory(prefix="recsys-comparison-") as folder:
-                for name, data in {"comparison.html": page, "comparison.png": picture}.items():
+                for name, data in {"comparison.html": page, "comparison.png": chart}.items():
                     path = Path(folder) / name
                     path.write_bytes(data)
                     log(str(path))
@@ -95,7 +95,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "best": best or "none",
                 "served_by": serving,
                 "experiments": len(models),
-                "comparison": inline(picture) if picture else dg.MetadataValue.md("nothing to compare yet"),
+                "comparison": png_metadata("comparison", chart)
+                if chart
+                else dg.MetadataValue.md("nothing to compare yet"),
                 "table": to_ui(columns, lines),
                 "mlflow": state_of(recorded, tracking),
                 "aliases": mirrored.problem or "as they stand",
@@ -177,20 +179,16 @@ def to_ui(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dg.TableMet
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in head]))
 
 
-def to_html(day: str, columns: Sequence[str], lines: Sequence[Sequence[str]], picture: bytes) -> bytes:
-    """The page: picture and table, and nothing that it would have to fetch."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
-    image = (
-        f'<img alt="comparison" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
+def to_html(day: str, columns: Sequence[str], lines: Sequence[Sequence[str]], chart: bytes) -> bytes:
+    """The page: chart and table."""
+    return report_page(
+        f"Experiments on the test window of {day}",
+        "All experiments and the model that orders the lists; values in brackets are 95 % intervals.",
+        images=[png_image("comparison", "comparison", chart)] if chart else [],
+        tables=[Table("Metrics", columns, lines)],
     )
-    return (
-        f"<!doctype html><meta charset=utf-8><title>Experiments, {day}</title><style>body{{font-family:sans-serif}}"
-        "td,th{padding:.2em .6em;text-align:left;border-bottom:1px solid #ddd}</style>"
-        f"<h1>Experiments on the test window of {day}</h1>{image}<table><tr>{head}</tr>{body}</table>"
-    ).encode()
 
 
-def inline(picture: bytes) -> dg.MarkdownMetadataValue:
-    """A picture in the UI."""
-    return dg.MetadataValue.md(f"![comparison](data:image/png;base64,{base64.b64encode(picture).decode()})")
+def to_metadata(chart: bytes) -> dg.MarkdownMetadataValue:
+    """The chart for the UI."""
+    return png_metadata("comparison", chart) if chart else dg.MetadataValue.md("nothing to compare yet")

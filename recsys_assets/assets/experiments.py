@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
-from recsys_assets.assets.pictures import bar_chart, bars
+from recsys_assets.assets.charts import bar_chart_metadata
 from recsys_assets.assets.ranking import learnable
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.threshold import best_threshold
@@ -23,6 +23,7 @@ from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, ExperimentError, name_of, parse
 from recsys_assets.core.experiments.metrics import Figure, figures, known
 from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.insight.model_charts import bar_chart
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
@@ -123,9 +124,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 path.write_bytes(trained.data)
                 mlflow.log_artifact(str(path), "model")
                 if trained.importance:
-                    picture = Path(folder) / "importance.png"
-                    picture.write_bytes(bar_chart("Feature importance", trained.importance))
-                    mlflow.log_artifact(str(picture), "plots")
+                    chart = Path(folder) / "importance.png"
+                    chart.write_bytes(bar_chart("Feature importance", trained.importance))
+                    mlflow.log_artifact(str(chart), "plots")
 
         recorded = tracking.add(stored.tags, lambda _client, _run: None)
         if recorded.run_id is None and recorded.problem is None:
@@ -140,7 +141,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "windows": ", ".join(windows),
                 "features": len(experiment.features),
                 "params": dg.MetadataValue.json(experiment.params.model_dump()),
-                "importance": bars("Feature importance", trained.importance),
+                "importance": bar_chart_metadata("Feature importance", trained.importance),
                 "uri": dg.MetadataValue.path(store.open().uri(f"assets/{made.asset}/dt={as_of}/{MODEL_FILE}")),
                 "sha256": made.sha256,
                 "mlflow": state_of(recorded, tracking),

@@ -5,12 +5,12 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import report
+from recsys_assets.assets.charts import chart_metadata
 from recsys_assets.checks.gates import drifts
-from recsys_assets.core.insight.charts import pictures
 from recsys_assets.core.insight.counts import event_counts as count_events
+from recsys_assets.core.insight.data_charts import data_charts
+from recsys_assets.core.insight.data_page import data_page
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
-from recsys_assets.core.insight.page import page
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
@@ -67,11 +67,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write_bytes(
             context,
             "data_report",
-            page(found),
+            data_page(found),
             params={"days": params.days, "weights": dict(params.weights)},
             checks=[drifts(found["drift"])],
             metadata={
-                **report(pictures(found)),
+                **chart_metadata(data_charts(found)),
                 "page": dg.MetadataValue.path(
                     store.open().uri(partition_key("data_report", day, FILE_NAMES["data_report"]))
                 ),

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
-from recsys_assets.assets.pictures import bars
+from recsys_assets.assets.charts import bar_chart_metadata
 from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION, Contract
@@ -128,7 +128,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "users": alone.users,
                 **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
                 **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
-                "ndcg_at_10": bars("NDCG@10", ndcg),
+                "ndcg_at_10": bar_chart_metadata("NDCG@10", ndcg),
                 **cost(evaluation, winner(decided), rules),
             },
             checks=[beats_generators(alone)],

@@ -11,7 +11,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import bars, search_shown
+from recsys_assets.assets.charts import bar_chart_metadata, search_metadata
 from recsys_assets.core.activity import bots
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
@@ -113,7 +113,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "carried_from": kept[1].day if kept else "searched today",
                 "evaluated_by": found.evaluated_by or "nobody",
                 "trees_over_linear": "{:+.4f} [{:+.4f}, {:+.4f}]".format(*found.gain) if found.gain else "unknown",
-                **search_shown("NDCG@10", found.trials, {"kind": tuple(tuning.VARIED)}),
+                **search_metadata("NDCG@10", found.trials, {"kind": tuple(tuning.VARIED)}),
             },
             inputs=[kept[1]] if kept else (),
         )
@@ -179,7 +179,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
                 "windows": ", ".join(disjoint_windows(ranking_examples.days, horizon)),
-                "feature_importance": bars("Feature importance, %", importance),
+                "feature_importance": bar_chart_metadata("Feature importance, %", importance),
             },
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import search_shown
+from recsys_assets.assets.charts import search_metadata
 from recsys_assets.core.activity import bots
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
@@ -151,7 +151,7 @@ def shown(part: str, measure: str, found: Found) -> dict[str, Any]:
         f"{part}_tuned_on": found.tuned_on or "not yet: the defaults",
         **{f"{part}_{name}": value for name, value in found.facts.items()},
     }
-    return about | {f"{part}_{name}": value for name, value in search_shown(measure, found.trials).items()}
+    return about | {f"{part}_{name}": value for name, value in search_metadata(measure, found.trials).items()}
 
 
 def factors_parameters(graph: GraphBuilder) -> FactorsParams:

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.pictures import small_picture
+from recsys_assets.assets.charts import sparkline_metadata
 from recsys_assets.core.evaluation.compare import LISTED
 from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
-from recsys_assets.core.insight.svg import sparkline_rows
+from recsys_assets.core.insight.sparkline import sparkline_rows
 from recsys_assets.core.lists.new_items import NewItems
 from recsys_assets.core.lists.reranking import RerankingPolicy
 
@@ -39,7 +39,7 @@ def in_words(rules: RerankingPolicy) -> str:
 
 
 def cost(evaluation: pa.Table, made_of: str, rules: RerankingPolicy) -> dict[str, Any]:
-    """What the rules cost in NDCG and gain in diversity, as metadata: figures and a picture. Empty without rules."""
+    """What the rules cost in NDCG and gain in diversity, as metadata: figures and a chart. Empty without rules."""
     rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["value"] is not None]
     found = {(row["model"], row["metric"]): row for row in rows}
     gain = found.get((LISTED, "ndcg_gain"))
@@ -54,7 +54,7 @@ def cost(evaluation: pa.Table, made_of: str, rules: RerankingPolicy) -> dict[str
     title = f"Rules: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
     return {
         "rules": in_words(rules),
-        "rules_cost": small_picture("rules_cost", sparkline_rows(title, bars)),
+        "rules_cost": sparkline_metadata("rules_cost", sparkline_rows(title, bars)),
         **{f"rules_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
         **{
             f"diversity_at_10_{model}": found[model, "diversity"]["value"]

@@ -1,168 +1,192 @@
-"""The pictures of the backtest report: how models did over the days, what the gate decided, how lists changed."""
+"""The charts of the backtest report: how models did over the days, what the gate decided, how lists changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import fsum
+from typing import TYPE_CHECKING
 
 from recsys_assets.core.evaluation.compare import LISTED
-from recsys_assets.core.insight.charts import RIGHT, Picture, day_bars, say
+from recsys_assets.core.insight.data_charts import bars_by_day
+from recsys_assets.core.insight.drawing import (
+    GRID,
+    INK,
+    MUTED,
+    PALE,
+    SECOND,
+    STRONG,
+    Chart,
+    date_axis,
+    day_label,
+    day_number,
+    new_figure,
+    percent,
+    styled,
+    to_svg,
+)
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.core.insight.svg import Canvas, percent, sparkline
-from recsys_assets.core.insight.timeline import END, HEIGHT, TOP, Line, Point, Timeline
+from recsys_assets.core.insight.sparkline import sparkline
+from recsys_assets.core.insight.timeline import DASHED, Point, Style, draw_lines
 
-_GLANCED = 20
-"""Days in the small pictures, whose text may not be long."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-_MODELS = {
-    "champion": Line("dash", "b"),
-    "fused": Line("plain", "ink b", "muted"),
-    "ranker": Line("line", "second b", "second"),
-    LISTED: Line("curve", "strong b", "strong"),
+_SPARKLINE_DAYS = 20
+"""Days in a sparkline, whose text may not be long."""
+
+_LEADING: Style = {"color": STRONG, "linewidth": 2.4}
+_FOLLOWING: Style = {"color": SECOND, "linewidth": 2}
+_MODELS: dict[str, Style] = {
+    "champion": DASHED,
+    "fused": {"color": INK, "linewidth": 1.3},
+    "ranker": _FOLLOWING,
+    LISTED: _LEADING,
 }
 """The models that a reader looks for; generators are thin lines."""
 
-_CHANGES = {"users kept": Line("dash", "b"), "jaccard": Line("line", "second b"), "overlap": Line("curve", "strong b")}
+_CHANGES: dict[str, Style] = {"users kept": DASHED, "jaccard": _FOLLOWING, "overlap": _LEADING}
 
-_VERDICTS = {"promoted": "strong", "waiting": "second", "archived": "second"}
+_VERDICTS = {"promoted": STRONG, "waiting": SECOND, "archived": SECOND}
 
 _TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
-_ABOUT = {
-    "ndcg": "On the targets of the horizon that ended on each day; listed: after the rules; shaded: 95 % interval",
+_SUBTITLES = {
+    "ndcg": f"On the targets of the horizon that ended on each day; {LISTED}: after re-ranking; shaded: 95 % interval",
     "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
-    "coverage": "Share of the catalogue in the first ten of the users who were judged",
-    "novelty": "Mean -log2 of the share of known users who have an item: higher is less popular",
-    "diversity": "1 less the mean similarity of two items of a list: 1 in one category, 0.5 below one root",
+    "coverage": "Share of the catalogue in the first ten of the evaluated users",
+    "novelty": "Mean self-information, -log2 of the share of users who have an item: higher is less popular",
+    "diversity": "1 less the mean similarity of two items of a list: 0 in one category, 0.5 below one root",
 }
 
 
-def backtest_pictures(figures: Figures) -> list[Picture]:
-    """The pictures that these figures call for, in the order of reading."""
-    drawn = [over_time(figures, metric) for metric in _TITLES if figures["series"][metric]]
-    if any(one and one["gain"] is not None for one in figures["gate"]):
-        drawn.append(gate(figures))
-    if any(one and one["kept"] for one in figures["lists"]):
-        drawn.append(stability(figures))
+def backtest_charts(figures: Figures) -> list[Chart]:
+    """The charts that these figures call for, in the order of reading."""
+    charts = [metric_over_time(figures, metric) for metric in _TITLES if figures["series"][metric]]
+    if any(decision and decision["gain"] is not None for decision in figures["gate"]):
+        charts.append(gate_over_time(figures))
+    if any(lists and lists["kept"] for lists in figures["lists"]):
+        charts.append(list_stability(figures))
     if any(figures["lists"]):
-        drawn.append(lists_by_day(figures))
-    return drawn
+        charts.append(lists_by_day(figures))
+    return charts
 
 
-def over_time(figures: Figures, metric: str) -> Picture:
+@styled
+def metric_over_time(figures: Figures, metric: str) -> Chart:
     """A metric of every model over the days."""
     days: list[str] = figures["days"]
     series: dict[str, list[Point | None]] = {
-        name: [Point(day, *found) if found else None for day, found in zip(days, points, strict=True)]
+        name: [Point(day, *values) if values else None for day, values in zip(days, points, strict=True)]
         for name, points in figures["series"][metric].items()
     }
-    write = percent if metric in ("recall", "coverage") else _three_digits
+    label = percent if metric in ("recall", "coverage") else _three_digits
     compared = figures["compared"]
-    told = ", ".join(f"{name} {write(mean)}" for name, mean in compared[metric].items())
-    canvas = Canvas(f"{_TITLES[metric]}@{figures['k']}, mean of {_days(compared['days'])}: {told}", _ABOUT[metric])
-    values = [
-        end
-        for name, points in series.items()
-        for point in points
-        if point
-        for end in (point.value, *((point.low, point.high) if name in _MODELS and _MODELS[name].band else ()))
-        if end is not None
-    ]
-    plot = Timeline(canvas, days, [*values, *([] if metric == "novelty" else [0.0])], write)
-    plot.draw(series, _with_intervals(series))
-    plot.dates(TOP + HEIGHT + 20)
+    means = ", ".join(f"{name} {label(mean)}" for name, mean in compared[metric].items())
+    title = f"{_TITLES[metric]}@{figures['k']}, mean of {_count_of_days(compared['days'])}: {means}"
+    figure, (axes,) = new_figure(title, _SUBTITLES[metric], max(250, 18 * len(series) + 40))
+    draw_lines(axes, days, series, _MODELS, label, from_zero=metric != "novelty")
     main = next(name for name in (*reversed(_MODELS), *series) if name in series)
     other = series.get("fused", []) if main != "fused" else []
-    return Picture(f"{metric}_over_time", canvas, TOP + HEIGHT + 34, _small(canvas.title, days, series[main], other))
+    return Chart(f"{metric}_over_time", title, to_svg(figure), _sparkline(title, days, series[main], other))
 
 
-def gate(figures: Figures) -> Picture:
-    """What the model of each day gained over whom it had to beat, and who ordered the lists."""
+@styled
+def gate_over_time(figures: Figures) -> Chart:
+    """What the model of each day gained over the one it had to beat, and which of them ordered the lists."""
+    from matplotlib.patches import Patch
+
     days: list[str] = figures["days"]
     verdicts: Mapping[str, int] = figures["verdicts"]
-    canvas = Canvas(
-        f"The gate: {', '.join(f'{n} {verdict}' for verdict, n in verdicts.items())}",
-        f"Gain in NDCG@{figures['k']} of each day's model over whom it had to beat, with its 95 % interval",
+    title = f"The gate: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}"
+    subtitle = (
+        f"Gain in NDCG@{figures['k']} of each day's model over the one it had to beat, with its 95 % interval; "
+        "below: whether a model orders the lists"
     )
-    decided = {day: one for day, one in zip(days, figures["gate"], strict=True) if one}
-    evaluated = {day: one for day, one in decided.items() if one["gain"] is not None}
-    ends = [one[end] for one in evaluated.values() for end in ("low", "high")]
-    plot = Timeline(canvas, days, [*ends, 0.0], lambda value: f"{value:+.2g}" if value else "0")
-    canvas.line([(plot.x(days[0]), plot.y(0)), (plot.x(days[-1]), plot.y(0))], "dash")
-    for day, one in evaluated.items():
-        left, top, bottom = plot.x(day) - plot.step / 2, plot.y(one["high"]), plot.y(one["low"])
-        about = f"{day}: {one['verdict']}, {one['gain']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
-        canvas.bar(left, top, plot.step, max(bottom - top, 1), _VERDICTS.get(one["verdict"], "bar"), about)
-        canvas.line([(left, plot.y(one["gain"])), (left + plot.step, plot.y(one["gain"]))], "plain")
-    strip = TOP + HEIGHT + 12
-    for day, one in decided.items():
-        kind = "strong" if one["order_by"] == "ranker" else "bar"
-        canvas.bar(plot.x(day) - plot.step / 2, strip, plot.step, 10, kind, f"{day}: by {one['order_by']}")
-    canvas.text(END + 12, strip + 9, "dark: lists by a model")
-    for n, verdict in enumerate(verdicts):
-        tone = _VERDICTS.get(verdict, "")
-        canvas.text(END + 12, TOP + 14 + 16 * n, f"{verdict} {verdicts[verdict]}", f"{tone} b".strip())
-    plot.dates(strip + 28)
+    decisions = {day: decision for day, decision in zip(days, figures["gate"], strict=True) if decision}
+    evaluated = {day: decision for day, decision in decisions.items() if decision["gain"] is not None}
+    figure, (gains, orders) = new_figure(title, subtitle, 280, 2, sharex=True, height_ratios=(14, 1))
+    width = 0.7 * min((day_number(later) - day_number(day) for day, later in pairwise(days)), default=1)
+    for verdict in verdicts:
+        _gains(gains, {day: one for day, one in evaluated.items() if one["verdict"] == verdict}, verdict, width)
+    gains.axhline(0, color=MUTED, linewidth=1, dashes=(4, 3))
+    gains.set_xlim(day_number(days[0]) - 1, day_number(days[-1]) + 1)
+    gains.yaxis.set_major_formatter(lambda value, _: f"{value:+.2g}" if abs(value) > 1e-12 else "0")
+    gains.locator_params(axis="y", nbins=6)
+    gains.grid(axis="y", color=GRID)
+    gains.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)
+    colors = [STRONG if decision["order_by"] == "ranker" else PALE for decision in decisions.values()]
+    orders.bar([day_number(day) for day in decisions], 1, width, color=colors)
+    handles = [Patch(color=STRONG, label="lists by a model"), Patch(color=PALE, label="by something else")]
+    orders.legend(handles=handles, loc="lower left", bbox_to_anchor=(1, 0), handlelength=1, borderaxespad=0)
+    orders.set_yticks([])
+    orders.spines["bottom"].set_visible(False)
+    date_axis(orders, days)
     points = [Point(day, max(one["gain"], 0.0)) if (one := evaluated.get(day)) else None for day in days]
-    return Picture("gate_over_time", canvas, strip + 40, _small(canvas.title, days, points))
+    return Chart("gate_over_time", title, to_svg(figure), _sparkline(title, days, points))
 
 
-def stability(figures: Figures) -> Picture:
+def _gains(axes: Axes, decisions: Mapping[str, Figures], verdict: str, width: float) -> None:
+    """Intervals of the gains of one verdict as floating bars, with the gains as marks in them."""
+    x = [day_number(day) for day in decisions]
+    low = [decision["low"] for decision in decisions.values()]
+    heights = [decision["high"] - decision["low"] for decision in decisions.values()]
+    if x:
+        label = f"{verdict} ({len(x)})"
+        axes.bar(x, heights, width, low, color=_VERDICTS.get(verdict, PALE), label=label)
+        values = [decision["gain"] for decision in decisions.values()]
+        axes.hlines(values, [day - width / 2 for day in x], [day + width / 2 for day in x], color=INK, linewidth=1.2)
+
+
+@styled
+def list_stability(figures: Figures) -> Chart:
     """How much of a user's list is the same on the next as-of day."""
     days: list[str] = figures["days"]
-    changes = [(day, one) for day, one in zip(days, figures["lists"], strict=True)]
-    series: dict[str, list[Point | None]] = {
-        name: [Point(day, one[name]) if one and one["kept"] else None for day, one in changes]
-        for name in ("overlap", "jaccard")
-    }
-    series["users kept"] = [
-        Point(day, one["kept"] / one["users"]) if one and one["kept"] else None for day, one in changes
+    changes = [
+        (day, lists if lists and lists["kept"] else None) for day, lists in zip(days, figures["lists"], strict=True)
     ]
+    series: dict[str, list[Point | None]] = {
+        name: [Point(day, lists[name]) if lists else None for day, lists in changes] for name in ("overlap", "jaccard")
+    }
+    series["users kept"] = [Point(day, lists["kept"] / lists["users"]) if lists else None for day, lists in changes]
     overlaps = [point.value for point in series["overlap"] if point]
-    canvas = Canvas(
-        f"Lists of the same users overlap by {percent(fsum(overlaps) / len(overlaps))} from one as-of day to the next",
-        "overlap: rank-biased; jaccard: shared over all items; users kept: share who had a list before",
-    )
-    plot = Timeline(canvas, days, [0.0, 1.0], percent)
-    plot.draw(series, _CHANGES)
-    plot.dates(TOP + HEIGHT + 20)
-    small = _small(canvas.title, days, series["overlap"], series["jaccard"])
-    return Picture("list_stability", canvas, TOP + HEIGHT + 34, small)
+    mean = percent(fsum(overlaps) / len(overlaps))
+    title = f"Lists of the same users overlap by {mean} from one as-of day to the next"
+    subtitle = "overlap: rank-biased; jaccard: shared over all items; users kept: share who had a list before"
+    figure, (axes,) = new_figure(title, subtitle, 250)
+    axes.set_ylim(0, 1.02)
+    draw_lines(axes, days, series, _CHANGES, percent)
+    small = _sparkline(title, days, series["overlap"], series["jaccard"])
+    return Chart("list_stability", title, to_svg(figure), small)
 
 
-def lists_by_day(figures: Figures) -> Picture:
+def lists_by_day(figures: Figures) -> Chart:
     """Users with a list, and items in the first places, of each day."""
     days: list[str] = figures["days"]
     lists: list[Figures | None] = figures["lists"]
     newest = next(one for one in reversed(lists) if one)
-    canvas = Canvas(
-        f"{newest['users']:,} users have {newest['items']:,} different items in their first {figures['k']} places",
-        "By as-of day; dashed: median of the days before",
-    )
-    y = 66.0
-    for name, key in (("users", "users"), ("items", "items"), ("new items", "new_items")):
-        day_bars(canvas, y, name, [_count(one, key) for one in lists], days)
-        y += 74
-    canvas.text(130, y + 6, say(days[0]))
-    if len(days) > 1:
-        canvas.text(RIGHT - 62, y + 6, say(days[-1]), anchor="end")
-    points = [Point(day, one["users"]) if one else None for day, one in zip(days, lists, strict=True)]
-    return Picture("lists_by_day", canvas, y + 20, _small(canvas.title, days, points))
+    title = f"{newest['users']:,} users have {newest['items']:,} different items in their first {figures['k']} places"
+    rows = [
+        (name, [_count(of_day, key) for of_day in lists])
+        for name, key in (("users", "users"), ("items", "items"), ("new items", "new_items"))
+    ]
+    svg = bars_by_day(title, "By as-of day; dashed: median of the days before", rows, days)
+    points = [Point(day, of_day["users"]) if of_day else None for day, of_day in zip(days, lists, strict=True)]
+    return Chart("lists_by_day", title, svg, _sparkline(title, days, points))
 
 
-def _with_intervals(series: Mapping[str, Sequence[Point | None]]) -> dict[str, Line]:
-    """The lines of the models, with an interval only where the metric has one."""
-    bounded = {name for name, points in series.items() if any(point and point.low is not None for point in points)}
-    return {name: line if name in bounded else Line(line.line, line.name) for name, line in _MODELS.items()}
-
-
-def _small(title: str, days: Sequence[str], bars: Sequence[Point | None], line: Sequence[Point | None] = ()) -> str:
+def _sparkline(title: str, days: Sequence[str], bars: Sequence[Point | None], line: Sequence[Point | None] = ()) -> str:
     """The last days as bars, and another series, up to the highest of them, as a line."""
-    tall = [point.value if point else 0.0 for point in bars][-_GLANCED:]
-    most = max(tall) or 1.0
-    marks = [((n + 0.5) / len(tall), min(point.value / most, 1.0)) for n, point in enumerate(line[-_GLANCED:]) if point]
-    shown = days[-_GLANCED:]
-    return sparkline(title, tall, marks, ends=(say(shown[0]), say(shown[-1]) if len(shown) > 1 else ""), last=True)
+    heights = [point.value if point else 0.0 for point in bars][-_SPARKLINE_DAYS:]
+    highest = max(heights) or 1.0
+    marks = [
+        ((n + 0.5) / len(heights), min(point.value / highest, 1.0))
+        for n, point in enumerate(line[-_SPARKLINE_DAYS:])
+        if point
+    ]
+    shown = days[-_SPARKLINE_DAYS:]
+    ends = (day_label(shown[0]), day_label(shown[-1]) if len(shown) > 1 else "")
+    return sparkline(title, heights, marks, ends=ends, last=True)
 
 
 def _count(lists: Figures | None, key: str) -> int:
@@ -170,7 +194,7 @@ def _count(lists: Figures | None, key: str) -> int:
     return 0 if lists is None or (key == "new_items" and lists["since"] is None) else lists[key]
 
 
-def _days(count: int) -> str:
+def _count_of_days(count: int) -> str:
     return f"{count} days" if count != 1 else "one day"
 
 

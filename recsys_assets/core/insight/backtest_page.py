@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recsys_assets.core.evaluation.compare import LISTED
-from recsys_assets.core.insight.backtest_charts import backtest_pictures
+from recsys_assets.core.insight.backtest_charts import backtest_charts
+from recsys_assets.core.insight.drawing import percent
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.core.insight.html import Card, document, table
-from recsys_assets.core.insight.svg import percent
+from recsys_assets.core.insight.report_page import Card, Table, images, report_page
 
 _NONE = "-"
 _MODELS = (LISTED, "ranker", "champion", "fused")
 
 HEAD = (
-    "day", "users judged", *_MODELS, "best generator", "gain [95 % interval]", "verdict",
+    "day", "users evaluated", *_MODELS, "best generator", "gain [95 % interval]", "verdict",
     "ordered by", "champion after", "users with lists", "overlap", "jaccard", "new items",
 )  # fmt: skip
 """Columns of :func:`day_rows`; models and generators are given by NDCG."""
@@ -22,15 +22,15 @@ HEAD = (
 
 def backtest_page(figures: Figures) -> bytes:
     """The page; equal figures give equal bytes."""
-    many = len(figures["days"])
-    days = f"{many} as-of days" if many != 1 else "one as-of day"
-    return document(
+    count = len(figures["days"])
+    days = f"{count} as-of days" if count != 1 else "one as-of day"
+    return report_page(
         f"{figures['dataset']}: backtest up to {figures['as_of']}",
-        f"What {days} of the {figures['window_days']} up to {figures['as_of']} were worth: each was made from what was "
-        "known at its end, and is judged on the targets of the horizon that ended with it.",
-        _key_figures(figures),
-        backtest_pictures(figures),
-        "\n".join([_means(figures), table("Days", HEAD, day_rows(figures))]),
+        f"Results of {days} within the {figures['window_days']} days up to {figures['as_of']}. Models and lists of "
+        "a day use only what was known at its end, and are evaluated on the targets of the horizon that ended on it.",
+        _cards(figures),
+        images(backtest_charts(figures)),
+        [_means(figures), Table("Days", HEAD, day_rows(figures))],
         figures,
     )
 
@@ -41,52 +41,66 @@ def day_rows(figures: Figures) -> list[tuple[str, ...]]:
 
 
 def _day_row(figures: Figures, n: int) -> tuple[str, ...]:
-    ndcg = {name: points[n] for name, points in figures["series"]["ndcg"].items() if points[n]}
-    generators = {name: point[0] for name, point in ndcg.items() if name not in _MODELS}
-    best = min(generators, key=lambda name: (-generators[name], name), default=None)
-    gate: Figures = figures["gate"][n] or {}
-    lists: Figures = figures["lists"][n] or {}
-    gained, changed = gate.get("gain") is not None, bool(lists.get("kept"))
     return (
         figures["days"][n],
         f"{figures['users'][n]:,}",
-        *(f"{ndcg[name][0]:.4f}" if name in ndcg else _NONE for name in _MODELS),
-        f"{best} {generators[best]:.4f}" if best else _NONE,
-        f"{gate['gain']:+.4f} [{gate['low']:+.4f}, {gate['high']:+.4f}] over {gate['against']}" if gained else _NONE,
-        gate.get("verdict") or _NONE,
-        gate.get("order_by") or _NONE,
-        gate.get("champion") or _NONE,
+        *_model_cells(figures, n),
+        *_gate_cells(figures["gate"][n] or {}),
+        *_list_cells(figures["lists"][n] or {}),
+    )
+
+
+def _model_cells(figures: Figures, n: int) -> tuple[str, ...]:
+    """NDCG of the models, and of the best generator with its name."""
+    ndcg: dict[str, float] = {name: points[n][0] for name, points in figures["series"]["ndcg"].items() if points[n]}
+    generators = sorted((-value, name) for name, value in ndcg.items() if name not in _MODELS)
+    best = f"{generators[0][1]} {-generators[0][0]:.4f}" if generators else _NONE
+    return (*(f"{ndcg[name]:.4f}" if name in ndcg else _NONE for name in _MODELS), best)
+
+
+def _gate_cells(gate: Figures) -> tuple[str, ...]:
+    """Gain, verdict, which model orders the lists, champion."""
+    gain = _NONE
+    if gate.get("gain") is not None:
+        gain = f"{gate['gain']:+.4f} [{gate['low']:+.4f}, {gate['high']:+.4f}] over {gate['against']}"
+    return (gain, *(gate.get(key) or _NONE for key in ("verdict", "order_by", "champion")))
+
+
+def _list_cells(lists: Figures) -> tuple[str, ...]:
+    """Users, overlap and Jaccard index with the lists before, new items."""
+    comparable = bool(lists.get("kept"))
+    return (
         f"{lists['users']:,}" if lists else _NONE,
-        percent(lists["overlap"]) if changed else _NONE,
-        percent(lists["jaccard"]) if changed else _NONE,
+        percent(lists["overlap"]) if comparable else _NONE,
+        percent(lists["jaccard"]) if comparable else _NONE,
         f"{lists['new_items']:,} of {lists['items']:,}" if lists.get("since") else _NONE,
     )
 
 
-def _key_figures(figures: Figures) -> list[Card]:
+def _cards(figures: Figures) -> list[Card]:
     k, compared, verdicts = figures["k"], figures["compared"], figures["verdicts"]
-    ordered: Mapping[str, int] = figures["ordered_by"]
-    most = max(ordered, key=lambda name: (ordered[name], name), default=None)
-    kept = [one for one in figures["lists"] if one and one["kept"]]
-    cards: list[Card] = [("As-of days", f"{len(figures['days']):,}", f"in {figures['window_days']} days", "ink")]
+    ordered_by: Mapping[str, int] = figures["ordered_by"]
+    cards = [Card("As-of days", f"{len(figures['days']):,}", f"in {figures['window_days']} days")]
     for metric, title in (("ndcg", "NDCG"), ("recall", "Recall")):
         if compared[metric]:
             (first, value), *others = compared[metric].items()
             rest = ", ".join(f"{name} {mean:.3f}" for name, mean in others)
-            cards.append((f"{title}@{k}, {first}", f"{value:.3f}", rest or "mean over the days", "ink"))
+            cards.append(Card(f"{title}@{k}, {first}", f"{value:.3f}", rest or "mean over the days"))
     if verdicts:
-        told = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())
-        cards.append(("Promoted", f"{verdicts.get('promoted', 0):,}", told, "ink"))
-    if most:
-        told = ", ".join(f"{name} on {n}" for name, n in ordered.items())
-        cards.append(("Lists by", "a model" if most == "ranker" else most, told, "ink"))
-    if kept:
-        overlap = sum(one["overlap"] for one in kept) / len(kept)
-        cards.append(("Overlap", percent(overlap), "of a user's list with the one before", "ink"))
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        cards.append(Card("Promoted", f"{verdicts.get('promoted', 0):,}", counts))
+    if ordered_by:
+        most_often = max(ordered_by, key=lambda name: (ordered_by[name], name))
+        counts = ", ".join(f"{name} on {count}" for name, count in ordered_by.items())
+        cards.append(Card("Lists by", "a model" if most_often == "ranker" else most_often, counts))
+    overlaps = [lists["overlap"] for lists in figures["lists"] if lists and lists["kept"]]
+    if overlaps:
+        mean = percent(sum(overlaps) / len(overlaps))
+        cards.append(Card("Overlap", mean, "of a user's list with the one before"))
     return cards
 
 
-def _means(figures: Figures) -> str:
+def _means(figures: Figures) -> Table:
     """Each model's mean over its days, best first."""
     means: Mapping[str, Mapping[str, float]] = figures["means"]
     order: Sequence[str] = sorted(means["ndcg"], key=lambda name: (-means["ndcg"][name], name))
@@ -102,4 +116,4 @@ def _means(figures: Figures) -> str:
         for name in order
     ]
     head = ("", "days", f"NDCG@{figures['k']}", f"recall@{figures['k']}", "coverage", "novelty")
-    return table("Means over the days", head, rows)
+    return Table("Means over the days", head, rows)

@@ -1,25 +1,25 @@
-"""The backtest's figures against a naive computation over plain lists, and the page and pictures made of them."""
+"""The backtest's figures against a naive computation over plain lists, and the page and charts that show them."""
 
 from __future__ import annotations
 
 import json
 import random
 from datetime import date, timedelta
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from recsys_assets.assets.pictures import report
 from recsys_assets.core.contracts import RANKER_EVALUATION, RECOMMENDATIONS, IdTypes
 from recsys_assets.core.gate.promotion import Gate, Model, Promotion, RegistryState
 from recsys_assets.core.insight.backtest import METRICS, BacktestInputs, BacktestParams, backtest, list_changes
-from recsys_assets.core.insight.backtest_charts import backtest_pictures
+from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.core.insight.timeline import scale
-from recsys_assets_tests.core.insight.test_report import Page
+from recsys_assets.core.insight.timeline import spread
+from recsys_assets_tests.core.insight.test_report import SVG, Page, check_charts, position
 from recsys_assets_tests.core.world import INTS, STRINGS, Row, frame, typed
 
 LAST = date(2024, 3, 3)
@@ -187,29 +187,38 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pictures_are_well_formed_and_small_ones_show_in_place(case: str):
-    given = backtest(CASES[case], LAST, PARAMS)
-    Page(backtest_page(given).decode())
-    drawn = backtest_pictures(given)
-    for one in drawn:
-        for svg in (one.canvas.alone(one.height), one.sparkline):
-            assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-            assert "nan" not in svg
-        places = [float(part.get("y", 0)) for part in ElementTree.fromstring(one.canvas.alone(one.height)).iter()]
-        assert max(places) <= one.height
-    if drawn:
-        entries: dict[str, Any] = {name: entry.value for name, entry in report(drawn).items()}
-        assert {name for name, text in entries.items() if len(text) >= 1000} == {"report"}
+def test_charts_are_legible_for_every_kind_of_window(case: str):
+    result = backtest(CASES[case], LAST, PARAMS)
+    charts = backtest_charts(result)
+    check_charts(charts, backtest_page(result))
     if case == "full":
-        assert [one.name for one in drawn] == [
+        assert [chart.name for chart in charts] == [
             *(f"{metric}_over_time" for metric in METRICS), "gate_over_time", "list_stability", "lists_by_day",
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("values", [[], [0.0], [0.0, 0.31], [-0.07, 0.2], [8.2, 11.9], [0.3, 0.3], [0.0, 1.0], [-3e-4]])
-def test_scales_hold_all_values_between_round_ends(values: list[float]):
-    low, high, ticks = scale(values)
-    assert low < high
-    assert all(low - 1e-9 <= value <= high + 1e-9 for value in values)
-    assert (ticks[0], ticks[-1]) == (pytest.approx(low), pytest.approx(high))
-    assert 2 <= len(ticks) <= 7
+@pytest.mark.parametrize("case", ["full", "two months"])
+def test_every_model_is_named_beside_its_line_and_names_do_not_overlap(case: str):
+    result = backtest(CASES[case], LAST, PARAMS)
+    (chart, *_) = backtest_charts(result)
+    names = result["series"]["ndcg"]
+    written = ElementTree.fromstring(chart.svg).iter(f"{SVG}text")
+    places = [position(part)[1] for part in written if "".join(part.itertext()).rpartition(" ")[0] in names]
+    assert len(places) == len(names)
+    assert min(below - above for above, below in pairwise(sorted(places))) >= 12, "points; the letters are 10.5"
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([], []),
+        ([0.3], [0.3]),
+        ([0.1, 0.5, 0.9], [0.1, 0.5, 0.9]),
+        ([0.5, 0.5, 0.55], [0.5, 0.6, 0.7]),
+        ([0.95, 1.0], [0.9, 1.0]),
+        ([-0.2, 0.0], [0.0, 0.1]),
+        ([0.5] * 12, [n / 10 for n in range(12)]),
+    ],
+)
+def test_labels_are_spread(places: list[float], expected: list[float]):
+    assert spread(places, 0.1) == pytest.approx(expected)

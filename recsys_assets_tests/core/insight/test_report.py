@@ -1,26 +1,30 @@
-"""The report's figures against brute force over the events, and the page and pictures that are made of them."""
+"""The report's figures against brute force over the events, and the page and charts that show them."""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import matplotlib
 import pytest
 
-from recsys_assets.assets.pictures import report
+from recsys_assets.assets.charts import chart_metadata
 from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.activity.marts import EventWeights, user_activity
 from recsys_assets.core.contracts import BOT_USERS, CLEAN_EVENTS, EVENT_COUNTS, REJECTED_EVENTS, USER_ACTIVITY
-from recsys_assets.core.insight.charts import pictures
 from recsys_assets.core.insight.counts import event_counts
+from recsys_assets.core.insight.data_charts import data_charts
+from recsys_assets.core.insight.data_page import data_page
+from recsys_assets.core.insight.drawing import Chart
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
-from recsys_assets.core.insight.page import page
 from recsys_assets_tests.core.world import Row, frame, rows
 
 FIRST, DAYS = date(2024, 2, 20), 10
@@ -90,19 +94,19 @@ REJECTED = {
 
 
 @pytest.fixture(scope="module")
-def found() -> Figures:
+def report() -> Figures:
     return figures(marts(happened(), REJECTED), LAST, PARAMS)
 
 
-def test_figures_against_every_event(found: Figures):
+def test_figures_against_every_event(report: Figures):
     window = [row for row in happened() if row["dt"] > LAST - timedelta(days=8)]
     people = [row for row in window if row["user_id"] not in (None, CRAWLER)]
     days = [LAST - timedelta(days=n) for n in reversed(range(8))]
-    assert found["days"] == [day.isoformat() for day in days]
-    for one in found["volumes"]["types"]:
+    assert report["days"] == [day.isoformat() for day in days]
+    for one in report["volumes"]["types"]:
         by_day = Counter(row["dt"] for row in window if row["event_type"] == one["type"])
         assert one["events"] == [by_day[day] for day in days]
-    assert found["volumes"]["items"][-1] == len(
+    assert report["volumes"]["items"][-1] == len(
         {r["item_id"] for r in window if r["dt"] == LAST and r["user_id"] is not None}
     )
 
@@ -110,96 +114,171 @@ def test_figures_against_every_event(found: Figures):
     for row in people:
         pair = (row["user_id"], row["item_id"])
         deepest[pair] = max(deepest.get(pair, 0), WEIGHTS[row["event_type"]])
-    for step in found["funnel"]:
+    for step in report["funnel"]:
         reached = [pair for pair, weight in deepest.items() if weight >= WEIGHTS[step["step"]]]
         assert (step["pairs"], step["users"]) == (len(reached), len({user for user, _ in reached}))
-    assert [step["step"] for step in found["funnel"]] == ["view", "cart", "buy"]
+    assert [step["step"] for step in report["funnel"]] == ["view", "cart", "buy"]
 
     for of, name in (("user_id", "users"), ("item_id", "items")):
         each = Counter(row[of] for row in people)
-        assert (found[name]["count"], found[name]["events"], found[name]["most"]) == (
+        assert (report[name]["count"], report[name]["events"], report[name]["most"]) == (
             *(len(each), len(people), max(each.values())),
         )
         today = {row[of] for row in people if row["dt"] == LAST}
         before = {row[of] for row in people if row["dt"] < LAST}
-        assert found["new"][name] == {"day": len(today), "new": len(today - before)}
+        assert report["new"][name] == {"day": len(today), "new": len(today - before)}
 
-    assert found["rows"]["day"] == {"clean": sum(r["dt"] == LAST for r in window), "duplicate": 3, "rejected": 5}
-    assert found["rows"]["window"] == {"clean": len(window), "duplicate": 24, "rejected": 5}
-    assert found["rows"]["reasons"] == [{"reason": "null item_id", "rows": 5}]
-    assert found["rows"]["files"][0] == {
+    assert report["rows"]["day"] == {"clean": sum(r["dt"] == LAST for r in window), "duplicate": 3, "rejected": 5}
+    assert report["rows"]["window"] == {"clean": len(window), "duplicate": 24, "rejected": 5}
+    assert report["rows"]["reasons"] == [{"reason": "null item_id", "rows": 5}]
+    assert report["rows"]["files"][0] == {
         "file": "0.csv",
         "clean": sum(row["source_file"] == "0.csv" for row in window),
         "duplicate": 3 * len({r["dt"] for r in window if r["source_file"] == "0.csv"}),
         "rejected": 5,
     }
 
-    assert (found["bots"]["users"], found["bots"]["by_day"]) == (1, [1, 0, 0, 0, 0, 0, 0, 1])
-    assert found["bots"]["events"] == sum(row["user_id"] == CRAWLER for row in window)
+    assert (report["bots"]["users"], report["bots"]["by_day"]) == (1, [1, 0, 0, 0, 0, 0, 0, 1])
+    assert report["bots"]["events"] == sum(row["user_id"] == CRAWLER for row in window)
     hours = Counter(row["ts"].hour for row in window if row["dt"] == LAST)
-    assert found["drift"]["hour"]["day"] == [hours[hour] for hour in range(24)]
-    assert found["drift"]["hour"]["verdict"] == "major"  # the crawler came between one and two o'clock
+    assert report["drift"]["hour"]["day"] == [hours[hour] for hour in range(24)]
+    assert report["drift"]["hour"]["verdict"] == "major"  # the crawler came between one and two o'clock
 
 
-def test_later_days_and_days_before_the_window_change_nothing(found: Figures):
+def test_later_days_and_days_before_the_window_change_nothing(report: Figures):
     events = happened()
     early, late = LAST - timedelta(days=5), LAST - timedelta(days=2)
     params = replace(PARAMS, days=4)
     inputs = marts([row for row in events if early <= row["dt"] <= late])
     assert figures(marts(events, REJECTED), late, params) == figures(inputs, late, params)
-    assert found["as_of"] == LAST.isoformat()
+    assert report["as_of"] == LAST.isoformat()
 
 
 class Page(HTMLParser):
-    """Checks that tags nest, and keeps what stands in the script and in the cards."""
+    """A page as a reader has it: checks that tags nest, keeps texts by tag and images by the name of their figure."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.open: list[str] = []
         self.text: dict[str, list[str]] = {}
         self.links: list[str] = []
+        self.images: dict[str, tuple[str, str]] = {}
+        self.figure = ""
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "rect", "polyline"):
+        named = {name: value or "" for name, value in attrs}
+        if tag == "figure":
+            self.figure = named["id"]
+        if tag == "img":
+            self.images[self.figure] = (named["alt"], named["src"])
+        else:
+            self.links += [named[name] for name in ("src", "href") if name in named]
+        if tag not in ("meta", "img"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("rect",):
-            assert self.open.pop() == tag
+        assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         if self.open:
             self.text.setdefault(self.open[-1], []).append(data)
 
 
-def test_page_holds_the_figures_and_needs_nothing_else(found: Figures):
-    html = page(found)
-    assert html == page(figures(marts(happened()[::-1], REJECTED), LAST, PARAMS))
-    read = Page(html.decode())
+def svg_of(address: str) -> ElementTree.Element:
+    """The SVG within a data URI."""
+    kind, svg = address.split(",", 1)
+    assert kind == "data:image/svg+xml"
+    return ElementTree.fromstring(unquote(svg))
+
+
+def texts(svg: ElementTree.Element) -> str:
+    """All that is written in it; lines are separate elements."""
+    return " ".join("".join(part.itertext()) for part in svg.iter(f"{SVG}text")).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def position(text: ElementTree.Element) -> tuple[float, float]:
+    """Where a text begins, in pixels from the upper left."""
+    moved = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", text.get("transform", ""))
+    return (float(moved[1]), float(moved[2])) if moved else (float(text.attrib["x"]), float(text.attrib["y"]))
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def check_charts(charts: list[Chart], page: bytes) -> None:
+    """What holds for the charts of every report: in the page, in the UI, and each by itself.
+
+    The UI shows markdown of fewer than 1,000 characters in place.
+    """
+    read = Page(page.decode())
     assert (read.open, read.links) == ([], [])
-    assert "url(" not in html.decode()
-    assert json.loads("".join(read.text["script"])) == found
-    assert read.text["h1"] == [f"{PARAMS.dataset}: data of {LAST}"]
-    shown = read.text["dd"]
-    for count in (sum(one["events"][-1] for one in found["volumes"]["types"]), found["volumes"]["users"][-1], 5, 3, 1):
-        assert f"{count:,}" in shown
+    assert list(read.images) == [chart.name for chart in charts]
+    for chart in charts:
+        alt, address = read.images[chart.name]
+        svg = svg_of(address)
+        assert svg.tag == f"{SVG}svg"
+        assert alt == chart.title
+        assert chart.title in texts(svg), "text is text: it can be searched"
+        assert chart.title in texts(ElementTree.fromstring(chart.sparkline))
+        assert "nan" not in chart.svg + chart.sparkline
+        # Nothing is written outside of the chart.
+        _, _, width, height = map(float, svg.attrib["viewBox"].split())
+        for part in svg.iter(f"{SVG}text"):
+            x, y = position(part)
+            assert 0 <= x <= width
+            assert 0 <= y <= height
+    if charts:
+        entries: dict[str, Any] = {name: entry.value for name, entry in chart_metadata(charts).items()}
+        assert {name for name, text in entries.items() if len(text) >= 1000} == {"report"}
+        assert entries["report"].count("data:image/svg+xml,") == len(charts)
+
+
+def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
+    html = data_page(report)
+    assert html == data_page(figures(marts(happened()[::-1], REJECTED), LAST, PARAMS)), "equal data give equal bytes"
+    page = Page(html.decode())
+    assert set(re.findall(r"url\((...)", html.decode())) == {"%23"}, "only to parts of the same chart"
+    assert json.loads("".join(page.text["script"])) == report
+    assert page.text["h1"] == [f"{PARAMS.dataset}: data of {LAST}"]
+    cards = page.text["dd"]
+    events = {volume["type"]: volume["events"][-1] for volume in report["volumes"]["types"]}
+    for count in (sum(events.values()), report["volumes"]["users"][-1], 5, 3, 1):
+        assert f"{count:,}" in cards
+    cells = page.text["td"]
+    newest = cells.index(LAST.isoformat())
+    assert cells[newest + 1 : newest + 4] == [f"{count:,}" for count in events.values()]
+    assert "alert" not in html.decode()
+    hostile = {**report, "dataset": "</script><script>alert()</script>"}
+    assert b"<script>alert" not in data_page(hostile)
+    assert json.loads("".join(Page(data_page(hostile).decode()).text["script"])) == hostile
+
+
+def test_charts_do_not_depend_on_the_configuration_of_matplotlib(report: Figures):
+    expected = data_charts(report)
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.facecolor": "red"}):
+        assert data_charts(report) == expected
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_names_are_written_as_they_are():
+    params = ReportParams("free", {"a $x$ & <b>": 1.0, "$5 % off": 2.0})
+    (chart, *_) = data_charts(figures(marts([]), FIRST, params))
+    written = texts(ElementTree.fromstring(chart.svg))
+    assert "a $x$ & <b>" in written
+    assert "$5 % off" in written
 
 
 @pytest.fixture(scope="module")
-def cases(found: Figures) -> dict[str, Figures]:
+def cases(report: Figures) -> dict[str, Figures]:
     """What other data sets give."""
     one_type = [row for row in happened(types=("buy",)) if row["user_id"] != CRAWLER]
     nobody = [{**row, "user_id": None} for row in one_type]
     only_buy = ReportParams("gifts", {"buy": 1.0})
     many = ReportParams("many", {f"type {n} <with> a long name & more": float(n) for n in range(30)})
     return {
-        "full": found,
+        "full": report,
         "one type": figures(marts(one_type), LAST, only_buy),
         "one day": figures(marts([row for row in one_type if row["dt"] == FIRST]), FIRST, only_buy),
         "nothing yet": figures(marts([]), FIRST, PARAMS),
@@ -214,19 +293,7 @@ CASES = ["full", "one type", "one day", "nothing yet", "an empty day", "nobody k
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pictures_are_well_formed_and_small_ones_show_in_place(case: str, cases: dict[str, Figures]):
-    """The UI shows markdown of fewer than 1,000 characters in place."""
-    given = cases[case]
-    Page(page(given).decode())
-    drawn = pictures(given)
-    assert {"events_per_day", "events_per_user", "item_concentration"} <= {one.name for one in drawn}
-    for one in drawn:
-        for svg in (one.canvas.alone(one.height), one.canvas.inline(one.height), one.sparkline):
-            root = ElementTree.fromstring(svg)
-            assert root.tag == "{http://www.w3.org/2000/svg}svg"
-            assert "nan" not in svg
-        texts = " ".join(part.text or "" for part in ElementTree.fromstring(one.sparkline))
-        assert one.canvas.title in texts
-    entries: dict[str, Any] = {name: entry.value for name, entry in report(drawn).items()}
-    assert {name for name, text in entries.items() if len(text) >= 1000} == {"report"}
-    assert entries["report"].count("data:image/svg+xml,") == len(drawn)
+def test_charts_are_legible_for_every_kind_of_data(case: str, cases: dict[str, Figures]):
+    charts = data_charts(cases[case])
+    assert {"events_per_day", "events_per_user", "item_concentration"} <= {chart.name for chart in charts}
+    check_charts(charts, data_page(cases[case]))
