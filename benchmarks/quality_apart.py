@@ -183,7 +183,7 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     deep = known_of(graph, params, engine, day, people, bot_ids, DEEP)
     model_scores = engine.from_arrow(scored(deep))  # those stored are of shorter lists
     for name in [name for name in graph.registry.fitted if name in params.quotas]:
-        frames = {**people, "collaborative_scores": model_scores}
+        frames = {**people, "cf_ensemble_scores": model_scores}
         made = fitted(graph.registry, name)
         frames |= {read: scan(read, settings.covisit_days) for read in made.reads if read not in frames}
         known = known_of(graph, params, engine, day, frames, bot_ids, DEEP)

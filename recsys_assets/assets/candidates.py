@@ -11,7 +11,7 @@ from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.retrieval_params import weights_in_force
 from recsys_assets.checks.gates import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
-from recsys_assets.core.contracts import COLLABORATIVE_SCORES
+from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
 from recsys_assets.core.retrieval.candidates import candidates as find_candidates
@@ -38,7 +38,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
     params = candidate_parameters(graph)
     proposers = [name for name in graph.registry.fitted if name in params.quotas]
-    by_models = [_scores_of_models(graph, params)] if "collaborative" in proposers else []
+    by_models = [_scores_of_models(graph, params)] if "cf_ensemble" in proposers else []
 
     @graph.asset(
         "retrieval",
@@ -48,7 +48,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             **dict.fromkeys(("item_features", "top_popular", "covisited_items", "covisited_targets"), None),
             **dict.fromkeys(("user_factors", "item_factors"), None),
             **{f"{name}_items": None for name in proposers},
-            **({"collaborative_scores": None} if by_models else {}),
+            **({"cf_ensemble_scores": None} if by_models else {}),
             "retrieval_params": None,
         },
         kinds=("parquet", settings.engine),
@@ -61,7 +61,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         windows: dict[str, Any] = {name: given[name].frame() for name in ("user_activity", "item_activity")}
         today: dict[str, Any] = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
         proposed = {name: today.pop(f"{name}_items") for name in proposers}
-        model_scores = today.pop("collaborative_scores", frames.empty(COLLABORATIVE_SCORES))
+        model_scores = today.pop("cf_ensemble_scores", frames.empty(CF_ENSEMBLE_SCORES))
         inputs = CandidateInputs(**windows, **today, model_scores=model_scores, proposed=proposed)
 
         def found(day: str) -> Iterator[Frame]:
@@ -125,26 +125,26 @@ def _missing(graph: GraphBuilder, one: Generator) -> list[str]:
 
 
 def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
-    """The asset that 'collaborative' proposes from, and that tells the ranker what each model says of a candidate."""
+    """The asset that 'cf_ensemble' proposes from, and that tells the ranker what each model says of a candidate."""
     settings = graph.settings
     reads = {**_people(graph), "item_features": None}
 
     @graph.asset("retrieval", reads=reads)
-    def collaborative_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
+    def cf_ensemble_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
         """What iALS, a graph filter, EASE, RP3beta and item-kNN say of the items that each active user may want."""
         from recsys_assets.core.retrieval.cf_ensemble import scored  # SciPy: loading the graph must not take it
 
-        known = _known(graph, params, frames.run, context.partition_key, given, "collaborative")
+        known = _known(graph, params, frames.run, context.partition_key, given, "cf_ensemble")
         return frames.write(
             context,
-            "collaborative_scores",
+            "cf_ensemble_scores",
             lambda _: scored(known),
             params=_made_with(known),
             seed=settings.seed,
             metadata=given["user_activity"].facts,
         )
 
-    return collaborative_scores
+    return cf_ensemble_scores
 
 
 def _people(graph: GraphBuilder) -> dict[str, dg.PartitionMapping]:

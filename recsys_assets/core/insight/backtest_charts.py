@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import fsum
 
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.insight.charts import RIGHT, Picture, day_bars, say
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.svg import Canvas, percent, sparkline
@@ -18,7 +18,7 @@ _MODELS = {
     "champion": Line("dash", "b"),
     "fused": Line("plain", "ink b", "muted"),
     "ranker": Line("line", "second b", "second"),
-    LISTED: Line("curve", "strong b", "strong"),
+    FINAL_LISTS: Line("curve", "strong b", "strong"),
 }
 """The models that a reader looks for; generators are thin lines."""
 
@@ -29,7 +29,7 @@ _VERDICTS = {"promoted": "strong", "waiting": "second", "archived": "second"}
 _TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
 _ABOUT = {
-    "ndcg": "On the targets of the horizon that ended on each day; listed: after the rules; shaded: 95 % interval",
+    "ndcg": "On the targets of the horizon that ended on each day; final: after the rules; shaded: 95 % interval",
     "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
     "coverage": "Share of the catalogue in the first ten of the users who were judged",
     "novelty": "Mean -log2 of the share of known users who have an item: higher is less popular",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.insight.backtest_charts import backtest_pictures
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.html import Card, document, table
 from recsys_assets.core.insight.svg import percent
 
 _NONE = "-"
-_MODELS = (LISTED, "ranker", "champion", "fused")
+_MODELS = (FINAL_LISTS, "ranker", "champion", "fused")
 
 HEAD = (
     "day", "users judged", *_MODELS, "best generator", "gain [95 % interval]", "verdict",
