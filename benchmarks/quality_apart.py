@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_parameters, known_of
+from recsys_assets.assets.candidates import candidate_parameters
+from recsys_assets.assets.fit_context import fit_context
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
@@ -180,13 +181,13 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     history = scan("user_activity", max(settings.factors_days, settings.active_days))
     proposed: dict[str, Frame] = {}
     people = {"user_activity": history, "item_features": scan("item_features", 1)}
-    deep = known_of(graph, params, engine, day, people, bot_ids, DEEP)
+    deep = fit_context(graph, params, engine, day, people, bot_ids, DEEP)
     model_scores = engine.from_arrow(scored(deep))  # those stored are of shorter lists
     for name in [name for name in graph.registry.fitted if name in params.quotas]:
-        frames = {**people, "collaborative_scores": model_scores}
+        frames = {**people, "cf_ensemble_scores": model_scores}
         made = fitted(graph.registry, name)
         frames |= {read: scan(read, settings.covisit_days) for read in made.reads if read not in frames}
-        known = known_of(graph, params, engine, day, frames, bot_ids, DEEP)
+        known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
     singles = ("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors")

@@ -28,7 +28,7 @@ from recsys_assets.cli.progress import Progress
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.ids import Ints, lookup
 from recsys_assets.core.models.blend import hits, learn, pool, top
-from recsys_assets.core.models.collaborative import fit_models
+from recsys_assets.core.models.cf_models import fit_models
 from recsys_assets.core.models.interactions import Interactions, Model
 
 K, SEED, HELD_OUT, USERS, PROPOSED = 20, 0, 0.2, 2_000, 100

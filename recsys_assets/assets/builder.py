@@ -137,6 +137,55 @@ class GraphBuilder:
 
         return decorate
 
+    def multi_asset(
+        self,
+        group: str,
+        outs: Mapping[str, str],
+        *,
+        reads: Reads | None = None,
+        kinds: Sequence[str] = ("parquet",),
+        code_version: str = "1",
+        grain: Grain = "as_of",
+        checks: Sequence[str] = ("contract",),
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """Decorate a function that returns one result for each of several assets; its name is that of the step.
+
+        Args:
+            group: as for :meth:`asset`, and so are the other arguments that it has.
+            outs: descriptions of the assets by name, in the order of the results.
+            reads: upstream assets of all of them.
+            kinds: of each.
+            code_version: of each.
+            grain: of each.
+            checks: blocking checks of each.
+        """
+
+        def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+            through_io_manager(function)
+            return dg.multi_asset(
+                name=function.__name__,
+                outs={
+                    name: dg.AssetOut(
+                        group_name=group,
+                        kinds=set(kinds),
+                        owners=OWNERS,
+                        code_version=code_version,
+                        tags={"recsys/grain": grain},
+                        automation_condition=self.automation(grain),
+                        description=description,
+                        metadata=self.columns(self.contracts.get(name)),
+                    )
+                    for name, description in outs.items()
+                },
+                ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
+                partitions_def=self.partitions,
+                backfill_policy=backfill_policy(grain),
+                pool=function.__name__,
+                check_specs=[spec for name in outs for spec in self.checks(name, checks)],
+            )(function)
+
+        return decorate
+
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """What makes an asset run by itself: days are requested by the landing sensor, as-of days follow them."""
         return self.as_of_policy if grain == "as_of" else None

@@ -1,4 +1,4 @@
-"""Group retrieval, its end: what each fitted generator proposes, and the candidates of each active user."""
+"""Group retrieval, its end: the candidates of each fitted generator, and the union of all of each active user."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -8,24 +8,17 @@ import dagster as dg
 
 from recsys_assets.assets import retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.retrieval_params import weights_in_force
+from recsys_assets.assets.fit_context import activity_windows, fit_context
+from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.gates import dense_ranks, not_empty
-from recsys_assets.core.activity import bots
-from recsys_assets.core.contracts import COLLABORATIVE_SCORES
+from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
-from recsys_assets.core.retrieval.candidates import candidates as find_candidates
+from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import in_parts
-from recsys_assets.core.retrieval.protocol import (
-    CandidateInputs,
-    CandidateParams,
-    FitContext,
-    Fitted,
-    Generator,
-    GeneratorQuota,
-    fitted,
-    generator,
-)
+from recsys_assets.core.retrieval.params import weights_in_force
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, FitContext, fitted
+from recsys_assets.core.retrieval.selection import quotas_of, select_generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
@@ -35,78 +28,23 @@ Result = dg.MaterializeResult[Staged]
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """An asset for each fitted generator, and their union with the others."""
-    settings = graph.settings
     params = candidate_parameters(graph)
-    proposers = [name for name in graph.registry.fitted if name in params.quotas]
-    by_models = [_scores_of_models(graph, params)] if "collaborative" in proposers else []
-
-    @graph.asset(
-        "retrieval",
-        reads={
-            "user_activity": window(max(settings.activity_days, settings.active_days)),
-            "item_activity": window(max(settings.popular_days, settings.trending_days)),
-            **dict.fromkeys(("item_features", "top_popular", "covisited_items", "covisited_targets"), None),
-            **dict.fromkeys(("user_factors", "item_factors"), None),
-            **{f"{name}_items": None for name in proposers},
-            **({"collaborative_scores": None} if by_models else {}),
-            "retrieval_params": None,
-        },
-        kinds=("parquet", settings.engine),
-        code_version="3",
-        checks=("contract", "not_empty"),
-    )
-    def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
-        """The union of all generators for each active user, with scores, ranks and features as of the day."""
-        weighed = weights_in_force(given.pop("retrieval_params"), context.partition_key, params)
-        windows: dict[str, Any] = {name: given[name].frame() for name in ("user_activity", "item_activity")}
-        today: dict[str, Any] = {name: one.frame().drop("dt") for name, one in given.items() if name not in windows}
-        proposed = {name: today.pop(f"{name}_items") for name in proposers}
-        model_scores = today.pop("collaborative_scores", frames.empty(COLLABORATIVE_SCORES))
-        inputs = CandidateInputs(**windows, **today, model_scores=model_scores, proposed=proposed)
-
-        def found(day: str) -> Iterator[Frame]:
-            for part in in_parts(frames.run, inputs, graph.day(day), weighed):
-                yield find_candidates(frames.run, part, graph.day(day), graph.end(day), weighed, graph.registry)
-
-        return frames.write(
-            context,
-            "candidates",
-            found,
-            gates=[not_empty],
-            params=asdict(weighed),
-            metadata=given["user_activity"].facts,
-        )
-
-    fitters = [_proposer(graph, name, fitted(graph.registry, name), params) for name in proposers]
-    return [*retrieval_params.build(graph, params), *by_models, *fitters, candidates]
+    names = [name for name in graph.registry.fitted if name in params.quotas]
+    model_scores = [_model_scores(graph, params)] if "cf_ensemble" in names else []
+    return [
+        *retrieval_params.build(graph, params),
+        *model_scores,
+        *(_fitted_generator(graph, name, params) for name in names),
+        _candidates(graph, params, names),
+    ]
 
 
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
-    """Sizes, windows and policies of the candidates that the settings ask for.
-
-    Raises:
-        ValueError: a generator was asked for by name that there is not, or that reads what the data set does not bring.
-    """
-    settings, registry = graph.settings, graph.registry
-    asked = settings.generators.split(",") if settings.generators else registry.names
-    if unknown := sorted(set(asked) - set(registry.names)):
-        raise ValueError(
-            f"RECSYS_GENERATORS: unknown: {', '.join(unknown)}; there are {', '.join(registry.names)} "
-            f"(found {settings.generators!r})"
-        )
-    loaded = {name: generator(registry, name) for name in registry.names if name in asked}
-    known = {name: one for name, one in loaded.items() if not _missing(graph, one)}
-    if settings.generators and (unavailable_generators := [name for name in asked if name not in known]):
-        name = unavailable_generators[0]
-        needs = ", ".join(_missing(graph, loaded[name]))
-        raise ValueError(
-            f"RECSYS_GENERATORS: {name!r} reads {needs}, for which data set {graph.dataset.name!r} has no files"
-        )
+    """Sizes, windows and rules of the candidates by the settings; raises as :func:`select_generators`."""
+    settings = graph.settings
+    selected = select_generators(settings.generators, graph.registry, graph.lacks, graph.dataset.name)
     return CandidateParams(
-        quotas={
-            name: GeneratorQuota(max(1, int(settings.candidates_k * one.share)), one.weight)
-            for name, one in known.items()
-        },
+        quotas=quotas_of(selected, settings.candidates_k),
         activity_days=settings.activity_days,
         active_days=settings.active_days,
         popular_days=settings.popular_days,
@@ -119,122 +57,136 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     )
 
 
-def _missing(graph: GraphBuilder, one: Generator) -> list[str]:
-    """What a generator reads and the graph does not have."""
-    return [asset for asset in one.reads if graph.lacks(asset)] if isinstance(one, Fitted) else []
-
-
-def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
-    """The asset that 'collaborative' proposes from, and that tells the ranker what each model says of a candidate."""
+def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list[str]) -> dg.AssetsDefinition:
+    """The union of the generators."""
     settings = graph.settings
-    reads = {**_people(graph), "item_features": None}
+    same_day = [
+        *("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors"),
+        *(f"{name}_items" for name in fitted_names),
+        *(["cf_ensemble_scores"] if "cf_ensemble" in fitted_names else []),
+        "retrieval_params",
+    ]
+
+    @graph.asset(
+        "retrieval",
+        reads={
+            "user_activity": window(max(settings.activity_days, settings.active_days)),
+            "item_activity": window(max(settings.popular_days, settings.trending_days)),
+            **dict.fromkeys(same_day),
+        },
+        kinds=("parquet", settings.engine),
+        code_version="3",
+        checks=("contract", "not_empty"),
+    )
+    def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
+        """The union of all generators for each active user, with scores, ranks and features as of the day."""
+        day = context.partition_key
+        weighted = weights_in_force(stored_params(upstream.pop("retrieval_params"), day), params)
+        inputs = _inputs(upstream, fitted_names, frames.empty(CF_ENSEMBLE_SCORES))
+
+        def parts(day: str) -> Iterator[Frame]:
+            for part in in_parts(frames.run, inputs, graph.day(day), weighted):
+                yield candidates_of(frames.run, part, graph.day(day), graph.end(day), weighted, graph.registry)
+
+        return frames.write(
+            context,
+            "candidates",
+            parts,
+            gates=[not_empty],
+            params=asdict(weighted),
+            metadata=upstream["user_activity"].facts,
+        )
+
+    return candidates
+
+
+def _inputs(upstream: Mapping[str, Partitions], fitted_names: list[str], no_scores: Frame) -> CandidateInputs:
+    """The frames of the upstream assets; activity windows keep ``dt``."""
+    windows: dict[str, Any] = {name: upstream[name].frame() for name in ("user_activity", "item_activity")}
+    today: dict[str, Any] = {
+        name: partitions.frame().drop("dt") for name, partitions in upstream.items() if name not in windows
+    }
+    by_generator = {name: today.pop(f"{name}_items") for name in fitted_names}
+    model_scores = today.pop("cf_ensemble_scores", no_scores)
+    return CandidateInputs(**windows, **today, model_scores=model_scores, proposed=by_generator)
+
+
+def _model_scores(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
+    """The scores from which 'cf_ensemble' recommends, and which are features of the ranker."""
+    reads = {**activity_windows(graph), "item_features": None}
 
     @graph.asset("retrieval", reads=reads)
-    def collaborative_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
+    def cf_ensemble_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
         """What iALS, a graph filter, EASE, RP3beta and item-kNN say of the items that each active user may want."""
         from recsys_assets.core.retrieval.cf_ensemble import scored  # SciPy: loading the graph must not take it
 
-        known = _known(graph, params, frames.run, context.partition_key, given, "collaborative")
+        fit = _fit_context(graph, params, frames.run, context.partition_key, upstream, "cf_ensemble")
         return frames.write(
             context,
-            "collaborative_scores",
-            lambda _: scored(known),
-            params=_made_with(known),
-            seed=settings.seed,
-            metadata=given["user_activity"].facts,
+            "cf_ensemble_scores",
+            lambda _: scored(fit),
+            params=_lineage_params(fit),
+            seed=fit.seed,
+            metadata=upstream["user_activity"].facts,
         )
 
-    return collaborative_scores
+    return cf_ensemble_scores
 
 
-def _people(graph: GraphBuilder) -> dict[str, dg.PartitionMapping]:
-    """The days of what users did that a fitted generator learns from."""
-    settings = graph.settings
-    return {
-        "user_activity": window(max(settings.factors_days, settings.active_days)),
-        "bot_users": window(settings.factors_days),
+def _fitted_generator(graph: GraphBuilder, name: str, params: CandidateParams) -> dg.AssetsDefinition:
+    """The asset of a fitted generator: the best candidates of each user."""
+    generator = fitted(graph.registry, name)
+    windows: Mapping[str, dg.PartitionMapping] = {
+        **activity_windows(graph),
+        "clean_events": window(graph.settings.covisit_days),
     }
 
+    def items(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
+        fit = _fit_context(graph, params, frames.run, context.partition_key, upstream, name)
 
-def _known(
-    graph: GraphBuilder,
-    params: CandidateParams,
-    engine: Engine,
-    day: str,
-    given: Mapping[str, Partitions],
-    name: str,
-) -> FitContext:
-    """What a fitted generator learns from, of the partitions that its asset read."""
-    of_days = {*_people(graph), "clean_events"}
-    read = {asset: one.frame() if asset in of_days else one.frame().drop("dt") for asset, one in given.items()}
-    bot_ids = read.pop("bot_users")
-    return known_of(graph, params, engine, day, read, bot_ids, params.quotas[name].k)
-
-
-def _made_with(known: FitContext) -> dict[str, Any]:
-    """What the lineage records of a fit."""
-    return {"k": known.k, "half_life": known.half_life, "repeats": known.repeats}
-
-
-def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidateParams) -> dg.AssetsDefinition:
-    """The asset of a fitted generator."""
-    settings = graph.settings
-    windows: Mapping[str, dg.PartitionMapping] = {**_people(graph), "clean_events": window(settings.covisit_days)}
-    reads = {read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *made.reads)}
-
-    def items(context: dg.AssetExecutionContext, frames: FrameWriter, **given: Partitions) -> Result:
-        known = _known(graph, params, frames.run, context.partition_key, given, name)
-
-        def proposed(_: str) -> Frame:
-            found = frames.run.from_arrow(made.fit(known))
-            return top_k(found, known.k, by=["user_id"], score="score", ties=["item_id"])
+        def best(_: str) -> Frame:
+            recommended = frames.run.from_arrow(generator.fit(fit))
+            return top_k(recommended, fit.k, by=["user_id"], score="score", ties=["item_id"])
 
         return frames.write(
             context,
             f"{name}_items",
-            proposed,
+            best,
             gates=[dense_ranks("user_id")],
-            params=_made_with(known),
-            seed=settings.seed,
-            metadata=given["user_activity"].facts,
+            params=_lineage_params(fit),
+            seed=fit.seed,
+            metadata=upstream["user_activity"].facts,
         )
 
     items.__name__ = f"{name}_items"
-    items.__doc__ = made.about
+    items.__doc__ = generator.about
     return graph.asset(
         "retrieval",
-        reads=reads,
+        reads={read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *generator.reads)},
         kinds=("parquet",),
-        code_version=made.code_version,
+        code_version=generator.code_version,
         checks=("contract", "ranks_are_dense"),
     )(items)
 
 
-def known_of(
+def _fit_context(
     graph: GraphBuilder,
     params: CandidateParams,
     engine: Engine,
     day: str,
-    frames: Mapping[str, Frame],
-    bot_ids: Frame,
-    k: int,
+    upstream: Mapping[str, Partitions],
+    name: str,
 ) -> FitContext:
-    """What a fitted generator learns from at the end of a day: frames by asset, from which bots are left out here."""
-    settings = graph.settings
-    people = {
-        name: bots.without(frame, bot_ids) if "user_id" in frame.collect_schema().names() else frame
-        for name, frame in frames.items()
+    """The context of a generator's fit, from the partitions that its asset reads."""
+    dated = {*activity_windows(graph), "clean_events"}
+    read = {
+        asset: partitions.frame() if asset in dated else partitions.frame().drop("dt")
+        for asset, partitions in upstream.items()
     }
-    return FitContext(
-        engine=engine,
-        frames=people,
-        as_of=graph.day(day),
-        end=graph.end(day),
-        active_days=settings.active_days,
-        horizon_days=settings.horizon_days,
-        half_life=settings.factors_half_life,
-        repeats=params.repeats,
-        exclude_unavailable=params.exclude_unavailable,
-        k=k,
-        seed=settings.seed,
-    )
+    bot_ids = read.pop("bot_users")
+    return fit_context(graph, params, engine, day, read, bot_ids, params.quotas[name].k)
+
+
+def _lineage_params(fit: FitContext) -> dict[str, Any]:
+    """The parameters of a fit that its lineage records."""
+    return {"k": fit.k, "half_life": fit.half_life, "repeats": fit.repeats}

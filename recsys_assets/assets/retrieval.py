@@ -7,15 +7,15 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.activity import event_weights
-from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
-from recsys_assets.assets.retrieval_params import factors_in_force, factors_parameters
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.retrieval_params import factors_parameters, stored_params
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.clock import last_days
-from recsys_assets.core.models import als as factors
-from recsys_assets.core.models import covisitation, popular, popular_windows
+from recsys_assets.core.models import als, covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.retrieval import generators
+from recsys_assets.core.retrieval.params import factors_in_force
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
 from recsys_assets.partitions import window
@@ -24,9 +24,12 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """Everything that proposes items, as of a day."""
+    """Lists for everybody, neighbours of items and latent factors, as of a day."""
+    return [_top_popular(graph), _factors(graph), *_covisited(graph), _similar_items(graph)]
+
+
+def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
     settings = graph.settings
-    kinds = ("parquet", settings.engine)
     weights = event_weights(graph.dataset)
     stated = popular.PopularParams(
         days=settings.popular_days,
@@ -35,20 +38,18 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         k=settings.popular_k,
         exclude_unavailable=settings.exclude_unavailable,
     )
-    how = popular_windows.WindowParams(horizon_days=settings.horizon_days, fewest=settings.min_evaluated_users)
-    covisit_params = covisitation.CovisitParams(k=settings.similar_k)
-    factors_base = factors_parameters(graph)
+    search = popular_windows.WindowParams(horizon_days=settings.horizon_days, fewest=settings.min_evaluated_users)
 
     @graph.asset(
         "retrieval",
         reads={
-            "item_activity": window(max(how.activity_days, settings.popular_days, settings.trending_days)),
-            "user_activity": window(how.target_days),
-            "clean_events": window(how.hourly_days),
-            "bot_users": window(max(how.hourly_days, how.target_days)),
+            "item_activity": window(max(search.activity_days, settings.popular_days, settings.trending_days)),
+            "user_activity": window(search.target_days),
+            "clean_events": window(search.hourly_days),
+            "bot_users": window(max(search.hourly_days, search.target_days)),
             "item_features": None,
         },
-        kinds=kinds,
+        kinds=("parquet", settings.engine),
         code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty"),
     )
@@ -62,24 +63,47 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
     ) -> Result:
         """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category."""
-        day = context.partition_key
-        of_day, items, features = graph.day(day), item_activity.frame(), item_features.frame()
-        people, acts = (bots.without(one.frame(), bot_users.frame()) for one in (clean_events, user_activity))
-        hours = popular.item_hours(people, weights, graph.end(day))
+        day = graph.day(context.partition_key)
+        items, features, bot_ids = item_activity.frame(), item_features.frame(), bot_users.frame()
+        hours = popular.item_hours(
+            bots.without(clean_events.frame(), bot_ids), weights, graph.end(context.partition_key)
+        )
         params, metadata = stated, item_activity.facts
         if settings.popular_windows == "found":
-            found = popular_windows.find_windows(items, hours, acts, features, of_day, stated, how)
-            params, metadata = found.params, {**metadata, "windows": dg.MetadataValue.md(_said(found.scores))}
+            acts = bots.without(user_activity.frame(), bot_ids)
+            windows = popular_windows.find_windows(items, hours, acts, features, day, stated, search)
+            params, metadata = windows.params, {**metadata, "windows": dg.MetadataValue.md(windows.markdown())}
         return frames.write(
             context,
             "top_popular",
-            lambda _: popular.top_popular(items, features, of_day, params, hours),
+            lambda _: popular.top_popular(items, features, day, params, hours),
             gates=[dense_ranks("segment"), not_empty],
             params=asdict(params),
             metadata=metadata,
         )
 
-    def user_and_item_factors(
+    return top_popular
+
+
+def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
+    settings = graph.settings
+    base = factors_parameters(graph)
+
+    @graph.multi_asset(
+        "retrieval",
+        {
+            "user_factors": "Latent factors of recently active users by implicit ALS, fitted on the window.",
+            "item_factors": "Latent factors of items by implicit ALS, fitted on the window.",
+        },
+        reads={
+            "user_activity": window(settings.factors_days),
+            "bot_users": window(settings.factors_days),
+            "retrieval_params": None,
+        },
+        kinds=("parquet", "numpy"),
+        code_version="2",
+    )
+    def factors(
         context: dg.AssetExecutionContext,
         user_activity: Partitions,
         bot_users: Partitions,
@@ -87,64 +111,32 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
     ) -> tuple[Result, Result]:
         day = context.partition_key
-        factors_params = factors_in_force(retrieval_params, day, factors_base)
+        params = factors_in_force(stored_params(retrieval_params, day), base)
+        activity = bots.without(user_activity.frame(), bot_users.frame())
         history = generators.user_history(
-            bots.without(user_activity.frame(), bot_users.frame()),
-            graph.day(day),
-            graph.end(day),
-            settings.factors_days,
-            factors_params.half_life,
-        )
+            activity, graph.day(day), graph.end(day), settings.factors_days, params.half_life
+        ).with_columns(weight=nw.col("fresh_weight"))
         active = last_days(user_activity.frame(), graph.day(day), settings.active_days).select("user_id").unique()
-        fitted = factors.fit_factors(
-            frames.run, history.with_columns(weight=nw.col("fresh_weight")), factors_params, active
-        )
+        fitted = als.fit_factors(frames.run, history, params, active)
 
         def write(asset: str, vectors: pa.Table) -> Result:
+            stated = asdict(params)
             return frames.write(
-                context,
-                asset,
-                lambda _: vectors,
-                params=asdict(factors_params),
-                seed=settings.seed,
-                metadata=user_activity.facts,
+                context, asset, lambda _: vectors, params=stated, seed=settings.seed, metadata=user_activity.facts
             )
 
         return write("user_factors", fitted.users), write("item_factors", fitted.items)
 
-    through_io_manager(user_and_item_factors)
-    factor_assets = dg.multi_asset(
-        name="factors",
-        outs={
-            name: dg.AssetOut(
-                group_name="retrieval",
-                kinds={"parquet", "numpy"},
-                owners=OWNERS,
-                code_version="2",
-                tags={"recsys/grain": "as_of"},
-                automation_condition=graph.automation("as_of"),
-                description=f"Latent factors of {who} by implicit ALS, fitted on the window.",
-                metadata=graph.columns(graph.contracts[name]),
-            )
-            for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
-        },
-        ins={
-            "user_activity": dg.AssetIn(partition_mapping=window(settings.factors_days)),
-            "bot_users": dg.AssetIn(partition_mapping=window(settings.factors_days)),
-            "retrieval_params": dg.AssetIn(),
-        },
-        partitions_def=graph.partitions,
-        backfill_policy=backfill_policy("as_of"),
-        pool="factors",
-        check_specs=[spec for name in ("user_factors", "item_factors") for spec in graph.checks(name, ("contract",))],
-    )(user_and_item_factors)
+    return factors
 
-    @graph.asset(
-        "retrieval",
-        reads={"item_pairs": window(settings.covisit_days), "item_activity": window(settings.covisit_days)},
-        kinds=kinds,
-        checks=("contract", "ranks_are_dense", "never_itself"),
-    )
+
+def _covisited(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    settings = graph.settings
+    params = covisitation.CovisitParams(k=settings.similar_k)
+    kinds, checks = ("parquet", settings.engine), ("contract", "ranks_are_dense", "never_itself")
+    days = window(settings.covisit_days)
+
+    @graph.asset("retrieval", reads={"item_pairs": days, "item_activity": days}, kinds=kinds, checks=checks)
     def covisited_items(
         context: dg.AssetExecutionContext, item_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
     ) -> Result:
@@ -152,20 +144,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             "covisited_items",
-            lambda _: covisitation.covisit_in_parts(
-                frames.run, item_pairs.frame(), item_activity.frame(), covisit_params
-            ),
+            lambda _: covisitation.covisit_in_parts(frames.run, item_pairs.frame(), item_activity.frame(), params),
             gates=[dense_ranks("item_id"), never_itself],
-            params=asdict(covisit_params),
+            params=asdict(params),
             metadata=item_pairs.facts,
         )
 
-    @graph.asset(
-        "retrieval",
-        reads={"target_pairs": window(settings.covisit_days), "item_activity": window(settings.covisit_days)},
-        kinds=kinds,
-        checks=("contract", "ranks_are_dense", "never_itself"),
-    )
+    @graph.asset("retrieval", reads={"target_pairs": days, "item_activity": days}, kinds=kinds, checks=checks)
     def covisited_targets(
         context: dg.AssetExecutionContext, target_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
     ) -> Result:
@@ -173,16 +158,22 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             "covisited_targets",
-            lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), covisit_params),
+            lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), params),
             gates=[dense_ranks("item_id", "kind"), never_itself],
-            params=asdict(covisit_params),
+            params=asdict(params),
             metadata=target_pairs.facts,
         )
+
+    return [covisited_items, covisited_targets]
+
+
+def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:
+    k = graph.settings.similar_k
 
     @graph.asset(
         "retrieval",
         reads={"covisited_items": None, "item_factors": None},
-        kinds=kinds,
+        kinds=("parquet", graph.settings.engine),
         checks=("contract", "ranks_are_dense", "never_itself"),
     )
     def similar_items(
@@ -190,23 +181,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> Result:
         """Neighbours of each item by co-visitation, by factors, and both fused; never the item itself."""
         vectors = item_factors.frame().drop("dt").sort("item_id").collect(backend="polars").to_arrow()
-        by_factors = frames.run.from_arrow(factors.similar_by_factors(vectors, settings.similar_k))
+        by_factors = frames.run.from_arrow(als.similar_by_factors(vectors, k))
         return frames.write(
             context,
             "similar_items",
-            lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, settings.similar_k),
+            lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, k),
             gates=[dense_ranks("item_id", "source"), never_itself],
-            params={"k": settings.similar_k},
+            params={"k": k},
         )
 
-    return [top_popular, factor_assets, covisited_items, covisited_targets, similar_items]
-
-
-def _said(scores: pa.Table) -> str:
-    """The windows that were judged, as a table in markdown."""
-    lines = ["segment | window or half-life | recall of its lists | chosen", "--- | --- | --- | ---"]
-    for row in scores.to_pylist():
-        span = f"{row['days']:g} d" if row["days"] >= 1 else f"{row['days'] * 24:g} h"
-        recall = "too few users" if row["recall"] is None else f"{row['recall']:.4f}"
-        lines.append(f"{row['segment'].removesuffix(':')} | {span} | {recall} | {'✓' if row['chosen'] else ''}")
-    return "\n".join(f"| {line} |" for line in lines)
+    return similar_items

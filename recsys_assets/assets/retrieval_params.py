@@ -1,7 +1,8 @@
-"""Group retrieval, its beginning: parameters that earlier days have taught."""
+"""Group retrieval, its beginning: parameters that are searched on earlier days."""
 
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +13,9 @@ from recsys_assets.assets.charts import search_metadata
 from recsys_assets.core.activity import bots
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
-from recsys_assets.core.retrieval.params import Found, RetrievalParams
-from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext, GeneratorQuota
-from recsys_assets.core.retrieval.tune_als import als_values, tune_als, with_values
+from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values
+from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
@@ -27,17 +28,14 @@ from recsys_assets.storage.lineage import Input
 Result = dg.MaterializeResult[Staged]
 
 _VERSION = "1"
-"""Of the code that searches: another one searches anew."""
+"""Of the code that searches: another version searches again."""
 
 
 def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.AssetsDefinition]:
-    """What matrix factorization and the fusion of a day work with."""
+    """The parameters of matrix factorization and of the fusion of a day."""
     settings = graph.settings
-    horizon = settings.horizon_days
-    als_base = factors_parameters(graph)
-    weights_base = {name: quota.weight for name, quota in candidate_params.quotas.items()}
-    # The ranker of D is judged on (D-h, D], so (D-2h, D-h] judges here, and what lies before it is learned from.
-    past = window(max(settings.factors_days, settings.active_days) + horizon, lag=horizon)
+    # The ranker of D is evaluated on (D-h, D]. So the searches are evaluated on (D-2h, D-h] and fit on what is before.
+    past = window(max(settings.factors_days, settings.active_days) + settings.horizon_days, lag=settings.horizon_days)
 
     @graph.asset(
         "retrieval",
@@ -59,103 +57,134 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         dependency that this graph of assets cannot show, and that the lineage records do.
         """
         day = graph.day(context.partition_key)
-        validated = day - timedelta(days=horizon)
-        after = validated - timedelta(days=horizon)
-        read: list[Input] = []
-
-        def kept(part: str) -> Found | None:
-            """What the latest earlier day of the period found."""
-            found = carried(
-                store.open(),
-                "retrieval_params",
-                day,
-                settings,
-                RetrievalParams.from_json,
-                lambda params: bool(getattr(params, part).trials),
-            )
-            if found is None:
-                return None
-            read.append(found[1])
-            return getattr(found[0], part)
-
-        def search(of: str, trials: int, *parts: object) -> Search:
-            budget = (trials, settings.tuning_seconds)
-            name = study_name(f"{of} {day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
-            return search_of(settings, name, trials, context.log.info)
-
-        def als() -> Found:
-            if not settings.tuning_als_trials:
-                return Found(als_values(als_base))
-            bot_ids = bot_users.frame()
-            known = FitContext(
-                engine=frames.run,
-                frames={"user_activity": bots.without(user_activity.frame(), bot_ids)},
-                as_of=validated,
-                end=graph.end(validated.isoformat()),
-                active_days=settings.active_days,
-                horizon_days=horizon,
-                half_life=als_base.half_life,
-                repeats=candidate_params.repeats,
-                exclude_unavailable=False,
-                k=settings.candidates_k,
-                seed=settings.seed,
-            )
-            return tune_als(
-                known,
-                after,
-                als_base,
-                day.isoformat(),
-                lambda content: search("als", settings.tuning_als_trials, content, als_base, known.k),
-                settings.min_evaluated_users,
-            )
-
-        def weights() -> Found:
-            trials = settings.tuning_fusion_trials
-            contract = graph.contracts["ranking_examples"]
-            examples = trials and stored_frame(store, frames, contract, validated.isoformat())
-            if not examples:
-                return Found(weights_base)
-            read.append(examples[1])
-            names = tuple(weights_base)
-            columns = ["user_id", "item_id", "label", *(f"{name}_rank" for name in names)]
-            rows = training_rows(examples[0].select(columns))
-            table = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-            constant = candidate_params.fusion_constant
-            # Cheap to make again, and dear to store trial by trial.
-            running = replace(search("weights", trials, content_of(table), weights_base, constant), storage="memory")
-            data = ranked(table, names, constant, settings.seed)
-            return tune_weights(data, weights_base, day.isoformat(), running, settings.min_evaluated_users)
-
-        found = RetrievalParams(als=kept("als") or als(), weights=kept("weights") or weights())
+        searches = _Searches(graph, candidate_params, day, store, frames, context.log.info)
+        params = RetrievalParams(
+            als=searches.reused("als") or searches.als(user_activity, bot_users),
+            weights=searches.reused("weights") or searches.weights(),
+        )
         return frames.write_bytes(
             context,
             "retrieval_params",
-            found.to_json().encode(),
+            params.to_json().encode(),
             params={
                 "als_trials": settings.tuning_als_trials,
                 "fusion_trials": settings.tuning_fusion_trials,
                 "every_days": settings.tuning_every_days,
             },
             seed=settings.seed,
-            metadata={**shown("als", "recall", found.als), **shown("weights", "NDCG@10", found.weights)},
-            inputs=list(dict.fromkeys(read)),
+            metadata={**shown("als", "recall", params.als), **shown("weights", "NDCG@10", params.weights)},
+            inputs=list(dict.fromkeys(searches.inputs)),
         )
 
     return [retrieval_params]
 
 
-def shown(part: str, measure: str, found: Found) -> dict[str, Any]:
-    """What the UI shows of a part."""
+@dataclass(frozen=True)
+class _Searches:
+    """The two searches of a day.
+
+    Attributes:
+        graph: has the settings.
+        candidate_params: rules of the candidates, and the weights to start from.
+        day: D.
+        store: where the results and examples of earlier days are.
+        frames: has the engine.
+        log: takes a line per trial.
+        inputs: partitions that were read past the IO manager, as the lineage names them.
+    """
+
+    graph: GraphBuilder
+    candidate_params: CandidateParams
+    day: date
+    store: StoreResource
+    frames: FrameWriter
+    log: Callable[[str], None]
+    inputs: list[Input] = field(default_factory=list[Input])
+
+    @property
+    def validation_end(self) -> date:
+        """The last day of the window that a search is evaluated on."""
+        return self.day - timedelta(days=self.graph.settings.horizon_days)
+
+    def reused(self, part: str) -> SearchResult | None:
+        """The result of the latest earlier day of the period that searched; None where this day has to."""
+        earlier = carried(
+            self.store.open(),
+            "retrieval_params",
+            self.day,
+            self.graph.settings,
+            RetrievalParams.from_json,
+            lambda params: bool(getattr(params, part).trials),
+        )
+        if earlier is None:
+            return None
+        params, read = earlier
+        self.inputs.append(read)
+        return getattr(params, part)
+
+    def als(self, user_activity: Partitions, bot_users: Partitions) -> SearchResult:
+        """Parameters of matrix factorization; the defaults where no trial is allowed."""
+        settings, base = self.graph.settings, factors_parameters(self.graph)
+        trials = settings.tuning_als_trials
+        if not trials:
+            return SearchResult(als_values(base))
+        context = fit_context(
+            self.graph,
+            replace(self.candidate_params, exclude_unavailable=False),
+            self.frames.run,
+            self.validation_end.isoformat(),
+            {"user_activity": user_activity.frame()},
+            bot_users.frame(),
+            settings.candidates_k,
+        )
+        return tune_als(
+            context,
+            self.validation_end - timedelta(days=settings.horizon_days),
+            base,
+            self.day.isoformat(),
+            lambda content: self._search("als", trials, content, base, context.k),
+            settings.min_evaluated_users,
+        )
+
+    def weights(self) -> SearchResult:
+        """Weights of the generators; the defaults where no trial is allowed or there are no examples yet."""
+        settings, constant = self.graph.settings, self.candidate_params.fusion_constant
+        base = {name: quota.weight for name, quota in self.candidate_params.quotas.items()}
+        trials = settings.tuning_fusion_trials
+        contract = self.graph.contracts["ranking_examples"]
+        stored = trials and stored_frame(self.store, self.frames, contract, self.validation_end.isoformat())
+        if not stored:
+            return SearchResult(base)
+        examples, read = stored
+        self.inputs.append(read)
+        names = tuple(base)
+        rows = training_rows(examples.select("user_id", "item_id", "label", *(f"{name}_rank" for name in names)))
+        table = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
+        # Trials cost less to repeat than to store one by one.
+        search = replace(self._search("weights", trials, content_of(table), base, constant), storage="memory")
+        data = ranked(table, names, constant, settings.seed)
+        return tune_weights(data, base, self.day.isoformat(), search, settings.min_evaluated_users)
+
+    def _search(self, of: str, trials: int, *parts: object) -> Search:
+        """A search named by all that its result depends on."""
+        settings = self.graph.settings
+        budget = (trials, settings.tuning_seconds)
+        name = study_name(f"{of} {self.day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
+        return search_of(settings, name, trials, self.log)
+
+
+def shown(part: str, measure: str, result: SearchResult) -> dict[str, Any]:
+    """The metadata of a part for the UI."""
     about = {
-        part: dg.MetadataValue.json(found.values),
-        f"{part}_tuned_on": found.tuned_on or "not yet: the defaults",
-        **{f"{part}_{name}": value for name, value in found.facts.items()},
+        part: dg.MetadataValue.json(result.values),
+        f"{part}_tuned_on": result.tuned_on or "not yet: the defaults",
+        **{f"{part}_{name}": value for name, value in result.facts.items()},
     }
     return about | {f"{part}_{name}": value for name, value in search_metadata(measure, found.trials).items()}
 
 
 def factors_parameters(graph: GraphBuilder) -> FactorsParams:
-    """How factors are fitted as long as no search has found better."""
+    """The parameters of matrix factorization by the settings, which apply until a search has found better ones."""
     settings = graph.settings
     return FactorsParams(
         factors=settings.factors,
@@ -165,18 +194,7 @@ def factors_parameters(graph: GraphBuilder) -> FactorsParams:
     )
 
 
-def factors_in_force(stored: Partitions, day: str, base: FactorsParams) -> FactorsParams:
-    """The parameters of factors of a day; the base where that day was built before there were any."""
-    path = stored.file(day)
-    return with_values(base, RetrievalParams.from_json(path.read_text()).als.values) if path else base
-
-
-def weights_in_force(stored: Partitions, day: str, base: CandidateParams) -> CandidateParams:
-    """The parameters of candidates with the weights of a day; the base where that day was built before there were any.
-
-    A generator that the search did not know keeps its own weight.
-    """
-    path = stored.file(day)
-    found = RetrievalParams.from_json(path.read_text()).weights.values if path else {}
-    quotas = {name: GeneratorQuota(one.k, found.get(name, one.weight)) for name, one in base.quotas.items()}
-    return replace(base, quotas=quotas)
+def stored_params(partitions: Partitions, day: str) -> RetrievalParams | None:
+    """The parameters stored of a day; None where it was built before there were any."""
+    path = partitions.file(day)
+    return RetrievalParams.from_json(path.read_text()) if path else None

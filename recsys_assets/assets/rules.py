@@ -42,13 +42,13 @@ def cost(evaluation: pa.Table, made_of: str, rules: RerankingPolicy) -> dict[str
     """What the rules cost in NDCG and gain in diversity, as metadata: figures and a chart. Empty without rules."""
     rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["value"] is not None]
     found = {(row["model"], row["metric"]): row for row in rows}
-    gain = found.get((LISTED, "ndcg_gain"))
+    gain = found.get((FINAL_LISTS, "ndcg_gain"))
     if not rules.any or gain is None:
         return {}
     bars = [
         (f"{name} {word}", found[model, metric]["value"], f"{found[model, metric]['value']:.4f}")
         for metric, name in (("ndcg", "NDCG@10"), ("diversity", "diversity"))
-        for model, word in ((made_of, "before"), (LISTED, "after"))
+        for model, word in ((made_of, "before"), (FINAL_LISTS, "after"))
         if (model, metric) in found
     ]
     title = f"Rules: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
@@ -58,7 +58,7 @@ def cost(evaluation: pa.Table, made_of: str, rules: RerankingPolicy) -> dict[str
         **{f"rules_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
         **{
             f"diversity_at_10_{model}": found[model, "diversity"]["value"]
-            for model in (made_of, LISTED)
+            for model in (made_of, FINAL_LISTS)
             if (model, "diversity") in found
         },
     }

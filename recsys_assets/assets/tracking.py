@@ -14,7 +14,7 @@ from recsys_assets.core.gate.promotion import Model, Promotion, Verdict
 from recsys_assets.core.insight.model_charts import bar_chart
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.tuning import Tuning
-from recsys_assets.core.retrieval.params import Found, RetrievalParams
+from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.model_registry.state import current_registry_state
@@ -178,7 +178,7 @@ def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> No
 
 def searches(ranker: Tuning, retrieval: Path | None) -> list[Searched]:
     """The searches that found the parameters in force."""
-    parts: dict[str, Tuning | Found] = {"ranker_params": ranker}
+    parts: dict[str, Tuning | SearchResult] = {"ranker_params": ranker}
     found = RetrievalParams.from_json(retrieval.read_text()) if retrieval else None
     if found:
         parts |= {"als": found.als, "weights": found.weights}

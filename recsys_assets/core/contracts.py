@@ -210,7 +210,7 @@ COVISITED_TARGETS = Contract(
     "covisited_targets",
     {
         "item_id": _ITEM,
-        "kind": Column("string", "touched, then a target; or both targets", isin=("view_buy", "buy_buy")),
+        "kind": Column("string", "touched, then a target; or both targets", isin=("view_to_purchase", "co_purchase")),
         "similar_item_id": Column("item", "what target events of the same sessions were about, never the item itself"),
         "score": Column("float64", "cosine of sessions and target events, shrunk", ge=0),
         "rank": Column("int64", "1 is best, dense within item and kind", ge=1),
@@ -222,7 +222,7 @@ SIMILAR_ITEMS = Contract(
     "similar_items",
     {
         "item_id": _ITEM,
-        "source": Column("string", "which similarity", isin=("covisit", "factors", "fused")),
+        "source": Column("string", "which similarity", isin=("covisit", "als", "fused")),
         "similar_item_id": Column("item", "the neighbour, never the item itself"),
         "score": Column("float64", "cosine, or reciprocal rank fusion for 'fused'"),
         "rank": Column("int64", "1 is best, dense within item and source", ge=1),
@@ -230,8 +230,8 @@ SIMILAR_ITEMS = Contract(
     key=("item_id", "source", "rank"),
 )
 
-COLLABORATIVE_SCORES = Contract(
-    "collaborative_scores",
+CF_ENSEMBLE_SCORES = Contract(
+    "cf_ensemble_scores",
     {
         "user_id": _USER,
         "item_id": _ITEM,
@@ -244,7 +244,7 @@ COLLABORATIVE_SCORES = Contract(
 RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
-        "model": Column("string", "ranker (of the day), champion (before it), fused, a generator; listed: after rules"),
+        "model": Column("string", "ranker (of the day), champion (before it), fused, a generator; final: re-ranked"),
         "metric": Column(
             "string",
             "recall, precision, ndcg, map, mrr, hit, coverage, novelty, diversity, candidate_recall, ndcg_gain, "
@@ -361,7 +361,7 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         COVISITED_ITEMS,
         COVISITED_TARGETS,
         SIMILAR_ITEMS,
-        COLLABORATIVE_SCORES,
+        CF_ENSEMBLE_SCORES,
         *(proposed_contract(name) for name in fitted_among(generators)),
         candidates_contract(generators),
         examples_contract(generators),

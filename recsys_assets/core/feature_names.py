@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MODEL_NAMES = ("ials", "graph_filter", "ease", "rp3beta", "item_knn")
-"""Models of the matrix of users and items; :mod:`recsys_assets.core.models.collaborative` fits them."""
+"""Models of the matrix of users and items; :mod:`recsys_assets.core.models.cf_models` fits them."""
 
 FEATURES = {
     "ui_events": "events of this user with this item in the activity window",

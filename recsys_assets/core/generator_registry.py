@@ -20,9 +20,9 @@ DERIVED: Mapping[str, str] = {
     "popular": "recsys_assets.core.retrieval.basic:POPULAR",
     "trending": "recsys_assets.core.retrieval.basic:TRENDING",
     "covisit": "recsys_assets.core.retrieval.basic:COVISIT",
-    "view_buy": "recsys_assets.core.retrieval.basic:VIEW_BUY",
-    "buy_buy": "recsys_assets.core.retrieval.basic:BUY_BUY",
-    "factors": "recsys_assets.core.retrieval.basic:FACTORS",
+    "view_to_purchase": "recsys_assets.core.retrieval.basic:VIEW_TO_PURCHASE",
+    "co_purchase": "recsys_assets.core.retrieval.basic:CO_PURCHASE",
+    "als": "recsys_assets.core.retrieval.basic:ALS",
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
     "content": "recsys_assets.core.retrieval.content:CONTENT",
@@ -30,7 +30,7 @@ DERIVED: Mapping[str, str] = {
 """What follows from assets that serve others as well."""
 
 FITTED: Mapping[str, str] = {
-    "collaborative": "recsys_assets.core.retrieval.fits:COLLABORATIVE",
+    "cf_ensemble": "recsys_assets.core.retrieval.fits:CF_ENSEMBLE",
     "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
     "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }

@@ -1,4 +1,4 @@
-"""What people decided about models: ``rulings/<model>.json``, written once and never changed.
+"""What people decided about models: ``approvals/<model>.json``, written once and never changed.
 
 An approval decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay
 what they were, and a backfill of those days finds what was known then.
@@ -13,7 +13,7 @@ from recsys_assets.core.gate.promotion import ApprovalDecision
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
-ROOT = "rulings"
+ROOT = "approvals"
 
 
 @dataclass(frozen=True)

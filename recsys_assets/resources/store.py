@@ -7,6 +7,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import PrivateAttr
 
+from recsys_assets.storage.layout import check_layout
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partitions import PartitionStore
 from recsys_assets.storage.releases import Releases
@@ -22,9 +23,15 @@ class StoreResource(dg.ConfigurableResource[Any]):
     _opened: ObjectStore | None = PrivateAttr(default=None)
 
     def open(self) -> ObjectStore:
-        """The store; opened once, since making an S3 client costs far more than a request."""
+        """The store; opened once, since making an S3 client costs far more than a request.
+
+        Raises:
+            LayoutError: another version of the platform wrote it.
+        """
         if self._opened is None:
-            self._opened = open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
+            store = open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
+            check_layout(store)
+            self._opened = store
         return self._opened
 
     def partitions(self) -> PartitionStore:

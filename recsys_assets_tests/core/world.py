@@ -78,7 +78,7 @@ def end_of(day: date) -> datetime:
 def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContext:
     """What generators know at the end of a day; what is not stated is small.
 
-    Where ``item_features`` are given, so is what the models say (``collaborative_scores``).
+    Where ``item_features`` are given, so is what the models say (``cf_ensemble_scores``).
     """
     how: dict[str, Any] = {
         "active_days": 3,
@@ -91,7 +91,7 @@ def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContex
     known = FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
     if "item_features" not in frames:
         return known
-    return replace(known, frames={**frames, "collaborative_scores": ENGINE.from_arrow(scored(known))})
+    return replace(known, frames={**frames, "cf_ensemble_scores": ENGINE.from_arrow(scored(known))})
 
 
 def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids: IdTypes = INTS) -> list[Row]:

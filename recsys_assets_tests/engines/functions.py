@@ -25,7 +25,7 @@ from recsys_assets.core.lists import reranking as rules
 from recsys_assets.core.models import als as factors
 from recsys_assets.core.models import covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
-from recsys_assets.core.models.collaborative import MODELS
+from recsys_assets.core.models.cf_models import MODELS
 from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
     by_embedding,
@@ -122,7 +122,7 @@ def _asked(given: FunctionInputs) -> protocol.RetrievalContext:
 
 def _with_features(given: FunctionInputs) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
-    known = (given[name] for name in ("history", "item_activity", "item_features", "collaborative_scores"))
+    known = (given[name] for name in ("history", "item_activity", "item_features", "cf_ensemble_scores"))
     return features.with_features(pairs, *known, LAST, END, 2)
 
 
@@ -179,10 +179,10 @@ FUNCTIONS: Mapping[str, Call] = {
         given["item_properties"], given["item_activity"], given["tree"], END, LAST
     ),
     "retrieval.cf_ensemble.learn_weights": lambda given: cf_ensemble.learn_weights(
-        given.known, CUT, g.COLLABORATIVE, MODELS
+        given.known, CUT, g.CF_ENSEMBLE, MODELS
     ),
     "retrieval.cf_ensemble.recommend": lambda given: cf_ensemble.recommend(given.known),
-    "retrieval.cf_ensemble.scored": lambda given: cf_ensemble.scored(given.known, g.COLLABORATIVE),
+    "retrieval.cf_ensemble.scored": lambda given: cf_ensemble.scored(given.known, g.CF_ENSEMBLE),
     "evaluation.compare.evaluate": _evaluated,
     "evaluation.compare.evaluate_lists": lambda given: compare.evaluate_lists(
         _evaluator(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20

@@ -26,7 +26,7 @@ from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.retrieval import candidates, generators, protocol
-from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, scored
+from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, scored
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import Row
@@ -49,7 +49,7 @@ CANDIDATES = protocol.CandidateParams(
     popular_days=4,
     trending_days=2,
 )
-COLLABORATIVE = CollaborativeParams(fewest=1)
+CF_ENSEMBLE = CfEnsembleParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
 LISTED_K = 5
 
@@ -82,7 +82,7 @@ class FunctionInputs:
         proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
         given = {name: self[name] for name in names}
         near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
-        return protocol.CandidateInputs(**near, model_scores=self["collaborative_scores"], proposed=proposed, **given)
+        return protocol.CandidateInputs(**near, model_scores=self["cf_ensemble_scores"], proposed=proposed, **given)
 
     @property
     def asked(self) -> protocol.RetrievalContext:
@@ -90,7 +90,7 @@ class FunctionInputs:
 
     @property
     def known(self) -> protocol.FitContext:
-        names = ("user_activity", "item_features", "clean_events", "item_embeddings", "collaborative_scores")
+        names = ("user_activity", "item_features", "clean_events", "item_embeddings", "cf_ensemble_scores")
         return protocol.FitContext(
             engine=self.engine,
             frames={name: self[name] for name in names if name in self.tables},
@@ -163,7 +163,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     made["user_factors"], made["item_factors"] = fitted.users, fitted.items
     made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
     keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
-    keep("collaborative_scores", scored(given.known, COLLABORATIVE))
+    keep("cf_ensemble_scores", scored(given.known, CF_ENSEMBLE))
     for name in BUILT_IN.fitted:
         keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(given.known))
     schema = arrow_schema(contracts.candidates_contract(BUILT_IN.names), raw.ids)

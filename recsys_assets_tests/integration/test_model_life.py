@@ -203,7 +203,7 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert not decide(world, "approve_model", "promote", f"{DAY}-000000000000")
     assert decide(world, "approve_model", "promote", waiting.model.id)
     assert not decide(world, "reject_model", "archive", waiting.model.id), "a ruling stays"
-    approval = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
+    approval = json.loads((world.folder / f"store/approvals/{waiting.model.id}.json").read_text())
     assert (approval["approval"], approval["counts_from"]) == ("approved", DAY)
 
     assert refresh(world, DAY).success

@@ -42,10 +42,10 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
         (row["model"], row["metric"]): row
         for row in read(world, "ranker_evaluation", DAY).filter(pl.col("k") == 10).to_dicts()
     }
-    (winner,) = {model for model, metric in evaluated if metric == "diversity"} - {"listed"}
-    cost = evaluated["listed", "ndcg"]["value"] - evaluated[winner, "ndcg"]["value"]
-    assert evaluated["listed", "ndcg_gain"]["value"] == pytest.approx(cost)
-    assert evaluated["listed", "diversity"]["value"] > evaluated[winner, "diversity"]["value"]
+    (winner,) = {model for model, metric in evaluated if metric == "diversity"} - {"final"}
+    cost = evaluated["final", "ndcg"]["value"] - evaluated[winner, "ndcg"]["value"]
+    assert evaluated["final", "ndcg_gain"]["value"] == pytest.approx(cost)
+    assert evaluated["final", "diversity"]["value"] > evaluated[winner, "diversity"]["value"]
     told = {
         event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
         for event in made.get_asset_materialization_events()
@@ -63,7 +63,7 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
 
 
 def test_without_rules_nothing_is_said_of_them(built: World) -> None:
-    evaluated = read(built, "ranker_evaluation", DAY).filter((pl.col("model") == "listed") & (pl.col("k") == 10))
+    evaluated = read(built, "ranker_evaluation", DAY).filter((pl.col("model") == "final") & (pl.col("k") == 10))
     gain = evaluated.filter(pl.col("metric") == "ndcg_gain").row(0, named=True)
     assert (gain["value"], gain["low"], gain["high"]) == (0.0, 0.0, 0.0)
     event = built.instance.get_latest_materialization_event(dg.AssetKey("ranker_evaluation"))

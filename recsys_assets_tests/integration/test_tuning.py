@@ -17,7 +17,7 @@ from recsys_assets.assets import ranking, retrieval_params
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import Fit
 from recsys_assets.core.ranking.tuning import Tuning
-from recsys_assets.core.retrieval.params import Found, RetrievalParams
+from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import tune_weights
 from recsys_assets.engines.polars import PolarsEngine
@@ -70,7 +70,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     return seen
 
 
-def raised(found: Found) -> Found:
+def raised(found: SearchResult) -> SearchResult:
     return replace(found, values={name: value + 1 for name, value in found.values.items()})
 
 

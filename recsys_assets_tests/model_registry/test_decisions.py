@@ -40,8 +40,8 @@ def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
 
 
 def test_what_is_no_ruling_is_named(store: ObjectStore) -> None:
-    store.put(f"rulings/{MODEL}.json", b'{"approval": "maybe"}')
-    with pytest.raises(ValueError, match=rf"rulings/{MODEL}\.json: not a ruling"):
+    store.put(f"approvals/{MODEL}.json", b'{"approval": "maybe"}')
+    with pytest.raises(ValueError, match=rf"approvals/{MODEL}\.json: not an approval decision"):
         ApprovalRecords(store).find(MODEL)
     with pytest.raises(ValueError, match="expected YYYY-MM-DD"):
         ApprovalRecords(store).record(replace(RULING, counts_from="soon"))

@@ -20,7 +20,7 @@ from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, gain_of,
 LEARNED = ("ranker", "champion")
 """The contenders that are models: the one trained as of the day, and the one that stood before it."""
 
-LISTED = "listed"
+FINAL_LISTS = "final"
 """The final lists of the window, with the rules of lists kept: no contender, but what people would have been shown."""
 
 OVER_CHAMPION = "ndcg_gain_over_champion"
@@ -108,7 +108,7 @@ def evaluate_lists(
             for metric, column in measured(read, evaluator.targets, k).items():
                 add(model, metric, k, column)
             plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
-        if model not in (*LEARNED, LISTED):
+        if model not in (*LEARNED, FINAL_LISTS):
             longest = max(1, read.longest)
             add(model, "candidate_recall", longest, read.found.astype(np.float64), evaluator.targets.astype(np.float64))
         decisive[model] = per_user(read.hits, evaluator.targets, DECISIVE_K)["ndcg"]
@@ -132,7 +132,7 @@ def evaluate_lists(
 
 def best_generator(ndcg: Mapping[str, float]) -> str | None:
     """The single generator with the best mean NDCG; of equals, the first by name."""
-    singles = [model for model in ndcg if model not in (*LEARNED, LISTED, "fused")]
+    singles = [model for model in ndcg if model not in (*LEARNED, FINAL_LISTS, "fused")]
     return min(singles, key=lambda model: (-round(ndcg[model], _DECIMALS), model), default=None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import narwhals as nw
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.insight.figures import Figures
@@ -20,7 +20,7 @@ from recsys_assets.core.insight.figures import Figures
 METRICS = ("ndcg", "recall", "coverage", "novelty", "diversity")
 """What is followed over the days, each at ``DECISIVE_K``."""
 
-COMPARED = (LISTED, "ranker", "fused")
+COMPARED = (FINAL_LISTS, "ranker", "fused")
 """Who is set side by side: over the same days, since a model that came late met other days than the others."""
 
 PERSISTENCE = 0.9

@@ -11,7 +11,7 @@ from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.report_page import Card, Table, images, report_page
 
 _NONE = "-"
-_MODELS = (LISTED, "ranker", "champion", "fused")
+_MODELS = (FINAL_LISTS, "ranker", "champion", "fused")
 
 HEAD = (
     "day", "users evaluated", *_MODELS, "best generator", "gain [95 % interval]", "verdict",

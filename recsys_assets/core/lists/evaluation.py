@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
-from recsys_assets.core.evaluation.compare import LISTED, evaluation_table, measured
+from recsys_assets.core.evaluation.compare import FINAL_LISTS, evaluation_table, measured
 from recsys_assets.core.evaluation.evaluator import Lists
 from recsys_assets.core.evaluation.metrics import Floats, Ints
 from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
@@ -40,7 +40,7 @@ def with_listed(
         ks: lengths of the lists.
 
     Returns:
-        The table with the model ``listed``: every metric; ``ndcg_gain``, paired, over ``made_of`` (what the rules cost
+        The table with the model ``final``: every metric; ``ndcg_gain``, paired, over ``made_of`` (what the rules cost
         is below zero); and, for both, ``diversity`` (see :func:`diversity`) where any category is known.
     """
     evaluator, users = window.evaluator, len(window.evaluator.targets)
@@ -48,17 +48,17 @@ def with_listed(
     theirs = evaluator.read(before, longest)
     ours = theirs if listed is before else evaluator.read(listed, longest)
     columns = {
-        (LISTED, metric, k): column for k in ks for metric, column in measured(ours, evaluator.targets, k).items()
+        (FINAL_LISTS, metric, k): column for k in ks for metric, column in measured(ours, evaluator.targets, k).items()
     }
     then = measured(theirs, evaluator.targets, DECISIVE_K)["ndcg"]
-    columns[LISTED, "ndcg_gain", DECISIVE_K] = measured(ours, evaluator.targets, DECISIVE_K)["ndcg"] - then
+    columns[FINAL_LISTS, "ndcg_gain", DECISIVE_K] = measured(ours, evaluator.targets, DECISIVE_K)["ndcg"] - then
     known = categories_of(item_features).filter(~nw.col("category_id").is_null())
     categories = known.collect(backend="polars").to_arrow()
     if len(categories):
-        for model, read in ((LISTED, ours), (made_of, theirs)):
+        for model, read in ((FINAL_LISTS, ours), (made_of, theirs)):
             columns[model, "diversity", DECISIVE_K] = diversity(read, categories, users, DECISIVE_K)
     bounds = intervals(np.stack([*columns.values()], axis=1), seed=seed)
-    plain = [(LISTED, "coverage", k, ours.coverage(k, window.catalogue_size)) for k in ks]
+    plain = [(FINAL_LISTS, "coverage", k, ours.coverage(k, window.catalogue_size)) for k in ks]
     rows = evaluation_table([(*key, bound) for key, bound in zip(columns, bounds, strict=True)], plain, users)
     return pa.concat_tables([evaluation, rows]).sort_by([(name, "ascending") for name in ("model", "metric", "k")])
 

@@ -12,8 +12,8 @@ from recsys_assets.core.engine import Engine, Frame, Persist, unchanged
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
 
-VIEW_BUY = "view_buy"
-BUY_BUY = "buy_buy"
+VIEW_TO_PURCHASE = "view_to_purchase"
+CO_PURCHASE = "co_purchase"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def covisit_similarity(
 def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
     """The targets that sessions with an item most went on to, by kind (``COVISITED_TARGETS``).
 
-    'view_buy' goes from what was touched to what was a target later: weight / (sqrt(sessions_i * targets_j) +
-    shrinkage). 'buy_buy' joins targets of one session: sqrt(targets_i * targets_j) instead.
+    'view_to_purchase' goes from what was touched to what was a target later: weight / (sqrt(sessions_i * targets_j) +
+    shrinkage). 'co_purchase' joins targets of one session: sqrt(targets_i * targets_j) instead.
 
     Args:
         target_pairs: window of ``TARGET_PAIRS`` with ``dt``.
@@ -69,7 +69,7 @@ def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitPa
             nw.col("target_item_id").alias("similar_item_id"),
             (nw.col(weight) / (_norm(nw.col(size), nw.col("__aims")) + params.shrinkage)).alias("score"),
         )
-        for kind, weight, size in ((VIEW_BUY, "weight", "sessions"), (BUY_BUY, "target_weight", "targets"))
+        for kind, weight, size in ((VIEW_TO_PURCHASE, "weight", "sessions"), (CO_PURCHASE, "target_weight", "targets"))
     ]
     scored = nw.concat(kinds, how="vertical")
     return top_k(scored, params.k, by=["item_id", "kind"], score="score", ties=["similar_item_id"])

@@ -82,6 +82,15 @@ class Windows:
     params: PopularParams
     scores: pa.Table
 
+    def markdown(self) -> str:
+        """The windows that were evaluated, as a table in markdown."""
+        lines = ["segment | window or half-life | recall of its lists | chosen", "--- | --- | --- | ---"]
+        for row in self.scores.to_pylist():
+            span = f"{row['days']:g} d" if row["days"] >= 1 else f"{row['days'] * 24:g} h"
+            recall = "too few users" if row["recall"] is None else f"{row['recall']:.4f}"
+            lines.append(f"{row['segment'].removesuffix(':')} | {span} | {recall} | {'✓' if row['chosen'] else ''}")
+        return "\n".join(f"| {line} |" for line in lines)
+
 
 def find_windows(
     item_activity: Frame,

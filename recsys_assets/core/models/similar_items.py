@@ -40,7 +40,7 @@ def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
         .agg(exact_sum(nw.col("__quota")).alias("score"))
     )
     fused = top_k(scored, k, by=["item_id"], score="score", ties=["similar_item_id"])
-    parts = zip(("covisit", "factors", "fused"), [*lists, fused.select(*columns)], strict=True)
+    parts = zip(("covisit", "als", "fused"), [*lists, fused.select(*columns)], strict=True)
     return nw.concat(
         [
             part.select(

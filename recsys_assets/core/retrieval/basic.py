@@ -6,8 +6,8 @@ import narwhals as nw
 
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.models.covisitation import BUY_BUY as BUY_BUY_KIND
-from recsys_assets.core.models.covisitation import VIEW_BUY as VIEW_BUY_KIND
+from recsys_assets.core.models.covisitation import CO_PURCHASE as CO_PURCHASE_KIND
+from recsys_assets.core.models.covisitation import VIEW_TO_PURCHASE as VIEW_TO_PURCHASE_KIND
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval import generators
@@ -32,18 +32,23 @@ def _near(given: RetrievalContext, name: str, seeds: Frame, similar: Frame) -> F
     return given.not_interacted(found)
 
 
-def _view_buy(given: RetrievalContext, k: int) -> Frame:
+def _view_to_purchase(given: RetrievalContext, k: int) -> Frame:
     return _near(
-        given, "view_buy", given.history, given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_BUY_KIND)
+        given,
+        "view_to_purchase",
+        given.history,
+        given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_TO_PURCHASE_KIND),
     )
 
 
-def _buy_buy(given: RetrievalContext, k: int) -> Frame:
+def _co_purchase(given: RetrievalContext, k: int) -> Frame:
     purchased = given.history.filter(nw.col("targets") > 0)
-    return _near(given, "buy_buy", purchased, given.inputs.covisited_targets.filter(nw.col("kind") == BUY_BUY_KIND))
+    return _near(
+        given, "co_purchase", purchased, given.inputs.covisited_targets.filter(nw.col("kind") == CO_PURCHASE_KIND)
+    )
 
 
-def _factors(given: RetrievalContext, k: int) -> Frame:
+def _als(given: RetrievalContext, k: int) -> Frame:
     items = given.inputs.memoize("item_factors", given.available(given.inputs.item_factors))
     return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.interacted)
 
@@ -80,13 +85,16 @@ COVISIT = Derived(
     recommend=lambda given, k: _near(given, "covisit", given.history, given.inputs.covisited_items),
 )
 # Of one data set's few targets, long lists would be chance.
-VIEW_BUY = Derived(
-    about="What sessions with what the user last touched went on to buy.", share=0.5, weight=0.5, recommend=_view_buy
+VIEW_TO_PURCHASE = Derived(
+    about="What sessions with what the user last touched went on to buy.",
+    share=0.5,
+    weight=0.5,
+    recommend=_view_to_purchase,
 )
-BUY_BUY = Derived(
-    about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_buy_buy
+CO_PURCHASE = Derived(
+    about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_co_purchase
 )
-FACTORS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_factors)
+ALS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_als)
 REPEAT = Derived(about="What the user touched before.", weight=20.0, recommend=_repeat)
 CATEGORY = Derived(
     about="What is popular in the user's favourite categories.", share=0.5, weight=0.25, recommend=_category

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.ids import Ints, lookup
 from recsys_assets.core.models import blend
-from recsys_assets.core.models.collaborative import ModelParams, fit_models
+from recsys_assets.core.models.cf_models import ModelParams, fit_models
 from recsys_assets.core.models.graph_filter import GraphFilterParams
 from recsys_assets.core.models.ials import IalsParams
 from recsys_assets.core.models.interactions import Interactions
@@ -39,7 +39,7 @@ def _models() -> ModelParams:
 
 
 @dataclass(frozen=True)
-class CollaborativeParams:
+class CfEnsembleParams:
     """How items are proposed.
 
     Args:
@@ -60,7 +60,7 @@ class CollaborativeParams:
     pool: int = 100
 
 
-def scored(known: FitContext, params: CollaborativeParams | None = None) -> pa.Table:
+def scored(known: FitContext, params: CfEnsembleParams | None = None) -> pa.Table:
     """What the models say of the items that active users may be interested in.
 
     These are the best new ones by each model and by all together, the most popular ones, and, where they may be
@@ -77,7 +77,7 @@ def scored(known: FitContext, params: CollaborativeParams | None = None) -> pa.T
         null for others) and a standardized score of each of ``MODEL_NAMES`` (null where it was not fitted); ordered,
         each pair once. Nothing where users and items are too many or none.
     """
-    how = params or CollaborativeParams()
+    how = params or CfEnsembleParams()
     matrix = _matrix(known.history(), how.item_users)
     asked = _rows_of(matrix, known.users())
     if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
@@ -105,18 +105,16 @@ def recommend(known: FitContext) -> pa.Table:
     """The best new items of each active user who is known to the models, as :func:`scored` found them.
 
     Args:
-        known: with ``collaborative_scores`` among its frames.
+        known: with ``cf_ensemble_scores`` among its frames.
 
     Returns:
         user_id, item_id, score and at most ``known.k`` rows a user.
     """
-    proposed = known.frames["collaborative_scores"].filter(~nw.col("score").is_null())
+    proposed = known.frames["cf_ensemble_scores"].filter(~nw.col("score").is_null())
     return proposed.select("user_id", "item_id", "score").sort("user_id", "item_id").collect("polars").to_arrow()
 
 
-def learn_weights(
-    known: FitContext, cut: date, params: CollaborativeParams, names: Collection[str]
-) -> dict[str, float]:
+def learn_weights(known: FitContext, cut: date, params: CfEnsembleParams, names: Collection[str]) -> dict[str, float]:
     """Weights of the models by what those fitted up to a day found of the new items that followed.
 
     Args:

@@ -38,7 +38,7 @@ def with_features(
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of the users of the pairs.
         popularity: ``ITEM_ACTIVITY`` with ``dt`` of the popularity window.
         item_features: ``ITEM_FEATURES`` of D.
-        model_scores: ``COLLABORATIVE_SCORES`` of D of the users of the pairs.
+        model_scores: ``CF_ENSEMBLE_SCORES`` of D of the users of the pairs.
         as_of: D.
         end: the instant at which D ends.
         trending_days: window of item_trend.

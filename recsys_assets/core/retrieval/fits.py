@@ -10,7 +10,7 @@ import pyarrow as pa
 from recsys_assets.core.retrieval.protocol import FitContext, Fitted
 
 
-def _collaborative(known: FitContext) -> pa.Table:
+def _cf_ensemble(known: FitContext) -> pa.Table:
     from recsys_assets.core.retrieval.cf_ensemble import recommend
 
     return recommend(known)
@@ -28,10 +28,10 @@ def _nearest(known: FitContext) -> pa.Table:
     return recommend(known)
 
 
-COLLABORATIVE = Fitted(
+CF_ENSEMBLE = Fitted(
     about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
-    fit=_collaborative,
-    reads=("collaborative_scores",),
+    fit=_cf_ensemble,
+    reads=("cf_ensemble_scores",),
     code_version="2",
 )
 

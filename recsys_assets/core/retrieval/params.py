@@ -1,22 +1,25 @@
-"""Parameters of retrieval, as they are stored."""
+"""Parameters of retrieval: what is stored of their searches, and what applies on a day."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.core.tuning.study import Record
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one search found, or where it would begin.
+class SearchResult:
+    """The result of one search, or the defaults where nothing was searched.
 
     Attributes:
-        values: the parameters in force.
-        trials: what was tried; none where nothing was searched.
-        tuned_on: the day of the search, or None; an earlier day where its result is carried forward.
+        values: the parameters that apply.
+        trials: what was tried; empty where nothing was searched.
+        tuned_on: the day of the search, or None; an earlier day where its result is reused.
         study: name of the search; None where there was none.
         facts: figures on how good the values are.
     """
@@ -30,15 +33,15 @@ class Found:
 
 @dataclass(frozen=True)
 class RetrievalParams:
-    """Parameters that retrieval of a day works with.
+    """Parameters of the retrieval of a day.
 
     Attributes:
         als: factors, regularization, alpha and half_life of matrix factorization.
         weights: of the generators in the fusion.
     """
 
-    als: Found
-    weights: Found
+    als: SearchResult
+    weights: SearchResult
 
     def to_json(self) -> str:
         """Readable JSON; equal results give equal text."""
@@ -51,13 +54,56 @@ class RetrievalParams:
         Raises:
             ValueError: a part is missing or unknown.
         """
-        found: dict[str, Any] = json.loads(text)
+        parts: dict[str, Any] = json.loads(text)
         try:
-            return RetrievalParams(**{name: _found(part) for name, part in found.items()})
+            return RetrievalParams(**{name: _search_result(part) for name, part in parts.items()})
         except (TypeError, KeyError) as error:
             raise ValueError(f"retrieval_params: not the JSON of these: {error}") from error
 
 
-def _found(part: dict[str, Any]) -> Found:
+def als_values(params: FactorsParams) -> dict[str, float]:
+    """The parameters of matrix factorization that a search varies."""
+    return {
+        "factors": params.factors,
+        "regularization": params.regularization,
+        "alpha": params.alpha,
+        "half_life": params.half_life,
+    }
+
+
+def with_values(base: FactorsParams, values: Mapping[str, float]) -> FactorsParams:
+    """The base with the values of a search."""
+    return replace(
+        base,
+        factors=int(values["factors"]),
+        regularization=float(values["regularization"]),
+        alpha=float(values["alpha"]),
+        half_life=float(values["half_life"]),
+    )
+
+
+def factors_in_force(stored: RetrievalParams | None, base: FactorsParams) -> FactorsParams:
+    """The parameters of matrix factorization of a day.
+
+    Args:
+        stored: of the day; None where the day was built before there were any.
+        base: applies where nothing is stored, and gives all that a search does not vary.
+    """
+    return with_values(base, stored.als.values) if stored else base
+
+
+def weights_in_force(stored: RetrievalParams | None, base: CandidateParams) -> CandidateParams:
+    """The parameters of candidates of a day, with the weights that were found.
+
+    Args:
+        stored: as for :func:`factors_in_force`.
+        base: applies where nothing is stored. A generator that the search did not know keeps its weight of the base.
+    """
+    weights = stored.weights.values if stored else {}
+    quotas = {name: GeneratorQuota(quota.k, weights.get(name, quota.weight)) for name, quota in base.quotas.items()}
+    return replace(base, quotas=quotas)
+
+
+def _search_result(part: dict[str, Any]) -> SearchResult:
     fields: dict[str, Any] = {**part, "trials": tuple(Record(**trial) for trial in part["trials"])}
-    return Found(**fields)
+    return SearchResult(**fields)

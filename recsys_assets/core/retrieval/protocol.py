@@ -72,7 +72,7 @@ class CandidateParams:
 class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
-    ``model_scores`` is what the models of users and items say of some pairs (``COLLABORATIVE_SCORES``).
+    ``model_scores`` is what the models of users and items say of some pairs (``CF_ENSEMBLE_SCORES``).
     ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
     ``memoize`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
     cut into. ``memoize_part`` is for those that are read more than once within a part.

@@ -12,33 +12,12 @@ import pyarrow as pa
 from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
 from recsys_assets.core.ranking.split import held_out
-from recsys_assets.core.retrieval.params import Found
+from recsys_assets.core.retrieval.params import SearchResult, als_values, with_values
 from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.tuning.study import Outcome, Search, Tpe, Trial, best_of, content_of
 
 MOST_USERS = 10_000
 """Users to judge by."""
-
-
-def als_values(params: FactorsParams) -> dict[str, float]:
-    """What a search varies."""
-    return {
-        "factors": params.factors,
-        "regularization": params.regularization,
-        "alpha": params.alpha,
-        "half_life": params.half_life,
-    }
-
-
-def with_values(base: FactorsParams, values: dict[str, float]) -> FactorsParams:
-    """The base with what a search found."""
-    return replace(
-        base,
-        factors=int(values["factors"]),
-        regularization=float(values["regularization"]),
-        alpha=float(values["alpha"]),
-        half_life=float(values["half_life"]),
-    )
 
 
 def tune_als(
@@ -48,7 +27,7 @@ def tune_als(
     day: str,
     search: Callable[[str], Search],
     min_users: int,
-) -> Found:
+) -> SearchResult:
     """Parameters under which the vectors of users lie near what they touch next.
 
     Each trial fits on what was known at the end of ``after`` and is judged by recall: which share of the targets after
@@ -65,7 +44,7 @@ def tune_als(
     """
     evaluated, targets = _evaluated(known, after)
     if len(evaluated) < max(1, min_users):
-        return Found(als_values(base))
+        return SearchResult(als_values(base))
     asked = known.engine.from_arrow(pa.table({"user_id": evaluated}))
 
     def objective(trial: Trial) -> Outcome:
@@ -79,7 +58,7 @@ def tune_als(
     running = search(content_of(known.history(after)) + content_of(targets))
     records = running.run(objective, Tpe((als_values(base),), startup=max(2, running.budget.trials // 2)))
     best = best_of(records)
-    return Found(
+    return SearchResult(
         values=dict(best.params),
         trials=tuple(records),
         tuned_on=day,

@@ -14,7 +14,7 @@ from recsys_assets.core.evaluation.metrics import Bools, Floats, ndcg
 from recsys_assets.core.ids import positions
 from recsys_assets.core.models.top_k import largest
 from recsys_assets.core.ranking.split import held_out
-from recsys_assets.core.retrieval.params import Found
+from recsys_assets.core.retrieval.params import SearchResult
 from recsys_assets.core.tuning.coordinates import MOST, Coordinates
 from recsys_assets.core.tuning.study import Outcome, Search, Trial, best_of
 
@@ -88,7 +88,7 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
     return Ranked(names, place, acted, there)
 
 
-def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> Found:
+def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> SearchResult:
     """Weights under which users act on what stands first.
 
     They are searched on one half of the users, and kept if they beat the base on the other half: if the whole 95 %
@@ -105,7 +105,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
     users = len(data.acted)
     judging = held_out([*range(users)], 0.5, search.seed) if users else np.zeros(0, np.bool_)
     if min(judging.sum(), (~judging).sum()) < max(1, min_users):
-        return Found(dict(base))
+        return SearchResult(dict(base))
     learn, evaluator = data.of(~judging), data.of(judging)
 
     def objective(trial: Trial) -> Outcome:
@@ -117,7 +117,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
     before, after = evaluator.ndcg(base), evaluator.ndcg(best)
     gain = paired_difference(after, before, seed=search.seed)
     kept = gain.low > 0
-    return Found(
+    return SearchResult(
         values={**base, **best} if kept else dict(base),
         trials=tuple(records),
         tuned_on=day,

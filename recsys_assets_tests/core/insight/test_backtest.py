@@ -117,7 +117,7 @@ def inputs(rows: list[Row], promotions: list[Promotion], lists: dict[int, Lists]
     )
 
 
-LATE = evaluated([2, 0], ("ranker", "listed"), seed=1)
+LATE = evaluated([2, 0], ("ranker", "final"), seed=1)
 EARLY = evaluated([5, 2, 1, 0], ("fused", "popular"))
 NOBODY = [{**row, "users": 0, "value": 0.0, "dt": LAST - timedelta(days=9)} for row in evaluated([9], ("fused",))]
 GATES = [
@@ -139,7 +139,7 @@ def test_figures_are_those_of_the_days(found: Figures):
     assert found["users"] == [55, 52, 51, 50]
     rows = {(r["model"], r["metric"], r["dt"].isoformat()): r for r in [*EARLY, *LATE] if r["k"] == 10}
     for metric in METRICS:
-        for model in ("listed", "ranker", "fused", "popular"):
+        for model in ("final", "ranker", "fused", "popular"):
             of_days = [rows.get((model, metric, one)) for one in found["days"]]
             expected = [r and [r["value"], r.get("low"), r.get("high")] for r in of_days]
             assert found["series"][metric][model] == expected
@@ -179,7 +179,7 @@ CASES = {
     "nobody judged": inputs(NOBODY, GATES[:1], {5: LISTS[5]}),
     "lists alone": inputs([], [], {3: {}, 2: LISTS[2], 1: {}}),
     "two months": inputs(
-        evaluated(list(range(60)), ("listed", "ranker", "champion", "fused", *(f"generator {n}" for n in range(12)))),
+        evaluated(list(range(60)), ("final", "ranker", "champion", "fused", *(f"generator {n}" for n in range(12)))),
         [decided(n, "refused", n / 100 - 0.3, "fused") for n in range(60)],
         {n: {0: [n % 7, 8]} for n in range(60)},
     ),

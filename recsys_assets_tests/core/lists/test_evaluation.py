@@ -70,13 +70,13 @@ def test_the_lists_are_judged_like_any_other():
     for k in (10, 20):
         expected = means(Case(before.known, before.targets, after.lists), k)
         for metric in ("recall", "ndcg", "novelty", "hit"):
-            assert rows["listed", metric, k]["value"] == pytest.approx(expected[metric])
-        assert 0 < rows["listed", "coverage", k]["value"] <= 1
-    gain = rows["listed", "ndcg_gain", 10]
-    assert gain["value"] == pytest.approx(rows["listed", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
+            assert rows["final", metric, k]["value"] == pytest.approx(expected[metric])
+        assert 0 < rows["final", "coverage", k]["value"] <= 1
+    gain = rows["final", "ndcg_gain", 10]
+    assert gain["value"] == pytest.approx(rows["final", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
     assert gain["low"] < gain["value"] < gain["high"]
     users = set(before.targets["user_id"])
-    assert rows["listed", "diversity", 10]["value"] == pytest.approx(varied(after.lists, users))
+    assert rows["final", "diversity", 10]["value"] == pytest.approx(varied(after.lists, users))
     assert rows["fused", "diversity", 10]["value"] == pytest.approx(varied(before.lists, users))
     assert choose(table) == choose(evaluation), "what people are shown wins nothing"
 
@@ -84,15 +84,15 @@ def test_the_lists_are_judged_like_any_other():
 def test_without_rules_nothing_is_gained_or_lost():
     _, _, _, table = evaluated(same=True)
     rows = by_key(table)
-    assert [rows["listed", "ndcg_gain", 10][end] for end in ("value", "low", "high")] == [0.0, 0.0, 0.0]
+    assert [rows["final", "ndcg_gain", 10][end] for end in ("value", "low", "high")] == [0.0, 0.0, 0.0]
     for metric in ("recall", "ndcg", "novelty", "coverage", "diversity"):
-        assert rows["listed", metric, 10]["value"] == rows["fused", metric, 10]["value"]
+        assert rows["final", metric, 10]["value"] == rows["fused", metric, 10]["value"]
 
 
 def test_where_no_category_is_known_diversity_says_nothing():
     _, _, _, table = evaluated(FEATURES.clear())
     assert "diversity" not in {row["metric"] for row in table.to_pylist()}
-    assert ("listed", "ndcg", 10) in by_key(table)
+    assert ("final", "ndcg", 10) in by_key(table)
 
 
 def test_nobody_to_judge():
@@ -101,4 +101,4 @@ def test_nobody_to_judge():
     lists = lazy(case(0).lists)
     evaluation = evaluate_lists(window.evaluator, {"fused": lists}, ITEMS, resamples=10)
     rows = by_key(with_listed(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
-    assert (rows["listed", "ndcg", 10]["value"], rows["listed", "ndcg", 10]["users"]) == (None, 0)
+    assert (rows["final", "ndcg", 10]["value"], rows["final", "ndcg", 10]["users"]) == (None, 0)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
@@ -152,3 +153,16 @@ def test_hours_need_the_events_by_hour():
     given = marts(events(seed=54)).item_activity
     with pytest.raises(ValueError, match="by hour"):
         top_popular(given, frame([], ITEM_FEATURES), DAY, PopularParams(trending_half_life=0.5))
+
+
+def test_scores_are_shown_as_a_table():
+    scores = [
+        {"segment": "all", "days": 7.0, "recall": 0.25, "chosen": True},
+        {"segment": "category:", "days": 0.125, "recall": None, "chosen": False},
+    ]
+    assert Windows(PopularParams(), pa.Table.from_pylist(scores)).markdown().splitlines() == [
+        "| segment | window or half-life | recall of its lists | chosen |",
+        "| --- | --- | --- | --- |",
+        "| all | 7 d | 0.2500 | ✓ |",
+        "| category | 3 h | too few users |  |",
+    ]

@@ -65,13 +65,13 @@ QUOTAS = {
     "popular": GeneratorQuota(6),
     "trending": GeneratorQuota(4, 0.5),
     "covisit": GeneratorQuota(8),
-    "view_buy": GeneratorQuota(4, 0.5),
-    "buy_buy": GeneratorQuota(3, 0.25),
-    "factors": GeneratorQuota(7, 2.0),
+    "view_to_purchase": GeneratorQuota(4, 0.5),
+    "co_purchase": GeneratorQuota(3, 0.25),
+    "als": GeneratorQuota(7, 2.0),
     "repeat": GeneratorQuota(5, 3.0),
     "category": GeneratorQuota(3),
     "content": GeneratorQuota(4, 0.5),
-    "collaborative": GeneratorQuota(5, 1.5),
+    "cf_ensemble": GeneratorQuota(5, 1.5),
     "sessions": GeneratorQuota(4),
     "nearest": GeneratorQuota(6),
 }
@@ -108,7 +108,7 @@ def inputs(
         covisited_targets=stored(covisit_targets(aimed, interacted, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
-        model_scores=known.frames["collaborative_scores"],
+        model_scores=known.frames["cf_ensemble_scores"],
         proposed={name: ENGINE.from_arrow(fitted(registry, name).fit(known)) for name in registry.fitted},
     )
 
@@ -138,7 +138,7 @@ def test_users_ranks_and_fusion(ids: IdTypes):
             assert [r[f"{name}_rank"] for r in listed] == list(range(1, len(listed) + 1))
             assert len(listed) <= QUOTAS[name].k
             assert listed == sorted(listed, key=lambda r: (-r[f"{name}_score"], r["item_id"]))
-    for name in ("popular", "trending", "factors"):
+    for name in ("popular", "trending", "als"):
         assert all(sum(r[f"{name}_rank"] is not None for r in mine) == QUOTAS[name].k for mine in by_user.values())
     assert all(any(row[f"{name}_rank"] is not None for row in found) for name in QUOTAS)
     assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
@@ -230,7 +230,7 @@ def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids:
     assert found
     assert not interacted & {(row["user_id"], row["item_id"]) for row in found}
     assert all(row["repeat_rank"] is None for row in found)
-    for name in ("popular", "factors"):
+    for name in ("popular", "als"):
         users = {row["user_id"] for row in found}
         given = sum(row[f"{name}_rank"] is not None for row in found)
         assert given == len(users) * QUOTAS[name].k, f"{name} found others in the place of what was touched"

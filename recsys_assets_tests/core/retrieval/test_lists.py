@@ -109,12 +109,12 @@ def test_covisited_targets_equal_brute_force_for_each_kind():
         sessions[row["item_id"]] += row["sessions"]
         targets[row["item_id"]] += row["targets"]
     for row in rows(window.target_pairs):
-        weights["view_buy", row["item_id"], row["target_item_id"]] += row["weight"]
-        weights["buy_buy", row["item_id"], row["target_item_id"]] += row["target_weight"]
+        weights["view_to_purchase", row["item_id"], row["target_item_id"]] += row["weight"]
+        weights["co_purchase", row["item_id"], row["target_item_id"]] += row["target_weight"]
     expected = defaultdict(list)
     for (kind, a, b), weight in weights.items():
         if weight:
-            size = sessions[a] if kind == "view_buy" else targets[a]
+            size = sessions[a] if kind == "view_to_purchase" else targets[a]
             expected[a, kind].append((-weight / (math.sqrt(size * targets[b]) + 2.0), b))
     result = covisit_targets(window.target_pairs, window.item_activity, CovisitParams(4, 2.0))
     found = defaultdict(list)
@@ -159,9 +159,9 @@ def test_fusion_by_hand():
         assert row["rank"] == len(found[row["item_id"], row["source"]])
     assert found == {
         (0, "covisit"): [5, 6, 7],
-        (0, "factors"): [6, 8],
+        (0, "als"): [6, 8],
         (0, "fused"): [6, 5, 8],
-        (9, "factors"): [0],
+        (9, "als"): [0],
         (9, "fused"): [0],
     }
 

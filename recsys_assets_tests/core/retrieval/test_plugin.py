@@ -17,15 +17,15 @@ import pyarrow as pa
 from rectools.dataset import Dataset
 from rectools.models import EASEModel
 
-from recsys_assets.core.retrieval.protocol import Fitted, Known
+from recsys_assets.core.retrieval.protocol import FitContext, Fitted
 
 
-def fit(known: Known) -> pa.Table:
-    pairs = known.history().to_pandas().assign(datetime=pd.Timestamp(known.as_of))
-    asked = pairs.loc[pairs["user_id"].isin(known.users().to_pylist()), "user_id"].unique()
+def fit(context: FitContext) -> pa.Table:
+    pairs = context.history().to_pandas().assign(datetime=pd.Timestamp(context.as_of))
+    asked = pairs.loc[pairs["user_id"].isin(context.users().to_pylist()), "user_id"].unique()
     dataset = Dataset.construct(pairs)
     model = EASEModel(regularization=5.0).fit(dataset)
-    found = model.recommend(users=asked, dataset=dataset, k=known.k, filter_viewed=True)
+    found = model.recommend(users=asked, dataset=dataset, k=context.k, filter_viewed=True)
     return pa.Table.from_pandas(found[["user_id", "item_id", "score"]], preserve_index=False)
 
 
@@ -36,7 +36,7 @@ import json
 from dataclasses import replace
 
 from recsys_assets.core.retrieval.candidates import candidates
-from recsys_assets.core.retrieval.protocol import Voice
+from recsys_assets.core.retrieval.protocol import GeneratorQuota
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import load_settings
@@ -46,7 +46,7 @@ from recsys_assets_tests.core.world import ENGINE, STRINGS, events, properties, 
 registry = GeneratorRegistry.installed()
 graph = build_definitions(*load_settings(dataset="retailrocket")).resolve_asset_graph()
 happened = events(seed=31, items=60, ids=STRINGS)
-params = replace(toy.PARAMS, voices={**toy.VOICES, "ease": Voice(5, 1.0)})
+params = replace(toy.PARAMS, quotas={**toy.QUOTAS, "ease": GeneratorQuota(5, 1.0)})
 given = toy.inputs(happened, properties(items=60, ids=STRINGS), STRINGS, registry)
 found = candidates(ENGINE, given, toy.DAY, toy.END, params, registry)
 columns = ("user_id", "item_id", "ease_score", "ease_rank", "fused_score")

@@ -15,10 +15,10 @@ from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, DERIVED
 from recsys_assets.core.ids import lookup
-from recsys_assets.core.models.collaborative import MODELS, ModelParams, fit_models
+from recsys_assets.core.models.cf_models import MODELS, ModelParams, fit_models
 from recsys_assets.core.models.interactions import Interactions
 from recsys_assets.core.models.item_models import EaseParams
-from recsys_assets.core.retrieval.cf_ensemble import CollaborativeParams, learn_weights, recommend, scored
+from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, learn_weights, recommend, scored
 from recsys_assets.core.retrieval.protocol import FitContext, derived, fitted, generator
 from recsys_assets_tests.core.world import (
     FIRST,
@@ -58,7 +58,7 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-@pytest.mark.parametrize("name", ["collaborative", "sessions"])
+@pytest.mark.parametrize("name", ["cf_ensemble", "sessions"])
 def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, ids: IdTypes) -> None:
     happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
     given = known(happened, ids, snapshots)
@@ -73,11 +73,11 @@ def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, i
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
     assert all(sum(user == other for other, _ in pairs) <= K for user in active)
-    if name == "collaborative":
+    if name == "cf_ensemble":
         assert not set(pairs) & {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
 
 
-@pytest.mark.parametrize("name", ["collaborative", "sessions"])
+@pytest.mark.parametrize("name", ["cf_ensemble", "sessions"])
 def test_the_order_of_rows_changes_nothing(name: str) -> None:
     happened = events(seed=52)
     shuffled = random.Random(1).sample(happened, len(happened))
@@ -95,7 +95,7 @@ def test_users_get_what_is_to_their_taste() -> None:
 @pytest.mark.parametrize("repeats", [True, False])
 def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: bool) -> None:
     """Each score is that of a model fitted on the same days, standardized over all items of the user."""
-    given, params = known(events(seed=56, items=60), repeats=repeats), CollaborativeParams(pool=3)
+    given, params = known(events(seed=56, items=60), repeats=repeats), CfEnsembleParams(pool=3)
     found = scored(given, params)
     assert tuple(MODELS) == MODEL_NAMES
     matrix = Interactions.of(given.history())
@@ -116,14 +116,14 @@ def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: boo
 
 
 def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
-    cut, params = DAY - timedelta(days=2), CollaborativeParams(fewest=5)
+    cut, params = DAY - timedelta(days=2), CfEnsembleParams(fewest=5)
     happened = events(seed=54, users=60, items=60)
     weights = learn_weights(known(happened), cut, params, MODELS)
     assert max(weights.values()) > 0
     # What nobody wants within the horizon cannot be learned from, whatever was wanted before.
     idle = [e for e in happened if e["dt"] <= cut or e["event_type"] != "buy"]
     assert learn_weights(known(idle), cut, params, MODELS) == {}
-    assert learn_weights(known(happened), cut, CollaborativeParams(fewest=1000), MODELS) == {}
+    assert learn_weights(known(happened), cut, CfEnsembleParams(fewest=1000), MODELS) == {}
 
 
 def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
@@ -132,7 +132,7 @@ def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
     before = events(seed=54, users=60, items=60)
     new = [{**e, "item_id": e["item_id"] + 100, "user_id": e["user_id"]} for e in before if e["dt"] > cut]
     ease = EaseParams(regularization=5.0, most_items=60)
-    params = CollaborativeParams(models=ModelParams(ease=ease), fewest=5)
+    params = CfEnsembleParams(models=ModelParams(ease=ease), fewest=5)
     assert "ease" in learn_weights(known(before + new), cut, params, MODELS)
     found = scored(known(before + new), params)
     assert found.num_rows > found["score"].null_count > 0
@@ -140,7 +140,7 @@ def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
 
 
 def test_a_matrix_that_is_too_large_is_left_alone() -> None:
-    assert scored(known(events(seed=55)), CollaborativeParams(most_cells=10)).num_rows == 0
+    assert scored(known(events(seed=55)), CfEnsembleParams(most_cells=10)).num_rows == 0
 
 
 def test_what_sessions_went_on_to_is_proposed_first() -> None:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.models.als import FactorsParams
-from recsys_assets.core.retrieval.params import Found, RetrievalParams
+from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values, with_values
 from recsys_assets.core.retrieval.protocol import FitContext
-from recsys_assets.core.retrieval.tune_als import als_values, recall, tune_als, with_values
+from recsys_assets.core.retrieval.tune_als import recall, tune_als
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets_tests.core.world import ENGINE, known_at
 
@@ -50,7 +50,7 @@ def search(content: str, trials: int = 6) -> Search:
     return Search(f"als {content}", Budget(trials), seed=1)
 
 
-def tuned(frame: pl.DataFrame, running: Callable[[str], Search] = search, min_users: int = 20) -> Found:
+def tuned(frame: pl.DataFrame, running: Callable[[str], Search] = search, min_users: int = 20) -> SearchResult:
     return tune_als(known(frame), AFTER, BASE, "2020-03-15", running, min_users)
 
 
@@ -62,7 +62,7 @@ def test_fresh_tastes_are_found_to_count_and_nothing_after_the_window_does() -> 
     assert found.values["half_life"] < BASE.half_life
     assert (found.facts["users"], found.tuned_on) == (120, "2020-03-15")
     assert als_values(with_values(BASE, found.values)) == found.values
-    both = RetrievalParams(found, Found({"popular": 1.0}))
+    both = RetrievalParams(found, SearchResult({"popular": 1.0}))
     assert RetrievalParams.from_json(both.to_json()) == both
     with pytest.raises(ValueError, match="retrieval_params: not the JSON"):
         RetrievalParams.from_json('{"als": {}}')

@@ -10,7 +10,7 @@ import pytest
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.retrieval import tune_fusion as fusion
 from recsys_assets.core.retrieval.candidates import fuse
-from recsys_assets.core.retrieval.params import Found
+from recsys_assets.core.retrieval.params import SearchResult
 from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.coordinates import Coordinates
@@ -40,7 +40,7 @@ def window(seed: int, users: int = 240, items: int = 40) -> pa.Table:
     return pa.table(columns)
 
 
-def learn(table: pa.Table, trials: int = 45, min_users: int = 30, base: dict[str, float] = EVEN) -> Found:
+def learn(table: pa.Table, trials: int = 45, min_users: int = 30, base: dict[str, float] = EVEN) -> SearchResult:
     search = Search("weights", Budget(trials))
     return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", search, min_users)
 

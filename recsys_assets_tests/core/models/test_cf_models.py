@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.models.collaborative import MODELS, fit_models
+from recsys_assets.core.models.cf_models import MODELS, fit_models
 from recsys_assets.core.models.graph_filter import GraphFilter, GraphFilterParams
 from recsys_assets.core.models.ials import Ials, IalsParams
 from recsys_assets.core.models.interactions import Interactions, Model

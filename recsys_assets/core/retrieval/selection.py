@@ -1,0 +1,54 @@
+"""Which generators a graph uses, and how many candidates each may give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.core.retrieval.protocol import Fitted, Generator, GeneratorQuota, generator
+
+
+def select_generators(
+    requested: str, registry: GeneratorRegistry, lacks: Callable[[str], bool], dataset: str
+) -> dict[str, Generator]:
+    """The generators of a graph, in the order of the registry.
+
+    Args:
+        requested: comma-separated names, as ``RECSYS_GENERATORS`` has them; empty for all that the data set allows.
+        registry: of all generators.
+        lacks: whether the data set brings nothing for an asset.
+        dataset: its name, for the error.
+
+    Raises:
+        ValueError: a requested generator does not exist, or reads an asset that the data set brings nothing for.
+    """
+    names = requested.split(",") if requested else registry.names
+    if unknown := sorted(set(names) - set(registry.names)):
+        raise ValueError(
+            f"RECSYS_GENERATORS: unknown: {', '.join(unknown)}; there are {', '.join(registry.names)} "
+            f"(found {requested!r})"
+        )
+    loaded = {name: generator(registry, name) for name in registry.names if name in names}
+    missing = {name: _missing_assets(source, lacks) for name, source in loaded.items()}
+    unavailable = [name for name in names if missing[name]]
+    if requested and unavailable:
+        name = unavailable[0]
+        raise ValueError(
+            f"RECSYS_GENERATORS: {name!r} reads {', '.join(missing[name])}, for which data set {dataset!r} has no files"
+        )
+    return {name: source for name, source in loaded.items() if not missing[name]}
+
+
+def quotas_of(generators: Mapping[str, Generator], k: int) -> dict[str, GeneratorQuota]:
+    """Quota and weight of each generator.
+
+    Args:
+        generators: by name.
+        k: candidates per user of a generator with share 1.
+    """
+    return {name: GeneratorQuota(max(1, int(k * source.share)), source.weight) for name, source in generators.items()}
+
+
+def _missing_assets(source: Generator, lacks: Callable[[str], bool]) -> list[str]:
+    """The assets that a generator reads and the graph does not have."""
+    return [asset for asset in source.reads if lacks(asset)] if isinstance(source, Fitted) else []

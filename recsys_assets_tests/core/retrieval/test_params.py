@@ -1,0 +1,32 @@
+"""The parameters of a day: what is stored of searches, over the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.retrieval.params import (
+    RetrievalParams,
+    SearchResult,
+    als_values,
+    factors_in_force,
+    weights_in_force,
+)
+from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
+
+BASE = FactorsParams(factors=8, iterations=3, seed=5)
+FOUND = replace(BASE, factors=16, regularization=0.5, alpha=2.0, half_life=7.0)
+QUOTAS = {"popular": GeneratorQuota(50, 0.5), "new": GeneratorQuota(10, 1.5)}
+STORED = RetrievalParams(SearchResult(als_values(FOUND)), SearchResult({"popular": 3.0, "dropped": 1.0}))
+
+
+def test_what_was_searched_replaces_the_defaults():
+    assert factors_in_force(STORED, BASE) == FOUND
+    params = weights_in_force(STORED, CandidateParams(quotas=QUOTAS, active_days=3))
+    assert params.quotas == {"popular": GeneratorQuota(50, 3.0), "new": GeneratorQuota(10, 1.5)}
+    assert params.active_days == 3
+
+
+def test_without_stored_parameters_the_defaults_apply():
+    assert factors_in_force(None, BASE) == BASE
+    assert weights_in_force(None, CandidateParams(quotas=QUOTAS)) == CandidateParams(quotas=QUOTAS)
