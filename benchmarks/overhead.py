@@ -40,11 +40,11 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.quality import audit
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions
+from recsys_assets.io_managers.handles import FILE_NAMES, Partitions
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 CONTRACTS = contracts_of(BUILT_IN.names)
 GOAL = 0.15

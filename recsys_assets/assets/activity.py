@@ -9,7 +9,7 @@ from recsys_assets.core.activity import bots, marts
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 
 Result = dg.MaterializeResult[Staged]
 

@@ -13,10 +13,10 @@ from recsys_assets.core.insight.backtest_charts import backtest_pictures
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.handles import FILE_NAMES, Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partitions import partition_key
+from recsys_assets.storage.partition_store import partition_key
 
 Result = dg.MaterializeResult[Staged]
 

@@ -27,7 +27,7 @@ from recsys_assets.core.retrieval.protocol import (
     generator,
 )
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]

@@ -7,7 +7,7 @@ from recsys_assets.core.catalog.features import item_features as features_as_of
 from recsys_assets.core.catalog.tree import build_tree
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]

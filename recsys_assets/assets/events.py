@@ -10,9 +10,9 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
-from recsys_assets.io_managers.partitions import Staged
+from recsys_assets.io_managers.handles import Staged
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 Result = dg.MaterializeResult[Staged]
 _VOLUME_DAYS = 14

@@ -17,7 +17,7 @@ from recsys_assets.assets.promotion import stored_promotion, winner
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource

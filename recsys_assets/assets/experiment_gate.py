@@ -16,7 +16,7 @@ from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
 from recsys_assets.model_registry.experiment_validation import (
     CODE_VERSION,

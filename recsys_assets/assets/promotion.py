@@ -18,7 +18,7 @@ from recsys_assets.core.lists.evaluation import with_listed
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking import model
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.past_gains import gains_before
 from recsys_assets.model_registry.state import Found, approval, registry_state_before
 from recsys_assets.partitions import window

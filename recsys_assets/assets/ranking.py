@@ -19,7 +19,7 @@ from recsys_assets.core.ranking import examples, model, tuning
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import carried, search_of
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource

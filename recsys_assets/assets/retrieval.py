@@ -17,7 +17,7 @@ from recsys_assets.core.models import covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.retrieval import generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]

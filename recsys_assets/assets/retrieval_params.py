@@ -18,7 +18,7 @@ from recsys_assets.core.retrieval.tune_als import als_values, tune_als, with_val
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import carried, search_of, stored_frame
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource

@@ -12,12 +12,12 @@ from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.storage.lineage import Input
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 Result = dg.MaterializeResult[Staged]
 

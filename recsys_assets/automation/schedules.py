@@ -10,7 +10,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
 from recsys_assets.model_registry.experiment_validation import unvalidated
 from recsys_assets.partitions import span

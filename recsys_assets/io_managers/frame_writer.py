@@ -15,7 +15,7 @@ from recsys_assets.checks.results import merge_results
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
-from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
+from recsys_assets.io_managers.handles import FILE_NAMES, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.storage.lineage import Input
 

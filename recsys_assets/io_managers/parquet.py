@@ -15,11 +15,11 @@ from pydantic import PrivateAttr
 
 from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.handles import FILE_NAMES, Partitions, Staged
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 
 class ParquetIOManager(dg.ConfigurableIOManager):

@@ -15,7 +15,7 @@ import dagster as dg
 
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"

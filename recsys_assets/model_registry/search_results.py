@@ -19,13 +19,13 @@ from recsys_assets.core.contracts import Contract, arrow_schema
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry.state import stored_file
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 T = TypeVar("T")
 

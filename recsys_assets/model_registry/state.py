@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from recsys_assets.core.gate.promotion import ApprovalDecision, Model, Promotion, RegistryState
-from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecords
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 _LATER = "9999-12-31"
 

@@ -22,7 +22,7 @@ from recsys_assets.assets.promotion import winner
 from recsys_assets.core.gate.promotion import Gate, Promotion, RegistryState
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import features
-from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry import experiment_validation as validated
 from recsys_assets.model_registry.state import registry_state_before
 from recsys_assets.storage.lineage import Lineage

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.core.gate.promotion import Gate, Mode, Model, Promotion, RegistryState, Verdict
-from recsys_assets.io_managers.partitions import FILE_NAMES
+from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.state import current_registry_state, registry_state_before, rejected_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 GATE = Gate(True, "fused", 0.1, 0.05, 0.2, 100, "it won")
 MANUAL: Mode = "manual"

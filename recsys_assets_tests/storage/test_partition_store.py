@@ -8,7 +8,7 @@ import pytest
 
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, TornPartition
+from recsys_assets.storage.partition_store import PartitionStore, TornPartition
 
 DAY = "2015-08-01"
 LINEAGE = Lineage(
