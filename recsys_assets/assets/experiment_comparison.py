@@ -42,6 +42,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         grain="experiment",
         checks=(),
         last=True,
+        file="comparison.html",
     )
     def model_comparison(
         context: dg.AssetExecutionContext,

@@ -12,11 +12,10 @@ from recsys_assets.core.insight.counts import event_counts as count_events
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
 from recsys_assets.core.insight.page import page
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.handles import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.frame_writer import FrameWriter, partition_uri
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partition_store import partition_key
 
 Result = dg.MaterializeResult[Staged]
 
@@ -51,6 +50,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("html",),
         checks=(),
         advisory=("drift",),
+        file="report.html",
     )
     def data_report(
         context: dg.AssetExecutionContext,
@@ -72,9 +72,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             checks=[drifts(found["drift"])],
             metadata={
                 **report(pictures(found)),
-                "page": dg.MetadataValue.path(
-                    store.open().uri(partition_key("data_report", day, FILE_NAMES["data_report"]))
-                ),
+                "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(found),
                 **event_counts.facts,
             },

@@ -78,7 +78,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     @graph.asset(
-        "ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=(), code_version=_TUNING
+        "ranking",
+        reads={"ranking_examples": past_windows},
+        kinds=("json", "optuna"),
+        checks=(),
+        code_version=_TUNING,
+        file="params.json",
     )
     def ranker_params(
         context: dg.AssetExecutionContext,
@@ -144,6 +149,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads={"ranking_examples": past_windows, "ranker_params": None},
         kinds=("catboost",),
         checks=(),
+        file="model.cbm",
     )
     def ranker(
         context: dg.AssetExecutionContext,

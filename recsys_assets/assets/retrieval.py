@@ -7,7 +7,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.activity import event_weights
-from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.retrieval_params import factors_in_force, factors_parameters
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
@@ -112,31 +112,23 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         return write("user_factors", fitted.users), write("item_factors", fitted.items)
 
-    through_io_manager(user_and_item_factors)
-    factor_assets = dg.multi_asset(
-        name="factors",
-        outs={
-            name: dg.AssetOut(
-                group_name="retrieval",
-                kinds={"parquet", "numpy"},
-                owners=OWNERS,
+    factor_assets = graph.multi_asset(
+        "factors",
+        "retrieval",
+        {
+            name: Output(
+                f"Latent factors of {who} by implicit ALS, fitted on the window.",
+                kinds=("parquet", "numpy"),
                 code_version="2",
-                tags={"recsys/grain": "as_of"},
-                automation_condition=graph.automation("as_of"),
-                description=f"Latent factors of {who} by implicit ALS, fitted on the window.",
-                metadata=graph.columns(graph.contracts[name]),
+                checks=("contract",),
             )
             for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
         },
-        ins={
-            "user_activity": dg.AssetIn(partition_mapping=window(settings.factors_days)),
-            "bot_users": dg.AssetIn(partition_mapping=window(settings.factors_days)),
-            "retrieval_params": dg.AssetIn(),
+        reads={
+            "user_activity": window(settings.factors_days),
+            "bot_users": window(settings.factors_days),
+            "retrieval_params": None,
         },
-        partitions_def=graph.partitions,
-        backfill_policy=backfill_policy("as_of"),
-        pool="factors",
-        check_specs=[spec for name in ("user_factors", "item_factors") for spec in graph.checks(name, ("contract",))],
     )(user_and_item_factors)
 
     @graph.asset(

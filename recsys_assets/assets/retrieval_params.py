@@ -45,6 +45,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         kinds=("json", "optuna"),
         code_version=_VERSION,
         checks=(),
+        file="params.json",
     )
     def retrieval_params(
         context: dg.AssetExecutionContext,

@@ -36,6 +36,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         },
         kinds=("catboost",),
         checks=(),
+        file="model.cbm",
     )
     def served_ranker(
         context: dg.AssetExecutionContext,

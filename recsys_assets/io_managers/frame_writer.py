@@ -15,9 +15,11 @@ from recsys_assets.checks.results import merge_results
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
-from recsys_assets.io_managers.handles import FILE_NAMES, Staged, StagedFile
+from recsys_assets.io_managers.handles import FILE, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
-from recsys_assets.storage.lineage import Input
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.lineage import DATA_FILE, Input
+from recsys_assets.storage.partition_store import partition_key
 
 Gate = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
@@ -117,7 +119,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
         """Stage a file that is not a frame (a model, parameters) as this run's partition."""
-        path = self._path(asset, context.partition_key, FILE_NAMES[asset])
+        path = self._path(asset, context.partition_key, file_of(context, asset))
         path.write_bytes(content)
         staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
         output = Staged({context.partition_key: staged}, seed, tuple(inputs))
@@ -134,7 +136,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
-        path = self._path(contract.name, day, "data.parquet")
+        path = self._path(contract.name, day, DATA_FILE)
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
         written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
         found = audit(self.run, written, contract)
@@ -173,6 +175,24 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         folder = Path(self._folder.name) / asset / f"dt={day}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / file_name
+
+
+def file_of(context: dg.AssetExecutionContext, asset: str) -> str:
+    """The name of an asset's file, as declared at the asset.
+
+    Raises:
+        KeyError: it declares none, so its partitions are parquet.
+    """
+    declared = context.assets_def.get_asset_spec(dg.AssetKey(asset)).metadata
+    if FILE not in declared:
+        raise KeyError(f"asset {asset} writes bytes and declares no file name: graph.asset(..., file=...)")
+    return declared[FILE]
+
+
+def partition_uri(context: dg.AssetExecutionContext, store: StoreResource) -> str:
+    """The address in the store of the file that this step writes for its day."""
+    asset = context.asset_key.to_user_string()
+    return store.open().uri(partition_key(asset, context.partition_key, file_of(context, asset)))
 
 
 def _log_failed_days(
