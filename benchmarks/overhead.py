@@ -94,15 +94,16 @@ class Direct:
     def write(
         self,
         context: Any,
-        asset: str,
         build: Callable[[str], Any],
         *,
+        asset: str | None = None,
         gates: Sequence[Callable[[str, Frame], dg.AssetCheckResult]] = (),
         params: Any = None,
         seed: int | None = None,
         **_: Any,
     ) -> None:
-        """Compute, write, audit, judge, store."""
+        """Compute, write, audit, check, store."""
+        asset = asset or next(iter(self.files))
         day, contract = context.partition_key, CONTRACTS[asset]
         schema, path = arrow_schema(contract, self.ids), self._path(asset, day, DATA_FILE)
         given = build(day)
@@ -117,9 +118,17 @@ class Direct:
         self._store(asset, day, path, rows, stated or {}, seed)
 
     def write_bytes(
-        self, context: Any, asset: str, content: bytes, *, params: Any = None, seed: int | None = None, **_: Any
+        self,
+        context: Any,
+        content: bytes,
+        *,
+        asset: str | None = None,
+        params: Any = None,
+        seed: int | None = None,
+        **_: Any,
     ) -> None:
         """Store a file that is not a frame."""
+        asset = asset or next(iter(self.files))
         path = self._path(asset, context.partition_key, self.files[asset])
         path.write_bytes(content)
         self._store(asset, context.partition_key, path, 0, params or {}, seed)

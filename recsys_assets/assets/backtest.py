@@ -51,7 +51,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = backtest_figures(inputs, graph.day(day), params)
         return frames.write_bytes(
             context,
-            "backtest_report",
             backtest_page(found),
             params={"days": params.days},
             metadata={

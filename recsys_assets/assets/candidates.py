@@ -70,7 +70,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         return frames.write(
             context,
-            "candidates",
             found,
             gates=[not_empty],
             params=asdict(weighed),
@@ -137,7 +136,6 @@ def _scores_of_models(graph: GraphBuilder, params: CandidateParams) -> dg.Assets
         known = _known(graph, params, frames.run, context.partition_key, given, "collaborative")
         return frames.write(
             context,
-            "collaborative_scores",
             lambda _: scored(known),
             params=_made_with(known),
             seed=settings.seed,
@@ -191,7 +189,6 @@ def _proposer(graph: GraphBuilder, name: str, made: Fitted, params: CandidatePar
 
         return frames.write(
             context,
-            f"{name}_items",
             proposed,
             gates=[dense_ranks("user_id")],
             params=_made_with(known),

@@ -90,7 +90,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         mirrored = tracking.mirror(current_registry_state(store.open())[1])
         return frames.write_bytes(
             context,
-            "model_comparison",
             page,
             metadata={
                 "best": best or "none",

@@ -135,8 +135,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         results = (
             frames.write(
                 context,
-                VALIDATION,
                 lambda _: table,
+                asset=VALIDATION,
                 seed=settings.seed,
                 params={"window": evaluated_by},
                 metadata={
@@ -150,12 +150,17 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 inputs=inputs,
             ),
             frames.write_bytes(
-                context, EXPERIMENT_CHALLENGER, data if passed else b"", params=params, metadata=shown, inputs=inputs
+                context,
+                data if passed else b"",
+                asset=EXPERIMENT_CHALLENGER,
+                params=params,
+                metadata=shown,
+                inputs=inputs,
             ),
             frames.write_bytes(
                 context,
-                EXPERIMENT_PROMOTION,
                 decided.to_json().encode(),
+                asset=EXPERIMENT_PROMOTION,
                 params=params,
                 metadata=shown,
                 inputs=inputs,

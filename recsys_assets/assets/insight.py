@@ -40,7 +40,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Rows of the day by file and by what became of them: event type and hour, duplicate, or why rejected."""
         return frames.write(
             context,
-            "event_counts",
             lambda day: count_events(landing.events(day), clean_events.frame(day), rejected_events.frame(day)),
         )
 
@@ -66,7 +65,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = figures(marts, graph.day(day), params)
         return frames.write_bytes(
             context,
-            "data_report",
             page(found),
             params={"days": params.days, "weights": dict(params.weights)},
             checks=[drifts(found["drift"])],

@@ -104,16 +104,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             _evaluation(context, whole, decided, choose(whole, least, earlier=earlier), found, frames),
             frames.write_bytes(
                 context,
-                "champion",
                 trained if decided.verdict == "promoted" else found.champion,
+                asset="champion",
                 params={"mode": settings.mode},
                 metadata={"champion": _name(decided.after.champion)},
                 inputs=read,
             ),
             frames.write_bytes(
                 context,
-                "promotion",
                 decided.to_json().encode(),
+                asset="promotion",
                 params={"mode": settings.mode},
                 metadata=described(decided, found),
                 inputs=read,
@@ -131,8 +131,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ndcg = headline(evaluation, "ndcg")
         return frames.write(
             context,
-            "ranker_evaluation",
             lambda _: evaluation,
+            asset="ranker_evaluation",
             params=asdict(rules),
             seed=settings.seed,
             metadata={

@@ -72,7 +72,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params, metadata = found.params, {**metadata, "windows": dg.MetadataValue.md(_said(found.scores))}
         return frames.write(
             context,
-            "top_popular",
             lambda _: popular.top_popular(items, features, of_day, params, hours),
             gates=[dense_ranks("segment"), not_empty],
             params=asdict(params),
@@ -103,8 +102,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         def write(asset: str, vectors: pa.Table) -> Result:
             return frames.write(
                 context,
-                asset,
                 lambda _: vectors,
+                asset=asset,
                 params=asdict(factors_params),
                 seed=settings.seed,
                 metadata=user_activity.facts,
@@ -143,7 +142,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Neighbours of each item by co-visitation; never the item itself."""
         return frames.write(
             context,
-            "covisited_items",
             lambda _: covisitation.covisit_in_parts(
                 frames.run, item_pairs.frame(), item_activity.frame(), covisit_params
             ),
@@ -164,7 +162,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """What sessions with each item went on to buy, and what was bought with it; never the item itself."""
         return frames.write(
             context,
-            "covisited_targets",
             lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), covisit_params),
             gates=[dense_ranks("item_id", "kind"), never_itself],
             params=asdict(covisit_params),
@@ -185,7 +182,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         by_factors = frames.run.from_arrow(factors.similar_by_factors(vectors, settings.similar_k))
         return frames.write(
             context,
-            "similar_items",
             lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, settings.similar_k),
             gates=[dense_ranks("item_id", "source"), never_itself],
             params={"k": settings.similar_k},

@@ -130,7 +130,6 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         found = RetrievalParams(als=kept("als") or als(), weights=kept("weights") or weights())
         return frames.write_bytes(
             context,
-            "retrieval_params",
             found.to_json().encode(),
             params={
                 "als_trials": settings.tuning_als_trials,

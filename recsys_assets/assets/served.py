@@ -59,7 +59,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
 
         def as_judged(why: str) -> Result:
-            return frames.write_bytes(context, "served_ranker", evaluated, metadata={"refit": False, "why": why})
+            return frames.write_bytes(context, evaluated, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
         if not evaluated or name is None:
@@ -77,7 +77,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         except NotEnoughExamples as reason:
             return as_judged(str(reason))
         metadata = {"refit": True, "champion": name.id}
-        return write_ranker(context, frames, "served_ranker", trained, params, metadata, (made_with,))
+        return write_ranker(context, frames, trained, params, metadata, (made_with,))
 
     return [served_ranker]
 

@@ -68,7 +68,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         return frames.write(
             context,
-            "recommendations",
             ordered,
             gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
             params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(rules)},

@@ -71,9 +71,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
     def write(
         self,
         context: dg.AssetExecutionContext,
-        asset: str,
         build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
+        asset: str | None = None,
         gates: Sequence[Gate] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
@@ -81,12 +81,12 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         checks: Sequence[dg.AssetCheckResult] = (),
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
-        """Stage the frame of every partition of this run and judge it.
+        """Stage the frame of every partition of this run and check it.
 
         Args:
             context: of the running step.
-            asset: the asset, which is also its contract's name.
             build: day to frame (or Arrow table, or frames that follow one another; see :meth:`Engine.sink`).
+            asset: which asset of a step that makes several; its contract has the same name.
             gates: further checks of each partition.
             params: what the frame was computed with (a function of the day where days differ), for the lineage record.
             seed: of anything random in it.
@@ -94,6 +94,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             checks: results that concern the run as a whole, after those of the partitions.
             inputs: partitions that were read past the IO manager, for the lineage record.
         """
+        asset = asset or context.asset_key.to_user_string()
         contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
@@ -109,16 +110,17 @@ class FrameWriter(dg.ConfigurableResource[Any]):
     def write_bytes(
         self,
         context: dg.AssetExecutionContext,
-        asset: str,
         content: bytes,
         *,
+        asset: str | None = None,
         params: Mapping[str, Any] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         checks: Sequence[dg.AssetCheckResult] = (),
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
-        """Stage a file that is not a frame (a model, parameters) as this run's partition."""
+        """Stage a file that is not a frame (a model, parameters); arguments as of :meth:`write`."""
+        asset = asset or context.asset_key.to_user_string()
         path = self._path(asset, context.partition_key, file_of(context, asset))
         path.write_bytes(content)
         staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
