@@ -41,7 +41,7 @@ from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.settings import Settings
 
-ALS = "factors"
+ALS = "als"
 """The generator whose vectors are fitted by ALS."""
 TRIALS = 12
 DEFAULT = "default"

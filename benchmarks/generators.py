@@ -34,7 +34,7 @@ from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import examples
 from recsys_assets.settings import Settings
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 

@@ -44,7 +44,7 @@ from recsys_assets.partitions import daily
 from recsys_assets.sample.config import REAL_EVENTS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.settings import Settings, load_settings
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 REAL_DAYS, DAYS = 138, 60
@@ -124,7 +124,7 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         user_factors=of_users(scan("user_factors", 1)),
-        model_scores=of_users(scan("collaborative_scores", 1)),
+        model_scores=of_users(scan("cf_ensemble_scores", 1)),
         proposed={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),

@@ -36,7 +36,7 @@ from recsys_assets.sample.generate import generate
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import Lineage, same_facts
 from recsys_assets.storage.objects import ObjectStore, sha256_object
-from recsys_assets.storage.partitions import LINEAGE_FILE, PartitionStore, partition_key
+from recsys_assets.storage.partition_store import LINEAGE_FILE, PartitionStore, partition_key
 from recsys_assets.storage.uri import open_store
 
 DAYS, EVENTS_A_DAY = 139, 20_000

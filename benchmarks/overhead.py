@@ -40,11 +40,11 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.quality import audit
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions
+from recsys_assets.io_managers.handles import FILE, Partitions
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 CONTRACTS = contracts_of(BUILT_IN.names)
 GOAL = 0.15
@@ -59,6 +59,7 @@ class Step:
     function: Callable[..., Any]
     windows: Mapping[str, tuple[int, int]]
     versions: Mapping[str, str]
+    files: Mapping[str, str]
 
 
 class Direct:
@@ -69,6 +70,7 @@ class Direct:
         self._partitions, self._folder = partitions, folder
         self._known: dict[tuple[str, str], str] = {}
         self.versions: Mapping[str, str] = {}
+        self.files: Mapping[str, str] = {}
         self.reads: list[Input] = []
 
     def empty(self, contract: Contract) -> Frame:
@@ -77,7 +79,7 @@ class Direct:
 
     def read(self, asset: str, days: Sequence[str]) -> Partitions:
         """A handle of the given days, as far as they exist."""
-        uris = dict(self._partitions.uris(asset, days, FILE_NAMES.get(asset, DATA_FILE)))
+        uris = dict(self._partitions.uris(asset, days))
         there = tuple(day for day in days if day in uris)
         self.reads += [Input(asset, day, self._sha256(asset, day)) for day in there]
 
@@ -92,15 +94,16 @@ class Direct:
     def write(
         self,
         context: Any,
-        asset: str,
         build: Callable[[str], Any],
         *,
+        asset: str | None = None,
         gates: Sequence[Callable[[str, Frame], dg.AssetCheckResult]] = (),
         params: Any = None,
         seed: int | None = None,
         **_: Any,
     ) -> None:
-        """Compute, write, audit, judge, store."""
+        """Compute, write, audit, check, store."""
+        asset = asset or next(iter(self.files))
         day, contract = context.partition_key, CONTRACTS[asset]
         schema, path = arrow_schema(contract, self.ids), self._path(asset, day, DATA_FILE)
         given = build(day)
@@ -115,17 +118,25 @@ class Direct:
         self._store(asset, day, path, rows, stated or {}, seed)
 
     def write_bytes(
-        self, context: Any, asset: str, content: bytes, *, params: Any = None, seed: int | None = None, **_: Any
+        self,
+        context: Any,
+        content: bytes,
+        *,
+        asset: str | None = None,
+        params: Any = None,
+        seed: int | None = None,
+        **_: Any,
     ) -> None:
         """Store a file that is not a frame."""
-        path = self._path(asset, context.partition_key, FILE_NAMES[asset])
+        asset = asset or next(iter(self.files))
+        path = self._path(asset, context.partition_key, self.files[asset])
         path.write_bytes(content)
         self._store(asset, context.partition_key, path, 0, params or {}, seed)
 
     def _store(self, asset: str, day: str, path: Path, rows: int, params: Mapping[str, Any], seed: int | None) -> None:
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        reads, file = tuple(dict.fromkeys(self.reads)), FILE_NAMES.get(asset, DATA_FILE)
+        reads, file = tuple(dict.fromkeys(self.reads)), path.name
         version = self.versions[asset]
         lineage = Lineage(asset, day, rows, version, dict(params), seed, reads, "direct", file, sha256)
         self._known[asset, day] = self._partitions.write(asset, day, path, lineage).sha256
@@ -215,7 +226,8 @@ def plan(definitions: dg.Definitions, job: str) -> list[Step]:
             if not given.dagster_type.is_nothing
         }
         versions = {key.to_user_string(): version or "" for key, version in asset.code_versions_by_key.items()}
-        steps.append(Step(function, windows, versions))
+        files = {spec.key.to_user_string(): spec.metadata.get(FILE, DATA_FILE) for spec in asset.specs}
+        steps.append(Step(function, windows, versions, files))
     return steps
 
 
@@ -257,7 +269,7 @@ def directly(steps: Sequence[Step], settings: Settings, dataset: Dataset, day: s
         shared = {"context": context, "frames": frames, "landing": opened.landing, "store": opened.store}
         shared["tracking"] = opened.tracking
         for step in steps:
-            frames.versions, frames.reads = step.versions, []
+            frames.versions, frames.files, frames.reads = step.versions, step.files, []
             inputs = {name: frames.read(name, list(days_of(day, window))) for name, window in step.windows.items()}
             wanted = inspect.signature(step.function).parameters
             step.function(**inputs, **{name: value for name, value in shared.items() if name in wanted})

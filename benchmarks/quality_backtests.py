@@ -38,7 +38,7 @@ from recsys_assets.core.ranking.model import RankerParams, score_candidates, tra
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 ABOUT = {

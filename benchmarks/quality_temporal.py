@@ -26,7 +26,7 @@ from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.settings import Settings, load_settings
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
 CUTS = (date(2011, 9, 1), date(2011, 10, 1), date(2011, 11, 1))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from recsys_assets.assets.builder import GRAIN
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import ApprovalDecision, Model
@@ -17,20 +18,20 @@ from recsys_assets.resources.tracking import Tracking
 
 history = dg.define_asset_job(
     "history",
-    selection=dg.AssetSelection.tag("recsys/grain", "day"),
+    selection=dg.AssetSelection.tag(GRAIN, "day"),
     description="Events, properties and marts of the days given; a range of days runs as one run.",
 )
 
 examples = dg.define_asset_job(
     "examples",
-    selection=dg.AssetSelection.assets("ranking_examples").upstream() - dg.AssetSelection.tag("recsys/grain", "day"),
+    selection=dg.AssetSelection.assets("ranking_examples").upstream() - dg.AssetSelection.tag(GRAIN, "day"),
     description="Candidates and labelled examples of one past day, from which later rankers learn.",
 )
 
 refresh = dg.define_asset_job(
     "refresh",
     selection=dg.AssetSelection.assets("release", "data_report", "model_tracking").upstream()
-    - dg.AssetSelection.tag("recsys/grain", "day"),
+    - dg.AssetSelection.tag(GRAIN, "day"),
     description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
 )
 

@@ -9,7 +9,7 @@ from recsys_assets.core.activity import bots, marts
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 
 Result = dg.MaterializeResult[Staged]
 
@@ -25,16 +25,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     @graph.asset("activity", reads=events, grain="day")
     def bot_users(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
         """Users of the day who act at rates that no person has. They are served; nothing is learned from them."""
-        return frames.write(
-            context, "bot_users", lambda day: bots.bot_users(clean_events.frame(day), rule), params=asdict(rule)
-        )
+        return frames.write(context, lambda day: bots.bot_users(clean_events.frame(day), rule), params=asdict(rule))
 
     @graph.asset("activity", reads=events, grain="day")
     def user_activity(context: dg.AssetExecutionContext, clean_events: Partitions, frames: FrameWriter) -> Result:
         """What each known user did with each item on the day: events, targets, weight, deepest step."""
         return frames.write(
             context,
-            "user_activity",
             lambda day: marts.user_activity(clean_events.frame(day), weights),
             params=weighed,
         )
@@ -46,7 +43,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """What happened to each item on the day, unknown users included, bots left out."""
         return frames.write(
             context,
-            "item_activity",
             lambda day: marts.item_activity(of_people(clean_events, bot_users, day), weights),
             params=weighed,
         )
@@ -58,7 +54,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Pairs of items that share a session of the day: the raw material of co-visitation; bots left out."""
         return frames.write(
             context,
-            "item_pairs",
             lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), persist=frames.run.persist),
         )
 
@@ -69,7 +64,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """What sessions of the day went on to: item seen, then bought, and items bought together; bots left out."""
         return frames.write(
             context,
-            "target_pairs",
             lambda day: marts.target_pairs(
                 of_people(clean_events, bot_users, day), weights, persist=frames.run.persist
             ),

@@ -12,11 +12,10 @@ from recsys_assets.core.insight.backtest import backtest as backtest_figures
 from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
 from recsys_assets.core.insight.figures import Figures
-from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.frame_writer import FrameWriter, partition_uri
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partitions import partition_key
 
 Result = dg.MaterializeResult[Staged]
 
@@ -32,6 +31,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("html",),
         checks=(),
         asked_for=True,
+        file="report.html",
     )
     def backtest_report(
         context: dg.AssetExecutionContext,
@@ -51,15 +51,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = backtest_figures(inputs, graph.day(day), params)
         return frames.write_bytes(
             context,
-            "backtest_report",
             backtest_page(found),
             params={"days": params.days},
             metadata={
                 **chart_metadata(backtest_charts(found)),
                 "days": dg.MetadataValue.table([dg.TableRecord(row) for row in named(found)], schema=COLUMNS),
-                "page": dg.MetadataValue.path(
-                    store.open().uri(partition_key("backtest_report", day, FILE_NAMES["backtest_report"]))
-                ),
+                "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(found),
             },
         )

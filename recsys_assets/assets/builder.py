@@ -13,7 +13,9 @@ import dagster as dg
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.io_managers.handles import FILE
 from recsys_assets.settings import Settings
+from recsys_assets.storage.lineage import DATA_FILE
 
 # Ours by choice, and pinned with Dagster's exact version: whoever uses the platform need not read about it.
 warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec is", dg.PreviewWarning)
@@ -40,8 +42,22 @@ CHECKS: Mapping[str, str] = {
 }
 """Every check of the graph and what it asserts."""
 
+GRAIN = "recsys/grain"
+"""The tag that says what an asset's partitions depend on; see :meth:`GraphBuilder.asset`."""
 Grain = Literal["day", "as_of", "experiment"]
 Reads = Mapping[str, dg.PartitionMapping | None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is declared of one asset of a step that makes several; see :meth:`GraphBuilder.asset`."""
+
+    description: str
+    kinds: Sequence[str] = ("parquet",)
+    code_version: str = "1"
+    checks: Sequence[str] = ()
+    advisory: Sequence[str] = ()
+    file: str = DATA_FILE
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class GraphBuilder:
         watched: bool = False,
         last: bool = False,
         asked_for: bool = False,
+        file: str = DATA_FILE,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate an asset function; its name is the key, its docstring the description.
 
@@ -111,6 +128,7 @@ class GraphBuilder:
             watched: whether the UI warns when it was not written for ``RECSYS_FRESH_HOURS``.
             last: whether whatever else can go on in a run goes first.
             asked_for: whether it is made only when somebody asks for it, and never by itself.
+            file: name of a partition's file in the store; anything but a frame has one of its own.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -120,7 +138,7 @@ class GraphBuilder:
                 name=name,
                 group_name=group,
                 partitions_def=self.partitions,
-                ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
+                ins=inputs(reads),
                 deps=list(deps),
                 pool=pool or name,
                 automation_condition=None if asked_for else self.automation(grain),
@@ -128,9 +146,9 @@ class GraphBuilder:
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,
-                tags={"recsys/grain": grain},
+                tags={GRAIN: grain},
                 op_tags={"dagster/priority": "-1"} if last else None,
-                metadata=self.columns(self.contracts.get(name)),
+                metadata=self.metadata(name, file),
                 backfill_policy=backfill_policy(grain),
                 check_specs=self.checks(name, checks, advisory),
             )(function)
@@ -139,49 +157,52 @@ class GraphBuilder:
 
     def multi_asset(
         self,
+        step: str,
         group: str,
-        outs: Mapping[str, str],
+        outputs: Mapping[str, Output],
         *,
         reads: Reads | None = None,
-        kinds: Sequence[str] = ("parquet",),
-        code_version: str = "1",
         grain: Grain = "as_of",
-        checks: Sequence[str] = ("contract",),
+        deps: Sequence[dg.AssetDep] = (),
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """Decorate a function that returns one result for each of several assets; its name is that of the step.
+        """Decorate a function that makes several assets in one step and returns a result for each, in their order.
 
         Args:
-            group: as for :meth:`asset`, and so are the other arguments that it has.
-            outs: descriptions of the assets by name, in the order of the results.
-            reads: upstream assets of all of them.
-            kinds: of each.
-            code_version: of each.
-            grain: of each.
-            checks: blocking checks of each.
+            step: name of the step, and of its pool.
+            group: group in the lineage.
+            outputs: the assets by name.
+            reads: as of :meth:`asset`, for all of them.
+            grain: as of :meth:`asset`.
+            deps: upstream assets that it does not load.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             through_io_manager(function)
             return dg.multi_asset(
-                name=function.__name__,
+                name=step,
                 outs={
                     name: dg.AssetOut(
                         group_name=group,
-                        kinds=set(kinds),
+                        kinds=set(output.kinds),
                         owners=OWNERS,
-                        code_version=code_version,
-                        tags={"recsys/grain": grain},
+                        code_version=output.code_version,
+                        tags={GRAIN: grain},
                         automation_condition=self.automation(grain),
-                        description=description,
-                        metadata=self.columns(self.contracts.get(name)),
+                        description=output.description,
+                        metadata=self.metadata(name, output.file),
                     )
-                    for name, description in outs.items()
+                    for name, output in outputs.items()
                 },
-                ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
+                ins=inputs(reads),
+                deps=list(deps),
                 partitions_def=self.partitions,
                 backfill_policy=backfill_policy(grain),
-                pool=function.__name__,
-                check_specs=[spec for name in outs for spec in self.checks(name, checks)],
+                pool=step,
+                check_specs=[
+                    spec
+                    for name, output in outputs.items()
+                    for spec in self.checks(name, output.checks, output.advisory)
+                ],
             )(function)
 
         return decorate
@@ -203,6 +224,10 @@ class GraphBuilder:
             for name in (*blocking, *advisory)
         ]
 
+    def metadata(self, asset: str, file: str = DATA_FILE) -> dict[str, Any]:
+        """What is declared of an asset as metadata: its column table, and its file's name where it is not parquet."""
+        return {**self.columns(self.contracts.get(asset)), **({} if file == DATA_FILE else {FILE: file})}
+
     def columns(self, contract: Contract | None) -> dict[str, Any]:
         """The column table that the UI shows."""
         if contract is None:
@@ -223,6 +248,11 @@ class GraphBuilder:
                 constraints=dg.TableConstraints([unique]),
             )
         }
+
+
+def inputs(reads: Reads | None) -> dict[str, dg.AssetIn]:
+    """Upstream assets as Dagster takes them."""
+    return {key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()}
 
 
 def backfill_policy(grain: Grain) -> dg.BackfillPolicy:

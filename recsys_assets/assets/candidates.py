@@ -20,7 +20,7 @@ from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, FitContext, fitted
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
@@ -90,7 +90,6 @@ def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list
 
         return frames.write(
             context,
-            "candidates",
             parts,
             gates=[not_empty],
             params=asdict(weighted),
@@ -123,7 +122,6 @@ def _model_scores(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefi
         fit = _fit_context(graph, params, frames.run, context.partition_key, upstream, "cf_ensemble")
         return frames.write(
             context,
-            "cf_ensemble_scores",
             lambda _: scored(fit),
             params=_lineage_params(fit),
             seed=fit.seed,
@@ -150,7 +148,6 @@ def _fitted_generator(graph: GraphBuilder, name: str, params: CandidateParams) -
 
         return frames.write(
             context,
-            f"{name}_items",
             best,
             gates=[dense_ranks("user_id")],
             params=_lineage_params(fit),

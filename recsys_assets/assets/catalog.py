@@ -7,7 +7,7 @@ from recsys_assets.core.catalog.features import item_features as features_as_of
 from recsys_assets.core.catalog.tree import build_tree
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
@@ -27,7 +27,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Snapshots of category, availability and price that fall on the day."""
         return frames.write(
             context,
-            "item_properties",
             landing.properties,
             params=lambda day: {"files": landing.digests("properties", day)},
         )
@@ -46,7 +45,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
         return frames.write(
             context,
-            "category_tree",
             lambda _: tree.table,
             params={"files": landing.digests("categories", "")},
             checks=[few],
@@ -71,7 +69,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Each item's last known category, availability and price at the end of the day, whatever came later."""
         return frames.write(
             context,
-            "item_features",
             lambda day: features_as_of(
                 item_properties.frame(), item_activity.frame(), category_tree.frame(), graph.end(day), graph.day(day)
             ),
@@ -97,7 +94,6 @@ def _embeddings(graph: GraphBuilder) -> dg.AssetsDefinition:
         """Vectors of items, as the landing zone states them; of one length, and each item once."""
         return frames.write(
             context,
-            "item_embeddings",
             lambda _: landing.embeddings(),
             params={"files": landing.digests("embeddings", "")},
         )

@@ -10,9 +10,9 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
-from recsys_assets.io_managers.partitions import Staged
+from recsys_assets.io_managers.handles import Staged
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 Result = dg.MaterializeResult[Staged]
 _VOLUME_DAYS = 14
@@ -51,7 +51,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
             context.log_event(dg.AssetObservation("raw_events", partition=day, metadata=seen))
         return frames.write(
             context,
-            "clean_events",
             lambda day: clean_day(landing.events(day), params),
             gates=[rows_add_up(context, landing), volume_gate(graph, store.partitions()), same_columns(landing)],
             params=lambda day: {"files": landing.digests("events", day), "session_gap": params.session_gap_minutes},
@@ -64,7 +63,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         """Rows that are no event, each with its reason, kept as they were."""
         return frames.write(
             context,
-            "rejected_events",
             landing.rejected,
             params=lambda day: {"files": landing.digests("events", day)},
         )

@@ -17,7 +17,7 @@ from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.core.insight.model_charts import Bar, bar_panels
 from recsys_assets.core.insight.report_page import Table, png_image, report_page
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
@@ -42,6 +42,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         grain="experiment",
         checks=(),
         last=True,
+        file="comparison.html",
     )
     def model_comparison(
         context: dg.AssetExecutionContext,
@@ -89,7 +90,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         mirrored = tracking.mirror(current_registry_state(store.open())[1])
         return frames.write_bytes(
             context,
-            "model_comparison",
             page,
             metadata={
                 "best": best or "none",

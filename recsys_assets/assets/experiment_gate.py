@@ -6,17 +6,17 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.promotion import described, stored_promotion, usable
 from recsys_assets.assets.tracking import register_model
-from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import collect_window, evaluate_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
 from recsys_assets.model_registry.experiment_validation import (
     CODE_VERSION,
@@ -41,14 +41,27 @@ Result = dg.MaterializeResult[Staged]
 
 STEP = "experiment_gate"
 
-_ABOUT = {
-    VALIDATION: "Every experiment on the targets of the last horizon, which none of them was built on: metrics with "
-    "intervals, on the same users. A model that was scored on these very rows before is not scored again.",
-    EXPERIMENT_CHALLENGER: "The model of the best experiment if it passed the gate; else an empty file.",
-    EXPERIMENT_PROMOTION: "What the gate decided about the best experiment, once the day had its champion. It counts "
-    "from the gate of the next day on.",
+_OUTPUTS = {
+    VALIDATION: Output(
+        "Every experiment on the targets of the last horizon, which none of them was built on: metrics with intervals, "
+        "on the same users. A model that was scored on these very rows before is not scored again.",
+        code_version=CODE_VERSION,
+        checks=("contract",),
+    ),
+    EXPERIMENT_CHALLENGER: Output(
+        "The model of the best experiment if it passed the gate; else an empty file.",
+        kinds=("catboost", "scikitlearn"),
+        code_version=CODE_VERSION,
+        file="model.bin",
+    ),
+    EXPERIMENT_PROMOTION: Output(
+        "What the gate decided about the best experiment, once the day had its champion. It counts from the gate of "
+        "the next day on.",
+        kinds=("json",),
+        code_version=CODE_VERSION,
+        file="promotion.json",
+    ),
 }
-_KINDS = {VALIDATION: {"parquet"}, EXPERIMENT_CHALLENGER: {"catboost", "scikitlearn"}, EXPERIMENT_PROMOTION: {"json"}}
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -122,8 +135,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         results = (
             frames.write(
                 context,
-                VALIDATION,
                 lambda _: table,
+                asset=VALIDATION,
                 seed=settings.seed,
                 params={"window": evaluated_by},
                 metadata={
@@ -137,12 +150,17 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 inputs=inputs,
             ),
             frames.write_bytes(
-                context, EXPERIMENT_CHALLENGER, data if passed else b"", params=params, metadata=shown, inputs=inputs
+                context,
+                data if passed else b"",
+                asset=EXPERIMENT_CHALLENGER,
+                params=params,
+                metadata=shown,
+                inputs=inputs,
             ),
             frames.write_bytes(
                 context,
-                EXPERIMENT_PROMOTION,
                 decided.to_json().encode(),
+                asset=EXPERIMENT_PROMOTION,
                 params=params,
                 metadata=shown,
                 inputs=inputs,
@@ -152,32 +170,18 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             register(tracking, chosen, data, mine, decided)
         return results
 
-    through_io_manager(validated_and_evaluated)
-    gated = dg.multi_asset(
-        name=STEP,
-        outs={
-            name: dg.AssetOut(
-                group_name="experiments",
-                kinds=_KINDS[name],
-                owners=OWNERS,
-                code_version=CODE_VERSION,
-                tags={"recsys/grain": "experiment"},
-                description=about,
-                metadata=graph.columns(EXPERIMENT_VALIDATION if name == VALIDATION else None),
-            )
-            for name, about in _ABOUT.items()
+    gated = graph.multi_asset(
+        STEP,
+        "experiments",
+        _OUTPUTS,
+        reads={
+            "ranking_examples": None,
+            "user_activity": window(settings.activity_days + horizon),
+            "champion": None,
+            "promotion": None,
         },
-        ins={
-            "ranking_examples": dg.AssetIn(),
-            "user_activity": dg.AssetIn(partition_mapping=window(settings.activity_days + horizon)),
-            "champion": dg.AssetIn(),
-            "promotion": dg.AssetIn(),
-        },
+        grain="experiment",
         deps=[dg.AssetDep(ASSET, partition_mapping=dg.AllPartitionMapping())],
-        partitions_def=graph.partitions,
-        backfill_policy=backfill_policy("as_of"),
-        pool=STEP,
-        check_specs=graph.checks(VALIDATION, ("contract",)),
     )(validated_and_evaluated)
     return [gated]
 

@@ -34,7 +34,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 CODE_VERSION = "1"
 EXAMPLES = "ranking_examples"

@@ -12,11 +12,10 @@ from recsys_assets.core.insight.data_charts import data_charts
 from recsys_assets.core.insight.data_page import data_page
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.frame_writer import FrameWriter, partition_uri
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.partitions import partition_key
 
 Result = dg.MaterializeResult[Staged]
 
@@ -41,7 +40,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Rows of the day by file and by what became of them: event type and hour, duplicate, or why rejected."""
         return frames.write(
             context,
-            "event_counts",
             lambda day: count_events(landing.events(day), clean_events.frame(day), rejected_events.frame(day)),
         )
 
@@ -51,6 +49,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("html",),
         checks=(),
         advisory=("drift",),
+        file="report.html",
     )
     def data_report(
         context: dg.AssetExecutionContext,
@@ -66,15 +65,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = figures(marts, graph.day(day), params)
         return frames.write_bytes(
             context,
-            "data_report",
             data_page(found),
             params={"days": params.days, "weights": dict(params.weights)},
             checks=[drifts(found["drift"])],
             metadata={
                 **chart_metadata(data_charts(found)),
-                "page": dg.MetadataValue.path(
-                    store.open().uri(partition_key("data_report", day, FILE_NAMES["data_report"]))
-                ),
+                "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(found),
                 **event_counts.facts,
             },

@@ -6,11 +6,11 @@ from datetime import timedelta
 import dagster as dg
 import pyarrow as pa
 
-from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
+from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.charts import bar_chart_metadata
 from recsys_assets.assets.rules import cost, rules_of
 from recsys_assets.checks.gates import beats_generators
-from recsys_assets.core.contracts import RANKER_EVALUATION, Contract
+from recsys_assets.core.contracts import Contract
 from recsys_assets.core.evaluation.compare import Decision, choose
 from recsys_assets.core.evaluation.window import collect_window, evaluate_window
 from recsys_assets.core.gate.promotion import Model, Promotion, promote
@@ -18,7 +18,7 @@ from recsys_assets.core.lists.evaluation import with_listed
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking import model
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.past_gains import gains_before
 from recsys_assets.model_registry.state import Found, approval, registry_state_before
 from recsys_assets.partitions import window
@@ -30,15 +30,28 @@ Result = dg.MaterializeResult[Staged]
 GATE = "gate"
 """The step; also the pool that it shares with those who decide by hand."""
 
-_ABOUT = {
-    "ranker_evaluation": "Ranker, champion, fusion and every generator on the targets of the last horizon, which none "
-    "of them was built on; and the lists that their winner would have given, with the rules of lists kept.",
-    "champion": "The model that may order the lists: the ranker of the day if it passed the gate, else the champion of "
-    "the day before. An empty file as long as there is none.",
-    "promotion": "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
+_OUTPUTS = {
+    "ranker_evaluation": Output(
+        "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
+        "on; and the lists that their winner would have given, with the rules of lists kept.",
+        code_version="2",
+        checks=("contract",),
+        advisory=("ranker_beats_generators",),
+    ),
+    "champion": Output(
+        "The model that may order the lists: the ranker of the day if it passed the gate, else the champion of the day "
+        "before. An empty file as long as there is none.",
+        kinds=("catboost",),
+        code_version="2",
+        file="model.cbm",
+    ),
+    "promotion": Output(
+        "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
+        kinds=("json",),
+        code_version="2",
+        file="promotion.json",
+    ),
 }
-_VERSIONS = {"ranker_evaluation": "2", "champion": "2", "promotion": "2"}
-_KINDS = {"ranker_evaluation": "parquet", "champion": "catboost", "promotion": "json"}
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -91,16 +104,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             _evaluation(context, whole, decided, choose(whole, least, earlier=earlier), found, frames),
             frames.write_bytes(
                 context,
-                "champion",
                 trained if decided.verdict == "promoted" else found.champion,
+                asset="champion",
                 params={"mode": settings.mode},
                 metadata={"champion": _name(decided.after.champion)},
                 inputs=read,
             ),
             frames.write_bytes(
                 context,
-                "promotion",
                 decided.to_json().encode(),
+                asset="promotion",
                 params={"mode": settings.mode},
                 metadata=described(decided, found),
                 inputs=read,
@@ -118,8 +131,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ndcg = headline(evaluation, "ndcg")
         return frames.write(
             context,
-            "ranker_evaluation",
             lambda _: evaluation,
+            asset="ranker_evaluation",
             params=asdict(rules),
             seed=settings.seed,
             metadata={
@@ -135,33 +148,17 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             inputs=found.inputs,
         )
 
-    through_io_manager(evaluated_and_promoted)
-    gated = dg.multi_asset(
-        name=GATE,
-        outs={
-            name: dg.AssetOut(
-                group_name="ranking",
-                kinds={_KINDS[name]},
-                owners=OWNERS,
-                code_version=_VERSIONS[name],
-                tags={"recsys/grain": "as_of"},
-                automation_condition=graph.automation("as_of"),
-                description=about,
-                metadata=graph.columns(RANKER_EVALUATION if name == "ranker_evaluation" else None),
-            )
-            for name, about in _ABOUT.items()
-        },
-        ins={
-            "ranking_examples": dg.AssetIn(),
-            "user_activity": dg.AssetIn(partition_mapping=window(settings.activity_days + horizon)),
-            "ranker": dg.AssetIn(),
+    gated = graph.multi_asset(
+        GATE,
+        "ranking",
+        _OUTPUTS,
+        reads={
+            "ranking_examples": None,
+            "user_activity": window(settings.activity_days + horizon),
+            "ranker": None,
             # Of the day that the candidates are of.
-            "item_features": dg.AssetIn(partition_mapping=window(1, lag=horizon)),
+            "item_features": window(1, lag=horizon),
         },
-        partitions_def=graph.partitions,
-        backfill_policy=backfill_policy("as_of"),
-        pool=GATE,
-        check_specs=graph.checks("ranker_evaluation", ("contract",), ("ranker_beats_generators",)),
     )(evaluated_and_promoted)
     return [gated]
 

@@ -19,7 +19,7 @@ from recsys_assets.core.ranking import examples, model, tuning
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import carried, search_of
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
@@ -73,12 +73,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 targets_after(bots.without(user_activity.frame(), bot_users.frame()), cut),
             )
 
-        return frames.write(
-            context, "ranking_examples", labelled, params={"horizon_days": horizon}, metadata=candidates.facts
-        )
+        return frames.write(context, labelled, params={"horizon_days": horizon}, metadata=candidates.facts)
 
     @graph.asset(
-        "ranking", reads={"ranking_examples": past_windows}, kinds=("json", "optuna"), checks=(), code_version=_TUNING
+        "ranking",
+        reads={"ranking_examples": past_windows},
+        kinds=("json", "optuna"),
+        checks=(),
+        code_version=_TUNING,
+        file="params.json",
     )
     def ranker_params(
         context: dg.AssetExecutionContext,
@@ -103,7 +106,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         found = kept[0] if kept else searched(context, ranking_examples, tracking)
         return frames.write_bytes(
             context,
-            "ranker_params",
             found.to_json().encode(),
             params={"trials": settings.tuning_trials, "every_days": settings.tuning_every_days},
             seed=settings.seed,
@@ -144,6 +146,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads={"ranking_examples": past_windows, "ranker_params": None},
         kinds=("catboost",),
         checks=(),
+        file="model.cbm",
     )
     def ranker(
         context: dg.AssetExecutionContext,
@@ -166,12 +169,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 trained = model.train(training_table(ranking_examples, horizon), params)
         except NotEnoughExamples as reason:
             told = {"trained": False, "why": str(reason)}
-            return frames.write_bytes(context, "ranker", b"", metadata=told)
+            return frames.write_bytes(context, b"", metadata=told)
         importance = dict(sorted(trained.feature_importance.items(), key=lambda item: -item[1]))
         return write_ranker(
             context,
             frames,
-            "ranker",
             trained,
             params,
             metadata={
@@ -189,7 +191,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 def write_ranker(
     context: dg.AssetExecutionContext,
     frames: FrameWriter,
-    asset: str,
     trained: model.TrainedRanker,
     params: model.RankerParams,
     metadata: Mapping[str, Any],
@@ -199,7 +200,6 @@ def write_ranker(
     facts = {"kind": params.kind, "trees": trained.trees, "validation_ndcg": trained.validation_ndcg}
     return frames.write_bytes(
         context,
-        asset,
         trained.model,
         params=asdict(params),
         seed=params.seed,

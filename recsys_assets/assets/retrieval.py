@@ -7,7 +7,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.activity import event_weights
-from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.retrieval_params import factors_parameters, stored_params
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
@@ -17,7 +17,7 @@ from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.params import factors_in_force
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
@@ -75,7 +75,6 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
             params, metadata = windows.params, {**metadata, "windows": dg.MetadataValue.md(windows.markdown())}
         return frames.write(
             context,
-            "top_popular",
             lambda _: popular.top_popular(items, features, day, params, hours),
             gates=[dense_ranks("segment"), not_empty],
             params=asdict(params),
@@ -90,18 +89,22 @@ def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
     base = factors_parameters(graph)
 
     @graph.multi_asset(
+        "factors",
         "retrieval",
         {
-            "user_factors": "Latent factors of recently active users by implicit ALS, fitted on the window.",
-            "item_factors": "Latent factors of items by implicit ALS, fitted on the window.",
+            name: Output(
+                f"Latent factors of {entities} by implicit ALS, fitted on the window.",
+                kinds=("parquet", "numpy"),
+                code_version="2",
+                checks=("contract",),
+            )
+            for name, entities in (("user_factors", "recently active users"), ("item_factors", "items"))
         },
         reads={
             "user_activity": window(settings.factors_days),
             "bot_users": window(settings.factors_days),
             "retrieval_params": None,
         },
-        kinds=("parquet", "numpy"),
-        code_version="2",
     )
     def factors(
         context: dg.AssetExecutionContext,
@@ -122,7 +125,7 @@ def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
         def write(asset: str, vectors: pa.Table) -> Result:
             stated = asdict(params)
             return frames.write(
-                context, asset, lambda _: vectors, params=stated, seed=settings.seed, metadata=user_activity.facts
+                context, lambda _: vectors, asset=asset, params=stated, seed=settings.seed, metadata=user_activity.facts
             )
 
         return write("user_factors", fitted.users), write("item_factors", fitted.items)
@@ -143,7 +146,6 @@ def _covisited(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Neighbours of each item by co-visitation; never the item itself."""
         return frames.write(
             context,
-            "covisited_items",
             lambda _: covisitation.covisit_in_parts(frames.run, item_pairs.frame(), item_activity.frame(), params),
             gates=[dense_ranks("item_id"), never_itself],
             params=asdict(params),
@@ -157,7 +159,6 @@ def _covisited(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """What sessions with each item went on to buy, and what was bought with it; never the item itself."""
         return frames.write(
             context,
-            "covisited_targets",
             lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), params),
             gates=[dense_ranks("item_id", "kind"), never_itself],
             params=asdict(params),
@@ -184,7 +185,6 @@ def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:
         by_factors = frames.run.from_arrow(als.similar_by_factors(vectors, k))
         return frames.write(
             context,
-            "similar_items",
             lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, k),
             gates=[dense_ranks("item_id", "source"), never_itself],
             params={"k": k},

@@ -10,7 +10,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import search_metadata
-from recsys_assets.core.activity import bots
+from recsys_assets.assets.fit_context import fit_context
 from recsys_assets.core.models.als import FactorsParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values
@@ -19,7 +19,7 @@ from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import carried, search_of, stored_frame
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
@@ -43,6 +43,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         kinds=("json", "optuna"),
         code_version=_VERSION,
         checks=(),
+        file="params.json",
     )
     def retrieval_params(
         context: dg.AssetExecutionContext,
@@ -64,7 +65,6 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         )
         return frames.write_bytes(
             context,
-            "retrieval_params",
             params.to_json().encode(),
             params={
                 "als_trials": settings.tuning_als_trials,
@@ -180,7 +180,7 @@ def shown(part: str, measure: str, result: SearchResult) -> dict[str, Any]:
         f"{part}_tuned_on": result.tuned_on or "not yet: the defaults",
         **{f"{part}_{name}": value for name, value in result.facts.items()},
     }
-    return about | {f"{part}_{name}": value for name, value in search_metadata(measure, found.trials).items()}
+    return about | {f"{part}_{name}": value for name, value in search_metadata(measure, result.trials).items()}
 
 
 def factors_parameters(graph: GraphBuilder) -> FactorsParams:

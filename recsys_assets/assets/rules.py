@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import sparkline_metadata
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
 from recsys_assets.core.insight.sparkline import sparkline_rows
 from recsys_assets.core.lists.new_items import NewItems

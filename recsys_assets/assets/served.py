@@ -12,12 +12,12 @@ from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.storage.lineage import Input
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 Result = dg.MaterializeResult[Staged]
 
@@ -36,6 +36,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         },
         kinds=("catboost",),
         checks=(),
+        file="model.cbm",
     )
     def served_ranker(
         context: dg.AssetExecutionContext,
@@ -58,7 +59,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
 
         def as_judged(why: str) -> Result:
-            return frames.write_bytes(context, "served_ranker", evaluated, metadata={"refit": False, "why": why})
+            return frames.write_bytes(context, evaluated, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
         if not evaluated or name is None:
@@ -76,7 +77,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         except NotEnoughExamples as reason:
             return as_judged(str(reason))
         metadata = {"refit": True, "champion": name.id}
-        return write_ranker(context, frames, "served_ranker", trained, params, metadata, (made_with,))
+        return write_ranker(context, frames, trained, params, metadata, (made_with,))
 
     return [served_ranker]
 

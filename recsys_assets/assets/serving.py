@@ -24,7 +24,7 @@ from recsys_assets.core.parts import by_users
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.releases import Published
@@ -68,7 +68,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         return frames.write(
             context,
-            "recommendations",
             ordered,
             gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
             params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(rules)},

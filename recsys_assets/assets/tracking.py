@@ -16,7 +16,7 @@ from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCat
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.tuning.study import best_of
-from recsys_assets.io_managers.partitions import Partitions
+from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by

@@ -3,8 +3,14 @@
 Dagster's own storage opens a connection for each statement. Some 350 events of a daily refresh make 1,900 connections:
 nearly all of what Dagster costs there, as ``python -m benchmarks.overhead`` shows. Files, tables and behaviour stay
 Dagster's, so either storage reads what the other has written. A shared instance uses PostgreSQL, which has a pool.
+
+This module can go when Dagster's ``SqliteEventLogStorage`` reuses its connections: then ``dagster.yaml`` needs no
+``event_log_storage``. It also avoids a deadlock of Dagster's (https://github.com/dagster-io/dagster/issues/32217): with
+``root`` among ``managed_python_loggers``, what Alembic or SQLAlchemy log while the storage holds its lock becomes an
+event. The same thread stores it at once, and Dagster's lock is not re-entrant.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
 _OPEN_FILES = 16
-"""Each run has a file, and a webserver sees thousands; those that were not used for longest are closed."""
+"""Each run has a file, and a webserver sees thousands; the least recently used ones are closed."""
 _BUSY_SECONDS = 60
 """How long a statement waits for another process that writes."""
 
@@ -25,18 +31,32 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None):
         self._open: OrderedDict[str, Engine] = OrderedDict()
+        self._in_use: dict[str, Connection] = {}
         super().__init__(base_dir, inst_data)
+        self._db_lock = threading.RLock()
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "KeptSqliteEventLogStorage":
-        """Dagster's way to make one."""
+        """Create the storage from the configuration of an instance."""
         return cls(inst_data=inst_data, **config_value)
 
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection]:
-        # One at a time, as Dagster has it: a connection per file is enough, whichever thread asks.
-        with self._db_lock, self._engine(shard).begin() as connection:
-            yield connection
+        # One thread at a time, as in Dagster's storage: one connection per file is then enough for all threads.
+        with self._db_lock:
+            outer = self._in_use.get(shard)
+            if outer is not None and outer.in_transaction():
+                # This thread logged something within a transaction. A second transaction on the same file would
+                # wait for the first one, so the event becomes part of that.
+                yield outer
+                return
+            with self._engine(shard).connect() as connection:
+                self._in_use[shard] = connection
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    self._in_use.pop(shard, None)
 
     def _engine(self, shard: str) -> Engine:
         if shard not in self._open:
@@ -45,17 +65,18 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 poolclass=StaticPool,
                 connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
             )
+        engine = self._open[shard]
         self._open.move_to_end(shard)
         if shard not in self._initialized_dbs:
-            self._initdb(self._open[shard])
+            self._initdb(engine)
             self._initialized_dbs.add(shard)
         while len(self._open) > _OPEN_FILES:
-            _, longest_unused = self._open.popitem(last=False)
-            longest_unused.dispose()
-        return self._open[shard]
+            _, least_recent = self._open.popitem(last=False)
+            least_recent.dispose()
+        return engine
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close the open files."""
         super().dispose()
         with self._db_lock:
             while self._open:

@@ -12,13 +12,13 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
+from recsys_assets.assets.builder import GRAIN
 from recsys_assets.automation.event_log import EventLog, store_tag
 from recsys_assets.automation.staleness import training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
 SECONDS = 30
-GRAIN = "recsys/grain"
 EXAMPLES = dg.AssetKey("ranking_examples")
 AS_OF = dg.AssetSelection.tag(GRAIN, "as_of")
 

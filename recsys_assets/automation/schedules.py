@@ -10,7 +10,6 @@ from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
 from recsys_assets.model_registry.experiment_validation import unvalidated
 from recsys_assets.partitions import span
@@ -71,7 +70,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
     )
     def daily_experiments(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
         stored = store.partitions()
-        gated = stored.days("promotion", FILE_NAMES["promotion"])
+        gated = stored.days("promotion")
         names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
         models = trained_by(stored, names, gated[-1], settings.horizon_days) if gated else []
         due = unvalidated(stored, models, gated[-1]) if gated else []

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 MARTS = ("user_activity", "item_activity", "item_pairs", "target_pairs")
 _READERS = 16

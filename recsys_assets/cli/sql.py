@@ -18,7 +18,7 @@ from recsys_assets.engines.duckdb import s3_filesystem
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import DATA_FILE
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import LINEAGE_FILE
+from recsys_assets.storage.partition_store import LINEAGE_FILE
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 

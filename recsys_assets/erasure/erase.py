@@ -17,7 +17,7 @@ from recsys_assets.ingest.suppression import suppress
 from recsys_assets.model_registry.experiment_models import stored_as
 from recsys_assets.storage.manifest import Manifest
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
 
 Rebuild = Callable[[str, list[str]], None]

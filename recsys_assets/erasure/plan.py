@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.objects import sha256_object
-from recsys_assets.storage.partitions import LINEAGE_FILE, PartitionStore, partition_key
+from recsys_assets.storage.partition_store import LINEAGE_FILE, PartitionStore, partition_key
 
 _READERS = 16
 

@@ -15,9 +15,11 @@ from recsys_assets.checks.results import merge_results
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import audit
-from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
+from recsys_assets.io_managers.handles import FILE, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
-from recsys_assets.storage.lineage import Input
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.lineage import DATA_FILE, Input
+from recsys_assets.storage.partition_store import partition_key
 
 Gate = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
@@ -69,9 +71,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
     def write(
         self,
         context: dg.AssetExecutionContext,
-        asset: str,
         build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
+        asset: str | None = None,
         gates: Sequence[Gate] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
@@ -79,12 +81,12 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         checks: Sequence[dg.AssetCheckResult] = (),
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
-        """Stage the frame of every partition of this run and judge it.
+        """Stage the frame of every partition of this run and check it.
 
         Args:
             context: of the running step.
-            asset: the asset, which is also its contract's name.
             build: day to frame (or Arrow table, or frames that follow one another; see :meth:`Engine.sink`).
+            asset: which asset of a step that makes several; its contract has the same name.
             gates: further checks of each partition.
             params: what the frame was computed with (a function of the day where days differ), for the lineage record.
             seed: of anything random in it.
@@ -92,6 +94,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             checks: results that concern the run as a whole, after those of the partitions.
             inputs: partitions that were read past the IO manager, for the lineage record.
         """
+        asset = asset or context.asset_key.to_user_string()
         contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
@@ -107,17 +110,18 @@ class FrameWriter(dg.ConfigurableResource[Any]):
     def write_bytes(
         self,
         context: dg.AssetExecutionContext,
-        asset: str,
         content: bytes,
         *,
+        asset: str | None = None,
         params: Mapping[str, Any] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         checks: Sequence[dg.AssetCheckResult] = (),
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
-        """Stage a file that is not a frame (a model, parameters) as this run's partition."""
-        path = self._path(asset, context.partition_key, FILE_NAMES[asset])
+        """Stage a file that is not a frame (a model, parameters); arguments as of :meth:`write`."""
+        asset = asset or context.asset_key.to_user_string()
+        path = self._path(asset, context.partition_key, file_of(context, asset))
         path.write_bytes(content)
         staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
         output = Staged({context.partition_key: staged}, seed, tuple(inputs))
@@ -134,7 +138,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
-        path = self._path(contract.name, day, "data.parquet")
+        path = self._path(contract.name, day, DATA_FILE)
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
         written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
         found = audit(self.run, written, contract)
@@ -173,6 +177,24 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         folder = Path(self._folder.name) / asset / f"dt={day}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / file_name
+
+
+def file_of(context: dg.AssetExecutionContext, asset: str) -> str:
+    """The name of an asset's file, as declared at the asset.
+
+    Raises:
+        KeyError: it declares none, so its partitions are parquet.
+    """
+    declared = context.assets_def.get_asset_spec(dg.AssetKey(asset)).metadata
+    if FILE not in declared:
+        raise KeyError(f"asset {asset} writes bytes and declares no file name: graph.asset(..., file=...)")
+    return declared[FILE]
+
+
+def partition_uri(context: dg.AssetExecutionContext, store: StoreResource) -> str:
+    """The address in the store of the file that this step writes for its day."""
+    asset = context.asset_key.to_user_string()
+    return store.open().uri(partition_key(asset, context.partition_key, file_of(context, asset)))
 
 
 def _log_failed_days(

@@ -15,11 +15,11 @@ from pydantic import PrivateAttr
 
 from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
-from recsys_assets.io_managers.partitions import FILE_NAMES, Partitions, Staged
+from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.lineage import DATA_FILE, Input, Lineage
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.lineage import Input, Lineage
+from recsys_assets.storage.partition_store import PartitionStore
 
 
 class ParquetIOManager(dg.ConfigurableIOManager):
@@ -48,7 +48,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.to_user_string()
         partitions, engine = self.store.partitions(), self.engine.open()
         wanted = sorted(context.asset_partition_keys)
-        uris = dict(partitions.uris(asset, wanted, FILE_NAMES.get(asset, DATA_FILE)))
+        uris = dict(partitions.uris(asset, wanted))
         days = tuple(day for day in wanted if day in uris)
         self._reads[_step(context)] += [Input(asset, day, self._sha256(partitions, asset, day)) for day in days]
         ids = IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             lineage = Lineage(
                 asset=asset,
                 day=day,
-                file=FILE_NAMES.get(asset, DATA_FILE),
+                file=staged.path.name,
                 sha256=staged.sha256,
                 bytes=staged.path.stat().st_size,
                 rows=staged.rows,

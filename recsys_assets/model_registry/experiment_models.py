@@ -15,7 +15,7 @@ import dagster as dg
 
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"
@@ -67,7 +67,7 @@ def trained_by(
     cut = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
     found: list[TrainedExperiment] = []
     for name in sorted(experiments):
-        for as_of in reversed(partitions.days(stored_as(name), MODEL_FILE)):
+        for as_of in reversed(partitions.days(stored_as(name))):
             lineage = partitions.read_lineage(stored_as(name), as_of) if as_of <= day else None
             if lineage and max(read.day for read in lineage.inputs) <= cut:
                 found.append(TrainedExperiment(name, lineage))
@@ -81,7 +81,7 @@ def model_of(partitions: PartitionStore, one: TrainedExperiment) -> bytes:
     Raises:
         ValueError: they are not those of its record, because a write was cut off or the model is being made again.
     """
-    data = partitions.store.get(partition_key(one.lineage.asset, one.lineage.day, MODEL_FILE))
+    data = partitions.store.get(partition_key(one.lineage.asset, one.lineage.day, one.lineage.file))
     if sha256_bytes(data) != one.lineage.sha256:
         raise ValueError("its bytes are not those of its record: materialize experiment_model again")
     return data

@@ -12,11 +12,11 @@ from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_s
 from recsys_assets.core.experiments.metrics import STANDARD, figures, known
 from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.model import Scorer
-from recsys_assets.io_managers.partitions import Partitions
+from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.model_registry.experiment_models import TrainedExperiment, model_of
 from recsys_assets.storage.lineage import DATA_FILE, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 VALIDATION = "experiment_validation"
 CODE_VERSION = "1"

@@ -16,7 +16,7 @@ from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.model_registry.state import stored_file
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 _WINDOWS = 3
 """Earlier windows that are read. A year ago other rankers were judged, of other data."""

@@ -19,13 +19,12 @@ from recsys_assets.core.contracts import Contract, arrow_schema
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.state import stored_file
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 T = TypeVar("T")
 
@@ -58,9 +57,7 @@ def carried(
         The parameters, and the partition as the lineage names it; None where the day is to search itself.
     """
     since, until = period_start(day, settings).isoformat(), day.isoformat()
-    for earlier in reversed(
-        [one for one in PartitionStore(store).days(asset, FILE_NAMES[asset]) if since <= one < until]
-    ):
+    for earlier in reversed([one for one in PartitionStore(store).days(asset) if since <= one < until]):
         found = stored_file(store, asset, earlier)
         try:
             params = read(found[0].decode()) if found else None

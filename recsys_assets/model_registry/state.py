@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from recsys_assets.core.gate.promotion import ApprovalDecision, Model, Promotion, RegistryState
-from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecords
-from recsys_assets.storage.lineage import DATA_FILE, Input
+from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 _LATER = "9999-12-31"
 
@@ -66,12 +65,14 @@ def approval(store: ObjectStore, model: Model, day: str) -> ApprovalDecision | N
 def stored_file(store: ObjectStore, asset: str, day: str) -> tuple[bytes, Input] | None:
     """The bytes of a partition, and how lineage names them; None where the two do not match."""
     lineage = PartitionStore(store).read_lineage(asset, day)
+    if lineage is None:
+        return None
     try:
-        data = store.get(partition_key(asset, day, FILE_NAMES.get(asset, DATA_FILE)))
+        data = store.get(partition_key(asset, day, lineage.file))
     except NotFound:
         return None
     sha256 = sha256_bytes(data)
-    return (data, Input(asset, day, sha256)) if lineage and lineage.sha256 == sha256 else None
+    return (data, Input(asset, day, sha256)) if lineage.sha256 == sha256 else None
 
 
 def rejected_before(store: ObjectStore, sha256: str, day: str) -> bool:
@@ -81,7 +82,7 @@ def rejected_before(store: ObjectStore, sha256: str, day: str) -> bool:
 
 
 def _gated(store: ObjectStore) -> list[str]:
-    return PartitionStore(store).days("promotion", FILE_NAMES["promotion"])
+    return PartitionStore(store).days("promotion")
 
 
 def _left_by(store: ObjectStore, day: str) -> Found | None:

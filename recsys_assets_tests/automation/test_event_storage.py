@@ -1,10 +1,14 @@
 """The local event log: what one storage wrote the other reads, while both are open, and files do not stay open."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
+import sqlalchemy
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
 from recsys_assets_tests.integration.world import dagster_in
@@ -72,6 +76,64 @@ def test_files_of_old_runs_are_closed_and_can_be_read_again(tmp_path: Path) -> N
         instance.event_log_storage.dispose()
         assert open_files(tmp_path / "history" / "runs") == []
         assert len(numbers(instance)) == 25
+
+
+def test_an_event_can_be_stored_while_another_statement_of_the_same_thread_runs(tmp_path: Path) -> None:
+    """The lock is re-entrant, and the inner event is part of the outer transaction."""
+    with dagster_in(tmp_path) as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, KeptSqliteEventLogStorage)
+
+        def report(number: int) -> None:
+            written = dg.AssetMaterialization("thing", metadata={"number": number}, partition="07")
+            instance.report_runless_asset_event(written)
+
+        def outer(fail: bool) -> None:
+            with storage.index_connection() as connection:
+                connection.execute(sqlalchemy.text("SELECT 1"))
+                report(8 if fail else 7)
+                if fail:
+                    raise RuntimeError
+
+        outer(fail=False)
+        with pytest.raises(RuntimeError):
+            outer(fail=True)
+        assert numbers(instance) == [7]
+
+
+ROOT_IS_MANAGED = """
+import logging, sys
+from pathlib import Path
+import dagster as dg
+from recsys_assets_tests.integration.world import dagster_in
+
+@dg.asset
+def thing(context: dg.AssetExecutionContext) -> None:
+    logging.getLogger("some.library").warning("from a library")
+    for run in context.instance.get_runs():
+        context.instance.all_logs(run.run_id)
+    context.instance.add_dynamic_partitions("names", ["a"])
+    assert context.instance.has_dynamic_partition("names", "a")
+
+folder = Path(sys.argv[1])
+with dagster_in(folder) as instance:
+    dg.materialize([thing], instance=instance)
+# The file of the first run is opened within the second one: Alembic logs that, as SQLAlchemy does every statement.
+logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
+with dagster_in(folder, python_logs={"managed_python_loggers": ["root"], "python_log_level": "DEBUG"}) as instance:
+    result = dg.materialize([thing], instance=instance)
+    assert result.success
+    messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+for part in ("from a library", "Context impl SQLiteImpl", "BEGIN (implicit)", "FROM dynamic_partitions", "COMMIT"):
+    assert any(part in message for message in messages), (part, messages)
+"""
+
+
+def test_a_run_ends_where_every_python_logger_is_managed(tmp_path: Path) -> None:
+    """What SQLAlchemy and Alembic log while the storage works is stored by the storage (Dagster issue 32217)."""
+    program = [sys.executable, "-W", "ignore", "-c", ROOT_IS_MANAGED, str(tmp_path)]
+    run = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
 
 
 def open_files(folder: Path) -> list[str]:

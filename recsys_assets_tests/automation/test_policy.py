@@ -15,7 +15,7 @@ import pytest
 from recsys_assets.assets import retrieval
 from recsys_assets.automation.staleness import history_tags
 from recsys_assets.storage.lineage import Lineage
-from recsys_assets.storage.partitions import PartitionStore, Written
+from recsys_assets.storage.partition_store import PartitionStore, Written
 from recsys_assets_tests.automation.conftest import Files
 from recsys_assets_tests.automation.driver import FAST, Driver
 from recsys_assets_tests.automation.test_landing_sensor import HEADER, event

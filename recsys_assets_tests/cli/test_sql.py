@@ -19,7 +19,7 @@ from recsys_assets.cli import sql
 from recsys_assets.core.contracts import CLEAN_EVENTS, IdTypes, arrow_schema
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.s3_servers import S3Server

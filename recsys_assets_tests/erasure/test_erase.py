@@ -18,7 +18,7 @@ from recsys_assets.ingest.suppression import UserId, read_suppressed
 from recsys_assets.model_registry.experiment_models import MODEL_FILE, stored_as
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import ObjectStore, sha256_object
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.erasure.toy import DAYS, MemoryStore, Toy

@@ -23,7 +23,7 @@ from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import AlreadyExists, Conflict, NotFound, ObjectMeta, ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 from recsys_assets.storage.releases import Releases
 
 

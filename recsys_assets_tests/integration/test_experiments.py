@@ -22,7 +22,6 @@ from recsys_assets.assets.promotion import winner
 from recsys_assets.core.gate.promotion import Gate, Promotion, RegistryState
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import features
-from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry import experiment_validation as validated
 from recsys_assets.model_registry.state import registry_state_before
 from recsys_assets.storage.lineage import Lineage
@@ -249,10 +248,11 @@ def gate_without_champion(world: World, day: str) -> None:
     decided = Promotion(
         day, "manual", RegistryState(), None, gate, "no model", RegistryState(), "fused", "nobody is champion"
     )
-    for asset, content in (("champion", b""), ("promotion", decided.to_json().encode())):
+    files = (("champion", "model.cbm", b""), ("promotion", "promotion.json", decided.to_json().encode()))
+    for asset, file, content in files:
         path = world.folder / "staged"
         path.write_bytes(content)
-        lineage = Lineage(asset, day, 0, "1", file=FILE_NAMES[asset])
+        lineage = Lineage(asset, day, 0, "1", file=file)
         world.store.partitions().write(asset, day, path, lineage)
 
 

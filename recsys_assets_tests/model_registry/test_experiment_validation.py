@@ -12,7 +12,7 @@ from recsys_assets.model_registry.experiment_models import MODEL_FILE, stored_as
 from recsys_assets.model_registry.experiment_validation import scored, unvalidated
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.local import LocalStore
-from recsys_assets.storage.partitions import PartitionStore, partition_key
+from recsys_assets.storage.partition_store import PartitionStore, partition_key
 from recsys_assets_tests.core.ranking import synthetic
 
 HORIZON = 7

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.core.gate.promotion import Gate, Mode, Model, Promotion, RegistryState, Verdict
-from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.state import current_registry_state, registry_state_before, rejected_before
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore
+from recsys_assets.storage.partition_store import PartitionStore
 
 GATE = Gate(True, "fused", 0.1, 0.05, 0.2, 100, "it won")
 MANUAL: Mode = "manual"
@@ -27,7 +26,7 @@ def store(tmp_path: Path) -> ObjectStore:
 def put(store: ObjectStore, asset: str, day: str, content: bytes) -> Model:
     file = Path(store.uri()).parent / "staged"
     file.write_bytes(content)
-    PartitionStore(store).write(asset, day, file, Lineage(asset, day, 0, "1", file=FILE_NAMES[asset]))
+    PartitionStore(store).write(asset, day, file, Lineage(asset, day, 0, "1", file="data.bin"))
     return Model(day, sha256_bytes(content))
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import fsum
 from typing import TYPE_CHECKING
 
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.insight.data_charts import bars_by_day
 from recsys_assets.core.insight.drawing import (
     GRID,
@@ -41,7 +41,7 @@ _MODELS: dict[str, Style] = {
     "champion": DASHED,
     "fused": {"color": INK, "linewidth": 1.3},
     "ranker": _FOLLOWING,
-    LISTED: _LEADING,
+    FINAL_LISTS: _LEADING,
 }
 """The models that a reader looks for; generators are thin lines."""
 
@@ -52,7 +52,7 @@ _VERDICTS = {"promoted": STRONG, "waiting": SECOND, "archived": SECOND}
 _TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
 _SUBTITLES = {
-    "ndcg": f"On the targets of the horizon that ended on each day; {LISTED}: after re-ranking; shaded: 95 % interval",
+    "ndcg": f"Targets of the horizon that ended on each day; {FINAL_LISTS}: after re-ranking; shaded: 95 % interval",
     "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
     "coverage": "Share of the catalogue in the first ten of the evaluated users",
     "novelty": "Mean self-information, -log2 of the share of users who have an item: higher is less popular",

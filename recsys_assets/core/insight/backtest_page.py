@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recsys_assets.core.evaluation.compare import LISTED
+from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.drawing import percent
 from recsys_assets.core.insight.figures import Figures

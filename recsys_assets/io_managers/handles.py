@@ -10,24 +10,8 @@ from typing import Any
 from recsys_assets.core.engine import Frame
 from recsys_assets.storage.lineage import Input
 
-FILE_NAMES: Mapping[str, str] = {
-    "ranker": "model.cbm",
-    "ranker_params": "params.json",
-    "retrieval_params": "params.json",
-    "champion": "model.cbm",
-    "served_ranker": "model.cbm",
-    "promotion": "promotion.json",
-    "data_report": "report.html",
-    "experiment_challenger": "model.bin",
-    "experiment_promotion": "promotion.json",
-    "model_comparison": "comparison.html",
-    "backtest_report": "report.html",
-}
-"""Assets whose partitions are not parquet, and what their file is called.
-
-A model may be of another kind than its file's name says, a linear one or that of an experiment: its first bytes tell
-(:func:`recsys_assets.core.ranking.formats.read_model`).
-"""
+FILE = "recsys/file"
+"""Metadata key of an asset whose partitions are not parquet: the name of their file, as declared at the asset."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,14 @@ class Partitions:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """One partition's bytes, written and audited but not yet stored."""
+    """One partition's bytes, written and audited but not yet stored.
+
+    Attributes:
+        path: local file; the partition's file in the store gets the same name.
+        rows: of a frame; 0 for anything else.
+        sha256: hex.
+        params: what it was computed with, for the lineage record.
+    """
 
     path: Path
     rows: int

@@ -8,7 +8,7 @@ import pytest
 
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound, ObjectStore, sha256_bytes
-from recsys_assets.storage.partitions import PartitionStore, TornPartition
+from recsys_assets.storage.partition_store import PartitionStore, TornPartition
 
 DAY = "2015-08-01"
 LINEAGE = Lineage(
@@ -98,9 +98,16 @@ def test_only_whole_partitions_are_listed(partitions: PartitionStore, tmp_path: 
     assert partitions.uris("candidates", wanted) == [
         (day, partitions.store.uri(f"assets/candidates/dt={day}/data.parquet")) for day in ("2015-08-01", "2015-08-02")
     ]
-    assert partitions.days("ranker") == []
-    assert [day for day, _ in partitions.uris("ranker", [DAY], file="model.cbm")] == [DAY]
+    assert partitions.days("ranker") == [DAY]
+    assert partitions.uris("ranker", [DAY]) == [(DAY, partitions.store.uri(f"assets/ranker/dt={DAY}/model.cbm"))]
     assert partitions.days("nothing") == []
+
+
+def test_where_a_file_of_an_older_name_is_left_the_record_decides(partitions: PartitionStore, tmp_path: Path) -> None:
+    for name, data in (("a.json", b"old"), ("b.json", b"new"), ("b.json", b"newer")):
+        partitions.write("promotion", DAY, data_file(tmp_path, data), replace(LINEAGE, asset="promotion", file=name))
+    assert partitions.uris("promotion", [DAY]) == [(DAY, partitions.store.uri(f"assets/promotion/dt={DAY}/b.json"))]
+    assert partitions.fetch("promotion", DAY, tmp_path / "local").read_bytes() == b"newer"
 
 
 def test_wrong_calls_and_wrong_records_are_refused(partitions: PartitionStore, tmp_path: Path) -> None:

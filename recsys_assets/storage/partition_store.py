@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsys_assets.storage.lineage import DATA_FILE, Lineage, check_day, check_name, decode, encode, same_facts
+from recsys_assets.storage.lineage import Lineage, check_day, check_name, decode, encode, same_facts
 from recsys_assets.storage.objects import NotFound, ObjectStore, local_file, sha256_file, sha256_object
 
 LINEAGE_FILE = "_lineage.json"
@@ -76,18 +76,17 @@ class PartitionStore:
             return None
         return decode(data, self.store.uri(key))
 
-    def uris(self, asset: str, days: Iterable[str], file: str = DATA_FILE) -> list[tuple[str, str]]:
-        """Day and URI of each of the given days that exists, in the order of days, after a single listing."""
-        existing = set(self.days(asset, file))
+    def uris(self, asset: str, days: Iterable[str]) -> list[tuple[str, str]]:
+        """Day and URI of the data of each of the given days that exists, ascending, after a single listing."""
+        existing = self._data_files(asset)
         wanted = sorted(day for day in set(days) if check_day(day) in existing)
-        return [(day, self.store.uri(partition_key(asset, day, file))) for day in wanted]
+        return [
+            (day, self.store.uri(partition_key(asset, day, self._current(asset, day, existing[day])))) for day in wanted
+        ]
 
-    def days(self, asset: str, file: str = DATA_FILE) -> list[str]:
+    def days(self, asset: str) -> list[str]:
         """The days of an asset that have both data and lineage, ascending."""
-        root = f"assets/{check_name(asset)}"
-        keys = {meta.key for meta in self.store.list(root)}
-        found = (key.removeprefix(f"{root}/dt=").removesuffix(f"/{LINEAGE_FILE}") for key in keys)
-        return sorted(day for day in found if {f"{root}/dt={day}/{name}" for name in (file, LINEAGE_FILE)} <= keys)
+        return sorted(self._data_files(asset))
 
     def fetch(self, asset: str, day: str, into: Path) -> Path:
         """A local file with the data, its hash checked: the stored file itself, or a download.
@@ -122,6 +121,26 @@ class PartitionStore:
         self.store.delete(partition_key(asset, day, LINEAGE_FILE))
         if lineage:
             self.store.delete(partition_key(asset, day, lineage.file))
+
+    def _data_files(self, asset: str) -> dict[str, list[str]]:
+        """The data files of each day that has a lineage record, by day."""
+        root = f"assets/{check_name(asset)}/dt="
+        files: dict[str, list[str]] = {}
+        for meta in self.store.list(f"assets/{asset}"):
+            day, _, name = meta.key.removeprefix(root).partition("/")
+            files.setdefault(day, []).append(name)
+        return {
+            day: data
+            for day, names in files.items()
+            if LINEAGE_FILE in names and (data := [name for name in names if name != LINEAGE_FILE])
+        }
+
+    def _current(self, asset: str, day: str, names: list[str]) -> str:
+        """The data file of a day; the record decides where a file of an older name is left beside it."""
+        if len(names) == 1:
+            return names[0]
+        lineage = self.read_lineage(asset, day)
+        return lineage.file if lineage else names[0]
 
     def _holds(self, key: str, lineage: Lineage) -> bool:
         """Whether the stored data are the bytes of the record.
