@@ -69,7 +69,7 @@ def count_repeated(frame: Frame, key: Sequence[str]) -> int:
     return int(repeated.select(n=nw.len()).collect(backend="polars").item())
 
 
-def together(frame: Frame | Iterable[Frame]) -> Frame:
+def as_one_frame(frame: Frame | Iterable[Frame]) -> Frame:
     """One frame of one or several."""
     return frame if isinstance(frame, nw.LazyFrame) else nw.concat(list(frame), how="vertical")
 

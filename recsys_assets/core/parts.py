@@ -12,7 +12,7 @@ import numpy as np
 from recsys_assets.core.engine import Engine, Frame
 
 
-class Once:
+class Memo:
     """Makes the rows of a frame when its name first comes up, for all the parts that read them.
 
     Args:

@@ -106,12 +106,12 @@ def _in_groups(items: Frame) -> Frame:
     return nw.concat(levels, how="vertical")
 
 
-def _propose(given: RetrievalContext, k: int) -> Frame:
-    params, inputs = given.params, given.inputs
-    recent = last_days(inputs.item_activity, given.as_of, params.popular_days)
+def _recommend(context: RetrievalContext, k: int) -> Frame:
+    params, inputs = context.params, context.inputs
+    recent = last_days(inputs.item_activity, context.as_of, params.popular_days)
     fresh = new_items(inputs.item_features, recent, params.new_item_days, params.new_item_users)
     return alike(
-        given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.memoize
+        context.history, inputs.item_features, context.available(fresh), params.favourite_categories, k, inputs.memoize
     )
 
 
@@ -120,5 +120,5 @@ CONTENT = Derived(
     about="New items of the categories and prices that the user touched lately.",
     share=0.25,
     weight=0.1,
-    recommend=_propose,
+    recommend=_recommend,
 )

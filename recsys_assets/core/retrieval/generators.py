@@ -45,7 +45,7 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
     return merged.with_columns(hours_since=hours_before(nw.col("last_ts"), end))
 
 
-def listed(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
+def shared_list(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
     """Candidates from one list for all, as 'popular' and 'trending' are.
 
     Args:

@@ -27,8 +27,8 @@ from recsys_assets_tests.core.world import (
     Row,
     end_of,
     events,
+    fit_context_at,
     frame,
-    known_at,
     marts,
     properties,
     property_frame,
@@ -54,7 +54,7 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
         "clean_events": frame(past, CLEAN_EVENTS, ids),
         "item_features": features,
     }
-    return known_at(DAY, frames, k=K, **stated)
+    return fit_context_at(DAY, frames, k=K, **stated)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -62,7 +62,7 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
 def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, ids: IdTypes) -> None:
     happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
     given = known(happened, ids, snapshots)
-    gone = set(given.gone().to_pylist())
+    gone = set(given.unavailable_items().to_pylist())
     found = fitted(BUILT_IN, name).fit(given).to_pylist()
     active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
     assert gone
