@@ -45,6 +45,16 @@ Reads = Mapping[str, dg.PartitionMapping | None]
 
 
 @dataclass(frozen=True)
+class Output:
+    """What is declared of one asset of a step that makes several; see :meth:`GraphBuilder.asset`."""
+
+    description: str
+    kinds: Sequence[str] = ("parquet",)
+    code_version: str = "1"
+    checks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class GraphBuilder:
     """Declares assets; ``build(graph)`` of each module in this package returns the assets of one group."""
 
@@ -139,49 +149,45 @@ class GraphBuilder:
 
     def multi_asset(
         self,
+        step: str,
         group: str,
-        outs: Mapping[str, str],
+        outputs: Mapping[str, Output],
         *,
         reads: Reads | None = None,
-        kinds: Sequence[str] = ("parquet",),
-        code_version: str = "1",
         grain: Grain = "as_of",
-        checks: Sequence[str] = ("contract",),
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """Decorate a function that returns one result for each of several assets; its name is that of the step.
+        """Decorate a function that makes several assets in one step and returns a result for each, in their order.
 
         Args:
-            group: as for :meth:`asset`, and so are the other arguments that it has.
-            outs: descriptions of the assets by name, in the order of the results.
-            reads: upstream assets of all of them.
-            kinds: of each.
-            code_version: of each.
-            grain: of each.
-            checks: blocking checks of each.
+            step: name of the step, and of its pool.
+            group: group in the lineage.
+            outputs: the assets by name.
+            reads: as of :meth:`asset`, for all of them.
+            grain: as of :meth:`asset`.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             through_io_manager(function)
             return dg.multi_asset(
-                name=function.__name__,
+                name=step,
                 outs={
                     name: dg.AssetOut(
                         group_name=group,
-                        kinds=set(kinds),
+                        kinds=set(output.kinds),
                         owners=OWNERS,
-                        code_version=code_version,
+                        code_version=output.code_version,
                         tags={"recsys/grain": grain},
                         automation_condition=self.automation(grain),
-                        description=description,
+                        description=output.description,
                         metadata=self.columns(self.contracts.get(name)),
                     )
-                    for name, description in outs.items()
+                    for name, output in outputs.items()
                 },
                 ins={key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()},
                 partitions_def=self.partitions,
                 backfill_policy=backfill_policy(grain),
-                pool=function.__name__,
-                check_specs=[spec for name in outs for spec in self.checks(name, checks)],
+                pool=step,
+                check_specs=[spec for name, output in outputs.items() for spec in self.checks(name, output.checks)],
             )(function)
 
         return decorate

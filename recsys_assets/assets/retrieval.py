@@ -7,7 +7,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.activity import event_weights
-from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.retrieval_params import factors_parameters, stored_params
 from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
@@ -90,18 +90,22 @@ def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
     base = factors_parameters(graph)
 
     @graph.multi_asset(
+        "factors",
         "retrieval",
         {
-            "user_factors": "Latent factors of recently active users by implicit ALS, fitted on the window.",
-            "item_factors": "Latent factors of items by implicit ALS, fitted on the window.",
+            name: Output(
+                f"Latent factors of {who} by implicit ALS, fitted on the window.",
+                kinds=("parquet", "numpy"),
+                code_version="2",
+                checks=("contract",),
+            )
+            for name, who in (("user_factors", "recently active users"), ("item_factors", "items"))
         },
         reads={
             "user_activity": window(settings.factors_days),
             "bot_users": window(settings.factors_days),
             "retrieval_params": None,
         },
-        kinds=("parquet", "numpy"),
-        code_version="2",
     )
     def factors(
         context: dg.AssetExecutionContext,
