@@ -24,7 +24,7 @@ from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.popular import ALL
-from recsys_assets.core.retrieval.candidates import asked, union
+from recsys_assets.core.retrieval.candidates import retrieval_context, union
 from recsys_assets.core.retrieval.cf_ensemble import scored
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
@@ -195,8 +195,8 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
         model_scores=model_scores,
-        proposed=proposed,
+        fitted_candidates=proposed,
         **{name: scan(name, 1) for name in singles},
     )
-    given = asked(engine, inputs, date.fromisoformat(day), graph.end(day), params)
-    return union(given, graph.registry).collect(backend="polars").lazy()
+    context = retrieval_context(engine, inputs, date.fromisoformat(day), graph.end(day), params)
+    return union(context, graph.registry).collect(backend="polars").lazy()

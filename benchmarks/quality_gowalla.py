@@ -29,7 +29,7 @@ from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.ids import Ints, lookup
 from recsys_assets.core.models.blend import hits, learn, pool, top
 from recsys_assets.core.models.cf_models import fit_models
-from recsys_assets.core.models.interactions import Interactions, Model
+from recsys_assets.core.models.interactions import InteractionModel, Interactions
 
 K, SEED, HELD_OUT, USERS, PROPOSED = 20, 0, 0.2, 2_000, 100
 TRIED = """What was tried, as NDCG@20 on training items held out from 2,000, 1,000 and 1,000 users of a slice each,
@@ -117,8 +117,8 @@ def _read(path: Path) -> pa.Table:
     return pa.table({"user_id": users, "item_id": items}).group_by(["user_id", "item_id"]).aggregate([])
 
 
-def _fit(known: Interactions, progress: Progress) -> Mapping[str, Model]:
-    models: dict[str, Model] = {}
+def _fit(known: Interactions, progress: Progress) -> Mapping[str, InteractionModel]:
+    models: dict[str, InteractionModel] = {}
     for name, fit in fit_models(known).items():
         with progress.step(f"gowalla: {name}"):
             models[name] = fit()
@@ -153,7 +153,7 @@ def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
     return held, chosen, slices
 
 
-def _lists(models: Mapping[str, Model], weights: Mapping[str, float], seen: csr_matrix) -> Ints:
+def _lists(models: Mapping[str, InteractionModel], weights: Mapping[str, float], seen: csr_matrix) -> Ints:
     return top(models, weights, np.arange(seen.shape[0]), seen, K)[0]
 
 

@@ -15,7 +15,7 @@ from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
-from recsys_assets.core.retrieval.candidates import in_parts
+from recsys_assets.core.retrieval.candidates import split_inputs
 from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, FitContext, fitted
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
@@ -85,7 +85,7 @@ def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list
         inputs = _inputs(upstream, fitted_names, frames.empty(CF_ENSEMBLE_SCORES))
 
         def parts(day: str) -> Iterator[Frame]:
-            for part in in_parts(frames.run, inputs, graph.day(day), weighted):
+            for part in split_inputs(frames.run, inputs, graph.day(day), weighted):
                 yield candidates_of(frames.run, part, graph.day(day), graph.end(day), weighted, graph.registry)
 
         return frames.write(
@@ -107,7 +107,7 @@ def _inputs(upstream: Mapping[str, Partitions], fitted_names: list[str], no_scor
     }
     by_generator = {name: today.pop(f"{name}_items") for name in fitted_names}
     model_scores = today.pop("cf_ensemble_scores", no_scores)
-    return CandidateInputs(**windows, **today, model_scores=model_scores, proposed=by_generator)
+    return CandidateInputs(**windows, **today, model_scores=model_scores, fitted_candidates=by_generator)
 
 
 def _model_scores(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:

@@ -287,7 +287,7 @@ RECOMMENDATIONS = Contract(
 )
 
 
-def proposed_contract(generator: str) -> Contract:
+def fitted_generator_contract(generator: str) -> Contract:
     """What a generator with an asset of its own proposes."""
     return Contract(
         f"{generator}_items",
@@ -362,7 +362,7 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         COVISITED_TARGETS,
         SIMILAR_ITEMS,
         CF_ENSEMBLE_SCORES,
-        *(proposed_contract(name) for name in fitted_among(generators)),
+        *(fitted_generator_contract(name) for name in fitted_among(generators)),
         candidates_contract(generators),
         examples_contract(generators),
         RANKER_EVALUATION,

@@ -1,7 +1,7 @@
-"""What the platform asks of an engine: the place where lazy frames run.
+"""The interface of engines, which run lazy frames.
 
-Frame logic in ``core/`` is written with Narwhals and never asks which engine it runs on. Everything that differs
-between engines sits behind this protocol.
+Frame logic in ``core/`` is written with Narwhals and does not depend on the engine. Everything that differs between
+engines is behind this protocol.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import pyarrow as pa
 Frame = nw.LazyFrame
 BatchFunction = Callable[[pa.Table], pa.Table]
 Add = Callable[[Frame], Frame]
-"""What :meth:`Engine.add_columns` takes: gives rows more columns, but makes neither more rows nor fewer."""
+"""Argument of :meth:`Engine.add_columns`: adds columns and keeps the rows."""
 Memoize = Callable[[str, Frame], Frame]
-"""Is given a name and a frame, and gives the frame; made only once, where it is asked for it more than once."""
+"""Takes a name and a frame and returns the frame, computed once however often the name comes up."""
 Persist = Callable[[Frame], Frame]
-"""What :meth:`Engine.persist` does; functions that read a frame twice take it."""
+"""Type of :meth:`Engine.persist`, for functions that read a frame twice."""
 
 
 @dataclass(frozen=True)
 class AlsParams:
-    """How implicit ALS is fitted (Hu, Koren and Volinsky, 2008).
+    """Parameters of implicit ALS (Hu, Koren and Volinsky, 2008).
 
     Args:
         factors: length of a vector.
         iterations: alternations.
         regularization: L2 penalty.
-        alpha: scale of the confidence in what was touched.
+        alpha: scale of the confidence in an interaction.
         seed: of the first vectors.
-        num_threads: of one box, 0 for all cores. The result does not depend on it.
+        num_threads: on one machine; 0 for all cores. The result does not depend on it.
     """
 
     factors: int = 64
@@ -54,12 +54,12 @@ class Factors:
 
 
 def unchanged(frame: Frame) -> Frame:
-    """The :data:`Persist` of engines that see for themselves what they would make twice."""
+    """The :data:`Persist` of engines that eliminate common subplans themselves."""
     return frame
 
 
 def passthrough(_: str, frame: Frame) -> Frame:
-    """The :data:`Memoize` of frames that are read by one plan alone."""
+    """The :data:`Memoize` of frames that a single plan reads."""
     return frame
 
 
@@ -69,8 +69,8 @@ def count_repeated(frame: Frame, key: Sequence[str]) -> int:
     return int(repeated.select(n=nw.len()).collect(backend="polars").item())
 
 
-def together(frame: Frame | Iterable[Frame]) -> Frame:
-    """One frame of one or several."""
+def as_one_frame(frame: Frame | Iterable[Frame]) -> Frame:
+    """One frame, or the union of several."""
     return frame if isinstance(frame, nw.LazyFrame) else nw.concat(list(frame), how="vertical")
 
 
@@ -79,9 +79,9 @@ class Engine(Protocol):
 
     name: str
     users_at_once: int | None
-    """How many users to make a frame of many rows a user for at a time, where that is cheaper; None: all at once."""
+    """Users per part when a frame has many rows per user; None: all at once."""
     rows_at_once: int | None
-    """How many rows to rank at a time, where more may not fit into memory; None: all at once."""
+    """Rows per part when they are ranked, so that they fit into memory; None: all at once."""
 
     def scan(self, uris: Sequence[str], schema: pa.Schema) -> Frame:
         """Lazily read parquet files of one schema.
@@ -96,22 +96,22 @@ class Engine(Protocol):
         ...
 
     def persist(self, frame: Frame) -> Frame:
-        """The frame, its rows made only once however often what becomes of it reads them.
+        """The frame with its rows computed once, however often a plan reads them.
 
-        The rows are let go with the next :meth:`sink`, so they serve one output.
+        The rows are released with the next :meth:`sink`, so they serve one output.
         """
         ...
 
     def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
-        """What ``add`` makes of a frame that is small enough for memory, such as a part of one.
+        """Apply ``add`` to a frame that fits into memory, such as a part of one.
 
-        An engine may make the rows first, ascending by ``by``, where columns are then added at less cost: wide rows
-        need not be moved once more to be sorted.
+        An engine may compute the rows first, ascending by ``by``, and add the columns then: sorting narrow rows costs
+        less than sorting wide ones.
         """
         ...
 
     def repeated(self, frame: Frame, key: Sequence[str]) -> int:
-        """How many values of a key stand in more than one row."""
+        """Number of values of a key that occur in more than one row."""
         ...
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
@@ -131,11 +131,11 @@ class Engine(Protocol):
 
         Args:
             pairs: user_id, item_id (unique pairs) and weight (above 0). The confidence in a pair is
-                alpha * log(1 + weight) against the 1 of a pair that never met.
+                alpha * log(1 + weight), against 1 for a pair without interaction.
             params: see :class:`AlsParams`.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what the engine holds: connections, processes, temporary files. Its frames are of no use then."""
+        """Release connections, processes and temporary files. Frames of the engine cannot be used afterwards."""
         ...

@@ -1,4 +1,4 @@
-"""What the features of candidates are called, and what they say."""
+"""Names and meanings of the features of candidates."""
 
 from __future__ import annotations
 

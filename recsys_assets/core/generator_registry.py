@@ -1,11 +1,12 @@
-"""The generators: each is one line here, or an entry point of another package.
+"""The registry of generators: one line for each of this repository, and entry points of other packages.
 
-Each stands in a module as a :class:`~recsys_assets.core.retrieval.protocol.Generator`, is named ``module:object`` and
-imported when it is asked for. Adding one takes that module and a line below. Another package adds one by an entry point
-of the group ``recsys_assets.generators``: a ``Fitted`` generator, under a name that may be a column's and is not taken.
+A generator is an object of type :class:`~recsys_assets.core.retrieval.protocol.Generator` in a module, named
+``module:object`` and imported on first use. Adding one takes that module and a line here. Another package adds one by
+an entry point of the group ``recsys_assets.generators``: a ``Fitted`` generator, under a valid column name that is
+free.
 
-Which packages are installed is looked up by :meth:`GeneratorRegistry.installed` alone, when a graph is built. Whatever
-depends on it takes the registry, or the generators' names, as an argument.
+Only :meth:`GeneratorRegistry.installed` looks up installed packages, when a graph is built. Code that depends on the
+result takes the registry, or the names of the generators, as an argument.
 """
 
 from __future__ import annotations
@@ -27,55 +28,55 @@ DERIVED: Mapping[str, str] = {
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
     "content": "recsys_assets.core.retrieval.content:CONTENT",
 }
-"""What follows from assets that serve others as well."""
+"""Generators without a fit of their own: lazy frames over assets that have other uses too."""
 
 FITTED: Mapping[str, str] = {
     "cf_ensemble": "recsys_assets.core.retrieval.fits:CF_ENSEMBLE",
     "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
     "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }
-"""What is fitted in an asset of its own, ``<name>_items``."""
+"""Generators that are fitted in an asset of their own, ``<name>_items``."""
 
 
 def fitted_among(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of some generators that have an asset of their own: all but the derived ones, which no package can add."""
+    """The fitted ones among some generators: all but the derived ones, which other packages cannot add."""
     return tuple(name for name in names if name not in DERIVED)
 
 
 @dataclass(frozen=True)
 class GeneratorRegistry:
-    """The generators that a graph has.
+    """The generators of a graph.
 
     Attributes:
-        where: module and object of each, by name, in the order in which the columns of candidates appear.
+        where: ``module:object`` by name, in the order of the columns of candidates.
     """
 
     where: Mapping[str, str]
 
     @classmethod
     def installed(cls) -> GeneratorRegistry:
-        """Our own, and after them those of other installed packages, by name.
+        """The generators of this repository, then those of other installed packages in order of their names.
 
         Raises:
-            ValueError: an entry point has a name that is taken or cannot be a column's.
+            ValueError: the name of an entry point is taken or is no valid column name.
         """
-        found = {point.name: point.value for point in entry_points(group=GROUP)}
-        for name in found:
+        others = {point.name: point.value for point in entry_points(group=GROUP)}
+        for name in others:
             if name in BUILT_IN.where or not name.isidentifier() or not name.islower():
                 raise ValueError(
                     f"entry point {name!r} of {GROUP}: expected a name of lower-case letters, digits and underscores "
                     f"that none of {', '.join(BUILT_IN.names)} has"
                 )
-        return cls({**BUILT_IN.where, **dict(sorted(found.items()))})
+        return cls({**BUILT_IN.where, **dict(sorted(others.items()))})
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them, in the order of the columns."""
+        """All names, in the order of the columns."""
         return tuple(self.where)
 
     @property
     def fitted(self) -> tuple[str, ...]:
-        """Those with an asset of their own."""
+        """Names of the generators with an asset of their own."""
         return fitted_among(self.where)
 
     def load(self, name: str) -> object:
@@ -84,4 +85,4 @@ class GeneratorRegistry:
 
 
 BUILT_IN = GeneratorRegistry({**DERIVED, **FITTED})
-"""Those of this repository."""
+"""The generators of this repository."""

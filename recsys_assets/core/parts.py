@@ -1,4 +1,4 @@
-"""Cutting what is large into parts that an engine makes one after the other."""
+"""Splitting large frames into parts that an engine computes one after the other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from recsys_assets.core.engine import Engine, Frame
 
 
-class Once:
-    """Makes the rows of a frame when its name first comes up, for all the parts that read them.
+class Memo:
+    """A :data:`~recsys_assets.core.engine.Memoize`: computes a frame on its first use and keeps its rows in memory.
 
     Args:
         engine: where the frames run.
@@ -21,22 +21,22 @@ class Once:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._made: dict[str, Frame] = {}
+        self._frames: dict[str, Frame] = {}
 
     def __call__(self, name: str, frame: Frame) -> Frame:
-        """The frame of that name, whose rows wait in memory; ``frame`` where there is none yet."""
-        if name not in self._made:
-            self._made[name] = self._engine.from_arrow(frame.collect(backend="polars").to_arrow())
-        return self._made[name]
+        """The rows that are kept under a name; on first use, those of ``frame``."""
+        if name not in self._frames:
+            self._frames[name] = self._engine.from_arrow(frame.collect(backend="polars").to_arrow())
+        return self._frames[name]
 
 
 def by_users(engine: Engine, users: Frame, *frames: Frame) -> list[tuple[Frame, ...]]:
-    """The frames of as many users at once as the engine likes, one range of user_id after the other.
+    """Split frames into ranges of user_id, with as many users in each as the engine prefers.
 
     Args:
         engine: where the frames run.
-        users: user_id of everybody; repeated ids count once.
-        frames: what to cut; user_id and any columns.
+        users: user_id of all users; repeated ids count once.
+        frames: user_id and any columns.
 
     Returns:
         At least one part; each row of each frame is in exactly one.
@@ -49,13 +49,13 @@ def by_users(engine: Engine, users: Frame, *frames: Frame) -> list[tuple[Frame, 
 
 
 def by_rows(engine: Engine, key: str, *frames: Frame, makes: int = 1) -> list[tuple[Frame, ...]]:
-    """The frames in ranges of a key with as many rows of the first frame at once as the engine likes.
+    """Split frames into ranges of a key, with as many rows of the first frame in each as the engine prefers.
 
     Args:
         engine: where the frames run.
         key: column of all frames.
-        frames: what to cut.
-        makes: rows that become of a row of the first frame.
+        frames: to be split.
+        makes: rows that the engine computes per row of the first frame.
 
     Returns:
         At least one part; each row of each frame is in exactly one, and rows of one key stay together.

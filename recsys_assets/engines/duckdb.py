@@ -11,7 +11,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
+from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, as_one_frame, count_repeated
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
@@ -133,7 +133,7 @@ class DuckDBEngine:
         """Run a frame into one sorted parquet file; see :class:`Engine`."""
         import duckdb
 
-        native: DuckDBPyRelation = together(frame).to_native()
+        native: DuckDBPyRelation = as_one_frame(frame).to_native()
         column = duckdb.ColumnExpression
         types = {field.name: _SQL_TYPES[field.type] for field in schema}
         narrow = native.select(*(column(name).cast(sql).alias(name) for name, sql in types.items()))

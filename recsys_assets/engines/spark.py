@@ -20,7 +20,7 @@ import narwhals as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated, together
+from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, as_one_frame, count_repeated
 from recsys_assets.engines.parquet import write_parquet
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class SparkEngine:
         from pyspark.sql import functions as sf
 
         types = _spark_schema(schema)
-        narrow = _native(together(frame)).select(*(sf.col(field.name).cast(field.dataType) for field in types))
+        narrow = _native(as_one_frame(frame)).select(*(sf.col(field.name).cast(field.dataType) for field in types))
         # A sort by ranges reads its input twice: once to find the ranges.
         kept = narrow.persist(StorageLevel.MEMORY_AND_DISK)
         try:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from recsys_assets.core.parts import Once
+from recsys_assets.core.parts import Memo
 from recsys_assets.engines.polars import PolarsEngine
 
 
@@ -15,7 +15,7 @@ def test_rows_are_made_when_a_name_first_comes_up_and_never_again() -> None:
 
     schema = pa.schema([("x", pa.int64())])
     frame = engine.map_batches(engine.from_arrow(pa.table({"x": [1, 2, 3]})), count, schema)
-    once = Once(engine)
+    once = Memo(engine)
     first = once("x", frame)
     made.clear()
     for again in (first, once("x", frame)):

@@ -75,7 +75,7 @@ def end_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def known_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContext:
+def fit_context_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContext:
     """What generators know at the end of a day; what is not stated is small.
 
     Where ``item_features`` are given, so is what the models say (``cf_ensemble_scores``).

@@ -117,7 +117,7 @@ def _generated(given: FunctionInputs) -> dict[str, Frame]:
 
 
 def _asked(given: FunctionInputs) -> protocol.RetrievalContext:
-    return candidates.asked(given.engine, given.inputs, LAST, END, g.CANDIDATES)
+    return candidates.retrieval_context(given.engine, given.inputs, LAST, END, g.CANDIDATES)
 
 
 def _with_features(given: FunctionInputs) -> Frame:
@@ -132,7 +132,7 @@ def _new(given: FunctionInputs) -> Frame:
 
 def _listed(given: FunctionInputs, interacted: Frame | None = None) -> Frame:
     best = given["top_popular"].filter(nw.col("segment") == popular.ALL)
-    return generators.listed(given["users"], best, g.LISTED_K, interacted)
+    return generators.shared_list(given["users"], best, g.LISTED_K, interacted)
 
 
 def _hours(given: FunctionInputs) -> Frame:
@@ -273,14 +273,14 @@ FUNCTIONS: Mapping[str, Call] = {
         _ruled(given, "ranker")[1],
     ),
     "retrieval.by_embedding.recommend": lambda given: by_embedding.recommend(given.known),
-    "retrieval.candidates.asked": lambda given: _asked(given).history,
+    "retrieval.candidates.retrieval_context": lambda given: _asked(given).history,
     "retrieval.candidates.candidates": lambda given: candidates.candidates(
         given.engine, given.inputs, LAST, END, g.CANDIDATES, BUILT_IN
     ),
     "retrieval.candidates.fuse": lambda given: candidates.fuse(_generated(given), g.CANDIDATES, BUILT_IN.names),
-    "retrieval.candidates.in_parts": lambda given: tuple(
+    "retrieval.candidates.split_inputs": lambda given: tuple(
         frame
-        for part in candidates.in_parts(given.engine, given.inputs, LAST, g.CANDIDATES)
+        for part in candidates.split_inputs(given.engine, given.inputs, LAST, g.CANDIDATES)
         for frame in (part.user_activity, part.user_factors)
     ),
     "retrieval.candidates.union": lambda given: candidates.union(_asked(given), BUILT_IN),
@@ -319,7 +319,7 @@ FUNCTIONS: Mapping[str, Call] = {
         ),
         generators.factors(given.engine, given["user_factors"], given["item_factors"], given["users"], 4, None),
     ),
-    "retrieval.generators.listed": lambda given: (_listed(given), _listed(given, given["history"])),
+    "retrieval.generators.shared_list": lambda given: (_listed(given), _listed(given, given["history"])),
     "retrieval.generators.repeat": lambda given: generators.repeat(given["history"], given["item_activity"], 0.35),
     "retrieval.generators.user_history": lambda given: generators.user_history(
         given["user_activity"], LAST, END, 4, 14.0
@@ -331,20 +331,20 @@ FUNCTIONS: Mapping[str, Call] = {
         popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
     ),
     "models.popular_windows.find_windows": _windows,
-    "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.proposed,
+    "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.fitted_candidates,
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived(BUILT_IN, "covisit").recommend(
         given.asked, 4
     ),
-    "retrieval.protocol.RetrievalContext.__init__": lambda given: given.asked.touched,
+    "retrieval.protocol.RetrievalContext.__init__": lambda given: given.asked.interacted,
     "retrieval.protocol.RetrievalContext.allowed": lambda given: given.asked.allowed(given["history"]),
-    "retrieval.protocol.RetrievalContext.not_interacted": lambda given: given.asked.untouched(given["history"]),
+    "retrieval.protocol.RetrievalContext.not_interacted": lambda given: given.asked.not_interacted(given["history"]),
     "retrieval.protocol.RetrievalContext.available": lambda given: given.asked.available(given["item_activity"]),
     "retrieval.protocol.FitContext.__init__": lambda given: (
         given.known.history(),
         given.known.history(CUT),
         given.known.targets(CUT),
         pa.table({"user_id": given.known.users()}),
-        pa.table({"item_id": given.known.gone()}),
+        pa.table({"item_id": given.known.unavailable_items()}),
     ),
     "retrieval.protocol.derived": lambda given: protocol.derived(BUILT_IN, "category").recommend(given.asked, 4),
     "models.similar_items.similar_in_parts": lambda given: next(
@@ -357,6 +357,6 @@ FUNCTIONS: Mapping[str, Call] = {
 
 OWN_RESULT: Mapping[str, frozenset[str]] = {
     # Spark fits by MLlib: other factors, no worse; what is made of given factors is the same everywhere.
-    "spark": frozenset({"retrieval.factors.fit_factors", "tuning.als.tune_als"}),
+    "spark": frozenset({"models.als.fit_factors", "retrieval.tune_als.tune_als"}),
 }
 """Functions whose result is an engine's own."""

@@ -82,7 +82,9 @@ class FunctionInputs:
         proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
         given = {name: self[name] for name in names}
         near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
-        return protocol.CandidateInputs(**near, model_scores=self["cf_ensemble_scores"], proposed=proposed, **given)
+        return protocol.CandidateInputs(
+            **near, model_scores=self["cf_ensemble_scores"], fitted_candidates=proposed, **given
+        )
 
     @property
     def asked(self) -> protocol.RetrievalContext:

@@ -15,14 +15,14 @@ from recsys_assets.core.models.nearest import Floats, Forbid, nearest
 
 @dataclass(frozen=True)
 class FactorsParams(AlsParams):
-    """How the factors are fitted.
+    """Parameters of the fit.
 
     Args:
         half_life: days in which an activity's weight halves.
-        min_item_users: items that fewer users touched get no vector: what one user says of an item is that user's own
-            vector, and half of a shop's items are such.
-        min_user_items: users with fewer items get no vector: one item says nothing about which items go together, and
-            its neighbours are what 'covisit' proposes.
+        min_item_users: items with fewer users get no vector: that of an item with one user is the user's own, and half
+            of a shop's items are such.
+        min_user_items: users with fewer items get no vector: a single item carries no information on co-occurrence,
+            and 'covisit' recommends its neighbours.
     """
 
     half_life: float = 30.0
@@ -31,13 +31,13 @@ class FactorsParams(AlsParams):
 
 
 def fit_factors(engine: Engine, activity: Frame, params: FactorsParams, users: Frame | None = None) -> Factors:
-    """Fit factors so that users lie near the items they touched.
+    """Fit factors so that users lie near the items that they interacted with.
 
     Args:
         engine: fits them.
-        activity: user_id, item_id (unique pairs) and weight; pairs without weight count as never met.
+        activity: user_id, item_id (unique pairs) and weight; pairs with weight 0 are ignored.
         params: of the model.
-        users: user_id of the users to return; all where None. Everybody is fitted on.
+        users: user_id of the users to return; all where None. The fit uses all users.
 
     Returns:
         ``USER_FACTORS`` and ``ITEM_FACTORS``.
@@ -46,16 +46,16 @@ def fit_factors(engine: Engine, activity: Frame, params: FactorsParams, users: F
     for key, least in (("user_id", params.min_user_items), ("item_id", params.min_item_users)):
         enough = weighed.group_by(key).agg(nw.len().alias("__n")).filter(nw.col("__n") >= least)
         weighed = weighed.join(enough, on=key, how="semi")
-    found = engine.factorize(weighed.select("user_id", "item_id", "weight"), params)
+    fitted = engine.factorize(weighed.select("user_id", "item_id", "weight"), params)
     if users is None:
-        return found
+        return fitted
     wanted = users.select("user_id").collect(backend="polars").to_arrow()["user_id"]
-    kept = found.users.filter(pa.array(lookup(found.users["user_id"], wanted.unique()) >= 0))
-    return Factors(kept, found.items)
+    returned = fitted.users.filter(pa.array(lookup(fitted.users["user_id"], wanted.unique()) >= 0))
+    return Factors(returned, fitted.items)
 
 
 def similar_by_factors(items: pa.Table, k: int) -> pa.Table:
-    """The ``k`` nearest other items of each item by cosine; items without direction (zero vectors) are left out.
+    """The ``k`` nearest other items of each item by cosine; zero vectors are left out.
 
     Args:
         items: ``ITEM_FACTORS``.
@@ -112,7 +112,7 @@ def recommend_by_factors(items: pa.Table, k: int, seen: pa.Table | None = None) 
 
 
 def _forbid(user_ids: pa.Array, seen_users: pa.Array, starts: Ints, seen_items: Ints) -> Forbid:
-    """What each user of a batch has seen, as :func:`nearest` asks for it."""
+    """The items that each user of a batch has seen, in the form that :func:`nearest` takes."""
     place = lookup(user_ids, seen_users)
     place[place < 0] = len(seen_users)
 

@@ -1,4 +1,4 @@
-"""Several models as one: their scores, standardized for each user, weighed and added."""
+"""An ensemble of models: the weighted sum of their scores, standardized for each user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_assets.core.evaluation.metrics import Bools, ndcg
 from recsys_assets.core.ids import Ints
-from recsys_assets.core.models.interactions import Floats, Model
+from recsys_assets.core.models.interactions import Floats, InteractionModel
 from recsys_assets.core.models.top_k import largest
 
 _CELLS = 20_000_000
@@ -21,27 +21,27 @@ _STEPS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class Pool:
-    """What the models propose to some users.
+    """Candidates of some users from all models.
 
     Attributes:
-        items: [users, proposals] columns of the matrix, each once; -1 where another model proposed the same.
-        scores: [models, users, proposals] standardized scores; they mean nothing where there is no item.
+        items: [users, candidates] columns of the matrix, each once; -1 where another model has the same candidate.
+        scores: [models, users, candidates] standardized scores; meaningless where there is no item.
     """
 
     items: Ints
     scores: Floats
 
 
-def standardized(model: Model, users: Ints) -> Floats:
+def standardized(model: InteractionModel, users: Ints) -> Floats:
     """Scores [users, items] with mean 0 and deviation 1 over the items of each user."""
-    found = model.scores(users)
-    found -= found.mean(axis=1, keepdims=True)
-    found /= np.maximum(found.std(axis=1, keepdims=True), np.float32(1e-12))
-    return found
+    scores = model.scores(users)
+    scores -= scores.mean(axis=1, keepdims=True)
+    scores /= np.maximum(scores.std(axis=1, keepdims=True), np.float32(1e-12))
+    return scores
 
 
 def top(
-    models: Mapping[str, Model],
+    models: Mapping[str, InteractionModel],
     weights: Mapping[str, float],
     users: Ints,
     seen: csr_matrix,
@@ -50,14 +50,14 @@ def top(
     """The k best items of each user.
 
     Args:
-        models: by name; those without a weight are not asked.
+        models: by name; those without a weight are not used.
         weights: of their standardized scores.
         users: rows of the matrix.
-        seen: [all users, items]; what is stored here is not proposed.
+        seen: [all users, items]; stored pairs are not recommended.
         k: length of the lists, at most the number of items.
 
     Returns:
-        Columns and scores [users, k], best first, of equals the first column; where nothing is left, the score is
+        Columns and scores [users, k], best first, ties to the first column; where no item is left, the score is
         negative infinity.
     """
     items, values = [], []
@@ -72,8 +72,8 @@ def top(
     return np.concatenate(items), np.concatenate(values)
 
 
-def pool(models: Mapping[str, Model], users: Ints, seen: csr_matrix, k: int) -> Pool:
-    """The k best items of every model for each user, with what all the models say of them.
+def pool(models: Mapping[str, InteractionModel], users: Ints, seen: csr_matrix, k: int) -> Pool:
+    """The k best items of every model for each user, with the scores of all models.
 
     Args:
         models: by name.
@@ -84,23 +84,23 @@ def pool(models: Mapping[str, Model], users: Ints, seen: csr_matrix, k: int) -> 
     parts: list[Pool] = []
     for block in _blocks(users, _items(seen) * len(models)):
         every = np.stack([standardized(model, block) for model in models.values()])
-        proposed = np.concatenate([_best(scores.copy(), seen[block], k)[0] for scores in every], axis=1)
-        proposed = np.sort(proposed, axis=1)
-        proposed[:, 1:][proposed[:, 1:] == proposed[:, :-1]] = -1
-        scores = np.take_along_axis(every, np.maximum(proposed, 0)[None], axis=2)
-        parts.append(Pool(proposed, scores))
+        items = np.concatenate([_best(scores.copy(), seen[block], k)[0] for scores in every], axis=1)
+        items = np.sort(items, axis=1)
+        items[:, 1:][items[:, 1:] == items[:, :-1]] = -1
+        scores = np.take_along_axis(every, np.maximum(items, 0)[None], axis=2)
+        parts.append(Pool(items, scores))
     return Pool(np.concatenate([part.items for part in parts]), np.concatenate([p.scores for p in parts], axis=1))
 
 
 @dataclass(frozen=True)
-class Opinions:
-    """What the models say of some pairs, ordered by user and item.
+class ModelScores:
+    """Scores of some pairs by all models, ordered by user and item.
 
     Attributes:
         users: [pairs] rows of the matrix.
         items: [pairs] its columns.
-        totals: [pairs] weighed sums of the standardized scores of the k best pairs of each user that were not seen;
-            not a number for others.
+        totals: [pairs] weighted sums of the standardized scores for the k best unseen items of each user; not a number
+            for others.
         scores: [models, pairs] standardized scores.
     """
 
@@ -111,81 +111,83 @@ class Opinions:
 
 
 def model_scores(
-    models: Mapping[str, Model],
+    models: Mapping[str, InteractionModel],
     weights: Mapping[str, float],
     users: Ints,
     seen: csr_matrix,
     k: int,
-    also: Ints,
-    closed: Ints,
+    always: Ints,
+    unavailable: Ints,
     *,
-    of_seen: bool,
-) -> Opinions:
-    """What the models say of the k best items of each of them and of all together, and of some others.
+    include_seen: bool,
+) -> ModelScores:
+    """Scores of the k best items of each model and of the ensemble, and of some others.
 
     Args:
         models: by name.
         weights: of their standardized scores.
         users: rows of the matrix, ascending.
-        seen: [all users, items]; what is stored here is not among the best of anybody.
+        seen: [all users, items]; stored pairs are not among the best.
         k: best items of each model, at most the number of items.
-        also: columns that everybody is told of.
-        closed: columns that nobody is told of.
-        of_seen: whether what was seen is told of.
+        always: columns that are scored for every user.
+        unavailable: columns that are scored for no user.
+        include_seen: whether seen pairs are scored.
     """
-    parts: list[Opinions] = []
+    parts: list[ModelScores] = []
     for block in _blocks(users, _items(seen) * len(models)):
         every = np.stack([standardized(model, block) for model in models.values()])
         total = np.zeros(every.shape[1:], np.float32)
         for name, scores in zip(models, every, strict=True):
             if weights.get(name):
                 total += np.float32(weights[name]) * scores
-        told = np.zeros(total.shape, np.bool_)
-        told[:, also] = True
+        scored = np.zeros(total.shape, np.bool_)
+        scored[:, always] = True
         for scores in every:
-            np.put_along_axis(told, _best(scores.copy(), seen[block], k)[0], True, axis=1)
-        total[:, closed] = -np.inf
+            np.put_along_axis(scored, _best(scores.copy(), seen[block], k)[0], True, axis=1)
+        total[:, unavailable] = -np.inf
         best, values = _best(total, seen[block], k)
         total[:] = np.nan
         np.put_along_axis(total, best, np.where(np.isfinite(values), values, np.float32(np.nan)), axis=1)
-        np.put_along_axis(told, best, True, axis=1)
-        told[seen[block].nonzero()] = of_seen
-        told[:, closed] = False
-        row, column = np.nonzero(told)
-        parts.append(Opinions(block[row], column, total[row, column], every[:, row, column]))
+        np.put_along_axis(scored, best, True, axis=1)
+        scored[seen[block].nonzero()] = include_seen
+        scored[:, unavailable] = False
+        row, column = np.nonzero(scored)
+        parts.append(ModelScores(block[row], column, total[row, column], every[:, row, column]))
     axes = {"users": 0, "items": 0, "totals": 0, "scores": 1}
-    return Opinions(**{name: np.concatenate([getattr(part, name) for part in parts], at) for name, at in axes.items()})
+    return ModelScores(
+        **{name: np.concatenate([getattr(part, name) for part in parts], at) for name, at in axes.items()}
+    )
 
 
 def learn(
-    names: Sequence[str], proposed: Pool, targets: csr_matrix, k: int = 20, slices: Ints | None = None
+    names: Sequence[str], candidates: Pool, targets: csr_matrix, k: int = 20, slices: Ints | None = None
 ) -> dict[str, float]:
-    """Weights under which the targets come first, found one coordinate at a time.
+    """Weights with the highest NDCG on the targets, by coordinate search.
 
-    Targets held out in one way favour the models that this way suits. With several slices, whose targets were held out
-    in different ways, the geometric mean of their NDCG is raised: a percent gained on one makes up for a percent lost
+    The way in which targets are held out favours some models. With several slices, whose targets were held out in
+    different ways, the geometric mean of their NDCG is maximized: a percent gained on one makes up for a percent lost
     on another, however hard each is.
 
     Args:
-        names: of the models, in the order of ``proposed.scores``.
-        proposed: by models that do not know the targets.
+        names: of the models, in the order of ``candidates.scores``.
+        candidates: of models that were fitted without the targets.
         targets: [users, items], one row for each user of the pool, each with at least one.
-        k: length of the lists whose NDCG is raised.
-        slices: [users] the slice that the targets of each user are from, numbered from 0; None if there is one only.
+        k: length of the lists whose NDCG is maximized.
+        slices: [users] number of the slice, from 0, of each user's targets; None for a single slice.
 
     Returns:
-        Weight by name; the first that counts has 1.
+        Weight by name, scaled so that the first one above 0 is 1.
     """
-    k = min(k, proposed.items.shape[1])
+    k = min(k, candidates.items.shape[1])
     sizes = np.diff(targets.indptr)
-    found_at = hits(targets, np.maximum(proposed.items, 0)) & (proposed.items >= 0)
-    of = np.zeros(len(sizes), np.int64) if slices is None else slices
+    hit = hits(targets, np.maximum(candidates.items, 0)) & (candidates.items >= 0)
+    slice_of = np.zeros(len(sizes), np.int64) if slices is None else slices
 
     def value(weights: Floats) -> float:
-        total = np.tensordot(weights, proposed.scores, axes=1)
-        total[proposed.items < 0] = -np.inf
-        gains = ndcg(np.take_along_axis(found_at, largest(total, k), axis=1), sizes, k)
-        means = np.bincount(of, gains) / np.bincount(of)
+        total = np.tensordot(weights, candidates.scores, axes=1)
+        total[candidates.items < 0] = -np.inf
+        gains = ndcg(np.take_along_axis(hit, largest(total, k), axis=1), sizes, k)
+        means = np.bincount(slice_of, gains) / np.bincount(slice_of)
         return float(np.exp(np.log(np.maximum(means, 1e-12)).mean()))
 
     weights = np.ones(len(names), np.float32)
@@ -196,8 +198,8 @@ def learn(
             for step in _STEPS:
                 tried = weights.copy()
                 tried[at] *= step
-                if (found := value(tried)) > reached:
-                    reached, weights = found, tried
+                if (score := value(tried)) > reached:
+                    reached, weights = score, tried
     scale = weights[weights > 0][0]
     return {name: round(float(weight / scale), 4) for name, weight in zip(names, weights, strict=True)}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from recsys_assets.core.models import graph_filter, ials, item_models
-from recsys_assets.core.models.interactions import Interactions, Model
+from recsys_assets.core.models.interactions import InteractionModel, Interactions
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,19 @@ class ModelParams:
     item_knn: item_models.ItemKnnParams = field(default_factory=item_models.ItemKnnParams)
 
 
-MODELS: Mapping[str, Callable[[Interactions, ModelParams], Model]] = {
-    "ials": lambda known, params: ials.Ials(known, params.ials),
-    "graph_filter": lambda known, params: graph_filter.GraphFilter(known, params.graph_filter),
-    "ease": lambda known, params: item_models.Ease(known, params.ease),
-    "rp3beta": lambda known, params: item_models.rp3beta(known, params.rp3beta),
-    "item_knn": lambda known, params: item_models.item_knn(known, params.item_knn),
+MODELS: Mapping[str, Callable[[Interactions, ModelParams], InteractionModel]] = {
+    "ials": lambda interactions, params: ials.Ials(interactions, params.ials),
+    "graph_filter": lambda interactions, params: graph_filter.GraphFilter(interactions, params.graph_filter),
+    "ease": lambda interactions, params: item_models.Ease(interactions, params.ease),
+    "rp3beta": lambda interactions, params: item_models.rp3beta(interactions, params.rp3beta),
+    "item_knn": lambda interactions, params: item_models.item_knn(interactions, params.item_knn),
 }
 
 
-def fit_models(known: Interactions, params: ModelParams | None = None) -> dict[str, Callable[[], Model]]:
-    """What fits each model that a catalogue of this size allows."""
-    how = params or ModelParams()
-    few = known.shape[1] <= how.ease.most_items
-    return {name: lambda fit=fit: fit(known, how) for name, fit in MODELS.items() if few or name != "ease"}
+def fit_models(
+    interactions: Interactions, params: ModelParams | None = None
+) -> dict[str, Callable[[], InteractionModel]]:
+    """A function for each model that fits it; EASE only where the catalogue is small enough for it."""
+    stated = params or ModelParams()
+    small = interactions.shape[1] <= stated.ease.most_items
+    return {name: lambda fit=fit: fit(interactions, stated) for name, fit in MODELS.items() if small or name != "ease"}

@@ -1,4 +1,4 @@
-"""Items that meet in sessions, and targets that sessions go on to: cosine over the merged pair counts."""
+"""Items that co-occur in sessions, and targets that follow in sessions: cosine over the merged pair counts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CO_PURCHASE = "co_purchase"
 
 @dataclass(frozen=True)
 class CovisitParams:
-    """How items that meet are compared.
+    """How co-occurring items are compared.
 
     Args:
         k: neighbours per item.
-        shrinkage: sessions added to the denominator, so that one chance meeting of two rare items is not certainty.
+        shrinkage: sessions added to the denominator, so that a single co-occurrence of two rare items does not score 1.
     """
 
     k: int = 60
@@ -48,9 +48,9 @@ def covisit_similarity(
 
 
 def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
-    """The targets that sessions with an item most went on to, by kind (``COVISITED_TARGETS``).
+    """The targets that most often follow or accompany an item in sessions, by kind (``COVISITED_TARGETS``).
 
-    'view_to_purchase' goes from what was touched to what was a target later: weight / (sqrt(sessions_i * targets_j) +
+    'view_to_purchase' goes from an item to a later target of the session: weight / (sqrt(sessions_i * targets_j) +
     shrinkage). 'co_purchase' joins targets of one session: sqrt(targets_i * targets_j) instead.
 
     Args:
@@ -76,7 +76,7 @@ def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitPa
 
 
 def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Iterator[Frame]:
-    """What :func:`covisit_similarity` gives, by ranges of items where the engine takes no more at once."""
+    """The rows of :func:`covisit_similarity`, by ranges of items where the engine prefers parts."""
     daily = item_pairs.select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
     parts = by_rows(engine, "item_id", _both_ways(daily))
     if len(parts) == 1:

@@ -46,19 +46,19 @@ class GraphFilter:
     al., Blurring-Sharpening Process Models for Collaborative Filtering, SIGIR 2023, where it has no bound.)
 
     Args:
-        known: what is smoothed.
+        interactions: what is smoothed.
         params: see :class:`GraphFilterParams`.
     """
 
-    def __init__(self, known: Interactions, params: GraphFilterParams):
+    def __init__(self, interactions: Interactions, params: GraphFilterParams):
         from sklearn.utils import extmath  # a second that loading the graph must not take
 
-        signal = known.matrix
+        signal = interactions.matrix
         users, items = _degree(signal, 1), _degree(signal, 0)
         self._smooth = csr_matrix(diags_array(_inverse_root(users)) @ signal @ diags_array(_inverse_root(items)))
         self._turned = csr_matrix(self._smooth.T)
         svd: Any = extmath.randomized_svd
-        rank = min(params.rank, *known.shape)
+        rank = min(params.rank, *interactions.shape)
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
             _, roots, right = svd(self._smooth, n_components=rank, n_iter=4, random_state=params.seed)
         self._signal, self._sharpening = signal, np.float32(params.sharpening)
@@ -68,7 +68,7 @@ class GraphFilter:
         self._bounded = right[bounded].astype(np.float32)
         self._beyond = beyond[bounded].astype(np.float32)
         self._smoothed = (right[bounded].T * eigenvalues[bounded]).astype(np.float32)
-        passed = right[: max(1, min(rank, min(known.shape) // 4))]
+        passed = right[: max(1, min(rank, min(interactions.shape) // 4))]
         self._down = (passed * _inverse_root(items)).T.astype(np.float32)
         up = (params.low_pass * passed * np.sqrt(items)).astype(np.float32)
         with threadpool_limits(limits=1, user_api="blas"):
@@ -79,7 +79,7 @@ class GraphFilter:
         return np.asarray(self._signal[users] @ self._down, np.float32)
 
     def scores(self, users: Ints) -> Floats:
-        """See :class:`~recsys_assets.core.models.interactions.Model`."""
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
         signal = self._signal[users]
         found = self._sharpened(((signal @ self._turned) @ self._smooth).toarray(), signal @ self._smoothed)
         found += self.vectors(users) @ self._up

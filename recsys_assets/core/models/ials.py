@@ -46,14 +46,14 @@ class Ials:
     Recommendation Benchmarks, RecSys 2022.)
 
     Args:
-        known: what is fitted.
+        interactions: what is fitted.
         params: see :class:`IalsParams`.
     """
 
-    def __init__(self, known: Interactions, params: IalsParams):
-        matrix, turned = known.matrix, csr_matrix(known.matrix.T)
+    def __init__(self, interactions: Interactions, params: IalsParams):
+        matrix, turned = interactions.matrix, csr_matrix(interactions.matrix.T)
         rng = np.random.default_rng(params.seed)
-        shape = (known.shape[1], params.factors)
+        shape = (interactions.shape[1], params.factors)
         self.items: Floats = rng.normal(0, 0.1 / np.sqrt(params.factors), shape).astype(np.float32)
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
             for _ in range(params.iterations):
@@ -62,7 +62,7 @@ class Ials:
             self.users = _solve(matrix, self.items, params)
 
     def scores(self, users: Ints) -> Floats:
-        """See :class:`~recsys_assets.core.models.interactions.Model`."""
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
         return self.users[users] @ self.items.T
 
 

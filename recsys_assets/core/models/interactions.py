@@ -1,4 +1,4 @@
-"""Who touched what, as a sparse matrix, and what every model on such a matrix offers."""
+"""The sparse matrix of users and items, and the interface of the models that are fitted on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interactions:
     Args:
         users: sorted ids of the rows.
         items: sorted ids of the columns.
-        matrix: [users, items] float32, above 0 where a user touched an item.
+        matrix: [users, items] float32, above 0 where a user interacted with an item.
     """
 
     users: pa.Array
@@ -44,9 +44,9 @@ class Interactions:
         return Interactions(users, items, csr_matrix((weights.astype(np.float32), (rows, columns)), shape))
 
 
-class Model(Protocol):
-    """What was fitted on a matrix and gives a score to every user and item of it."""
+class InteractionModel(Protocol):
+    """A model that was fitted on a matrix and scores every pair of a user and an item of it."""
 
     def scores(self, users: Ints) -> Floats:
-        """Scores [users, items] of some rows of the matrix; what a user touched has a score too."""
+        """Scores [users, items] of some rows of the matrix; items that the user interacted with have scores too."""
         ...

@@ -61,15 +61,15 @@ class Neighbours:
     """A sparse matrix from touched items to proposed ones.
 
     Args:
-        known: the users' matrix.
+        interactions: the users' matrix.
         weights: [items, items] float32.
     """
 
-    def __init__(self, known: Interactions, weights: csr_matrix):
-        self._signal, self.weights = known.matrix, weights
+    def __init__(self, interactions: Interactions, weights: csr_matrix):
+        self._signal, self.weights = interactions.matrix, weights
 
     def scores(self, users: Ints) -> Floats:
-        """See :class:`~recsys_assets.core.models.interactions.Model`."""
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
         return (self._signal[users] @ self.weights).toarray()
 
 
@@ -77,16 +77,16 @@ class Ease:
     """A linear model without self-similarity, in closed form (Steck, Embarrassingly Shallow Autoencoders, WWW 2019).
 
     Args:
-        known: the users' matrix.
+        interactions: the users' matrix.
         params: see :class:`EaseParams`.
 
     Raises:
         ValueError: more items than ``params.most_items``.
     """
 
-    def __init__(self, known: Interactions, params: EaseParams):
-        self._signal = known.matrix
-        items = known.shape[1]
+    def __init__(self, interactions: Interactions, params: EaseParams):
+        self._signal = interactions.matrix
+        items = interactions.shape[1]
         if items > params.most_items:
             raise ValueError(f"ease: {items:,} items, expected at most {params.most_items:,}")
         gram = np.asarray((self._signal.T @ self._signal).todense(), np.float64)
@@ -100,25 +100,27 @@ class Ease:
         self.weights = weights.astype(np.float32)
 
     def scores(self, users: Ints) -> Floats:
-        """See :class:`~recsys_assets.core.models.interactions.Model`."""
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
         return np.asarray(self._signal[users] @ self.weights, np.float32)
 
 
-def rp3beta(known: Interactions, params: Rp3BetaParams) -> Neighbours:
+def rp3beta(interactions: Interactions, params: Rp3BetaParams) -> Neighbours:
     """Walks from item to user to item, popular ends held back (Paudel et al., ACM TiiS 2017)."""
-    ones = known.matrix.copy()
+    ones = interactions.matrix.copy()
     ones.data[:] = 1.0
     to_items, to_users = _steps(ones, params.alpha), _steps(csr_matrix(ones.T), params.alpha)
-    popularity = np.maximum(np.bincount(ones.indices, minlength=known.shape[1]), 1.0)
+    popularity = np.maximum(np.bincount(ones.indices, minlength=interactions.shape[1]), 1.0)
     ends = csr_matrix(to_items @ diags_array(popularity**-params.beta))
-    return Neighbours(known, _best(to_users, ends, params.neighbours))
+    return Neighbours(interactions, _best(to_users, ends, params.neighbours))
 
 
-def item_knn(known: Interactions, params: ItemKnnParams) -> Neighbours:
+def item_knn(interactions: Interactions, params: ItemKnnParams) -> Neighbours:
     """Cosine of items that the same users touched, shrunk (Deshpande and Karypis, ACM TOIS 2004)."""
-    items = csr_matrix(known.matrix.T)
+    items = csr_matrix(interactions.matrix.T)
     lengths = np.sqrt(np.asarray(items.multiply(items).sum(axis=1)).ravel())
-    return Neighbours(known, _best(items, csr_matrix(known.matrix), params.neighbours, lengths, params.shrinkage))
+    return Neighbours(
+        interactions, _best(items, csr_matrix(interactions.matrix), params.neighbours, lengths, params.shrinkage)
+    )
 
 
 def _steps(matrix: csr_matrix, alpha: float) -> csr_matrix:

@@ -11,11 +11,11 @@ from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
 
 RRF_CONSTANT = 60
-"""Rank at which a list's voice has halved against its top: Cormack, Clarke and Büttcher, 2009."""
+"""Rank at which the weight of a list's entry has halved against its top: Cormack, Clarke and Büttcher, 2009."""
 
 
 def similar_in_parts(engine: Engine, covisit: Frame, factors: Frame, k: int) -> Iterator[Frame]:
-    """What :func:`similar_items` gives, by ranges of items where the engine takes no more at once."""
+    """The rows of :func:`similar_items`, by ranges of items where the engine prefers parts."""
     for near, alike in by_rows(engine, "item_id", covisit, factors, makes=3):
         yield similar_items(near, alike, k)
 

@@ -1,4 +1,4 @@
-"""The generators that follow from popularity, co-visitation, factors and the user's own history."""
+"""The derived generators: popularity, co-visitation, matrix factorization and the user's own history."""
 
 from __future__ import annotations
 
@@ -14,77 +14,86 @@ from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext
 
 
-def _segment(given: RetrievalContext, name: str, k: int) -> Frame:
-    items = given.inputs.top_popular.filter(nw.col("segment") == name)
-    return generators.listed(given.users, given.available(items), k, given.interacted)
+def _segment(context: RetrievalContext, name: str, k: int) -> Frame:
+    items = context.inputs.top_popular.filter(nw.col("segment") == name)
+    return generators.shared_list(context.users, context.available(items), k, context.interacted)
 
 
-def _near(given: RetrievalContext, name: str, seeds: Frame, similar: Frame) -> Frame:
-    """Neighbours of seeds, by a table whose name tells it from others."""
-    params = given.params
+def _near(context: RetrievalContext, name: str, seeds: Frame, similar: Frame) -> Frame:
+    """Neighbours of the seeds of each user.
+
+    Args:
+        context: of the retrieval.
+        name: under which the table is memoized.
+        seeds: rows of the users' history.
+        similar: item_id, similar_item_id, score, rank.
+    """
+    params = context.params
     near = similar.filter(nw.col("rank") <= params.covisit_neighbours)
-    # There are far fewer rows in the table than there are of what users find in it.
-    ends = given.available(near.select("score", "rank", nw.col("item_id").alias("__seed"), item_id="similar_item_id"))
-    kept = given.inputs.memoize(
+    # Filtered before the join: the table is far smaller than the candidates made from it.
+    ends = context.available(near.select("score", "rank", nw.col("item_id").alias("__seed"), item_id="similar_item_id"))
+    available = context.inputs.memoize(
         name, ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
     )
-    found = generators.covisit(seeds, kept, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life)
-    return given.not_interacted(found)
+    pairs = generators.covisit(
+        seeds, available, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
+    )
+    return context.not_interacted(pairs)
 
 
-def _view_to_purchase(given: RetrievalContext, k: int) -> Frame:
+def _view_to_purchase(context: RetrievalContext, k: int) -> Frame:
     return _near(
-        given,
+        context,
         "view_to_purchase",
-        given.history,
-        given.inputs.covisited_targets.filter(nw.col("kind") == VIEW_TO_PURCHASE_KIND),
+        context.history,
+        context.inputs.covisited_targets.filter(nw.col("kind") == VIEW_TO_PURCHASE_KIND),
     )
 
 
-def _co_purchase(given: RetrievalContext, k: int) -> Frame:
-    purchased = given.history.filter(nw.col("targets") > 0)
+def _co_purchase(context: RetrievalContext, k: int) -> Frame:
+    purchased = context.history.filter(nw.col("targets") > 0)
     return _near(
-        given, "co_purchase", purchased, given.inputs.covisited_targets.filter(nw.col("kind") == CO_PURCHASE_KIND)
+        context, "co_purchase", purchased, context.inputs.covisited_targets.filter(nw.col("kind") == CO_PURCHASE_KIND)
     )
 
 
-def _als(given: RetrievalContext, k: int) -> Frame:
-    items = given.inputs.memoize("item_factors", given.available(given.inputs.item_factors))
-    return generators.factors(given.engine, given.inputs.user_factors, items, given.users, k, given.interacted)
+def _als(context: RetrievalContext, k: int) -> Frame:
+    items = context.inputs.memoize("item_factors", context.available(context.inputs.item_factors))
+    return generators.factors(context.engine, context.inputs.user_factors, items, context.users, k, context.interacted)
 
 
-def _repeat(given: RetrievalContext, k: int) -> Frame:
-    recent = last_days(given.inputs.item_activity, given.as_of, given.params.trending_days)
-    return given.allowed(generators.repeat(given.history, recent, given.params.repeat_popularity))
+def _repeat(context: RetrievalContext, k: int) -> Frame:
+    recent = last_days(context.inputs.item_activity, context.as_of, context.params.trending_days)
+    return context.allowed(generators.repeat(context.history, recent, context.params.repeat_popularity))
 
 
-def _category(given: RetrievalContext, k: int) -> Frame:
-    inputs = given.inputs
-    items = inputs.memoize("top_popular", given.available(inputs.top_popular))
-    return given.not_interacted(
-        generators.category(given.history, inputs.item_features, items, given.params.favourite_categories, k)
+def _category(context: RetrievalContext, k: int) -> Frame:
+    inputs = context.inputs
+    items = inputs.memoize("top_popular", context.available(inputs.top_popular))
+    return context.not_interacted(
+        generators.category(context.history, inputs.item_features, items, context.params.favourite_categories, k)
     )
 
 
-# The lists for everybody and for a category are the same few items over and over: fewer of them say as much.
+# Shared lists and those of a category repeat the same few items, so a smaller share loses nothing.
 POPULAR = Derived(
-    about="What most people touched in the popularity window.",
+    about="What most people interacted with in the popularity window.",
     share=0.5,
     weight=0.5,
-    recommend=lambda given, k: _segment(given, ALL, k),
+    recommend=lambda context, k: _segment(context, ALL, k),
 )
 TRENDING = Derived(
-    about="What people touch now.",
+    about="What people interact with now.",
     share=1 / 3,
     weight=0.5,
-    recommend=lambda given, k: _segment(given, TRENDING_SEGMENT, k),
+    recommend=lambda context, k: _segment(context, TRENDING_SEGMENT, k),
 )
 COVISIT = Derived(
-    about="Neighbours, by co-visitation, of what the user last touched.",
+    about="Neighbours, by co-visitation, of the items that the user last interacted with.",
     weight=0.75,
-    recommend=lambda given, k: _near(given, "covisit", given.history, given.inputs.covisited_items),
+    recommend=lambda context, k: _near(context, "covisit", context.history, context.inputs.covisited_items),
 )
-# Of one data set's few targets, long lists would be chance.
+# Where targets are few, the tail of a long list would be noise.
 VIEW_TO_PURCHASE = Derived(
     about="What sessions with what the user last touched went on to buy.",
     share=0.5,
@@ -95,7 +104,7 @@ CO_PURCHASE = Derived(
     about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_co_purchase
 )
 ALS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_als)
-REPEAT = Derived(about="What the user touched before.", weight=20.0, recommend=_repeat)
+REPEAT = Derived(about="Items that the user interacted with before.", weight=20.0, recommend=_repeat)
 CATEGORY = Derived(
     about="What is popular in the user's favourite categories.", share=0.5, weight=0.25, recommend=_category
 )

@@ -1,4 +1,4 @@
-"""Items whose embeddings, which the data set brings, are nearest to those of what a user touched."""
+"""The generator 'nearest': items whose embeddings are nearest to those of a user's items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys_assets.core.retrieval.protocol import FitContext
 Floats = npt.NDArray[np.float32]
 
 _BLOCK = 256
-"""Users searched for at once; what they find is scored again in double precision, which takes memory."""
+"""Users per search; their results are scored again in double precision, which takes memory."""
 
 
 @dataclass(frozen=True)
@@ -36,109 +36,110 @@ class NearestParams:
     breadth: int = 128
 
 
-def recommend(known: FitContext, params: NearestParams | None = None) -> pa.Table:
-    """The nearest items of each active user, by the cosine with the user's vector: the mean of what the user touched.
+def recommend(context: FitContext, params: NearestParams | None = None) -> pa.Table:
+    """The nearest items of each active user, by the cosine with the user's vector.
 
-    The fresher, the more an item weighs in the mean, and each item's vector counts with length 1; one of length 0 says
-    nothing and is left out. What the user touched is not proposed: 'repeat' does that.
+    That is the mean of the unit vectors of the items that the user interacted with, weighted by how fresh each
+    interaction is. Vectors of length 0 are left out. Items of the user are not recommended: 'repeat' does that.
 
     Args:
-        known: with ``item_embeddings``: item_id and embedding, all of one length.
-        params: how.
+        context: with ``item_embeddings``: item_id and embedding, all of one length.
+        params: of the search.
 
     Returns:
-        user_id, item_id, score (the cosine) and at most ``known.k`` rows a user.
+        user_id, item_id, score (the cosine) and at most ``context.k`` rows a user.
     """
-    how = params or NearestParams()
-    items, vectors = _unit_vectors(known)
-    users, history = known.users().combine_chunks(), known.history()
+    items, vectors = _unit_vectors(context)
+    users, history = context.users().combine_chunks(), context.history()
     rows, columns = lookup(history["user_id"], users), lookup(history["item_id"], items)
-    met = (rows >= 0) & (columns >= 0)
-    weights = history["weight"].to_numpy().astype(np.float32)[met]
-    interacted = csr_matrix((weights, (rows[met], columns[met])), shape=(len(users), len(items)))
-    wanted = _normalised(interacted @ vectors)
-    gone = lookup(known.gone(), items)
-    free = np.setdiff1d(np.arange(len(items)), gone)
-    asked = np.flatnonzero(np.any(wanted, axis=1))
-    found_rows, found_columns, scores = nearest_free(wanted, asked, vectors, free, interacted, known.k, how)
+    inside = (rows >= 0) & (columns >= 0)
+    weights = history["weight"].to_numpy().astype(np.float32)[inside]
+    interacted = csr_matrix((weights, (rows[inside], columns[inside])), shape=(len(users), len(items)))
+    profiles = _normalised(interacted @ vectors)
+    unavailable = lookup(context.unavailable_items(), items)
+    free = np.setdiff1d(np.arange(len(items)), unavailable)
+    queried = np.flatnonzero(np.any(profiles, axis=1))
+    best_users, best_items, scores = nearest_free(
+        profiles, queried, vectors, free, interacted, context.k, params or NearestParams()
+    )
     return pa.table(
         {
-            "user_id": users.take(pa.array(found_rows)),
-            "item_id": items.take(pa.array(found_columns)),
+            "user_id": users.take(pa.array(best_users)),
+            "item_id": items.take(pa.array(best_items)),
             "score": pa.array(scores),
         }
     )
 
 
 def nearest_free(
-    wanted: Floats, asked: Ints, items: Floats, free: Ints, interacted: csr_matrix, k: int, params: NearestParams
+    profiles: Floats, queried: Ints, items: Floats, free: Ints, interacted: csr_matrix, k: int, params: NearestParams
 ) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
-    """The ``k`` items of each user with the largest inner product that are free and that the user did not touch.
+    """The ``k`` free items of each user with the largest inner product, without those that the user interacted with.
 
     Args:
-        wanted: vectors of users [users, length].
-        asked: rows of those who are asked for.
+        profiles: vectors of users [users, length].
+        queried: rows of the users that get items.
         items: vectors [items, length].
-        free: the items that may be found, ascending.
-        interacted: [users, items]; what is not zero is not found.
-        k: how many.
-        params: how.
+        free: the items that may be recommended, ascending.
+        interacted: [users, items]; pairs that are not zero are left out.
+        k: items per user.
+        params: of the search.
 
     Returns:
         Rows of users, items and scores, by user, then score descending, then item.
     """
-    found: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = [
+    results: list[tuple[Ints, Ints, npt.NDArray[np.float64]]] = [
         (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
     ]
-    if not (len(asked) and len(free)):
-        return found[0]
+    if not (len(queried) and len(free)):
+        return results[0]
     index = _index(items[free], params)
-    # Whoever touched much is asked for more, of which that is left out; users with as much are asked for together.
-    much = np.diff(interacted.indptr)[asked]
-    asked = asked[np.argsort(much, kind="stable")]
-    for start in range(0, len(asked), _BLOCK):
-        block = asked[start : start + _BLOCK]
+    # The search has to find k items beside those of the user, so users with as many items are searched together.
+    sizes = np.diff(interacted.indptr)[queried]
+    queried = queried[np.argsort(sizes, kind="stable")]
+    for start in range(0, len(queried), _BLOCK):
+        block = queried[start : start + _BLOCK]
         seen = interacted[block]
         most = min(len(free), k + int(np.diff(seen.indptr).max()))
-        near = _search(index, wanted[block], most)
+        near = _search(index, profiles[block], most)
         rows, places = np.nonzero(near >= 0)
         columns = free[near[rows, places]]
         seen_rows = np.repeat(np.arange(len(block)), np.diff(seen.indptr))
         new = ~np.isin(rows * len(items) + columns, seen_rows * len(items) + seen.indices)
         rows, columns = rows[new], columns[new]
-        scores = np.sum(wanted[block][rows].astype(np.float64) * items[columns], axis=1)
+        scores = np.sum(profiles[block][rows].astype(np.float64) * items[columns], axis=1)
         best = np.lexsort((columns, -scores, rows))
         best = best[np.arange(len(best)) - np.searchsorted(rows[best], rows[best]) < k]
-        found.append((block[rows[best]], columns[best], scores[best]))
-    all_rows, all_columns, all_scores = (np.concatenate(part) for part in zip(*found, strict=True))
+        results.append((block[rows[best]], columns[best], scores[best]))
+    all_rows, all_columns, all_scores = (np.concatenate(part) for part in zip(*results, strict=True))
     order = np.argsort(all_rows, kind="stable")
     return all_rows[order], all_columns[order], all_scores[order]
 
 
 def _index(vectors: Floats, params: NearestParams) -> Any:
     """An index by inner product; exact for few vectors."""
-    import faiss  # takes a while, and only those who bring embeddings need it
+    import faiss  # slow to import, and only needed for data sets with embeddings
 
     if len(vectors) <= params.most_exact:
         index: Any = faiss.IndexFlatIP(vectors.shape[1])
     else:
         index = faiss.IndexHNSWFlat(vectors.shape[1], params.links, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = index.hnsw.efSearch = params.breadth
-    with threadpool_limits(limits=1):  # threads that add to a graph at once make another one each time
+    with threadpool_limits(limits=1):  # with several threads, the graph would differ each time
         index.add(np.ascontiguousarray(vectors))
     return index
 
 
 def _search(index: Any, queries: Floats, k: int) -> Ints:
-    """Places of the k nearest of each query; -1 where there are no more."""
+    """Positions of the k nearest of each query; -1 where there are no more."""
     with threadpool_limits(limits=1):
         _, places = index.search(np.ascontiguousarray(queries), k)
     return places
 
 
-def _unit_vectors(known: FitContext) -> tuple[pa.Array, Floats]:
+def _unit_vectors(context: FitContext) -> tuple[pa.Array, Floats]:
     """item_id, ascending, and vectors of length 1 [items, length]."""
-    frame = known.frames["item_embeddings"].select("item_id", "embedding").sort("item_id")
+    frame = context.frames["item_embeddings"].select("item_id", "embedding").sort("item_id")
     table = frame.collect(backend="polars").to_arrow()
     items, flat = table["item_id"].combine_chunks(), table["embedding"].combine_chunks().flatten()
     vectors = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(items), -1 if len(items) else 0)

@@ -1,7 +1,7 @@
-"""What models of the matrix of users and items say of the items of each active user, and whom they propose what.
+"""An ensemble of collaborative filtering models: scores of items for each active user, and the best of them.
 
-Models are weighed by what they found lately. A generator has room for the k best of that; the ranker, which orders what
-all generators propose, wants to know what each model says of those as well. So both come from one fit.
+The weights of the models are learned on the latest horizon. The generator recommends the k best items. The ranker,
+which orders the candidates of all generators, has the scores as features. So one fit serves both.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def _models() -> ModelParams:
 
 @dataclass(frozen=True)
 class CfEnsembleParams:
-    """How items are proposed.
+    """How the ensemble is fitted.
 
     Args:
         models: how each is fitted.
-        item_users: items that fewer users touched are left out: nothing can be said of what goes with them.
-        most_cells: active users x items, beyond which nothing is proposed: scoring takes some 15 CPU seconds for each
-            hundred million, and other generators grow slower.
+        item_users: items with fewer users are left out: too little is known of them.
+        most_cells: active users x items, beyond which nothing is recommended: scoring takes some 15 CPU seconds per
+            hundred million, which grows faster than the other generators.
         evaluated: most users that the weights are learned on.
-        fewest: with fewer to learn on, all models have the same weight.
-        pool: items of each model that the weights are learned on, and popular items that all are asked about.
+        fewest: with fewer users to learn on, all models have the same weight.
+        pool: items per model that the weights are learned on, and popular items that are scored for every user.
     """
 
     models: ModelParams = field(default_factory=_models)
@@ -60,93 +60,93 @@ class CfEnsembleParams:
     pool: int = 100
 
 
-def scored(known: FitContext, params: CfEnsembleParams | None = None) -> pa.Table:
-    """What the models say of the items that active users may be interested in.
+def scored(context: FitContext, params: CfEnsembleParams | None = None) -> pa.Table:
+    """Scores of the items that active users may be interested in.
 
-    These are the best new ones by each model and by all together, the most popular ones, and, where they may be
-    recommended again, those that the user touched. What a user touched is proposed to nobody: whether that comes back
-    is another question, which 'repeat' answers. The weights of the models are learned on the last horizon, from models
-    that do not know it.
+    These are the best new items by each model and by the ensemble, the most popular ones, and, where repeats are
+    allowed, those that the user interacted with. The latter have no total score, since the generator recommends new
+    items only; 'repeat' recommends the others. The weights of the models are learned on the last horizon, with models
+    that were fitted before it.
 
     Args:
-        known: what is known at the end of D.
-        params: how.
+        context: history, users and items at the end of D.
+        params: of the ensemble.
 
     Returns:
-        user_id, item_id, score (the weighed sum of standardized scores for the ``known.k`` best new items of a user,
+        user_id, item_id, score (the weighted sum of standardized scores for the ``context.k`` best new items of a user,
         null for others) and a standardized score of each of ``MODEL_NAMES`` (null where it was not fitted); ordered,
         each pair once. Nothing where users and items are too many or none.
     """
-    how = params or CfEnsembleParams()
-    matrix = _matrix(known.history(), how.item_users)
-    asked = _rows_of(matrix, known.users())
-    if not len(asked) or len(asked) * matrix.shape[1] > how.most_cells:
-        nobody, nothing = asked[:0], np.empty((0, 0), np.float32)
-        return _told(matrix, (), blend.Opinions(nobody, nobody, nothing.ravel(), nothing))
+    params = params or CfEnsembleParams()
+    matrix = _matrix(context.history(), params.item_users)
+    users = _rows_of(matrix, context.users())
+    if not len(users) or len(users) * matrix.shape[1] > params.most_cells:
+        no_users, nothing = users[:0], np.empty((0, 0), np.float32)
+        return _score_table(matrix, (), blend.ModelScores(no_users, no_users, nothing.ravel(), nothing))
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
-        fits = fit_models(matrix, how.models)
-        weights = learn_weights(known, known.as_of - timedelta(days=known.horizon_days), how, fits.keys())
+        fits = fit_models(matrix, params.models)
+        weights = learn_weights(context, context.as_of - timedelta(days=context.horizon_days), params, fits.keys())
         models = {name: fit() for name, fit in fits.items()}
-        gone = lookup(known.gone(), matrix.items)
-        found = blend.model_scores(
+        unavailable = lookup(context.unavailable_items(), matrix.items)
+        scores = blend.model_scores(
             models,
             weights or dict.fromkeys(models, 1.0),
-            asked,
+            users,
             matrix.matrix,
-            min(known.k, len(matrix.items)),
-            _popular(matrix, how.pool),
-            gone[gone >= 0],
-            of_seen=known.repeats,
+            min(context.k, len(matrix.items)),
+            _popular(matrix, params.pool),
+            unavailable[unavailable >= 0],
+            include_seen=context.repeats,
         )
-    return _told(matrix, models, found)
+    return _score_table(matrix, models, scores)
 
 
-def recommend(known: FitContext) -> pa.Table:
-    """The best new items of each active user who is known to the models, as :func:`scored` found them.
+def recommend(context: FitContext) -> pa.Table:
+    """The best new items of each active user who is known to the models, by :func:`scored`.
 
     Args:
-        known: with ``cf_ensemble_scores`` among its frames.
+        context: with ``cf_ensemble_scores`` among its frames.
 
     Returns:
-        user_id, item_id, score and at most ``known.k`` rows a user.
+        user_id, item_id, score and at most ``context.k`` rows a user.
     """
-    proposed = known.frames["cf_ensemble_scores"].filter(~nw.col("score").is_null())
-    return proposed.select("user_id", "item_id", "score").sort("user_id", "item_id").collect("polars").to_arrow()
+    scores = context.frames["cf_ensemble_scores"].filter(~nw.col("score").is_null())
+    return scores.select("user_id", "item_id", "score").sort("user_id", "item_id").collect("polars").to_arrow()
 
 
-def learn_weights(known: FitContext, cut: date, params: CfEnsembleParams, names: Collection[str]) -> dict[str, float]:
-    """Weights of the models by what those fitted up to a day found of the new items that followed.
+def learn_weights(context: FitContext, cut: date, params: CfEnsembleParams, names: Collection[str]) -> dict[str, float]:
+    """Weights of the models, by how well those fitted up to a day predict the new items after it.
 
     Args:
-        known: what is known at the end of D.
-        cut: the last day that the models know; targets are those after it.
-        params: how.
-        names: of the models that will be weighed: by now the catalogue may have outgrown one of them.
+        context: history, users and items at the end of D.
+        cut: the last day of the fit; targets are those after it.
+        params: of the ensemble.
+        names: of the models that need a weight: the catalogue of D may have outgrown one of them.
 
     Returns:
         Weight by name; empty where there are too few users to learn on.
     """
-    matrix = _matrix(known.history(cut), params.item_users)
+    matrix = _matrix(context.history(cut), params.item_users)
     if not len(matrix.items):
         return {}
-    wanted = known.targets(cut)
+    wanted = context.targets(cut)
     rows, columns = lookup(wanted["user_id"], matrix.users), lookup(wanted["item_id"], matrix.items)
-    met = (rows >= 0) & (columns >= 0)
-    targets = csr_matrix((np.ones(met.sum(), np.float32), (rows[met], columns[met])), shape=matrix.shape)
+    inside = (rows >= 0) & (columns >= 0)
+    targets = csr_matrix((np.ones(inside.sum(), np.float32), (rows[inside], columns[inside])), shape=matrix.shape)
     targets = csr_matrix(targets - targets.multiply(matrix.matrix > 0))
     targets.eliminate_zeros()
     users = np.flatnonzero(np.diff(targets.indptr))
     if len(users) < params.fewest or len(users) * matrix.shape[1] > params.most_cells:
         return {}
-    chosen = np.random.default_rng(known.seed).permutation(users)[: params.evaluated]
+    chosen = np.random.default_rng(context.seed).permutation(users)[: params.evaluated]
     users = np.sort(chosen)
     models = {name: fit() for name, fit in fit_models(matrix, params.models).items() if name in names}
-    proposals = blend.pool(models, users, matrix.matrix, min(params.pool, len(matrix.items)))
-    return blend.learn(list(models), proposals, targets[users], known.k)
+    candidates = blend.pool(models, users, matrix.matrix, min(params.pool, len(matrix.items)))
+    return blend.learn(list(models), candidates, targets[users], context.k)
 
 
 def _matrix(history: pa.Table, item_users: int) -> Interactions:
-    """The matrix of the items that enough users touched."""
+    """The matrix of the items with enough users."""
     items = history["item_id"].combine_chunks().dictionary_encode()
     codes = items.indices.to_numpy(zero_copy_only=False)
     enough = np.bincount(codes, minlength=len(items.dictionary)) >= item_users
@@ -165,15 +165,15 @@ def _popular(matrix: Interactions, most: int) -> Ints:
     return np.lexsort((np.arange(items), -weight))[:most]
 
 
-def _told(matrix: Interactions, models: Collection[str], found: blend.Opinions) -> pa.Table:
-    """The table of opinions; what is not a number is null."""
-    scores = dict(zip(models, found.scores, strict=True))
-    nothing = np.full(len(found.users), np.nan, np.float32)
+def _score_table(matrix: Interactions, models: Collection[str], pairs: blend.ModelScores) -> pa.Table:
+    """The scores as a table; what is not a number is null."""
+    scores = dict(zip(models, pairs.scores, strict=True))
+    nothing = np.full(len(pairs.users), np.nan, np.float32)
     return pa.table(
         {
-            "user_id": matrix.users.take(pa.array(found.users)),
-            "item_id": matrix.items.take(pa.array(found.items)),
-            "score": pa.array(found.totals.astype(np.float64), from_pandas=True),
+            "user_id": matrix.users.take(pa.array(pairs.users)),
+            "item_id": matrix.items.take(pa.array(pairs.items)),
+            "score": pa.array(pairs.totals.astype(np.float64), from_pandas=True),
             **{name: pa.array(scores.get(name, nothing), pa.float32(), from_pandas=True) for name in MODEL_NAMES},
         }
     )

@@ -1,4 +1,4 @@
-"""New items that are like what the user touched lately, in category and price: no history speaks for them yet."""
+"""The generator 'content': new items that are similar in category and price to the user's recent items."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext
 _PAIR = ["user_id", "item_id"]
 _GROUPS = ("category_id", "root_id", "price")
 _ROOT = 0.25
-"""What an item of another category below the same root is worth, beside one of the category."""
+"""Weight of another category below the same root, against 1 for the same category."""
 _NO_PRICE = 0.5
-"""Between a price that is the same (1) and one that is out of the question (0)."""
+"""Similarity of unknown prices: between equal (1) and very different ones (0)."""
 
 
 def new_items(item_features: Frame, item_activity: Frame, days: int, users: int) -> Frame:
-    """Items that are not known for long, or that nobody touched, and that few have touched so far.
+    """Items that are known for a few days or have no event, and that few users have interacted with.
 
     Args:
         item_features: ``ITEM_FEATURES``.
@@ -30,11 +30,11 @@ def new_items(item_features: Frame, item_activity: Frame, days: int, users: int)
         The rows of ``item_features`` with ``newness``: 1 on an item's first day, half after as many days as it is new.
     """
     crowd = item_activity.group_by("item_id").agg(__users=nw.col("users").sum().cast(nw.Int64))
-    known = item_features.join(crowd, on="item_id", how="left")
-    not_interacted = nw.col("__users").is_null()
+    items = item_features.join(crowd, on="item_id", how="left")
+    without_events = nw.col("__users").is_null()
     few = nw.col("__users").fill_null(0) <= users
     age = (nw.col("days_known") - 1).cast(nw.Float64)
-    return known.filter(few & (not_interacted | (nw.col("days_known") <= days))).select(
+    return items.filter(few & (without_events | (nw.col("days_known") <= days))).select(
         *item_features.collect_schema().names(), newness=half_life(age, float(days))
     )
 
@@ -42,14 +42,14 @@ def new_items(item_features: Frame, item_activity: Frame, days: int, users: int)
 def alike(
     history: Frame, item_features: Frame, fresh: Frame, categories: int, k: int, memoize: Memoize = passthrough
 ) -> Frame:
-    """New items of the categories that the user's fresh weight lies in, the nearer in price the better.
+    """New items of the user's categories, the nearer in price the better.
 
     The score sums, over the item's category and (at a quarter) its root, the share of the user's weight that lies there
-    x how near the price is to the geometric mean of what the user touched there (the smaller of the two as a part of
-    the larger; one half where a price is unknown), and multiplies that by the item's newness.
+    x the similarity of the price to the geometric mean of the user's items there (the smaller of the two divided by
+    the larger; one half where a price is unknown), and multiplies the sum by the item's newness.
 
     Args:
-        history: of the users asked for.
+        history: of the users who get candidates.
         item_features: ``ITEM_FEATURES``.
         fresh: :func:`new_items` that may be recommended.
         categories: categories, and as many roots, of a user.
@@ -57,7 +57,7 @@ def alike(
         memoize: for what does not depend on the users, where the history is of a part of them.
 
     Returns:
-        user_id, item_id, score. Nothing that the user touched, and nothing where there are no categories.
+        user_id, item_id, score. No items of the user's history; no rows where there are no categories.
     """
     weight = nw.col("fresh_weight")
     total = history.group_by("user_id").agg(exact_sum(weight).alias("__total"))
@@ -106,19 +106,19 @@ def _in_groups(items: Frame) -> Frame:
     return nw.concat(levels, how="vertical")
 
 
-def _propose(given: RetrievalContext, k: int) -> Frame:
-    params, inputs = given.params, given.inputs
-    recent = last_days(inputs.item_activity, given.as_of, params.popular_days)
+def _recommend(context: RetrievalContext, k: int) -> Frame:
+    params, inputs = context.params, context.inputs
+    recent = last_days(inputs.item_activity, context.as_of, params.popular_days)
     fresh = new_items(inputs.item_features, recent, params.new_item_days, params.new_item_users)
     return alike(
-        given.history, inputs.item_features, given.available(fresh), params.favourite_categories, k, inputs.memoize
+        context.history, inputs.item_features, context.available(fresh), params.favourite_categories, k, inputs.memoize
     )
 
 
-# Few of them are touched at all: they are there to be tried, behind what is known to be wanted.
+# Most new items get no events: they rank behind items of proven interest.
 CONTENT = Derived(
-    about="New items of the categories and prices that the user touched lately.",
+    about="New items in the categories and at the prices of the user's recent items.",
     share=0.25,
     weight=0.1,
-    recommend=_propose,
+    recommend=_recommend,
 )

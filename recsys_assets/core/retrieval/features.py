@@ -14,8 +14,8 @@ from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
 
 _PRIOR_EVENTS = 20.0
-"""Events at the average conversion that each item is given, so that one lucky event is not a conversion of 1; users
-as well."""
+"""Events at the average conversion that are added to each item and each user, so that a single target event is not a
+conversion of 1."""
 
 
 def with_features(
@@ -29,9 +29,9 @@ def with_features(
     trending_days: int,
     memoize: Memoize = passthrough,
 ) -> Frame:
-    """Join the features to pairs. What is a count is 0 where nothing happened; times and shares are null then.
+    """Join the features to pairs. Counts are 0 where nothing happened; times and shares are null.
 
-    Features are made single precision before they are joined: there are far fewer users and items than pairs.
+    Features are cast to single precision before the join: there are far fewer users and items than pairs.
 
     Args:
         pairs: user_id, item_id and any further columns.
@@ -84,9 +84,9 @@ _COUNTS = frozenset(
 
 
 def _pair_features(history: Frame, as_of: date) -> Frame:
-    known = history.with_columns(days_since_first=days_before(nw.col("first_day"), as_of))
+    features = history.with_columns(days_since_first=days_before(nw.col("first_day"), as_of))
     names = ("events", "days", "targets", "weight", "top_weight", "fresh_weight", "hours_since", "days_since_first")
-    return known.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
+    return features.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
 
 
 def _model_features(model_scores: Frame) -> Frame:
@@ -94,7 +94,7 @@ def _model_features(model_scores: Frame) -> Frame:
 
 
 def _user_features(history: Frame, totals: Frame, catalog: Frame, as_of: date) -> Frame:
-    """What is known of a user, with the price and the category that items are held against."""
+    """Features of users, with the price and the category that items are compared to."""
     average = nw.col("__targets") / nw.col("__events").cast(nw.Float64)
     users = (
         history.group_by("user_id")
@@ -151,11 +151,11 @@ def _single(frame: Frame, others: list[str]) -> Frame:
 
 
 def _items(item_features: Frame, popularity: Frame, as_of: date, end: datetime, trending_days: int) -> Frame:
-    """What is known of an item from either side, in one table, since each join of the pairs costs."""
+    """Features of items from catalogue and activity in one table: a join of the pairs is expensive."""
     catalog = _catalog_features(item_features)
     activity = _item_features(popularity, as_of, end, trending_days)
-    known = nw.concat([catalog.select("item_id"), activity.select("item_id")], how="vertical").unique()
-    return known.join(_single(catalog, ["item_id", "category_id"]), on="item_id", how="left").join(
+    items = nw.concat([catalog.select("item_id"), activity.select("item_id")], how="vertical").unique()
+    return items.join(_single(catalog, ["item_id", "category_id"]), on="item_id", how="left").join(
         _single(activity, ["item_id"]), on="item_id", how="left"
     )
 

@@ -1,6 +1,6 @@
-"""What the graph has to know of the generators that are fitted, apart from how they are fitted.
+"""The fitted generators, as the graph declares them.
 
-That takes SciPy and modules which import it, half a second that loading the graph must not: they come with the fit.
+The fits themselves are imported when they run: SciPy takes half a second, which loading the graph must not cost.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import pyarrow as pa
 from recsys_assets.core.retrieval.protocol import FitContext, Fitted
 
 
-def _cf_ensemble(known: FitContext) -> pa.Table:
+def _cf_ensemble(context: FitContext) -> pa.Table:
     from recsys_assets.core.retrieval.cf_ensemble import recommend
 
-    return recommend(known)
+    return recommend(context)
 
 
-def _sessions(known: FitContext) -> pa.Table:
+def _sessions(context: FitContext) -> pa.Table:
     from recsys_assets.core.retrieval.next_in_session import recommend
 
-    return recommend(known)
+    return recommend(context)
 
 
-def _nearest(known: FitContext) -> pa.Table:
+def _nearest(context: FitContext) -> pa.Table:
     from recsys_assets.core.retrieval.by_embedding import recommend
 
-    return recommend(known)
+    return recommend(context)
 
 
 CF_ENSEMBLE = Fitted(

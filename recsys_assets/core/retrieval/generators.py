@@ -1,8 +1,9 @@
-"""Sources of candidates. Each gives user_id, item_id, score, at least the k best of each user where it knows so many.
+"""The functions of the derived generators.
 
-Some know the rank as well: then they give exactly the k best, and ``rank``.
+Each returns user_id, item_id, score: at least the k best of each user, as far as there are so many. Those that return
+``rank`` too return exactly the k best.
 
-``history`` below is :func:`user_history`; ``interacted``, where given, holds the pairs that are not to be found again.
+``history`` below is :func:`user_history`; ``interacted`` holds the pairs that may not be recommended, or is None.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PAIR = ["user_id", "item_id"]
 
 
 def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, half_life_days: float) -> Frame:
-    """What each user did with each item in the activity window, and how much of it is still fresh.
+    """The interactions of each user with each item in the activity window, with a weight that decays.
 
     Args:
         user_activity: window of ``USER_ACTIVITY`` with ``dt``.
@@ -34,8 +35,8 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
 
     Returns:
         The columns of :func:`~recsys_assets.core.activity.merge.merge_user_activity` with fresh_weight (decayed sum
-        over days of log2(1 + weight of the day): many events of one day say less than events on many days) and
-        hours_since (hours from the last event to ``end``).
+        over days of log2(1 + weight of the day), so that events on many days weigh more than many events of one)
+        and hours_since (hours from the last event to ``end``).
     """
     freshness = half_life(days_before(nw.col("dt"), as_of), half_life_days)
     window = last_days(user_activity, as_of, days).with_columns(
@@ -45,14 +46,14 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
     return merged.with_columns(hours_since=hours_before(nw.col("last_ts"), end))
 
 
-def listed(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
-    """Candidates from one list for all, as 'popular' and 'trending' are.
+def shared_list(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
+    """Candidates from one list that all users share, as for 'popular' and 'trending'.
 
     Args:
         users: user_id.
         items: item_id and score of the list.
         k: items per user.
-        interacted: pairs to leave out; the list goes on below k by as many as a user has touched of it.
+        interacted: pairs to leave out; the next items of the list take their place.
 
     Returns:
         user_id, item_id, score and rank.
@@ -71,10 +72,10 @@ def listed(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Fram
 
 
 def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_life_days: float) -> Frame:
-    """Neighbours of what the user last touched: sum over seeds of weight x recency x similarity.
+    """Neighbours of the last items of a user: sum over seeds of weight x recency x similarity.
 
     Args:
-        history: of the users asked for.
+        history: of the users who get candidates.
         similar: item_id, similar_item_id, score, rank.
         seeds: last distinct items of a user to start from.
         neighbours: neighbours per seed.
@@ -116,11 +117,11 @@ def factors(
         user_id, item_id, score and rank.
     """
     items = item_factors.select("item_id", "factors").sort("item_id").collect(backend="polars").to_arrow()
-    asked = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
+    vectors = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
     seen = None
     if interacted is not None:
         seen = interacted.join(users, on="user_id", how="semi").select(*_PAIR).collect(backend="polars").to_arrow()
-    types = asked.collect_schema(), item_factors.collect_schema()
+    types = vectors.collect_schema(), item_factors.collect_schema()
     schema = pa.schema(
         [
             ("user_id", _arrow_type(types[0]["user_id"])),
@@ -129,16 +130,16 @@ def factors(
             ("rank", pa.int64()),
         ]
     )
-    return engine.map_batches(asked, recommend_by_factors(items, k, seen), schema)
+    return engine.map_batches(vectors, recommend_by_factors(items, k, seen), schema)
 
 
 def repeat(history: Frame, item_activity: Frame, popularity: float) -> Frame:
-    """What the user touched before: weight that is still fresh x (1 + recent user days of the item) ^ popularity.
+    """Items of the user's history: decayed weight x (1 + recent user days of the item) ^ popularity.
 
-    Most of a user's items were touched once, many on one day; among those the popular ones come back first.
+    Most items of a user have one event, many on the same day; popularity orders those.
 
     Args:
-        history: of the users asked for.
+        history: of the users who get candidates.
         item_activity: recent days of ``ITEM_ACTIVITY``.
         popularity: exponent; 0 ignores popularity.
     """
@@ -153,7 +154,7 @@ def category(history: Frame, item_features: Frame, top_popular: Frame, categorie
     """Popular items of the user's favourite categories: share of the user's weight x the item's share of its top item.
 
     Args:
-        history: of the users asked for.
+        history: of the users who get candidates.
         item_features: item_id, category_id.
         top_popular: ``TOP_POPULAR``.
         categories: favourite categories per user.
@@ -168,7 +169,7 @@ def category(history: Frame, item_features: Frame, top_popular: Frame, categorie
         .join(best, on="segment", how="inner")
         .select("segment", "item_id", (nw.col("score") / nw.col("__best")).alias("__part"))
     )
-    # An item has one category, so a user meets it once.
+    # An item has one category, so a pair occurs once.
     return favourites.join(shares, on="segment", how="inner").select(
         *_PAIR, (nw.col("share") * nw.col("__part")).alias("score")
     )

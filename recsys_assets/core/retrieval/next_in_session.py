@@ -1,4 +1,4 @@
-"""What every active user may want next, going by what the user did last and by sessions that went alike."""
+"""The generator 'sessions': next items of each active user, by sessions that are similar to the last clicks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from recsys_assets.core.models.sessions import SessionParams, fit
 from recsys_assets.core.retrieval.protocol import FitContext
 
 
-def recommend(known: FitContext, params: SessionParams | None = None) -> pa.Table:
-    """The items that sessions like a user's last clicks went on to.
+def recommend(context: FitContext, params: SessionParams | None = None) -> pa.Table:
+    """The items that follow in sessions similar to a user's last clicks.
 
-    The log are the sessions of known users within the window; what is asked with are the last clicks of each active
-    user, in whatever sessions they were made. Items of these clicks are not proposed: 'repeat' does that. Users with
-    one item are not asked for: its neighbours are what 'covisit' proposes, and most users of a shop are such.
+    The model is fitted on the sessions of known users within the window. The query is the last clicks of each active
+    user, over all of the user's sessions. Items of these clicks are left out: 'repeat' recommends them. So are users
+    with one item: 'covisit' recommends its neighbours, and most users of a shop are such.
 
     Args:
-        known: with ``clean_events``.
+        context: with ``clean_events``.
         params: of the session model.
 
     Returns:
-        user_id, item_id, score and at most ``known.k`` rows a user.
+        user_id, item_id, score and at most ``context.k`` rows a user.
     """
-    how = replace(params or SessionParams(), repeats=False)
-    clicks = _clicks(known)
+    params = replace(params or SessionParams(), repeats=False)
+    clicks = _clicks(context)
     users, rows = positions(clicks["user_id"])
     log = pa.table(
         {
@@ -39,16 +39,16 @@ def recommend(known: FitContext, params: SessionParams | None = None) -> pa.Tabl
         }
     )
     several = np.flatnonzero(_items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS)
-    asked = pa.array(np.isin(rows, np.intersect1d(several, lookup(known.users(), users))))
-    last = log.set_column(0, "session_id", pa.array(rows)).filter(asked)
-    best = next_items.recommend(fit(log, how), last, known.k, known.gone().combine_chunks())
+    queried = pa.array(np.isin(rows, np.intersect1d(several, lookup(context.users(), users))))
+    last = log.set_column(0, "session_id", pa.array(rows)).filter(queried)
+    best = next_items.recommend(fit(log, params), last, context.k, context.unavailable_items().combine_chunks())
     return pa.table(
         {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
     )
 
 
 LEAST_ITEMS = 2
-"""Distinct items of a user from which sessions say more than one item's neighbours."""
+"""Fewest distinct items of a user; with fewer, similar sessions add nothing to the neighbours of the item."""
 
 
 def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
@@ -58,12 +58,12 @@ def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
     return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 
-def _clicks(known: FitContext) -> pa.Table:
+def _clicks(context: FitContext) -> pa.Table:
     """user_id, session_id, item_id, ts (int64, microseconds) of known users, in a total order."""
-    events = known.frames["clean_events"].filter(~nw.col("user_id").is_null())
+    events = context.frames["clean_events"].filter(~nw.col("user_id").is_null())
     rows = events.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")
-    found = rows.collect(backend="polars").to_arrow()
-    return found.set_column(3, "ts", found["ts"].cast(pa.int64()))
+    clicks = rows.collect(backend="polars").to_arrow()
+    return clicks.set_column(3, "ts", clicks["ts"].cast(pa.int64()))
 
 
 def _numbered(users: Ints, sessions: Ints) -> Ints:

@@ -1,4 +1,4 @@
-"""What a generator is, and what it is given; :mod:`~recsys_assets.core.generator_registry` lists them all."""
+"""The interface of generators and their inputs; :mod:`~recsys_assets.core.generator_registry` lists them all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAIR = ["user_id", "item_id"]
 
 @dataclass(frozen=True)
 class GeneratorQuota:
-    """How many items a generator gives each user, and its weight in the fusion (0: candidates without a voice)."""
+    """Candidates per user of a generator, and its weight in the fusion (0: it adds candidates alone)."""
 
     k: int
     weight: float = 1.0
@@ -31,7 +31,7 @@ class CandidateParams:
     """How candidates are found.
 
     Args:
-        quotas: of the generators by name; one that is not here proposes nothing.
+        quotas: of the generators by name; one that is not here gives no candidates.
         fusion_constant: c of the fused score, sum of weight / (c + rank). The usual 60 fuses lists of hundreds; here
             the first few places decide.
         activity_days: window of the users' history.
@@ -45,8 +45,8 @@ class CandidateParams:
         covisit_neighbours: neighbours per seed.
         favourite_categories: categories per user for 'category' and 'content'.
         new_item_days: for how many days an item is new, for 'content'.
-        new_item_users: most user days, in the window of popularity, of an item that 'content' proposes.
-        repeats: whether items that the user touched in the activity window may be recommended again.
+        new_item_users: most user days, in the window of popularity, of an item that 'content' recommends.
+        repeats: whether items that the user interacted with in the activity window may be recommended again.
         exclude_unavailable: leave out items known to be unavailable.
     """
 
@@ -72,10 +72,10 @@ class CandidateParams:
 class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
-    ``model_scores`` is what the models of users and items say of some pairs (``CF_ENSEMBLE_SCORES``).
-    ``proposed`` holds what generators with an asset of their own propose: user_id, item_id, score, by their names.
-    ``memoize`` is for frames that do not depend on the users: they are made once for all the parts that the inputs were
-    cut into. ``memoize_part`` is for those that are read more than once within a part.
+    ``model_scores`` are scores of some pairs by the models of users and items (``CF_ENSEMBLE_SCORES``).
+    ``fitted_candidates`` are those of the fitted generators, by name: user_id, item_id, score.
+    ``memoize`` keeps frames that do not depend on the users: all parts of the inputs share them. ``memoize_part`` keeps
+    those that are read more than once within a part.
     """
 
     user_activity: Frame
@@ -87,7 +87,7 @@ class CandidateInputs:
     user_factors: Frame
     item_factors: Frame
     model_scores: Frame
-    proposed: Mapping[str, Frame] = field(default_factory=dict)
+    fitted_candidates: Mapping[str, Frame] = field(default_factory=dict)
     # A function as a plain default would be a method of the class.
     memoize: Memoize = field(default_factory=lambda: passthrough)
     memoize_part: Memoize = field(default_factory=lambda: passthrough)
@@ -95,11 +95,11 @@ class CandidateInputs:
 
 @dataclass(frozen=True)
 class RetrievalContext:
-    """What a derived generator is asked with.
+    """The input of a derived generator.
 
     Attributes:
         engine: where the frames run.
-        inputs: what is known at the end of D.
+        inputs: as of the end of D.
         params: windows, half-lives and rules.
         as_of: D.
         users: user_id of those who get candidates.
@@ -115,28 +115,28 @@ class RetrievalContext:
 
     @property
     def interacted(self) -> Frame | None:
-        """user_id, item_id of the pairs that are not to be found again, where that is the rule."""
+        """user_id, item_id of the pairs that may not be recommended; None where repeats are allowed."""
         return None if self.params.repeats else self.history.select(*_PAIR)
 
     def available(self, items: Frame) -> Frame:
         """The rows whose item may be recommended."""
         if not self.params.exclude_unavailable:
             return items
-        gone = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
-        return items.join(self.inputs.memoize("gone", gone), on="item_id", how="anti")
+        unavailable = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
+        return items.join(self.inputs.memoize("unavailable", unavailable), on="item_id", how="anti")
 
     def not_interacted(self, pairs: Frame) -> Frame:
-        """The rows (user_id, item_id, …) without those that are not to be found again."""
+        """The rows (user_id, item_id, …) without :attr:`interacted`."""
         return pairs if self.interacted is None else pairs.join(self.interacted, on=_PAIR, how="anti")
 
     def allowed(self, pairs: Frame) -> Frame:
-        """The rows (user_id, item_id, …) that the rules let through."""
+        """The rows (user_id, item_id, …) that may be recommended."""
         return self.not_interacted(self.available(pairs))
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fitted generator learns from, all as of D.
+    """The input of a fitted generator, all as of D.
 
     Attributes:
         engine: where the frames run.
@@ -144,13 +144,13 @@ class FitContext:
             windows of days with ``dt``.
         as_of: D.
         end: the instant at which D ends.
-        active_days: users with activity in the last so many days are to be proposed to.
-        horizon_days: how many days ahead a recommendation may come true.
+        active_days: users with activity in the last so many days get candidates.
+        horizon_days: days after D whose targets count as hits.
         half_life: days in which a day's weight halves in :meth:`history`.
-        repeats: whether what a user touched may be proposed again.
+        repeats: whether items that a user interacted with may be recommended again.
         exclude_unavailable: whether items known to be unavailable are left out.
-        k: items to propose to each user.
-        seed: of anything random.
+        k: candidates per user.
+        seed: of every random choice.
     """
 
     engine: Engine
@@ -167,11 +167,11 @@ class FitContext:
 
     def users(self, day: date | None = None) -> pa.ChunkedArray:
         """user_id, ascending, of those who were active in the last days up to a day (D by default)."""
-        found = last_days(self.frames["user_activity"], day or self.as_of, self.active_days)
-        return _rows(found.select("user_id").unique(), "user_id")["user_id"]
+        activity = last_days(self.frames["user_activity"], day or self.as_of, self.active_days)
+        return _rows(activity.select("user_id").unique(), "user_id")["user_id"]
 
     def history(self, day: date | None = None) -> pa.Table:
-        """Who had touched what by the end of a day (D by default): user_id, item_id, weight, the fresher the more.
+        """Interactions up to the end of a day (D by default): user_id, item_id, weight, which decays with age.
 
         Ordered by user_id and item_id; each pair once.
         """
@@ -183,18 +183,18 @@ class FitContext:
 
     def targets(self, after: date) -> pa.Table:
         """Target events after a day and up to D: user_id, item_id, ordered, each pair once."""
-        found = self.frames["user_activity"].filter((nw.col("dt") > after) & (nw.col("targets") > 0))
-        return _rows(found.select(*_PAIR).unique(), *_PAIR)
+        activity = self.frames["user_activity"].filter((nw.col("dt") > after) & (nw.col("targets") > 0))
+        return _rows(activity.select(*_PAIR).unique(), *_PAIR)
 
-    def gone(self) -> pa.ChunkedArray:
-        """item_id of the items that are not to be proposed to anybody."""
+    def unavailable_items(self) -> pa.ChunkedArray:
+        """item_id of the items that may be recommended to no user."""
         features = self.frames["item_features"].filter(~nw.col("available")).select("item_id")
-        found = _rows(features, "item_id")["item_id"]
-        return found if self.exclude_unavailable else found.slice(0, 0)
+        items = _rows(features, "item_id")["item_id"]
+        return items if self.exclude_unavailable else items.slice(0, 0)
 
 
 _EVER = 10_000
-"""Days: the window of what was read is the window of the history."""
+"""Days, more than any window that is read: the history is all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +202,9 @@ class Generator:
     """A source of candidates.
 
     Attributes:
-        about: what it proposes.
-        share: of the candidates per user that the settings ask for.
-        weight: in the fusion, as long as nothing better is known.
+        about: what it recommends.
+        share: its quota as a share of the candidates per user in the settings.
+        weight: in the fusion, until a search finds a better one.
     """
 
     about: str
@@ -214,11 +214,11 @@ class Generator:
 
 @dataclass(frozen=True, kw_only=True)
 class Derived(Generator):
-    """A generator that follows from assets that serve others as well.
+    """A generator that needs no fit of its own: lazy frames over assets that have other uses too.
 
     Attributes:
-        recommend: user_id, item_id and score: at least the k best of each user where it knows so many; exactly these
-            if it gives ``rank`` as well.
+        recommend: gives user_id, item_id and score: at least the k best of each user, as far as there are so many.
+            With a column ``rank`` it gives exactly the k best.
     """
 
     recommend: Callable[[RetrievalContext, int], Frame]
@@ -226,13 +226,13 @@ class Derived(Generator):
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(Generator):
-    """A generator that is fitted, and asked for every active user, in an asset of its own.
+    """A generator that is fitted, and recommends to every active user, in an asset of its own.
 
     Attributes:
-        fit: proposes to :meth:`FitContext.users`: a table of user_id, item_id and score, each pair once. What the rules
-            forbid is left out afterwards; a fit that knows them fills its lists.
+        fit: gives the candidates of :meth:`FitContext.users`: a table of user_id, item_id and score, each pair once.
+            Items that may not be recommended are dropped afterwards; a fit that leaves them out fills its quota.
         reads: assets that it needs beside ``user_activity`` and ``item_features``.
-        code_version: to be changed when the same inputs give other proposals.
+        code_version: change it when the same inputs give other candidates.
     """
 
     fit: Callable[[FitContext], pa.Table]
@@ -263,12 +263,12 @@ def generator(registry: GeneratorRegistry, name: str) -> Generator:
 
 
 def _load(registry: GeneratorRegistry, name: str, kind: type[G]) -> G:
-    found = registry.load(name)
-    if not isinstance(found, kind):
+    source = registry.load(name)
+    if not isinstance(source, kind):
         raise TypeError(
-            f"generator {name!r}: {registry.where[name]} is a {type(found).__name__}, expected a {kind.__name__}"
+            f"generator {name!r}: {registry.where[name]} is a {type(source).__name__}, expected a {kind.__name__}"
         )
-    return found
+    return source
 
 
 def _rows(frame: Frame, *order: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Parameters of matrix factorization, judged by what its own lists hold of what users did next."""
+"""The search for parameters of matrix factorization, by the recall of its own lists."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.tuning.study import Outcome, Search, Tpe, Trial, best_of, content_of
 
 MOST_USERS = 10_000
-"""Users to judge by."""
+"""Most users in an evaluation."""
 
 
 def tune_als(
-    known: FitContext,
+    context: FitContext,
     after: date,
     base: FactorsParams,
     day: str,
     search: Callable[[str], Search],
     min_users: int,
 ) -> SearchResult:
-    """Parameters under which the vectors of users lie near what they touch next.
+    """Search the parameters with the highest recall on the next horizon.
 
-    Each trial fits on what was known at the end of ``after`` and is judged by recall: which share of the targets after
-    it is in the ``known.k`` best of each user, what was touched before included where that may be recommended again. A
-    fit is one piece of work for the engine, so no trial is given up half way.
+    Each trial fits on what was known at the end of ``after``. Its value is the mean share of a user's targets after
+    that day which are among the ``context.k`` best items; items that the user has interacted with are in the lists if
+    repeats are allowed. A fit is one call of the engine, so trials are not pruned.
 
     Args:
-        known: what is known at the end of the validation window, without bots.
+        context: as of the end of the validation window.
         after: the day before the validation window.
-        base: where to start, and all that is not varied.
+        base: the first trial, and all that is not varied.
         day: of the search.
-        search: how it runs, made of the hash of what it judges by.
-        min_users: with fewer users to judge by, the base stays.
+        search: makes the search, given the hash of the data.
+        min_users: with fewer users to evaluate, the base stays.
     """
-    evaluated, targets = _evaluated(known, after)
+    evaluated, targets = _evaluated(context, after)
     if len(evaluated) < max(1, min_users):
         return SearchResult(als_values(base))
-    asked = known.engine.from_arrow(pa.table({"user_id": evaluated}))
+    users = context.engine.from_arrow(pa.table({"user_id": evaluated}))
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
-        history = replace(known, half_life=params.half_life).history(after)
-        fitted = fit_factors(known.engine, known.engine.from_arrow(history), params, asked)
-        seen = None if known.repeats else history.select(["user_id", "item_id"])
-        lists = recommend_by_factors(fitted.items, known.k, seen)(fitted.users)
+        history = replace(context, half_life=params.half_life).history(after)
+        fitted = fit_factors(context.engine, context.engine.from_arrow(history), params, users)
+        seen = None if context.repeats else history.select(["user_id", "item_id"])
+        lists = recommend_by_factors(fitted.items, context.k, seen)(fitted.users)
         return Outcome(recall(lists, targets, evaluated))
 
-    running = search(content_of(known.history(after)) + content_of(targets))
+    running = search(content_of(context.history(after)) + content_of(targets))
     records = running.run(objective, Tpe((als_values(base),), startup=max(2, running.budget.trials // 2)))
     best = best_of(records)
     return SearchResult(
@@ -84,27 +84,27 @@ def recall(lists: pa.Table, targets: pa.Table, users: pa.Array) -> float:
         return code
 
     wanted = pairs(targets)
-    found = np.isin(wanted, pairs(lists))
+    hit = np.isin(wanted, pairs(lists))
     owner = wanted // max(1, len(items))
-    hits, sizes = (np.bincount(owner, weights=w, minlength=len(users)) for w in (found, np.ones(len(found))))
+    hits, sizes = (np.bincount(owner, weights=w, minlength=len(users)) for w in (hit, np.ones(len(hit))))
     return float((hits / sizes).mean())
 
 
-def _evaluated(known: FitContext, after: date) -> tuple[pa.Array, pa.Table]:
-    """The users who were active by the end of a day and had a target after it, and these targets."""
-    targets = known.targets(after)
+def _evaluated(context: FitContext, after: date) -> tuple[pa.Array, pa.Table]:
+    """The users who were active up to a day and had a target after it, and these targets."""
+    targets = context.targets(after)
     acted = targets["user_id"].unique()
-    users = acted.filter(pa.array(lookup(acted, known.users(after).combine_chunks()) >= 0))
+    users = acted.filter(pa.array(lookup(acted, context.users(after).combine_chunks()) >= 0))
     if len(users) > MOST_USERS:
-        users = users.filter(pa.array(held_out(users.to_pylist(), MOST_USERS / len(users), known.seed)))
+        users = users.filter(pa.array(held_out(users.to_pylist(), MOST_USERS / len(users), context.seed)))
     return users, targets.filter(pa.array(lookup(targets["user_id"], users) >= 0))
 
 
 def _suggest(trial: Trial, base: FactorsParams) -> FactorsParams:
-    found: dict[str, float] = {
+    values: dict[str, float] = {
         "factors": trial.suggest_int("factors", max(1, base.factors // 4), 2 * base.factors, log=True),
         "regularization": trial.suggest_float("regularization", 0.01, 100.0, log=True),
         "alpha": trial.suggest_float("alpha", 0.3, 30.0, log=True),
         "half_life": trial.suggest_float("half_life", base.half_life / 4, 4 * base.half_life, log=True),
     }
-    return with_values(base, found)
+    return with_values(base, values)

@@ -1,4 +1,4 @@
-"""Weights of the generators in the fusion, learned from what became of earlier candidates."""
+"""The search for weights of the generators in the fusion, on the labels of earlier candidates."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from recsys_assets.core.tuning.coordinates import MOST, Coordinates
 from recsys_assets.core.tuning.study import Outcome, Search, Trial, best_of
 
 CUTOFF = 10
-"""Length of the list whose NDCG is raised."""
+"""Length of the list whose NDCG is maximized."""
 
 MOST_USERS = 10_000
-"""Users to learn from; more say nothing new, and take memory."""
+"""Most users that are read; more would take memory and change little."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """What each generator proposed to some users, and what of it they acted on; items of a user ascend.
+    """Candidates of some users by generator, with labels; items of a user ascend.
 
     Attributes:
         names: of the generators.
-        place: [generators, users, items] fusion constant + rank; infinite where the generator did not propose it.
-        acted: [users, items] whether the user acted on it.
-        there: [users, items] False where a user's items have ended.
+        place: [generators, users, items] fusion constant + rank; infinite where the generator does not have the item.
+        positive: [users, items] whether the item is a target of the user.
+        valid: [users, items] False in the padding behind a user's last item.
     """
 
     names: tuple[str, ...]
     place: NDArray[np.float32]
-    acted: Bools
-    there: Bools
+    positive: Bools
+    valid: Bools
 
     def of(self, users: Bools) -> Ranked:
-        """The same of some users."""
-        return Ranked(self.names, self.place[:, users], self.acted[users], self.there[users])
+        """The rows of some users."""
+        return Ranked(self.names, self.place[:, users], self.positive[users], self.valid[users])
 
     def ndcg(self, weights: Mapping[str, float]) -> Floats:
         """NDCG@10 of each user's fused list, ideal over the positives among the candidates."""
-        score: Floats = np.zeros(self.acted.shape, np.float64)
+        score: Floats = np.zeros(self.positive.shape, np.float64)
         for name, place in zip(self.names, self.place, strict=True):
             score = score + weights[name] / place.astype(np.float64)
-        score[~self.there] = -1.0
-        k = min(CUTOFF, self.acted.shape[1])
+        score[~self.valid] = -1.0
+        k = min(CUTOFF, self.positive.shape[1])
         hits = np.zeros((len(score), CUTOFF), np.bool_)
-        hits[:, :k] = np.take_along_axis(self.acted, largest(score, k), axis=1)
-        return ndcg(hits, self.acted.sum(axis=1), CUTOFF)
+        hits[:, :k] = np.take_along_axis(self.positive, largest(score, k), axis=1)
+        return ndcg(hits, self.positive.sum(axis=1), CUTOFF)
 
 
 def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: int = 0) -> Ranked:
@@ -74,64 +74,64 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
     ids = rows["user_id"].unique().filter(pa.array(useful)).to_pylist()
     if len(ids) > MOST_USERS:
         useful[useful] = held_out(ids, MOST_USERS / len(ids), seed)
-    kept = useful[user]
-    user, label = (useful.cumsum() - 1)[user[kept]], label[kept]
+    used = useful[user]
+    user, label = (useful.cumsum() - 1)[user[used]], label[used]
     sizes = np.bincount(user, minlength=int(useful.sum()))
     column = np.arange(len(user)) - np.repeat(sizes.cumsum() - sizes, sizes)
     shape = (len(sizes), int(sizes.max(initial=0)))
     place = np.full((len(names), *shape), np.inf, np.float32)
     for at, name in enumerate(names):
-        rank = rows[f"{name}_rank"].cast(pa.float32()).to_numpy()[kept]
+        rank = rows[f"{name}_rank"].cast(pa.float32()).to_numpy()[used]
         place[at, user, column] = np.where(np.isnan(rank), np.inf, constant + rank)
-    acted, there = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    acted[user, column], there[user, column] = label, True
-    return Ranked(names, place, acted, there)
+    positive, valid = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    positive[user, column], valid[user, column] = label, True
+    return Ranked(names, place, positive, valid)
 
 
 def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> SearchResult:
-    """Weights under which users act on what stands first.
+    """Search the weights with the highest NDCG@10 of the fused lists.
 
-    They are searched on one half of the users, and kept if they beat the base on the other half: if the whole 95 %
-    interval of the paired difference is above zero. The sum of the weights stays as it was, so that fused scores of
-    different days mean the same.
+    They are searched on one half of the users, and used if they beat the base on the other half: if the whole 95 %
+    interval of the paired difference is above zero. The sum of the weights stays that of the base, so that fused scores
+    of different days are comparable.
 
     Args:
-        data: of a window that ends before whatever the weights are judged on later.
-        base: where to start, and what stays where nothing better is found; of each generator of ``data``.
+        data: of a window that ends before the one that evaluates the weights later.
+        base: weight of each generator of ``data``: the first trial, and the result where no better one is found.
         day: of the search.
-        search: how it runs.
+        search: its budget, seed and storage.
         min_users: fewest users in each half; with fewer, the base stays.
     """
-    users = len(data.acted)
-    judging = held_out([*range(users)], 0.5, search.seed) if users else np.zeros(0, np.bool_)
-    if min(judging.sum(), (~judging).sum()) < max(1, min_users):
+    users = len(data.positive)
+    validation = held_out([*range(users)], 0.5, search.seed) if users else np.zeros(0, np.bool_)
+    if min(validation.sum(), (~validation).sum()) < max(1, min_users):
         return SearchResult(dict(base))
-    learn, evaluator = data.of(~judging), data.of(judging)
+    search_half, validation_half = data.of(~validation), data.of(validation)
 
     def objective(trial: Trial) -> Outcome:
         weights = {name: trial.suggest_float(name, 0.0, MOST) for name in data.names}
-        return Outcome(float(learn.ndcg(weights).mean()))
+        return Outcome(float(search_half.ndcg(weights).mean()))
 
     records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
     best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
-    before, after = evaluator.ndcg(base), evaluator.ndcg(best)
+    before, after = validation_half.ndcg(base), validation_half.ndcg(best)
     gain = paired_difference(after, before, seed=search.seed)
-    kept = gain.low > 0
+    better = gain.low > 0
     return SearchResult(
-        values={**base, **best} if kept else dict(base),
+        values={**base, **best} if better else dict(base),
         trials=tuple(records),
         tuned_on=day,
         study=search.study,
         facts={
-            "users": float(judging.sum()),
+            "users": float(validation.sum()),
             "ndcg_before": float(before.mean()),
             "ndcg_after": float(after.mean()),
             "gain_low": gain.low,
-            "kept": float(kept),
+            "kept": float(better),
         },
     )
 
 
 def _scaled(weights: Mapping[str, float], total: float) -> dict[str, float]:
-    found = sum(weights.values())
-    return {name: round(weight * total / found, 6) if found else weight for name, weight in weights.items()}
+    current = sum(weights.values())
+    return {name: round(weight * total / current, 6) if current else weight for name, weight in weights.items()}

@@ -26,7 +26,7 @@ class Coordinates:
 
     start: Mapping[str, float]
 
-    def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
+    def next_params(self, done: Sequence[Record]) -> Mapping[str, float] | None:
         """See :class:`~recsys_assets.core.tuning.study.Plan`; the best again when all its neighbours were tried."""
         if not done:
             return self.start

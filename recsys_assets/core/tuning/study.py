@@ -84,7 +84,7 @@ class Outcome:
 class Plan(Protocol):
     """Which parameters are tried next. All that it says follows from the trials that are finished."""
 
-    def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
+    def next_params(self, done: Sequence[Record]) -> Mapping[str, float] | None:
         """The parameters to try; None leaves them to the sampler."""
         ...
 
@@ -105,7 +105,7 @@ class Tpe:
     starts: Sequence[Mapping[str, float]]
     startup: int
 
-    def given(self, done: Sequence[Record]) -> Mapping[str, float] | None:
+    def next_params(self, done: Sequence[Record]) -> Mapping[str, float] | None:
         """See :class:`Plan`."""
         return self.starts[len(done)] if len(done) < len(self.starts) else None
 
@@ -173,7 +173,7 @@ class Search:
         """One trial, from being asked for to being stored."""
         from optuna.trial import TrialState
 
-        number, given = len(done), plan.given(done)
+        number, given = len(done), plan.next_params(done)
         # One may be waiting from an attempt that was cut off right here.
         if given is not None and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(dict(given))

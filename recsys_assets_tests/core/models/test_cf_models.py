@@ -11,7 +11,7 @@ import pytest
 from recsys_assets.core.models.cf_models import MODELS, fit_models
 from recsys_assets.core.models.graph_filter import GraphFilter, GraphFilterParams
 from recsys_assets.core.models.ials import Ials, IalsParams
-from recsys_assets.core.models.interactions import Interactions, Model
+from recsys_assets.core.models.interactions import InteractionModel, Interactions
 from recsys_assets.core.models.item_models import (
     Ease,
     EaseParams,
@@ -134,7 +134,7 @@ def test_models_find_the_group_that_a_user_belongs_to() -> None:
     own = np.arange(ITEMS) // 20
     pairs = [(u, i) for u in range(USERS) for i in range(ITEMS) if own[i] == u % 2 and rng.random() < 0.5]
     known = Interactions.of(pa.table({"user_id": [u for u, _ in pairs], "item_id": [i for _, i in pairs]}))
-    models: dict[str, Model] = {name: fit() for name, fit in fit_models(known).items()}
+    models: dict[str, InteractionModel] = {name: fit() for name, fit in fit_models(known).items()}
     for name, model in models.items():
         scores = model.scores(EVERYBODY)
         scores[known.matrix.toarray() > 0] = np.nan

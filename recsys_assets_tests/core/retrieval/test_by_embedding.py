@@ -12,7 +12,7 @@ import pytest
 from recsys_assets.core.contracts import ITEM_EMBEDDINGS, ITEM_FEATURES, USER_ACTIVITY, IdTypes
 from recsys_assets.core.retrieval.by_embedding import NearestParams, recommend
 from recsys_assets.core.retrieval.protocol import FitContext
-from recsys_assets_tests.core.world import INTS, STRINGS, end_of, frame, known_at, typed
+from recsys_assets_tests.core.world import INTS, STRINGS, end_of, fit_context_at, frame, typed
 
 DAY = date(2024, 3, 1)
 K = 10
@@ -55,7 +55,7 @@ def known(
         "item_features": frame(features, ITEM_FEATURES, ids, day=False),
         "item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False),
     }
-    return known_at(DAY, frames, active_days=10, k=K)
+    return fit_context_at(DAY, frames, active_days=10, k=K)
 
 
 def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:

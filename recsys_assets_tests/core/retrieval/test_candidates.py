@@ -33,7 +33,7 @@ from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.candidates import (
     candidates,
     fuse,
-    in_parts,
+    split_inputs,
 )
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
@@ -47,8 +47,8 @@ from recsys_assets_tests.core.world import (
     embeddings,
     end_of,
     events,
+    fit_context_at,
     frame,
-    known_at,
     marts,
     properties,
     property_frame,
@@ -98,7 +98,7 @@ def inputs(
         "item_features": features,
         "item_embeddings": embeddings(ids),
     }
-    known = known_at(DAY, frames, exclude_unavailable=False)
+    known = fit_context_at(DAY, frames, exclude_unavailable=False)
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,
@@ -109,7 +109,7 @@ def inputs(
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         model_scores=known.frames["cf_ensemble_scores"],
-        proposed={name: ENGINE.from_arrow(fitted(registry, name).fit(known)) for name in registry.fitted},
+        fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(known)) for name in registry.fitted},
     )
 
 
@@ -273,7 +273,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         covisited_targets=frame([], COVISITED_TARGETS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
-        proposed={name: one.head(0) for name, one in alone.proposed.items()},
+        fitted_candidates={name: one.head(0) for name, one in alone.fitted_candidates.items()},
     )
     found = rows(candidates(ENGINE, bare, DAY, END, params, BUILT_IN))
     assert bool(found) is repeats
@@ -285,7 +285,7 @@ def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, id
     given, schema = inputs(events(seed=41, ids=ids), properties(ids=ids), ids), arrow_schema(CANDIDATES, ids)
     small = PolarsEngine()
     small.users_at_once = 2
-    parts = in_parts(small, given, DAY, PARAMS)
+    parts = split_inputs(small, given, DAY, PARAMS)
     assert len(parts) > 2
     found = [candidates(small, part, DAY, END, PARAMS, BUILT_IN) for part in parts]
     whole = candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN)

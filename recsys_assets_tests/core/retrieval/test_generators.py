@@ -40,8 +40,8 @@ def test_history_equals_brute_force():
 def test_listed_gives_k_and_replaces_what_was_touched():
     users, items = table(user_id=[0, 1, 2]), table(item_id=[5, 6, 7, 8], score=[4.0, 3.0, 3.0, 1.0])
     interacted = table(user_id=[0, 0, 1, 1, 1, 1, 9], item_id=[5, 99, 5, 6, 7, 8, 5])
-    assert set(scores(generators.listed(users, items, 2, None))) == {(u, i) for u in (0, 1, 2) for i in (5, 6)}
-    fresh = scores(generators.listed(users, items, 2, interacted))
+    assert set(scores(generators.shared_list(users, items, 2, None))) == {(u, i) for u in (0, 1, 2) for i in (5, 6)}
+    fresh = scores(generators.shared_list(users, items, 2, interacted))
     assert set(fresh) == {(0, 6), (0, 7), (2, 5), (2, 6)}
 
 

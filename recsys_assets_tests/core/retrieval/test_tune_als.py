@@ -15,7 +15,7 @@ from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, a
 from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.retrieval.tune_als import recall, tune_als
 from recsys_assets.core.tuning.study import Budget, Search
-from recsys_assets_tests.core.world import ENGINE, known_at
+from recsys_assets_tests.core.world import ENGINE, fit_context_at
 
 AFTER = date(2020, 3, 1)
 END = date(2020, 3, 8)
@@ -41,7 +41,7 @@ def activity(seed: int = 0) -> pl.DataFrame:
 
 def known(frame: pl.DataFrame) -> FitContext:
     frames = {"user_activity": ENGINE.from_arrow(frame.to_arrow())}
-    return known_at(
+    return fit_context_at(
         END, frames, active_days=14, horizon_days=7, half_life=BASE.half_life, exclude_unavailable=False, k=8
     )
 

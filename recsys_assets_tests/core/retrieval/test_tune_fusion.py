@@ -100,19 +100,19 @@ def test_rows_and_users_are_taken_as_a_whole(monkeypatch: pytest.MonkeyPatch) ->
     table = window(4, users=50)
     order = np.random.default_rng(0).permutation(table.num_rows)
     one, other = ranked(table, NAMES, CONSTANT), ranked(table.take(order), NAMES, CONSTANT)
-    assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("place", "acted", "there"))
-    assert one.acted.any(axis=1).all(), "users without a positive are left out"
+    assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("place", "positive", "valid"))
+    assert one.positive.any(axis=1).all(), "users without a positive are left out"
     monkeypatch.setattr(fusion, "MOST_USERS", 7)
     few = ranked(table, NAMES, CONSTANT)
-    assert len(few.acted) == 7
-    rows = {row.tobytes() for row in one.acted}
-    assert all(row.tobytes() in rows for row in few.acted)
+    assert len(few.positive) == 7
+    rows = {row.tobytes() for row in one.positive}
+    assert all(row.tobytes() in rows for row in few.positive)
 
 
 def test_steps_start_from_the_best_and_are_tried_once() -> None:
     plan, done = Coordinates({"a": 1.0, "b": 0.0}), list[Record]()
     for number in range(30):
-        given = plan.given(done)
+        given = plan.next_params(done)
         assert given is not None
         value = -abs(given["a"] - 8) - abs(given["b"] - 2)
         assert number == 0 or dict(given) not in [record.params for record in done] or value == 0

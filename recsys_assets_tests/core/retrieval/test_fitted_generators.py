@@ -1,4 +1,4 @@
-"""Fitted generators: to whom they propose what, and what they must not know."""
+"""Fitted generators: whom they recommend what, and which data they must not use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from recsys_assets_tests.core.world import (
     Row,
     end_of,
     events,
+    fit_context_at,
     frame,
-    known_at,
     marts,
     properties,
     property_frame,
@@ -39,8 +39,10 @@ DAY = FIRST + timedelta(days=9)
 K = 6
 
 
-def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None, **stated: Any) -> FitContext:
-    """What is known at the end of DAY, of events up to then."""
+def context_of(
+    happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None = None, **stated: Any
+) -> FitContext:
+    """The context as of DAY, from the events up to then."""
     past = [e for e in happened if e["dt"] <= DAY]
     window = marts(past, ids)
     bare = frame([], ITEM_FEATURES, ids, day=False)
@@ -54,22 +56,22 @@ def known(happened: list[Row], ids: IdTypes = INTS, snapshots: list[Row] | None 
         "clean_events": frame(past, CLEAN_EVENTS, ids),
         "item_features": features,
     }
-    return known_at(DAY, frames, k=K, **stated)
+    return fit_context_at(DAY, frames, k=K, **stated)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 @pytest.mark.parametrize("name", ["cf_ensemble", "sessions"])
 def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, ids: IdTypes) -> None:
     happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
-    given = known(happened, ids, snapshots)
-    gone = set(given.gone().to_pylist())
-    found = fitted(BUILT_IN, name).fit(given).to_pylist()
+    context = context_of(happened, ids, snapshots)
+    unavailable = set(context.unavailable_items().to_pylist())
+    found = fitted(BUILT_IN, name).fit(context).to_pylist()
     active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
-    assert gone
+    assert unavailable
     assert {row["user_id"] for row in found} == active
-    assert not gone & {row["item_id"] for row in found}
-    whatever = fitted(BUILT_IN, name).fit(known(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
-    assert gone & {row["item_id"] for row in whatever}
+    assert not unavailable & {row["item_id"] for row in found}
+    whatever = fitted(BUILT_IN, name).fit(context_of(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
+    assert unavailable & {row["item_id"] for row in whatever}
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
     assert all(sum(user == other for other, _ in pairs) <= K for user in active)
@@ -81,24 +83,24 @@ def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, i
 def test_the_order_of_rows_changes_nothing(name: str) -> None:
     happened = events(seed=52)
     shuffled = random.Random(1).sample(happened, len(happened))
-    assert fitted(BUILT_IN, name).fit(known(happened)).equals(fitted(BUILT_IN, name).fit(known(shuffled)))
-    assert fitted(BUILT_IN, name).fit(known([])).num_rows == 0
+    assert fitted(BUILT_IN, name).fit(context_of(happened)).equals(fitted(BUILT_IN, name).fit(context_of(shuffled)))
+    assert fitted(BUILT_IN, name).fit(context_of([])).num_rows == 0
 
 
-def test_users_get_what_is_to_their_taste() -> None:
+def test_users_get_items_of_their_taste() -> None:
     """Four in five events of a user are with items of the user's third of the catalogue."""
-    found = recommend(known(events(seed=53, items=60))).to_pylist()
+    found = recommend(context_of(events(seed=53, items=60))).to_pylist()
     alike = [row["user_id"] % 3 == row["item_id"] % 3 for row in found]
     assert sum(alike) / len(alike) > 0.6
 
 
 @pytest.mark.parametrize("repeats", [True, False])
-def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: bool) -> None:
+def test_every_model_scores_the_items_that_may_be_recommended(repeats: bool) -> None:
     """Each score is that of a model fitted on the same days, standardized over all items of the user."""
-    given, params = known(events(seed=56, items=60), repeats=repeats), CfEnsembleParams(pool=3)
-    found = scored(given, params)
+    context, params = context_of(events(seed=56, items=60), repeats=repeats), CfEnsembleParams(pool=3)
+    found = scored(context, params)
     assert tuple(MODELS) == MODEL_NAMES
-    matrix = Interactions.of(given.history())
+    matrix = Interactions.of(context.history())
     users, items = lookup(found["user_id"], matrix.users), lookup(found["item_id"], matrix.items)
     interacted = matrix.matrix[users, items].A1 > 0
     assert interacted.any() == repeats
@@ -111,19 +113,19 @@ def test_every_model_says_what_it_thinks_of_what_may_be_recommended(repeats: boo
         best = {(user, new[user].argmax()) for user in np.unique(users)}
         assert best <= set(zip(users.tolist(), items.tolist(), strict=True)), f"the first of {name}"
     popular = matrix.items[np.bincount(matrix.matrix.indices, matrix.matrix.data).argmax()]
-    told = found.filter(pc.equal(found["item_id"], popular))
-    assert told.num_rows == len(given.users()) if repeats else told.num_rows > 0
+    scores_of_popular = found.filter(pc.equal(found["item_id"], popular))
+    assert scores_of_popular.num_rows == len(context.users()) if repeats else scores_of_popular.num_rows > 0
 
 
 def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
     cut, params = DAY - timedelta(days=2), CfEnsembleParams(fewest=5)
     happened = events(seed=54, users=60, items=60)
-    weights = learn_weights(known(happened), cut, params, MODELS)
+    weights = learn_weights(context_of(happened), cut, params, MODELS)
     assert max(weights.values()) > 0
     # What nobody wants within the horizon cannot be learned from, whatever was wanted before.
     idle = [e for e in happened if e["dt"] <= cut or e["event_type"] != "buy"]
-    assert learn_weights(known(idle), cut, params, MODELS) == {}
-    assert learn_weights(known(happened), cut, CfEnsembleParams(fewest=1000), MODELS) == {}
+    assert learn_weights(context_of(idle), cut, params, MODELS) == {}
+    assert learn_weights(context_of(happened), cut, CfEnsembleParams(fewest=1000), MODELS) == {}
 
 
 def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
@@ -133,17 +135,17 @@ def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
     new = [{**e, "item_id": e["item_id"] + 100, "user_id": e["user_id"]} for e in before if e["dt"] > cut]
     ease = EaseParams(regularization=5.0, most_items=60)
     params = CfEnsembleParams(models=ModelParams(ease=ease), fewest=5)
-    assert "ease" in learn_weights(known(before + new), cut, params, MODELS)
-    found = scored(known(before + new), params)
+    assert "ease" in learn_weights(context_of(before + new), cut, params, MODELS)
+    found = scored(context_of(before + new), params)
     assert found.num_rows > found["score"].null_count > 0
     assert found["ease"].null_count == found.num_rows > found["ials"].null_count == 0
 
 
 def test_a_matrix_that_is_too_large_is_left_alone() -> None:
-    assert scored(known(events(seed=55)), CfEnsembleParams(most_cells=10)).num_rows == 0
+    assert scored(context_of(events(seed=55)), CfEnsembleParams(most_cells=10)).num_rows == 0
 
 
-def test_what_sessions_went_on_to_is_proposed_first() -> None:
+def test_items_that_follow_in_sessions_come_first() -> None:
     """Whoever views an even item views the next odd one; the last session of each user stops before it."""
     happened: list[Row] = []
     rng = random.Random(8)
@@ -153,7 +155,7 @@ def test_what_sessions_went_on_to_is_proposed_first() -> None:
             start = datetime(FIRST.year, FIRST.month, FIRST.day, 9, user, tzinfo=UTC) + timedelta(days=offset)
             steps = (item, item + 1) if offset < 9 else (item,)
             happened += [_view(user, one, start + timedelta(seconds=place), start) for place, one in enumerate(steps)]
-    found = fitted(BUILT_IN, "sessions").fit(known(happened))
+    found = fitted(BUILT_IN, "sessions").fit(context_of(happened))
     first = {row["user_id"]: row["item_id"] for row in reversed(found.to_pylist())}
     last = {e["user_id"]: e["item_id"] for e in happened}
     assert first == {user: item + 1 for user, item in last.items()}
