@@ -22,7 +22,7 @@ def test_tail_against_every_single_one(seed: int):
     rng = random.Random(seed)
     values = sorted((int(rng.paretovariate(0.8)) for _ in range(rng.randrange(1, 400))), reverse=True)
     tail = Tail(Counter(values))
-    assert (tail.ones, tail.events) == (len(values), sum(values))
+    assert (tail.entities, tail.events) == (len(values), sum(values))
     assert tail.gini() == pytest.approx(brute_gini(values))
     top = max(1, round(0.01 * len(values)))
     assert tail.top_share(0.01) == pytest.approx(sum(values[:top]) / sum(values))
