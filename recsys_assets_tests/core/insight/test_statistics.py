@@ -40,8 +40,8 @@ def test_tail_against_every_single_one(seed: int):
 def test_extremes():
     assert Tail({3: 10}).gini() == pytest.approx(0)
     assert Tail({1: 1, 10**6: 1}).gini() == pytest.approx(0.5, abs=1e-5)
-    nobody = Tail({})
-    assert (nobody.gini(), nobody.top_share(0.01), nobody.quantile(0.5), nobody.doubling()) == (0, 0, 0, [])
+    empty = Tail({})
+    assert (empty.gini(), empty.top_share(0.01), empty.quantile(0.5), empty.doubling()) == (0, 0, 0, [])
 
 
 def test_psi_by_hand():
