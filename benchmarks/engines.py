@@ -1,9 +1,9 @@
-"""What each engine takes for the whole graph of the default sample: history, the ranker's past, one refresh.
+"""Cost of each engine for the whole graph of the default sample: history, training windows, one refresh.
 
     python -m benchmarks.engines [--engines polars,duckdb] [--events 200000] [--days 60]
 
-Each engine runs in a process of its own, so that its peak memory is its own. CPU seconds are of all threads, Dagster's
-share included; on a busy machine they say more than the clock.
+Each engine runs in its own process, so that its peak memory is measured alone. CPU seconds are of all threads and
+include Dagster's share; on a busy machine they are more reliable than wall time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Silent(Progress):
 
 
 def measure(engine: str, landing: Path, folder: Path) -> dict[str, Any]:
-    """Build everything on one engine; wall and CPU seconds of each phase, peak resident MiB, what is served."""
+    """Build everything on one engine; wall and CPU seconds of each phase, peak resident MiB, release."""
     settings, dataset = load_settings(
         engine=engine, landing_uri=str(landing), storage_uri=str(folder / "store"), automation=False
     )
@@ -65,22 +65,22 @@ def measure(engine: str, landing: Path, folder: Path) -> dict[str, Any]:
 
 
 def _cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def report(found: Sequence[dict[str, Any]], events: int, days: int) -> None:
+def report(results: Sequence[dict[str, Any]], events: int, days: int) -> None:
     """Write the section."""
     rows = [
         [
-            one["engine"],
-            *(f"{one[phase]['cpu']:.0f} ({one[phase]['wall']:.0f})" for phase in PHASES),
-            f"{sum(one[phase]['cpu'] for phase in PHASES):.0f}",
-            f"{one['peak_mib']:,.0f}",
+            figures["engine"],
+            *(f"{figures[phase]['cpu']:.0f} ({figures[phase]['wall']:.0f})" for phase in PHASES),
+            f"{sum(figures[phase]['cpu'] for phase in PHASES):.0f}",
+            f"{figures['peak_mib']:,.0f}",
         ]
-        for one in found
+        for figures in results
     ]
-    same = len({one["release"] for one in found}) == 1
+    same = len({figures["release"] for figures in results}) == 1
     text = (
         f"{events:,} events of {days} days, from files to a release. CPU seconds, with those of the clock in brackets; "
         f"peak resident memory in MiB. The engines made {'the same release' if same else 'different releases'}.\n\n"
@@ -96,7 +96,7 @@ def report(found: Sequence[dict[str, Any]], events: int, days: int) -> None:
 
 
 def main() -> None:
-    """Run each engine in a process of its own."""
+    """Run each engine in its own process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default="polars,duckdb")
     parser.add_argument("--events", type=int, default=SampleConfig().events)
@@ -109,12 +109,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="recsys-sample-") as landing:
         generate(SampleConfig(events=arguments.events, days=arguments.days), Path(landing))
-        found: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for engine in arguments.engines.split(","):
             command = [sys.executable, "-m", "benchmarks.engines", "--engines", engine, "--landing", landing]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-        report(found, arguments.events, arguments.days)
+            results.append(json.loads(done.stdout.splitlines()[-1]))
+        report(results, arguments.events, arguments.days)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ _READ_LANDED = {"clean_events": 2, "event_counts": 1}
 
 @dataclass(frozen=True)
 class Work:
-    """What a step took: CPU and wall seconds, rows read, and partitions written."""
+    """Cost of a step: CPU and wall seconds, rows read, and partitions written."""
 
     cpu: float
     wall: float
@@ -61,7 +61,7 @@ class _Silent(Progress):
 
 
 def make_landing(folder: Path, days: int, events_a_day: int) -> list[Path]:
-    """A file of events for each day, oldest first, and the data set that they are of."""
+    """Write a file of events for each day, oldest first, and the description of the data set."""
     folder.mkdir(parents=True)
     preset = (files("recsys_assets") / "presets" / "retailrocket.toml").read_text()
     (folder / "dataset.toml").write_text(re.sub(r"^end_date.*\n", "", preset, flags=re.MULTILINE))
@@ -79,9 +79,9 @@ def make_landing(folder: Path, days: int, events_a_day: int) -> list[Path]:
 
 
 def build(folder: Path, store_name: str) -> Work:
-    """Take in what is new in the landing zone, and build the co-visitation of the last day.
+    """Ingest the new files of the landing zone, and build the co-visitation of the last day.
 
-    A few events are built elsewhere before, so that a process has loaded what it needs: the start is not measured.
+    A few events are built elsewhere first, so that all code is loaded and the start of the process is not measured.
     """
     with tempfile.TemporaryDirectory() as home:
         make_home(Path(home))
@@ -107,24 +107,24 @@ def _build(landing: Path, root: Path, instance: dg.DagsterInstance) -> Work:
         asset_selection=[dg.AssetKey("covisited_items")],
     )
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    made = {key: record for key, record in _records(store).items() if key not in before}
-    return Work(cpu, wall, _rows_read(made, store), len(made))
+    written = {key: record for key, record in _records(store).items() if key not in before}
+    return Work(cpu, wall, _rows_read(written, store), len(written))
 
 
 def _records(store: ObjectStore) -> dict[tuple[str, str], Lineage]:
     """The lineage of every partition in a store."""
     partitions = PartitionStore(store)
     keys = [meta.key.split("/") for meta in store.list("assets") if meta.key.endswith(f"/{LINEAGE_FILE}")]
-    found = {(asset, day.removeprefix("dt=")): None for _, asset, day, _ in keys}
-    records = {key: partitions.read_lineage(*key) for key in found}
+    names = {(asset, day.removeprefix("dt=")): None for _, asset, day, _ in keys}
+    records = {key: partitions.read_lineage(*key) for key in names}
     return {key: record for key, record in records.items() if record is not None}
 
 
-def _rows_read(made: Mapping[tuple[str, str], Lineage], store: ObjectStore) -> int:
+def _rows_read(written: Mapping[tuple[str, str], Lineage], store: ObjectStore) -> int:
     """Rows of the inputs of partitions, and of the landing files for those that read these."""
-    known, accepted = _records(store), read_accepted(store)
-    rows = sum(known[one.asset, one.day].rows for record in made.values() for one in record.inputs)
-    for asset, day in made:
+    records, accepted = _records(store), read_accepted(store)
+    rows = sum(records[read.asset, read.day].rows for record in written.values() for read in record.inputs)
+    for asset, day in written:
         if asset in _READ_LANDED:
             staged = [read_staged("events", digest, store) for digest in accepted.digests("events", day)]
             rows += _READ_LANDED[asset] * sum(file.days[day].rows for file in staged if file)
@@ -132,7 +132,7 @@ def _rows_read(made: Mapping[tuple[str, str], Lineage], store: ObjectStore) -> i
 
 
 def differences(grown: ObjectStore, whole: ObjectStore) -> list[str]:
-    """Partitions of a rebuild that the grown store has not with the same bytes and the same lineage but for the run."""
+    """Partitions whose bytes or lineage (run aside) differ between the grown store and a rebuild."""
     left, right = _records(grown), _records(whole)
     return [
         f"{asset} of {day}"
@@ -146,16 +146,16 @@ def differences(grown: ObjectStore, whole: ObjectStore) -> list[str]:
 
 
 def run(folder: Path, days: int, events_a_day: int) -> tuple[Work, Work, list[str]]:
-    """Build all but the last day, then the last, and all days elsewhere; each in a process of its own.
+    """Build all but the last day, then the last day, and all days in another store; each in its own process.
 
     Returns:
-        The work of the last day, that of all days, and what differs between the two stores.
+        The work of the last day, that of all days, and the differences between the two stores.
     """
     make_landing(folder / "warm", 1, 1_000)
     *_, newest = make_landing(folder / "landing", days, events_a_day)
-    kept = newest.rename(folder / newest.name)
+    held_back = newest.rename(folder / newest.name)
     _build_apart(folder, "grown")
-    kept.rename(newest)
+    held_back.rename(newest)
     last, whole = _build_apart(folder, "grown"), _build_apart(folder, "whole")
     stores = [open_store(str(folder / world)) for world in ("grown", "whole")]
     return last, whole, differences(*stores)
@@ -168,17 +168,17 @@ def _build_apart(folder: Path, store: str) -> Work:
 
 
 def main() -> None:
-    """Run, compare, write the page; exit 1 where the goal is missed or the results differ."""
+    """Run, compare, write the page; exit 1 if the goal is missed or the results differ."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.increment", description=__doc__)
     parser.add_argument("--days", type=int, default=DAYS)
     parser.add_argument("--events", type=int, default=EVENTS_A_DAY, help="a day")
     parser.add_argument("--build", nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.build:
-        sys.stdout.write(json.dumps(asdict(build(Path(given.build[0]), given.build[1]))) + "\n")
+    arguments = parser.parse_args()
+    if arguments.build:
+        sys.stdout.write(json.dumps(asdict(build(Path(arguments.build[0]), arguments.build[1]))) + "\n")
         return
     with tempfile.TemporaryDirectory(prefix="recsys-increment-") as folder:
-        last, whole, differ = run(Path(folder) / "worlds", given.days, given.events)
+        last, whole, differ = run(Path(folder) / "worlds", arguments.days, arguments.events)
     head = ["", "day 139", "all 139 days", "share"]
     pairs = {
         "rows read": (last.rows, whole.rows),

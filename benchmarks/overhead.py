@@ -159,9 +159,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Dagster's own share of a daily refresh.")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--work", type=Path, help="keep the store here, so that a second call only measures")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="overhead-") as scratch:
-        work: Path = (asked.work or Path(scratch)).resolve()
+        work: Path = (arguments.work or Path(scratch)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         if not (work / "landing").exists():
             generate(SampleConfig(), work / "landing")
@@ -173,13 +173,13 @@ def main() -> None:
         with dg.DagsterInstance.get() as instance:
             with Materializer(settings, dataset, Progress(), instance) as materializer:
                 day = materializer.catch_up()
-            measured = measure(settings, dataset, instance, day, work / "store", asked.repetitions)
+            measured = measure(settings, dataset, instance, day, work / "store", arguments.repetitions)
     write_section(
         "overhead",
         "Dagster's own share of a daily refresh",
         "python -m benchmarks.overhead",
         ("polars", "catboost", "dagster"),
-        describe(measured, day, asked.repetitions),
+        describe(measured, day, arguments.repetitions),
     )
 
 

@@ -1,10 +1,10 @@
-"""How good the recommendations are, on several data sets, by the platform's own generators and ranker.
+"""Quality of the recommendations of the platform's own generators and ranker on several data sets.
 
     python -m benchmarks.quality [--only NAME] [--work FOLDER]
 
-Each set writes its section of docs/benchmarks.md; the last lines printed give one figure per split, system and metric.
-Real data is read from ../shared/data beside the checkout; a set that is not there is left out and said so. Whatever is
-chosen is chosen on training data alone.
+Each set writes its section of docs/benchmarks.md; the last lines printed have one figure per split, system and
+metric. Real data are read from ../shared/data beside the checkout; a missing set is skipped with a note. Everything is
+selected on training data only.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @dataclass(frozen=True)
 class Quality:
-    """One data set to be judged on.
+    """The evaluation on one data set.
 
     Attributes:
-        data: its folder; None where the generator makes it.
-        run: judges, given the folder, a folder for work and where progress is told.
+        data: its folder; None if the data are generated.
+        run: evaluates; takes the folder, a working folder and the progress to report to.
     """
 
     data: Path | None
@@ -47,19 +47,19 @@ SETS: Mapping[str, Quality] = {
 
 
 def main() -> None:
-    """Judge on the sets asked for."""
+    """Evaluate on the selected data sets."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--only", choices=SETS)
-    parser.add_argument("--work", type=Path, help="keep here what was built, so that a second call only judges")
-    asked = parser.parse_args()
+    parser.add_argument("--work", type=Path, help="keep the built assets here, so that a second call only evaluates")
+    arguments = parser.parse_args()
     progress, lines = Progress(), list[Line]()
     with tempfile.TemporaryDirectory(prefix="quality-") as scratch:
-        for name in [asked.only] if asked.only else SETS:
-            one = SETS[name]
-            if one.data is not None and not one.data.is_dir():
-                progress.note(f"{name}: left out, {one.data} is not there")
+        for name in [arguments.only] if arguments.only else SETS:
+            quality = SETS[name]
+            if quality.data is not None and not quality.data.is_dir():
+                progress.note(f"{name}: left out, {quality.data} is missing")
                 continue
-            lines += one.run(one.data, (asked.work or Path(scratch)) / name, progress)
+            lines += quality.run(quality.data, (arguments.work or Path(scratch)) / name, progress)
     print("\n".join(map(str, lines)))
 
 

@@ -1,4 +1,4 @@
-"""What one mean over users hides: users without a history, items without a past, and what no candidate list held."""
+"""Breakdown of the backtest: users without a history, new items, and the recall of the candidates."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVERYBODY, KNOWN, COLD = "everybody with a target", "with a history", "without o
 
 
 class Scan(Protocol):
-    """Reads what is stored around an as-of day."""
+    """Reads stored assets around an as-of day."""
 
     def __call__(self, asset: str, days: int, after: int = 0) -> Frame:
         """The frame of an asset over so many days up to the as-of day, and after it."""
@@ -66,7 +66,7 @@ class Apart:
     all_targets: int = 0
 
 
-def judge_apart(
+def add_breakdown(
     found: Apart,
     scan: Scan,
     settings: Settings,
@@ -75,10 +75,10 @@ def judge_apart(
     targets: Frame,
     weights: Mapping[str, float],
 ) -> None:
-    """Add what an as-of day says.
+    """Add the results of an as-of day.
 
     Args:
-        found: is added to.
+        found: the sums so far, changed in place.
         scan: of the store.
         settings: of the graph.
         dataset: of the graph.
@@ -161,7 +161,7 @@ def describe_apart(found: Apart) -> str:
     recalls = [adds(name) for name in ["fused", *names]]
     recalls[0][0] = "union, fused"
     new, hit = found.new
-    return f"""What was released, for whom (whoever has no list gets the most popular items):
+    return f"""What was released, for whom (users without a list get the most popular items):
 
 {table(["users", "lists", f"recall@{K}", f"NDCG@{K}"], rows)}
 

@@ -1,7 +1,7 @@
-"""Backtest: backfill weekly as-of days and judge each on the days that came after it.
+"""Backtest: backfill weekly as-of days and evaluate each on the days after it.
 
-Partition D of every asset is what was known at the end of D, so a backfill is a backtest: candidates, ranker and
-recommendations of D are judged on the target events of (D, D+h], which none of them has seen.
+Partition D of every asset uses only what was known at the end of D, so a backfill is a backtest: candidates, ranker and
+recommendations of D are evaluated on the target events of (D, D+h], which none of them has seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import narwhals as nw
 import numpy as np
 
 from benchmarks.home import make_home
-from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
+from benchmarks.quality_apart import Apart, Scan, add_breakdown, describe_apart
 from benchmarks.report import Line, table, write_section
 from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.materialize import Materializer
@@ -58,7 +58,7 @@ METRICS = ("recall", "ndcg")
 
 @dataclass
 class Sums:
-    """Metrics of one model, summed per user over the days on which the user was judged."""
+    """Metrics of one model, summed per user over the days on which the user was evaluated."""
 
     totals: dict[object, np.ndarray] = field(default_factory=lambda: defaultdict(lambda: np.zeros(len(METRICS))))
 
@@ -129,8 +129,8 @@ def run(name: str, landing: Path | None, work: Path, progress: Progress) -> list
     for day in days:
         scan = scan_of(settings, dataset, day)
         targets = evaluate_day(found, scan, settings, dataset, day)
-        judge_apart(apart, scan, settings, dataset, day, targets, weights_of(settings, day))
-        progress.note(f"{name}: judged {day}")
+        add_breakdown(apart, scan, settings, dataset, day, targets, weights_of(settings, day))
+        progress.note(f"{name}: evaluated {day}")
     write_section(
         f"quality-{name}",
         f"Quality: {ABOUT[name]}",

@@ -70,7 +70,7 @@ REFERENCES = {
 
 
 def run(data: Path, work: Path, progress: Progress) -> list[Line]:
-    """Learn the fusion on a slice of train, fit on all of it, judge on test, and write the section."""
+    """Learn the fusion on a slice of train, fit on all of it, evaluate on test, and write the section."""
     pairs = _read(data / "train.txt")
     known = Interactions.of(pairs)
     started, cpu = time.perf_counter(), time.process_time()

@@ -169,7 +169,7 @@ def compare(sessions: pl.DataFrame, progress: Progress) -> dict[str, tuple[float
 
 
 def run(data: Path | None, work: Path, progress: Progress) -> list[Line]:
-    """Judge each part and all together, and write the section. Nothing is kept in ``work``."""
+    """Evaluate each part and all together, and write the section. Nothing is kept in ``work``."""
     if data is None:
         raise ValueError("Diginetica cannot be generated: its folder is needed")
     sessions = training(data)

@@ -2,7 +2,7 @@
 
 The whole graph runs as of the day before each cut-off, once with a data set whose customers may be recommended what
 they bought before (``keep``) and once without (``new``). ../shared/tools/evaluate.py scores the released lists of all
-customers with a purchase before the cut-off; whoever has no list scores 0.
+customers with a purchase before the cut-off; customers without a list score 0.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ REFERENCES: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     },
     "new": {"RecTools two-stage": (0.100, 0.100, 0.126), "EASE": (0.094, 0.097, 0.103), "ALS": (0.094, 0.093, 0.100)},
 }
-"""NDCG at 10 of others at the three cut-offs, as measured with the same judge on the same files."""
+"""NDCG at 10 of others at the three cut-offs, as measured with the same evaluator on the same files."""
 
 
 def run(data: Path, work: Path, progress: Progress) -> list[Line]:
-    """Run the graph in both modes, judge its lists, write the section."""
+    """Run the graph in both modes, evaluate its lists, write the section."""
     evaluator = _evaluator(data.parents[1] / "tools")
     purchases = pl.read_parquet(next(data.glob("*.parquet"))).filter(pl.col("qty") > 0)
     purchases = purchases.select(user_id="user", item_id="item", ts="ts")

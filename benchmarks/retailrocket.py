@@ -75,9 +75,9 @@ def main() -> None:
     """Generate, run, write the table."""
     parser = argparse.ArgumentParser(description="RetailRocket's own size, from CSV files to a release.")
     parser.add_argument("--work", type=Path, help="keep the files here; the landing zone in it is used again")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retailrocket-") as scratch:
-        work: Path = (asked.work or Path(scratch)).resolve()
+        work: Path = (arguments.work or Path(scratch)).resolve()
         landing, store, home = (work / name for name in ("landing", "store", "dagster"))
         if not landing.exists():
             generate(SampleConfig(events=REAL_EVENTS, days=DAYS), landing)

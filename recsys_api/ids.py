@@ -1,4 +1,4 @@
-"""Ids in paths: any character of a string id, and the id type that the release states."""
+"""Ids in paths: string ids of any characters, parsed to the id type of the release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class _IdConvertor(Convertor[str]):
-    """The rest of the path, whatever it holds: unlike ``path``, also line breaks, but at least one character."""
+    """The rest of the path: at least one character, and unlike ``path`` also line breaks."""
 
     regex = r"[\s\S]+"
 
@@ -32,7 +32,7 @@ def parse_id(text: str, id_type: str, field: str) -> Key:
     """An id as the release's type.
 
     Raises:
-        RequestValidationError: the release has int64 ids and this is none; answered as 422 naming the field.
+        RequestValidationError: the release has int64 ids and the text is not one; answered as 422 with the field.
     """
     if id_type == "string":
         return text

@@ -1,4 +1,4 @@
-"""Follows the release pointer: loads what it names in the background and swaps one reference."""
+"""Follow the release pointer: load the release that it names in the background and swap one reference."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _LONGEST_RETRY = 60.0
 class Reloader:
     """Holds the snapshot being served and keeps it current.
 
-    ``current`` is replaced as a whole by one assignment; whoever took it keeps a consistent release, and its mapped
-    files are let go with the last request that uses them. ``problem`` says why there is none, or no newer one.
+    ``current`` is replaced as a whole by one assignment: a request that has read it keeps a consistent release, whose
+    mapped files are closed after the last request that uses them. ``problem`` says why there is no release, or no newer
+    one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +39,7 @@ class Reloader:
         self.problem: str | None = "the release pointer has not been read yet"
         self.poll_seconds = settings.api_poll_seconds
         self._uri = settings.storage_uri
-        # Stores do not share a folder, so that each can clear out its own.
+        # Each store has its own folder, which can be cleared without affecting others.
         self._cache = settings.api_cache_dir / hashlib.sha256(self._uri.encode()).hexdigest()[:16]
         self._store: ObjectStore | None = None
         self._settled: str | None = None
@@ -55,30 +56,30 @@ class Reloader:
         try:
             yield
         finally:
-            self._stopping.set()  # ends a load that is under way, which cancelling a task cannot
+            self._stopping.set()  # stops a load in progress, which cancelling the task does not
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     async def _poll(self) -> None:
         while True:
             await asyncio.to_thread(self.refresh)
-            # Jitter keeps many workers from asking at the same moment.
+            # Jitter keeps many workers from reading at the same moment.
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
 
     def refresh(self) -> None:
-        """Look at the pointer once and load what it names if that is new; never raises.
+        """Read the pointer once and load the release that it names, if that is new; never raises.
 
-        A release that could not be loaded is tried again after a growing pause, at once when the pointer moves.
+        Loading a release that failed is retried after a growing pause, and at once when the pointer moves.
         """
         try:
             self._report(self._follow())
         except LoadStoppedError:
             return
-        except Exception as error:  # whatever it is, the old release stays and a later look may succeed
+        except Exception as error:  # the old release stays, and a later attempt may succeed
             self._report(str(error) or type(error).__name__)
 
     def _follow(self) -> str | None:
-        """Serve what the pointer names. Returns what is wrong, if it is nothing to raise."""
+        """Serve the release that the pointer names. Returns the problem, if it is no error."""
         if self._store is None:
             self._store = open_store(self._uri)
         try:
@@ -103,24 +104,24 @@ class Reloader:
         return None
 
     def _serve(self, store: ObjectStore, pointer: Pointer) -> None:
-        served = self.current
-        if served and served.pointer.manifest_sha256 == pointer.manifest_sha256:
-            self.current = replace(served, pointer=pointer)
+        current = self.current
+        if current and current.pointer.manifest_sha256 == pointer.manifest_sha256:
+            self.current = replace(current, pointer=pointer)
         else:
             self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
             logger.info("serving release %s as of %s", pointer.release_id, pointer.as_of)
-        # Also for a pointer that merely forgot its previous release, as after an erasure.
+        # Also if only the previous release of the pointer changed, as after an erasure.
         self._clear_cache({pointer.release_id, pointer.previous})
 
     def _clear_cache(self, keep: set[str | None]) -> None:
-        """Remove downloads of older releases; what another process still has mapped lives on until it lets go."""
+        """Delete downloads of older releases; files that another process has mapped remain until it closes them."""
         if self._cache.is_dir():
             for folder in self._cache.iterdir():
                 if folder.name not in keep:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _report(self, problem: str | None) -> None:
-        """Remember what is wrong and log it once."""
+        """Store the problem and log it once."""
         if problem == self.problem:
             return
         self.problem = problem

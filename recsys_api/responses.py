@@ -1,8 +1,8 @@
-"""What the routes share: the snapshot of a request, the ``k`` parameter, and JSON straight from it.
+"""Shared by the routes: the snapshot of a request, the ``k`` parameter, and JSON responses.
 
-A handler takes the snapshot once and answers from it without awaiting, so an answer is of exactly one release. It
-returns a finished response: the models in ``models.py`` describe it (tests hold answers against them), and are not run
-for every request.
+A handler reads the snapshot once and answers from it without awaiting, so an answer is of exactly one release. It
+returns a finished response: the models in ``models.py`` describe it (tests compare answers with them), and do not
+validate every request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def serving(request: Request) -> Snapshot:
     """The snapshot to answer this request from.
 
     Raises:
-        HTTPException: 503 with the reason, where there is none yet.
+        HTTPException: 503 with the reason, if there is none yet.
     """
     state = reloader(request)
     if state.current is None:
@@ -43,7 +43,7 @@ def serving(request: Request) -> Snapshot:
 
 
 def answer(snapshot: Snapshot, items: Iterable[RankedItem], **fields: object) -> Response:
-    """A list, with the release that it comes from."""
+    """A response with a list and the release that it comes from."""
     return json_response(
         {
             "release_id": snapshot.release_id,
@@ -58,10 +58,10 @@ def answer(snapshot: Snapshot, items: Iterable[RankedItem], **fields: object) ->
 
 
 def json_response(body: object, status: int = 200) -> Response:
-    """A body as JSON."""
+    """A JSON response."""
     return Response(orjson.dumps(body), status, media_type="application/json")
 
 
 def popular(snapshot: Snapshot, k: int, segment: str = "all") -> list[RankedItem]:
-    """The best of a segment, with the source that the API calls them by."""
+    """The most popular items of a segment, with the source name that the API gives them."""
     return [(item_id, score, POPULAR) for item_id, score, _ in snapshot.top_popular.get(segment, k)]

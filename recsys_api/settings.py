@@ -19,12 +19,12 @@ class SettingsError(ValueError):
 
 
 def _default_cache() -> Path:
-    """A folder of this user's own in the system's temporary directory."""
+    """A folder of this user in the system's temporary directory."""
     return Path(tempfile.gettempdir()) / f"recsys-api-{os.getuid()}"
 
 
 class Settings(BaseSettings):
-    """What the API needs to know; the store's credentials come from the environment, never from here."""
+    """Settings of the API; credentials of the store are read from the environment, never from here."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -72,7 +72,7 @@ def load_settings() -> Settings:
         ) from None
 
 
-def _fault(loc: tuple[int | str, ...], message: str, found: object) -> str:
-    # The URI itself is not shown: it may hold a password.
-    shown = "" if loc in ((), ("storage_uri",)) else f", found {found!r}"
+def _fault(loc: tuple[int | str, ...], message: str, value: object) -> str:
+    # The URI itself is not shown: it may contain a password.
+    shown = "" if loc in ((), ("storage_uri",)) else f", found {value!r}"
     return f"{_PREFIX}{loc[0].upper()}: {message}{shown}" if loc and isinstance(loc[0], str) else message

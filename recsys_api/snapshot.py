@@ -1,4 +1,4 @@
-"""One release, verified and memory-mapped: what every answer is made from."""
+"""One release, verified and memory-mapped, from which all requests are answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
 
 LISTS = ("recommendations", "similar_items", "top_popular")
-"""Ranked lists that a release must hold; its other files are not for serving."""
+"""Ranked lists that a release must contain; its other files are not served."""
 
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
@@ -28,12 +28,12 @@ class SnapshotError(Exception):
 
 
 class LoadStoppedError(Exception):
-    """The application stops, so loading was given up."""
+    """Loading was cancelled because the application stops."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable release: what names it, its manifest, its id types, and the mapped lists."""
+    """An immutable release: its pointer, manifest, id types and mapped lists."""
 
     pointer: Pointer
     manifest: Manifest
@@ -46,31 +46,31 @@ class Snapshot:
 
     @property
     def release_id(self) -> str:
-        """The release."""
+        """Id of the release."""
         return self.pointer.release_id
 
     @property
     def as_of(self) -> str:
-        """Last day whose events took part, ``YYYY-MM-DD``."""
+        """Last day whose events the release includes, ``YYYY-MM-DD``."""
         return self.manifest.as_of
 
 
 def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going: KeepGoing = lambda: True) -> Snapshot:
     """Verify and map the release that a pointer names.
 
-    Files of a local store are mapped where they lie; others are downloaded to ``cache/<release_id>`` once.
+    Files of a local store are mapped in place; others are downloaded to ``cache/<release_id>`` once.
 
     Args:
-        store: holds the release.
+        store: contains the release.
         pointer: names the release and the digest of its manifest.
-        cache: folder for downloads; made when needed.
-        keep_going: asked before every piece that is read.
+        cache: folder for downloads; created when needed.
+        keep_going: called before every chunk that is read; False cancels.
 
     Raises:
-        SnapshotError: the manifest or a file is not what its digest says, or does not fit the rest.
+        SnapshotError: the manifest or a file does not match its digest, or they are inconsistent.
         FileNotFoundError: the manifest or a file is missing.
-        ValueError: the manifest or a file is of another format.
-        LoadStoppedError: ``keep_going`` became false.
+        ValueError: the manifest or a file has another format.
+        LoadStoppedError: ``keep_going`` returned False.
     """
     release_id = pointer.release_id
     manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
@@ -90,21 +90,21 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
 
 def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:
     data = store.get(key)
-    if (found := sha256_bytes(data)) != pointer.manifest_sha256:
-        raise SnapshotError(f"{store.uri(key)}: the pointer says sha256 {pointer.manifest_sha256}, found {found}")
+    if (digest := sha256_bytes(data)) != pointer.manifest_sha256:
+        raise SnapshotError(f"{store.uri(key)}: the pointer says sha256 {pointer.manifest_sha256}, found {digest}")
     return decode_manifest(data, store.uri(key))
 
 
 def _id_types(manifest: Manifest, release_id: str, lists: Mapping[str, RankedLists]) -> tuple[str, str]:
-    """The user and item id types that the manifest states, which must be those of the lists."""
+    """The user and item id types in the manifest, which must equal those of the lists."""
     stated: Json = manifest.facts.get("ids")
     ids = stated if isinstance(stated, Mapping) else {}
     user, item = str(ids.get("user")), str(ids.get("item"))
     for name, key_type in zip(LISTS, (user, item, "string"), strict=True):
-        found = (lists[name].key_type, lists[name].item_type)
-        if found != (key_type, item):
+        types = (lists[name].key_type, lists[name].item_type)
+        if types != (key_type, item):
             raise SnapshotError(
-                f"release {release_id}: {name}: by the manifest (key, item) must be {(key_type, item)}, found {found}"
+                f"release {release_id}: {name}: by the manifest (key, item) must be {(key_type, item)}, found {types}"
             )
     return user, item
 
@@ -120,7 +120,7 @@ def _fetch(store: ObjectStore, key: str, file: ReleaseFile, cached: Path, keep_g
             if _digest(source, keep_going) == file.sha256:
                 return cached
     cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Another worker may download the same file: each writes its own and renames it.
+    # Several workers may download the same file: each writes a temporary file and renames it.
     handle, temporary = tempfile.mkstemp(dir=cached.parent, prefix=f".{cached.name}.")
     try:
         with os.fdopen(handle, "wb") as sink, store.open(key) as source:
@@ -133,7 +133,7 @@ def _fetch(store: ObjectStore, key: str, file: ReleaseFile, cached: Path, keep_g
 
 
 def _digest(source: BinaryIO, keep_going: KeepGoing, copy_to: BinaryIO | None = None) -> str:
-    """Hex SHA-256 of a file, read (and copied, if asked) piece by piece."""
+    """Hex SHA-256 of a file, read in chunks and, if ``copy_to`` is given, copied."""
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         if not keep_going():
@@ -144,6 +144,6 @@ def _digest(source: BinaryIO, keep_going: KeepGoing, copy_to: BinaryIO | None = 
     return digest.hexdigest()
 
 
-def _verify(uri: str, file: ReleaseFile, found: str) -> None:
-    if found != file.sha256:
-        raise SnapshotError(f"{uri}: the manifest says sha256 {file.sha256}, found {found}")
+def _verify(uri: str, file: ReleaseFile, digest: str) -> None:
+    if digest != file.sha256:
+        raise SnapshotError(f"{uri}: the manifest says sha256 {file.sha256}, found {digest}")

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can answer, and from which release."""
+"""Liveness, readiness, and the release being served."""
 
 from __future__ import annotations
 

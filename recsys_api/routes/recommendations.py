@@ -35,7 +35,7 @@ async def recommendations(
     own = snapshot.recommendations.get(user, k)
     items = own
     if len(own) < k:
-        held = {item_id for item_id, _, _ in own}
-        # As many again as are held: enough even if all of them are popular.
-        items = own + [item for item in popular(snapshot, k + len(own)) if item[0] not in held][: k - len(own)]
+        own_items = {item_id for item_id, _, _ in own}
+        # As many more as the own list has: enough even if all of its items are popular.
+        items = own + [item for item in popular(snapshot, k + len(own)) if item[0] not in own_items][: k - len(own)]
     return answer(snapshot, items, user_id=user, personalised=bool(own))

@@ -15,11 +15,11 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """The marts of one day each."""
+    """The daily marts."""
     weights = event_weights(graph.dataset)
-    weighed = {"weights": dict(weights.weights), "targets": sorted(weights.targets)}
+    weight_params = {"weights": dict(weights.weights), "targets": sorted(weights.targets)}
     events: dict[str, dg.PartitionMapping | None] = {"clean_events": None}
-    people: dict[str, dg.PartitionMapping | None] = {**events, "bot_users": None}
+    by_people: dict[str, dg.PartitionMapping | None] = {**events, "bot_users": None}
     rule = bots.BotRule(**graph.dataset.bots.model_dump())
 
     @graph.asset("activity", reads=events, grain="day")
@@ -33,31 +33,31 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             lambda day: marts.user_activity(clean_events.frame(day), weights),
-            params=weighed,
+            params=weight_params,
         )
 
-    @graph.asset("activity", reads=people, grain="day")
+    @graph.asset("activity", reads=by_people, grain="day")
     def item_activity(
         context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
         """What happened to each item on the day, unknown users included, bots left out."""
         return frames.write(
             context,
-            lambda day: marts.item_activity(of_people(clean_events, bot_users, day), weights),
-            params=weighed,
+            lambda day: marts.item_activity(events_of_people(clean_events, bot_users, day), weights),
+            params=weight_params,
         )
 
-    @graph.asset("activity", reads=people, grain="day")
+    @graph.asset("activity", reads=by_people, grain="day")
     def item_pairs(
         context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
         """Pairs of items that share a session of the day: the raw material of co-visitation; bots left out."""
         return frames.write(
             context,
-            lambda day: marts.item_pairs(of_people(clean_events, bot_users, day), persist=frames.run.persist),
+            lambda day: marts.item_pairs(events_of_people(clean_events, bot_users, day), persist=frames.run.persist),
         )
 
-    @graph.asset("activity", reads=people, grain="day")
+    @graph.asset("activity", reads=by_people, grain="day")
     def target_pairs(
         context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
@@ -65,16 +65,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             lambda day: marts.target_pairs(
-                of_people(clean_events, bot_users, day), weights, persist=frames.run.persist
+                events_of_people(clean_events, bot_users, day), weights, persist=frames.run.persist
             ),
-            params={"targets": weighed["targets"]},
+            params={"targets": weight_params["targets"]},
         )
 
     return [bot_users, user_activity, item_activity, item_pairs, target_pairs]
 
 
 def event_weights(dataset: Dataset) -> marts.EventWeights:
-    """What the data set's event types are worth."""
+    """The weights of the data set's event types, and which of them are targets."""
     types = dataset.event_types
     return marts.EventWeights(
         {name: event.weight for name, event in types.items()},
@@ -82,6 +82,6 @@ def event_weights(dataset: Dataset) -> marts.EventWeights:
     )
 
 
-def of_people(clean_events: Partitions, bot_users: Partitions, day: str) -> Frame:
+def events_of_people(clean_events: Partitions, bot_users: Partitions, day: str) -> Frame:
     """The events of a day without those of its bots."""
     return bots.without(clean_events.frame(day), bot_users.frame(day))

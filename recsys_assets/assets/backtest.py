@@ -1,4 +1,4 @@
-"""Group insight: what a backfill of as-of days was worth."""
+"""Group insight: how models, gate and lists did over a backfill of as-of days."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """The report on as-of days; nothing reads it, and it is made when somebody asks for it."""
+    """The report on as-of days; nothing reads it, and it is built on request only."""
     params = BacktestParams(graph.dataset.name, graph.settings.backtest_days)
     trailing = window(params.days)
 
@@ -41,42 +41,40 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         store: StoreResource,
     ) -> Result:
-        """How models, gate and lists did over the as-of days up to this one, as far as they were made."""
+        """How models, gate and lists did over the as-of days up to this one, as far as they were built."""
         day = context.partition_key
         inputs = BacktestInputs(
             ranker_evaluation.frame(),
-            {one: stored_promotion(promotion, one) for one in promotion.days},
-            {one: recommendations.frame(one) for one in recommendations.days},
+            {past: stored_promotion(promotion, past) for past in promotion.days},
+            {past: recommendations.frame(past) for past in recommendations.days},
         )
-        found = backtest_figures(inputs, graph.day(day), params)
+        report = backtest_figures(inputs, graph.day(day), params)
         return frames.write_bytes(
             context,
-            backtest_page(found),
+            backtest_page(report),
             params={"days": params.days},
             metadata={
-                **chart_metadata(backtest_charts(found)),
-                "days": dg.MetadataValue.table([dg.TableRecord(row) for row in named(found)], schema=COLUMNS),
+                **chart_metadata(backtest_charts(report)),
+                "days": days_table(report),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
-                **key_figures(found),
+                **key_figures(report),
             },
         )
 
     return [backtest_report]
 
 
-COLUMNS = dg.TableSchema([dg.TableColumn(name, "string") for name in HEAD])
+def days_table(report: Figures) -> dg.TableMetadataValue:
+    """The table of days, newest first."""
+    records = [dg.TableRecord(dict(zip(HEAD, row, strict=True))) for row in day_rows(report)]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name, "string") for name in HEAD]))
 
 
-def named(found: Figures) -> list[dict[str, str]]:
-    """The rows of the table, newest day first."""
-    return [dict(zip(HEAD, row, strict=True)) for row in day_rows(found)]
-
-
-def key_figures(found: Figures) -> dict[str, Any]:
-    """Numbers whose course over the days the UI plots."""
-    compared = found["compared"]
+def key_figures(report: Figures) -> dict[str, Any]:
+    """Numbers that the UI plots over the days."""
+    compared = report["compared"]
     return {
-        "as_of_days": len(found["days"]),
+        "as_of_days": len(report["days"]),
         **{f"{metric}_at_10_{name}": mean for metric in ("ndcg", "recall") for name, mean in compared[metric].items()},
-        **{f"gate_{verdict.replace(' ', '_')}": count for verdict, count in found["verdicts"].items()},
+        **{f"gate_{verdict.replace(' ', '_')}": count for verdict, count in report["verdicts"].items()},
     }

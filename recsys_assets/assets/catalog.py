@@ -1,4 +1,4 @@
-"""Group catalog: what is known about items, and when it was known."""
+"""Group catalog: item properties, the category tree and item features as of each day."""
 
 import dagster as dg
 
@@ -12,8 +12,8 @@ from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
 
-_MOST_ORPHANS = 0.2
-"""Above this share of nodes below unknown parents, the file is more likely cut off than a little dirty."""
+_MAX_ORPHANS = 0.2
+"""Share of nodes below unknown parents; above it, the file is more likely truncated than slightly dirty."""
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -38,16 +38,16 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """Categories with root, depth and path, as the landing zone states them; a cycle or two parents fail."""
         tree = build_tree(landing.categories())
         share = len(tree.orphans) / max(1, tree.table.num_rows + len(tree.orphans))
-        few = dg.AssetCheckResult(
+        orphans = dg.AssetCheckResult(
             check_name="orphans",
-            passed=share <= _MOST_ORPHANS,
+            passed=share <= _MAX_ORPHANS,
             metadata={"orphans": len(tree.orphans), "share": share, "first": ", ".join(tree.orphans[:10])},
         )
         return frames.write(
             context,
             lambda _: tree.table,
             params={"files": landing.digests("categories", "")},
-            checks=[few],
+            checks=[orphans],
         )
 
     @graph.asset(
@@ -84,7 +84,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
 
 def _embeddings(graph: GraphBuilder) -> dg.AssetsDefinition:
-    """Of data sets that bring embeddings."""
+    """For data sets that have embeddings."""
 
     # As of a day, unlike other files: a copy for each day of the history would be many times the history.
     @graph.asset("catalog")

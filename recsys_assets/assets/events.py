@@ -1,4 +1,4 @@
-"""Group events: what others put into the landing zone, cleaned by day. No row is lost."""
+"""Group events: the event files of the landing zone, cleaned by day. No row is lost."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ _VOLUME_DAYS = 14
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
-    """Raw events as others write them, and what they become."""
+    """Raw events, and the clean and rejected events made of them."""
     params = CleanParams(graph.dataset.session_gap_minutes)
     raw_events = dg.AssetSpec(
         "raw_events",
@@ -47,8 +47,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     ) -> Result:
         """Events of the day in canonical columns: exact duplicates removed, sessions named, each row's source kept."""
         for day in context.partition_keys:
-            seen = {"files": landing.digests("events", day), "schema": landing.differences(day)}
-            context.log_event(dg.AssetObservation("raw_events", partition=day, metadata=seen))
+            metadata = {"files": landing.digests("events", day), "schema": landing.differences(day)}
+            context.log_event(dg.AssetObservation("raw_events", partition=day, metadata=metadata))
         return frames.write(
             context,
             lambda day: clean_day(landing.events(day), params),
@@ -76,9 +76,9 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
         counts = ingest_counts(landing.events(day), clean, landing.rejected(day)).collect(backend="polars")
         files = counts.sort("source_file").rows(named=True)
-        wrong = [one for one in files if one["rows"] != one["clean"] + one["duplicates"] + one["rejected"]]
-        sums = {name: sum(one[name] for one in files) for name in ("rows", "clean", "duplicates", "rejected")}
-        # Never read, so in none of the figures above; said so that a count of the landing file can be explained.
+        wrong = [file for file in files if file["rows"] != file["clean"] + file["duplicates"] + file["rejected"]]
+        sums = {name: sum(file[name] for file in files) for name in ("rows", "clean", "duplicates", "rejected")}
+        # Erased rows are never read and in no figure above; they explain the difference to the rows of the file.
         sums["erased"] = landing.erased(day)
         context.add_asset_metadata(sums, asset_key="clean_events", partition_key=day)
         return dg.AssetCheckResult(
@@ -91,15 +91,15 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate
 
 
 def same_columns(landing: LandingZone) -> Gate:
-    """Columns that files before did not have do no harm; somebody may want to know."""
+    """Warn of columns that earlier files did not have; they do no harm."""
 
     def check(day: str, _: Frame) -> dg.AssetCheckResult:
-        found = landing.differences(day)
+        differences = landing.differences(day)
         return dg.AssetCheckResult(
             check_name="schema",
-            passed=not found,
+            passed=not differences,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={file: "; ".join(changed) for file, changed in found.items()},
+            metadata={file: "; ".join(changed) for file, changed in differences.items()},
         )
 
     return check
@@ -116,6 +116,6 @@ def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> Gate:
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
         built[day] = count(clean)
         before = [(graph.day(day) - timedelta(days=n)).isoformat() for n in range(1, _VOLUME_DAYS + 1)]
-        return volume(built[day], [rows for one in before if (rows := rows_of(one))])
+        return volume(built[day], [rows for past in before if (rows := rows_of(past))])
 
     return check

@@ -1,4 +1,4 @@
-"""Group insight: what a person looks at to trust the data."""
+"""Group insight: counts and report of each day, by which a person judges the data."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """What happened in the data, to look at."""
+    """Event counts, and the report on them."""
     params = ReportParams(
         graph.dataset.name,
         {name: event.weight for name, event in graph.dataset.event_types.items()},
@@ -59,19 +59,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         store: StoreResource,
     ) -> Result:
-        """What arrived on the day and became of it, against the month before: pictures here, and a page on disk."""
+        """What arrived on the day and became of it, against the month before: charts here, and a page on disk."""
         day = context.partition_key
         marts = ReportInputs(event_counts.frame(), user_activity.frame(), bot_users.frame())
-        found = figures(marts, graph.day(day), params)
+        report = figures(marts, graph.day(day), params)
         return frames.write_bytes(
             context,
-            data_page(found),
+            data_page(report),
             params={"days": params.days, "weights": dict(params.weights)},
-            checks=[drifts(found["drift"])],
+            checks=[drifts(report["drift"])],
             metadata={
-                **chart_metadata(data_charts(found)),
+                **chart_metadata(data_charts(report)),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
-                **key_figures(found),
+                **key_figures(report),
                 **event_counts.facts,
             },
         )
@@ -79,15 +79,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [event_counts, data_report]
 
 
-def key_figures(found: Figures) -> dict[str, Any]:
-    """Numbers whose course over the days the UI plots."""
-    rows, volumes = found["rows"]["day"], found["volumes"]
+def key_figures(report: Figures) -> dict[str, Any]:
+    """Numbers that the UI plots over the days."""
+    rows, volumes = report["rows"]["day"], report["volumes"]
     return {
         "events": rows["clean"],
         "duplicates": rows["duplicate"],
         "rejected": rows["rejected"],
         "users": volumes["users"][-1],
         "items": volumes["items"][-1],
-        "bots": found["bots"]["by_day"][-1],
-        **{f"psi_{name}": one["psi"] for name, one in found["drift"].items()},
+        "bots": report["bots"]["by_day"][-1],
+        **{f"psi_{name}": drift["psi"] for name, drift in report["drift"].items()},
     }

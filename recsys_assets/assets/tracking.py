@@ -1,11 +1,13 @@
-"""Group ranking, beside the way: what MLflow shows of a ranker and of its gate."""
+"""Group ranking: the copy of rankers and of the gate's decisions in MLflow."""
 
 import tempfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from recsys_assets import model_registry
 from recsys_assets.assets.builder import GraphBuilder
@@ -24,8 +26,68 @@ from recsys_assets.storage.lineage import Lineage, content_hash
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
 
 
+@dataclass(frozen=True)
+class DayRanker:
+    """The ranker of a day with everything that its run in MLflow shows.
+
+    Args:
+        model: the stored model; empty if none was trained.
+        lineage: of the stored model.
+        tuning: its parameters and the search that found them.
+        evaluation: ``RANKER_EVALUATION`` of the day.
+        promotion: the gate's decision on it.
+    """
+
+    model: bytes
+    lineage: Lineage
+    tuning: Tuning
+    evaluation: pa.Table
+    promotion: Promotion
+
+    def tags(self, dataset: str) -> dict[str, str]:
+        """Tags of the run: where its content comes from."""
+        promotion = self.promotion
+        return {
+            "partition": promotion.as_of,
+            "dataset": dataset,
+            "model_id": promotion.model.id if promotion.model else "none",
+            "model_sha256": self.lineage.sha256,
+            "lineage_sha256": content_hash(self.lineage),
+            "code_version": f"{version('recsys-assets')}/{self.lineage.code_version}",
+            "trained_by_dagster_run": self.lineage.run_id,
+            "verdict": promotion.verdict,
+            "why": promotion.gate.why[:5000],
+            "champion": promotion.after.champion.id if promotion.after.champion else "none",
+            "params_of": self.tuning.tuned_on or "defaults",
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of all models at 10, the gate's interval, the best value of the search."""
+        gate = self.promotion.gate
+        decision = {"gate_gain": gate.gain, "gate_low": gate.low, "gate_high": gate.high, "gate_users": gate.users}
+        return {
+            **{
+                f"{metric}_at_10_{name}": value
+                for metric in ("ndcg", "recall", "map", "mrr", "hit", "coverage", "novelty")
+                for name, value in headline(self.evaluation, metric).items()
+            },
+            **({"tuning_ndcg": best_of(self.tuning.trials).value} if self.tuning.trials else {}),
+            **{name: float(value) for name, value in decision.items() if value is not None},
+        }
+
+    def write(self, mlflow: Any, tracking: Tracking) -> None:
+        """Log everything into the run that is open."""
+        mlflow.log_params(dict(self.lineage.params))
+        mlflow.log_metrics(self.metrics())
+        mlflow.log_text(self.promotion.to_json(), "promotion.json")
+        log_plot(mlflow, "ndcg_at_10", "NDCG@10", headline(self.evaluation, "ndcg"))
+        if self.model and self.promotion.model:
+            log_plot(mlflow, "feature_importance", "Feature importance, %", feature_importance(self.model))
+            log_model(mlflow, tracking, self.model, self.promotion.model, self.promotion.verdict)
+
+
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """The mirror in MLflow; nothing reads it, and it comes last, so that no list waits for it."""
+    """The copy of rankers and decisions in MLflow; nothing reads it, and it runs last, so that no list waits for it."""
 
     @graph.asset(
         "ranking",
@@ -45,70 +107,70 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> dg.MaterializeResult[Any]:
-        """A run in MLflow with the ranker of the day, its version in the registry, and the aliases of who stands.
+        """A run in MLflow with the ranker of the day, its version in the registry, and the aliases of the models.
 
-        A search for parameters is a run too, with one below it for each trial. The aliases follow the newest day,
-        whichever day this is. If MLflow is down, this says so and nothing else lacks anything; materialized again, it
+        A search for parameters is a run too, with a child run for each trial. The aliases follow the newest day,
+        whichever day this is. If MLflow is down, the asset warns and nothing else is affected; materializing it again
         catches up.
         """
         day = context.partition_key
-        decided = stored_promotion(promotion, day)
-        lineage = store.partitions().read_lineage("ranker", day)
-        path, params = ranker.file(day), ranker_params.file(day)
-        if lineage is None or path is None or params is None:
-            raise dg.Failure(f"there is no ranker of {day} to track", allow_retries=False)
-        trained = path.read_bytes()
-        evaluation = ranker_evaluation.frame().drop("dt").collect("polars").to_arrow()
-        ndcg = headline(evaluation, "ndcg")
-        metrics = {
-            f"{metric}_at_10_{name}": value
-            for metric in ("ndcg", "recall", "map", "mrr", "hit", "coverage", "novelty")
-            for name, value in headline(evaluation, metric).items()
-        }
-        tuned = Tuning.from_json(params.read_text())
-        metrics |= {"tuning_ndcg": best_of(tuned.trials).value} if tuned.trials else {}
-
-        def write(mlflow: Any) -> None:
-            mlflow.log_params(dict(lineage.params))
-            mlflow.log_metrics({**metrics, **figures_of(decided)})
-            mlflow.log_text(decided.to_json(), "promotion.json")
-            log_plot(mlflow, "ndcg_at_10", "NDCG@10", ndcg)
-            if trained and decided.model:
-                log_plot(mlflow, "feature_importance", "Feature importance, %", importance_of(trained))
-                log_model(mlflow, tracking, trained, decided.model, decided.verdict)
-
-        tags = {**tags_of(decided, lineage, graph), "params_of": tuned.tuned_on or "defaults"}
-        recorded = tracking.record(f"ranker {day}", tags, write)
-        problem = recorded.problem or tracking.mirror(current_registry_state(store.open())[1]).problem
-        if recorded.problem is None:
-            for one in searches(tuned, retrieval_params.file(day)):
-                problem = tracking.record_search(one, {"dataset": graph.dataset.name}).problem or problem
-        return told(tracking, recorded, problem, decided)
+        day_ranker = read_day_ranker(day, ranker, ranker_params, ranker_evaluation, promotion, store)
+        retrieval = retrieval_params.file(day)
+        recorded, problem = record(tracking, store, day_ranker, retrieval, graph.dataset.name)
+        return result(tracking, recorded, problem, day_ranker.promotion)
 
     return [model_tracking]
 
 
-def tags_of(decided: Promotion, lineage: Lineage, graph: GraphBuilder) -> dict[str, str]:
-    """What a run in MLflow leads back to."""
-    return {
-        "partition": decided.as_of,
-        "dataset": graph.dataset.name,
-        "model_id": decided.model.id if decided.model else "none",
-        "model_sha256": lineage.sha256,
-        "lineage_sha256": content_hash(lineage),
-        "code_version": f"{version('recsys-assets')}/{lineage.code_version}",
-        "trained_by_dagster_run": lineage.run_id,
-        "verdict": decided.verdict,
-        "why": decided.gate.why[:5000],
-        "champion": decided.after.champion.id if decided.after.champion else "none",
-    }
+def read_day_ranker(
+    day: str,
+    ranker: Partitions,
+    ranker_params: Partitions,
+    ranker_evaluation: Partitions,
+    promotion: Partitions,
+    store: StoreResource,
+) -> DayRanker:
+    """Read the ranker of a day and what belongs to it.
+
+    Raises:
+        Failure: there is no ranker of that day.
+    """
+    lineage = store.partitions().read_lineage("ranker", day)
+    model, params = ranker.file(day), ranker_params.file(day)
+    if lineage is None or model is None or params is None:
+        raise dg.Failure(f"there is no ranker of {day} to track", allow_retries=False)
+    return DayRanker(
+        model.read_bytes(),
+        lineage,
+        Tuning.from_json(params.read_text()),
+        ranker_evaluation.frame().drop("dt").collect("polars").to_arrow(),
+        stored_promotion(promotion, day),
+    )
 
 
-def figures_of(decided: Promotion) -> dict[str, float]:
-    """The gate's interval as metrics."""
-    gate = decided.gate
-    found = {"gate_gain": gate.gain, "gate_low": gate.low, "gate_high": gate.high, "gate_users": gate.users}
-    return {name: float(value) for name, value in found.items() if value is not None}
+def record(
+    tracking: Tracking, store: StoreResource, day_ranker: DayRanker, retrieval: Path | None, dataset: str
+) -> tuple[Recorded, str | None]:
+    """Record the run of a ranker, then the aliases and the searches; without the run, none of these.
+
+    Args:
+        tracking: where MLflow is.
+        store: has the registry state that the aliases follow.
+        day_ranker: what the run shows.
+        retrieval: the stored ``retrieval_params`` of the day, if any.
+        dataset: name of the data set, a tag of every run.
+
+    Returns:
+        The run, and what went wrong anywhere, or None.
+    """
+    name = f"ranker {day_ranker.promotion.as_of}"
+    recorded = tracking.record(name, day_ranker.tags(dataset), lambda mlflow: day_ranker.write(mlflow, tracking))
+    if recorded.problem:
+        return recorded, recorded.problem
+    problem = tracking.mirror(current_registry_state(store.open())[1]).problem
+    for search in searches(day_ranker.tuning, retrieval):
+        problem = tracking.record_search(search, {"dataset": dataset}).problem or problem
+    return recorded, problem
 
 
 def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
@@ -159,7 +221,7 @@ CODE, FILE = Path(model_registry.__file__).with_name("mlflow_flavor.py"), "ranke
 """What MLflow runs to load a model, and what the stored model is called there."""
 
 
-def importance_of(trained: bytes) -> dict[str, float]:
+def feature_importance(trained: bytes) -> dict[str, float]:
     """Importance of each feature, in percent; none where the model has no measure of it."""
     model = read_model(trained)
     if not isinstance(model, Ranker):
@@ -178,22 +240,24 @@ def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> No
 
 def searches(ranker: Tuning, retrieval: Path | None) -> list[Searched]:
     """The searches that found the parameters in force."""
-    parts: dict[str, Tuning | SearchResult] = {"ranker_params": ranker}
-    found = RetrievalParams.from_json(retrieval.read_text()) if retrieval else None
-    if found:
-        parts |= {"als": found.als, "weights": found.weights}
+    tunings: dict[str, Tuning | SearchResult] = {"ranker_params": ranker}
+    if retrieval:
+        params = RetrievalParams.from_json(retrieval.read_text())
+        tunings |= {"als": params.als, "weights": params.weights}
     return [
-        Searched(name, one.tuned_on, one.study, one.trials)
-        for name, one in parts.items()
-        if one.tuned_on and one.study and one.trials
+        Searched(name, tuning.tuned_on, tuning.study, tuning.trials)
+        for name, tuning in tunings.items()
+        if tuning.tuned_on and tuning.study and tuning.trials
     ]
 
 
-def told(tracking: Tracking, recorded: Recorded, problem: str | None, decided: Promotion) -> dg.MaterializeResult[Any]:
-    """What Dagster shows of it. Where MLflow is off, nothing is amiss."""
+def result(
+    tracking: Tracking, recorded: Recorded, problem: str | None, promotion: Promotion
+) -> dg.MaterializeResult[Any]:
+    """What Dagster shows of a run in MLflow. MLflow being off is no problem."""
     state = problem or f"run {recorded.run_id} at {tracking.address}"
     return dg.MaterializeResult(
-        metadata={"mlflow": state, "registered_model": tracking.registered_name, "verdict": decided.verdict},
+        metadata={"mlflow": state, "registered_model": tracking.registered_name, "verdict": promotion.verdict},
         data_version=dg.DataVersion(sha256_bytes(canonical_json({"mlflow": state}))),
         check_results=[
             dg.AssetCheckResult(

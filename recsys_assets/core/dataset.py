@@ -1,7 +1,7 @@
-"""A data set as one file states it: which files, which columns, what events mean, where a day begins.
+"""The description of a data set: its files, their columns, the meaning of events, the start of a day.
 
-``dataset.toml`` is all that stands between a team's files and the platform. Presets of known data sets come with the
-package. Every mistake in the file is an error that names the file and the field.
+A ``dataset.toml`` is all that the platform needs to read a team's files. The package contains presets for some public
+data sets. Every mistake in the file is an error that names the file and the field.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SUFFIXES: dict[str, Format] = {
 
 
 class DatasetError(ValueError):
-    """A data set cannot be found, or its file does not say what it must."""
+    """A data set cannot be found, or its file is not valid."""
 
 
 class _Model(BaseModel):
@@ -44,13 +44,13 @@ class FileSpec(_Model):
     """Files of one kind in the landing zone and how their bytes are read.
 
     Args:
-        files: patterns such as ``events*.csv*``; one without ``/`` is held against the file's name, others against its
-            path below the landing zone.
-        format: how the files are read; None infers it from each name (``.csv.gz`` is csv).
+        files: patterns such as ``events*.csv*``; one without ``/`` is matched against the file's name, others against
+            its path below the landing zone.
+        format: of all files; None infers it from each name (``.csv.gz`` is csv).
         separator: between the fields of csv and tsv; None means ``,`` and tab.
-        quote: around fields that hold a separator or a newline; empty where quotes mean nothing.
-        column_names: the columns in order, for csv and tsv without a header; None: the first line names them.
-        encoding: of text files, in Python's names.
+        quote: around fields that contain a separator or a newline; empty if quotes have no meaning.
+        column_names: the columns in order, for csv and tsv without a header; None if the first line names them.
+        encoding: of text files, by its name in Python.
     """
 
     files: tuple[str, ...] = Field(min_length=1)
@@ -61,7 +61,7 @@ class FileSpec(_Model):
     encoding: str = "utf-8"
 
     def matches(self, name: str) -> bool:
-        """Whether the file at this path below the landing zone is one of these."""
+        """Whether the file at this path below the landing zone is one of them."""
         base = PurePosixPath(name).name
         return any(fnmatchcase(name if "/" in pattern else base, pattern) for pattern in self.files)
 
@@ -69,7 +69,7 @@ class FileSpec(_Model):
         """The format of a file.
 
         Raises:
-            DatasetError: neither the data set nor the name says it.
+            DatasetError: neither the data set nor the file's name states it.
         """
         if self.format is not None:
             return self.format
@@ -82,12 +82,12 @@ class FileSpec(_Model):
         return _SUFFIXES[suffix]
 
     def separator_of(self, name: str) -> str:
-        """What separates the fields of a csv or tsv file."""
+        """The separator between the fields of a csv or tsv file."""
         return self.separator or ("\t" if self.format_of(name) == "tsv" else ",")
 
 
 class EventType(_Model):
-    """What one kind of event is worth, and whether the recommender should bring it about."""
+    """The weight of a type of event, and whether it is a target: what the recommender should bring about."""
 
     name: str = Field(min_length=1)
     weight: float = Field(ge=0, allow_inf_nan=False)
@@ -95,7 +95,7 @@ class EventType(_Model):
 
 
 class EventColumns(_Model):
-    """The files' names of the canonical columns."""
+    """The names in the files of the canonical columns."""
 
     user_id: str
     item_id: str
@@ -107,7 +107,7 @@ class EventColumns(_Model):
 
 
 class Unknown(_Model):
-    """Values that say 'not known' where an id should stand; the empty string stands for a missing value."""
+    """Values that mean 'not known' in place of an id; the empty string matches a missing value."""
 
     user_id: tuple[str, ...] = ()
 
@@ -116,12 +116,12 @@ class EventsSpec(FileSpec):
     """Event files.
 
     Args:
-        columns: which column is what.
-        event_type: the raw type of every row, where files have no such column (a list of purchases).
-        time_unit: of ``ts``: units since 1970 (decimals allowed), or ISO 8601 text (UTC where it states no offset).
-        types: raw value to event type. A row of another type is rejected.
-        unknown: values that stand for 'unknown'; such a row stays an event of nobody.
-        positive_quantity: reject rows with a quantity of 0 or less: returns and cancellations are no interest shown.
+        columns: the names of the columns.
+        event_type: the raw type of every row, for files without such a column (a list of purchases).
+        time_unit: of ``ts``: units since 1970 (decimals allowed), or ISO 8601 text (UTC if it has no offset).
+        types: raw value to event type. Rows of other types are rejected.
+        unknown: values that mean 'unknown'; such a row is kept as an event without a user.
+        positive_quantity: reject rows with a quantity of 0 or less, such as returns and cancellations.
     """
 
     columns: EventColumns
@@ -137,7 +137,9 @@ class EventsSpec(FileSpec):
         if not isinstance(types, dict):
             return types
         table = cast(dict[str, Any], types)
-        return {raw: cast(Any, {"name": raw, **one} if isinstance(one, dict) else one) for raw, one in table.items()}
+        return {
+            raw: cast(Any, {"name": raw, **kind} if isinstance(kind, dict) else kind) for raw, kind in table.items()
+        }
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -155,7 +157,7 @@ class EventsSpec(FileSpec):
 
 
 class PropertyColumns(_Model):
-    """The files' names of the columns of item properties."""
+    """The names in the files of the columns of item properties."""
 
     item_id: str
     ts: str
@@ -164,7 +166,7 @@ class PropertyColumns(_Model):
 
 
 class PropertiesSpec(FileSpec):
-    """Files of item properties over time; ``names`` maps ours to the data set's, the rest is left out."""
+    """Files of item properties over time; ``names`` maps our names to the data set's, other properties are ignored."""
 
     columns: PropertyColumns
     time_unit: TimeUnit
@@ -172,7 +174,7 @@ class PropertiesSpec(FileSpec):
 
 
 class CategoryColumns(_Model):
-    """The files' names of the columns of the category tree."""
+    """The names in the files of the columns of the category tree."""
 
     category_id: str
     parent_id: str
@@ -185,7 +187,7 @@ class CategoriesSpec(FileSpec):
 
 
 class EmbeddingColumns(_Model):
-    """The files' names of the columns of item embeddings."""
+    """The names in the files of the columns of item embeddings."""
 
     item_id: str
     embedding: str
@@ -214,12 +216,12 @@ class Dataset(_Model):
         name: short name; part of default paths.
         ids: id types of users and items.
         start_date: first day; earlier events are rejected.
-        end_date: day after the last; None leaves it open.
-        day_starts_at: when a day starts, in UTC: ``03:00`` puts 02:59 into the day before. Whole hours.
-        session_gap_minutes: a longer pause starts a new session.
-        repeats: whether items that a user already touched may be recommended again.
-        defaults: settings that suit this data set, by the name of the setting.
-        bots: which users are no persons and teach nothing.
+        end_date: day after the last; None if there is none.
+        day_starts_at: when a day starts, in UTC: with ``03:00``, 02:59 belongs to the day before. Whole hours.
+        session_gap_minutes: a longer pause between two events of a user starts a new session.
+        repeats: whether items that a user has interacted with may be recommended again.
+        defaults: values of settings that suit this data set, by the name of the setting.
+        bots: the rule by which users count as bots, which no model learns from.
         events: event files.
         properties: files of item properties, if any.
         categories: files of the category tree, if any.
@@ -260,7 +262,7 @@ class Dataset(_Model):
 
     @property
     def event_types(self) -> dict[str, EventType]:
-        """Event types by their canonical name."""
+        """The event types by canonical name."""
         return {t.name: t for t in self.events.types.values()}
 
     def spec(self, kind: Kind) -> FileSpec | None:
@@ -274,32 +276,32 @@ class Dataset(_Model):
         return specs[kind]
 
     def kind_of(self, name: str) -> Kind | None:
-        """What the file at this path below the landing zone holds; None if the data set does not name it."""
+        """The kind of the file at this path below the landing zone; None if the data set does not name it."""
         return next(
             (kind for kind in get_args(Kind) if (spec := self.spec(kind)) is not None and spec.matches(name)), None
         )
 
 
 def presets() -> list[str]:
-    """Names of the data sets that come with the package."""
+    """Names of the data sets that the package contains."""
     folder = resources.files("recsys_assets.presets")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_dataset(name_or_path: str | Path) -> Dataset:
-    """Read a data set: a preset by its name, anything else as the path of a ``dataset.toml``.
+    """Read a data set: a preset by name, anything else as the path of a ``dataset.toml``.
 
     Raises:
         DatasetError: there is no such preset or file, or a field is missing, unknown or wrong; names file and field.
     """
-    known = presets()
-    if str(name_or_path) in known:
+    names = presets()
+    if str(name_or_path) in names:
         source = f"preset {name_or_path}"
         text = resources.files("recsys_assets.presets").joinpath(f"{name_or_path}.toml").read_text("utf-8")
     else:
         source, path = str(name_or_path), Path(name_or_path)
         if not path.is_file():
-            raise DatasetError(f"{source}: expected a preset ({', '.join(known)}) or the path of a dataset.toml")
+            raise DatasetError(f"{source}: expected a preset ({', '.join(names)}) or the path of a dataset.toml")
         text = path.read_text("utf-8")
     try:
         return Dataset.model_validate(tomllib.loads(text))
@@ -310,10 +312,10 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
 
 
 def _explain(error: ValidationError) -> str:
-    """Each fault as ``field: what is wrong (found …)``."""
+    """Each fault as ``field: message (found …)``."""
     faults: list[str] = []
     for fault in error.errors(include_url=False):
         field = ".".join(str(part) for part in fault["loc"]) or "data set"
-        found = "" if isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
-        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{found}")
+        value = "" if isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
+        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{value}")
     return "; ".join(faults)

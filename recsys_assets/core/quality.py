@@ -1,4 +1,4 @@
-"""Does a frame keep its contract? Counted lazily, on whichever engine holds it."""
+"""Count the rows of a frame that violate its contract, lazily and on its own engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys_assets.core.parts import by_rows
 
 @dataclass(frozen=True)
 class Audit:
-    """What counting found: rows, and how many of them break which rule (only rules that are broken)."""
+    """The number of rows, and the number that violates each rule (violated rules only)."""
 
     rows: int
     violations: dict[str, int]
@@ -31,7 +31,7 @@ def audit(engine: Engine, frame: Frame, contract: Contract) -> Audit:
     counts = frame.select(*columns).collect(backend="polars").row(0)
     violations = {name: int(count) for name, count in zip(rules, counts[1:], strict=True) if count}
     keys = frame.select(*contract.key)
-    # To find repeated keys takes memory for each of them.
+    # Finding repeated keys takes memory for each key.
     large = engine.rows_at_once is not None and int(counts[0]) > engine.rows_at_once
     parts = by_rows(engine, contract.key[0], keys) if large else [(keys,)]
     if duplicates := sum(engine.repeated(part, contract.key) for (part,) in parts):

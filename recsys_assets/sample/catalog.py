@@ -1,8 +1,8 @@
 """The catalogue: a category tree and items with popularity, launch, trend, availability and first snapshot.
 
-Items are numbered so that those of one taste, of one style within it, and of one category within that stand side by
-side (a *shelf*). A weighted draw from any of the three is then one binary search in a running sum. The ids that the
-files show are a permutation of these numbers and give nothing away.
+Items of one taste have consecutive numbers, and so do those of one style within it and of one category within that (a
+*shelf*). A weighted draw from any of the three is then one binary search in a running sum. The ids in the files are a
+permutation of these numbers and reveal nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CATEGORIES_PER_TASTE = 5
 _DEPTHS = np.array([25, 174, 702, 665, 90, 13])
 """Nodes of the real tree at depth 1 to 6."""
 _LARGEST_Z = 3.2
-"""Cap of log popularity in sigmas, so that one item does not own a small sample."""
+"""Cap of log popularity in sigmas, so that no item dominates a small sample."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Tree:
 
 
 def make_tree(config: SampleConfig) -> Tree:
-    """Draw a tree with the real shares of depths; a few roots hold most of the nodes."""
+    """Draw a tree with the real shares of depths; a few roots have most of the nodes."""
     rng = np.random.default_rng([config.seed, 1])
     total = config.categories
     counts = np.maximum(1, np.round(_DEPTHS * total / _DEPTHS.sum())).astype(np.int64)
@@ -92,14 +92,14 @@ class Catalog:
 
     Attributes:
         tree: the category tree.
-        config: what was asked for.
+        config: the configuration it is drawn from.
         bounds: ``[taste, style, category]`` → number of the shelf's first item, flat with one closing entry.
         category: position in the tree of each shelf's category.
         popularity: relative weight of each item before trends.
         launch: first day of each item.
         peak: day at which a trend is highest.
-        width: half-width of the trend in days; 0 where there is none.
-        first_snapshot: index of the snapshot that first describes the item; 127 where none does.
+        width: half-width of the trend in days; 0 if there is none.
+        first_snapshot: index of the snapshot that first describes the item; 127 if none does.
         available: state at the first snapshot.
         flips: ``(2, items)`` snapshot indices at which availability changes, 127 for never.
         misfiled: numbers of items that once carry a category outside the tree, ascending.
@@ -149,7 +149,7 @@ class Catalog:
         return total
 
     def is_available(self, items: Ints, snapshot: int) -> NDArray[np.bool_]:
-        """Last stated availability at a snapshot index; true where nothing was stated yet."""
+        """Last stated availability at a snapshot index; true if none was stated yet."""
         flips = self.flips[:, items] <= snapshot
         return (self.available[items] ^ flips[0] ^ flips[1]) | (self.first_snapshot[items] > snapshot)
 
@@ -177,11 +177,11 @@ def make_catalog(config: SampleConfig) -> Catalog:
 
     snapshots = config.snapshots_ms
     weeks = np.array(snapshots)
-    known = np.searchsorted(weeks, config.start_ms + launch.astype(np.int64) * DAY_MS)
-    known += rng.choice(6, size, p=[0.8, 0.08, 0.04, 0.03, 0.03, 0.02])
+    described_at = np.searchsorted(weeks, config.start_ms + launch.astype(np.int64) * DAY_MS)
+    described_at += rng.choice(6, size, p=[0.8, 0.08, 0.04, 0.03, 0.03, 0.02])
     undescribed = rng.random(size) < 0.2
-    undescribed[0], known[0] = False, 0
-    first_snapshot = np.where(undescribed, 127, np.minimum(known, len(snapshots) - 1)).astype(np.int8)
+    undescribed[0], described_at[0] = False, 0
+    first_snapshot = np.where(undescribed, 127, np.minimum(described_at, len(snapshots) - 1)).astype(np.int8)
     popularity = np.exp(config.popularity_sigma * z) * np.where(undescribed, 0.4, 1)
     available = rng.random(size) < np.clip(0.45 + 0.1 * z, 0.2, 0.9)
     flips = np.cumsum([rng.geometric(0.012, size), rng.geometric(0.15, size)], axis=0)

@@ -1,4 +1,4 @@
-"""What to generate: sizes, seed and the few knobs of behaviour."""
+"""Configuration of a sample: sizes, seed and parameters of behaviour."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _MISSING_SNAPSHOT = 6
 class SampleConfig:
     """Size, seed and shape of a sample.
 
-    The defaults follow the RetailRocket data at every size (counts per user, per item and per event stay what they are
-    as ``events`` grows), with two departures that make a small sample measurable:
+    The defaults follow the RetailRocket data at every size (counts per user, per item and per event do not change
+    with ``events``), with two differences that make a small sample measurable:
 
-    * ``first_visit_conversion``: carts and purchases come mostly from users who were seen before. In the real data
+    * ``first_visit_conversion``: carts and purchases come mostly from returning users. In the real data
       most buyers are new, and 200,000 events would leave some twenty users a week with both a history and a target.
-      1.0 brings a first visit up to a later one.
+      1.0 makes first visits equal to later ones.
     * ``taste_strength``: tastes are cleaner than in the real shop, so that measuring them needs few users. With
-      0.0 every session picks its taste anew.
+      0.0 every session has a random taste.
 
     Attributes:
         events: rows of ``events.csv``, exact.
         days: length of the range in days of 24 hours from 03:00 UTC.
         seed: equal configurations give equal bytes.
         start: first day of the range.
-        items_per_event: size of the catalogue; about half of it is ever looked at.
-        popularity_sigma: sigma of the log-normal popularity of items; larger is a heavier tail.
-        returning_share: share of new users who come back; larger means fewer users and more events for each.
+        items_per_event: size of the catalogue; about half of the items are ever viewed.
+        popularity_sigma: sigma of the log-normal popularity of items; a larger value has a heavier tail.
+        returning_share: share of new users who return; a larger value gives fewer users and more events for each.
         heavy_share: share of new users who are B2B buyers or bots (half each).
         taste_strength: probability that a session stays within its user's tastes.
         revisit_share: probability that a view of a returning user goes to an item of an earlier session.

@@ -1,7 +1,7 @@
 """The event stream, half a day at a time.
 
-A slice is first filled by the visitors who are due; new visitors fill it up to its exact size. Carts and purchases are
-drawn by relative appeal and scaled so that their shares of all events stay what they are in the real data.
+Returning visitors come first; new visitors fill the slice up to its exact size. Carts and purchases are drawn by
+relative appeal, scaled so that their shares of all events equal those of the real data.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _VIEW_SHARE = 1 - CART_SHARE - PURCHASE_SHARE
 _TRAFFIC = np.array([1.03, 1.05, 1.05, 1.03, 1.0, 0.9, 0.94])
 _BUYING = np.array([1.05, 1.08, 1.08, 1.05, 0.96, 0.87, 0.91])
 """Traffic, and carts and purchases per view, Monday to Sunday."""
-_MOST_CERTAIN = 0.6
+_MAX_CHANCE = 0.6
 _CARTS_TOGETHER, _PURCHASES_TOGETHER = 0.3, 0.8
 _MEAN_NEW_VISIT = 1.3
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """One slice's circumstances."""
+    """A slice: its number, weights of items, property snapshot and source of randomness."""
 
     index: int
     until: Floats
@@ -50,7 +50,7 @@ class _Slice:
 
 @dataclass
 class EventStream:
-    """Generates all slices in order and counts what it made.
+    """Generates all slices in order and counts their rows.
 
     Attributes:
         catalog: items.
@@ -65,7 +65,7 @@ class EventStream:
     orders: int = 0
     kinds: Ints = field(default_factory=lambda: np.zeros(3, np.int64))
     seen: NDArray[np.bool_] = field(init=False)
-    _owed: Floats = field(default_factory=lambda: np.zeros(2))
+    _deficit: Floats = field(default_factory=lambda: np.zeros(2))
     _taste_shares: Floats = field(init=False)
     _calendar: Calendar = field(init=False)
 
@@ -88,7 +88,7 @@ class EventStream:
             rng = np.random.default_rng([config.seed, 4, index])
             copies = min(size // 2, int(rng.binomial(size, config.duplicate_share)) + (index == 0))
             buying = _BUYING[(config.start.weekday() + start // DAY_MS) % 7]
-            self._owed += np.array([CART_SHARE, PURCHASE_SHARE]) * size * buying
+            self._deficit += np.array([CART_SHARE, PURCHASE_SHARE]) * size * buying
             parts = list(self._fill(_Slice(index, until, snapshot, rng), size - copies))
             users, rows = np.concatenate([user for user, _ in parts]), Rows.concat([rows for _, rows in parts])
             order = np.append(np.arange(len(users)), rng.integers(0, max(1, len(users)), copies))
@@ -114,40 +114,40 @@ class EventStream:
                 views.item[(views.visit == 0) & (views.item == views.item[0])] = 0
 
     def _rates(self, visitors: Visitors, views: Views, snapshot: int, size: int) -> tuple[float, float]:
-        """Carts and purchases per appeal that bring their shares to what is owed, counting the new visitors to come."""
+        """Carts and purchases per unit of appeal that make up the deficit, counting the new visitors to come."""
         new_views = max(0.0, size * _VIEW_SHARE - len(views.item))
         new_appeal = 0.8 * new_views * self.catalog.config.first_visit_conversion
         appeal = cart_appeal(self.catalog, visitors, views, snapshot)
-        cart_rate = self._owed[0] / (appeal.sum() + new_appeal + 1e-9)
-        carts = np.minimum(appeal * cart_rate, _MOST_CERTAIN)
+        cart_rate = self._deficit[0] / (appeal.sum() + new_appeal + 1e-9)
+        carts = np.minimum(appeal * cart_rate, _MAX_CHANCE)
         chances = purchase_appeal(self.catalog, views, appeal, carts, snapshot)
-        new_carts = new_views and 0.8 * new_views * min(_MOST_CERTAIN, cart_rate * new_appeal / new_views)
-        return max(0.0, cart_rate), max(0.0, self._owed[1] / (chances.sum() + new_carts + 1e-9))
+        new_carts = new_views and 0.8 * new_views * min(_MAX_CHANCE, cart_rate * new_appeal / new_views)
+        return max(0.0, cart_rate), max(0.0, self._deficit[1] / (chances.sum() + new_carts + 1e-9))
 
     def _convert(self, now: _Slice, visitors: Visitors, views: Views, rates: tuple[float, float], room: int) -> Rows:
-        """Turn views into at most ``room`` rows and send their visitors home."""
+        """Turn views into at most ``room`` rows and schedule the next visits of their visitors."""
         rng = now.rng
         appeal = cart_appeal(self.catalog, visitors, views, now.snapshot)
-        carted = decide(rng, views.visit, np.minimum(appeal * rates[0], _MOST_CERTAIN), _CARTS_TOGETHER)
+        carted = decide(rng, views.visit, np.minimum(appeal * rates[0], _MAX_CHANCE), _CARTS_TOGETHER)
         chance = purchase_appeal(self.catalog, views, appeal, carted, now.snapshot)
-        bought = decide(rng, views.visit, np.minimum(chance * rates[1], _MOST_CERTAIN), _PURCHASES_TOGETHER)
-        every = to_rows(rng, visitors, views, carted, bought, self.orders)
-        rows = every.take(slice(room))
-        came = int(rows.visit[-1]) + 1 if len(rows.visit) else 0
-        self.users = max(self.users, int(visitors["user"][:came].max(initial=-1)) + 1)
+        purchased = decide(rng, views.visit, np.minimum(chance * rates[1], _MAX_CHANCE), _PURCHASES_TOGETHER)
+        all_rows = to_rows(rng, visitors, views, carted, purchased, self.orders)
+        rows = all_rows.take(slice(room))
+        visits = int(rows.visit[-1]) + 1 if len(rows.visit) else 0
+        self.users = max(self.users, int(visitors["user"][:visits].max(initial=-1)) + 1)
         self.orders = max(self.orders, int(rows.order.max(initial=-1)) + 1)
-        self._owed -= [np.count_nonzero(rows.kind == CART), np.count_nonzero(rows.kind == PURCHASE)]
+        self._deficit -= [np.count_nonzero(rows.kind == CART), np.count_nonzero(rows.kind == PURCHASE)]
 
-        # Whoever has visits left enters the calendar; the one whose visit was cut short does not.
-        home = visitors["visits_left"] > 0
-        home[came - (len(rows.visit) < len(every.visit)) :] = False
-        last = np.searchsorted(rows.visit, np.flatnonzero(home), side="right") - 1
-        staying = visitors[home]
+        # Visitors with visits left are scheduled, except the one whose visit was cut short.
+        returning = visitors["visits_left"] > 0
+        returning[visits - (len(rows.visit) < len(all_rows.visit)) :] = False
+        last = np.searchsorted(rows.visit, np.flatnonzero(returning), side="right") - 1
+        staying = visitors[returning]
         staying["visits_left"] -= 1
         staying["last_ms"] = rows.ms[last]
-        seen = home[views.visit]
-        visit = (np.cumsum(home) - 1)[views.visit[seen]]
-        remember(staying, visit, views.item[seen], carted[seen], bought[seen])
+        seen = returning[views.visit]
+        visit = (np.cumsum(returning) - 1)[views.visit[seen]]
+        remember(staying, visit, views.item[seen], carted[seen], purchased[seen])
         self._calendar.add(staying, next_slice(rng, staying, now.index))
         return rows
 

@@ -1,7 +1,7 @@
-"""Visitors: who comes, what they like, what they remember and when they come back.
+"""Visitors: their arrival, tastes, memory and return.
 
-The state is one record for each visitor who is still to return, in the calendar under the time slice of the next visit.
-Nothing is kept of anybody else, so memory follows the number of visitors between two visits and not the events.
+The state is one record for each visitor who will return, in the calendar under the time slice of the next visit. Other
+visitors have no state, so memory grows with the number of visitors between two visits and not with the events.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Calendar:
         self._due: list[list[Visitors]] = [[] for _ in range(slices)]
 
     def add(self, visitors: Visitors, slices: Ints) -> None:
-        """Enter visitors; those whose next visit lies after the range are forgotten."""
+        """Add visitors; those whose next visit is after the range are dropped."""
         inside = slices < len(self._due)
         visitors, slices = visitors[inside], slices[inside]
         order = np.argsort(slices, kind="stable")
@@ -52,7 +52,7 @@ class Calendar:
             self._due[value].append(visitors[group])
 
     def take(self, index: int) -> Visitors:
-        """Everybody due in a slice, in the order of entry."""
+        """All visitors of a slice, in the order in which they were added."""
         due, self._due[index] = self._due[index], []
         return np.concatenate([np.empty(0, VISITOR), *due])
 
@@ -70,7 +70,7 @@ def arrivals(
         visitors["kind"][visitors["user"] == number] = kind
     visitors["taste"] = np.searchsorted(np.cumsum(taste_shares), rng.random((count, 2)))
     visitors["style"] = rng.integers(0, STYLES, count)
-    # Pareto tails: most who return do so once or twice, a few for the whole range.
+    # Pareto tails: most returning visitors return once or twice, a few over the whole range.
     tail = rng.random(count) ** (-1 / 1.5)
     visits = np.select(
         [visitors["kind"] == CASUAL, visitors["kind"] == RETURNING], [0, np.minimum(1.3 * tail, 80)], 6 * tail
@@ -89,33 +89,35 @@ def next_slice(rng: np.random.Generator, visitors: Visitors, now: int) -> Ints:
     return now + slices.astype(np.int64)
 
 
-def remember(visitors: Visitors, visit: Ints, item: Ints, carted: NDArray[np.bool_], bought: NDArray[np.bool_]) -> None:
-    """Update what visitors remember after a visit: carted items first, then the latest; what was bought is dropped.
+def remember(
+    visitors: Visitors, visit: Ints, item: Ints, carted: NDArray[np.bool_], purchased: NDArray[np.bool_]
+) -> None:
+    """Update what visitors remember after a visit: carted items first, then the latest; purchased items are dropped.
 
     Args:
         visitors: changed in place.
         visit: position in ``visitors`` of each view, views in order of time.
         item: item of each view.
         carted: whether the view led to a cart.
-        bought: whether the view led to a purchase.
+        purchased: whether the view led to a purchase.
     """
     old_visit, slot = np.nonzero(visitors["items"] >= 0)
     who = np.concatenate([old_visit, visit])
     what = np.concatenate([visitors["items"][old_visit, slot], item])
     in_cart = np.concatenate([visitors["carted"][old_visit, slot], carted])
-    gone = np.concatenate([np.zeros(len(slot), np.bool_), bought])
-    # Newer first: views of this visit by position, then the old slots as they stood.
+    dropped = np.concatenate([np.zeros(len(slot), np.bool_), purchased])
+    # Newest first: views of this visit by position, then the old slots in their order.
     age = np.concatenate([slot + len(item), len(item) - 1 - np.arange(len(item))])
     group = np.lexsort((age, what, who))
-    who, what, in_cart, gone, age = who[group], what[group], in_cart[group], gone[group], age[group]
+    who, what, in_cart, dropped, age = who[group], what[group], in_cart[group], dropped[group], age[group]
     first = np.flatnonzero(np.diff(who, prepend=-1).astype(bool) | np.diff(what, prepend=-1).astype(bool))
-    in_cart, gone = np.logical_or.reduceat(in_cart, first), np.logical_or.reduceat(gone, first)
-    who, what, age = who[first][~gone], what[first][~gone], age[first][~gone]
-    in_cart = in_cart[~gone]
+    in_cart, dropped = np.logical_or.reduceat(in_cart, first), np.logical_or.reduceat(dropped, first)
+    who, what, age = who[first][~dropped], what[first][~dropped], age[first][~dropped]
+    in_cart = in_cart[~dropped]
     best = np.lexsort((age, ~in_cart, who))
     who, what, in_cart = who[best], what[best], in_cart[best]
     place = np.arange(len(who)) - np.searchsorted(who, who)
-    kept = place < MEMORY
+    inside = place < MEMORY
     visitors["items"], visitors["carted"] = -1, False
-    visitors["items"][who[kept], place[kept]] = what[kept]
-    visitors["carted"][who[kept], place[kept]] = in_cart[kept]
+    visitors["items"][who[inside], place[inside]] = what[inside]
+    visitors["carted"][who[inside], place[inside]] = in_cart[inside]

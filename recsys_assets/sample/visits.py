@@ -1,4 +1,4 @@
-"""Visits: what visitors look at, put into the cart and buy, and when."""
+"""Visits: views, carts and purchases of visitors, and their times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys_assets.sample.config import DAY_MS
 from recsys_assets.sample.visitors import BOT, BUYER, CASUAL, RETURNING, SLICE_MS, Visitors
 
 VIEW, CART, PURCHASE = range(3)
-_LONGEST_GAP_MS = 25 * 60_000
+_MAX_GAP_MS = 25 * 60_000
 _CHECKOUT_MS = 8 * 60_000
 _NEW_SESSION_MS = 31 * 60_000
 _HOURS = np.array([3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6, 5, 5, 4, 4, 3, 3, 3], np.float64)
@@ -47,7 +47,7 @@ class Views:
         item: item number.
         ms: time.
         room: milliseconds until the next view of the visit.
-        kept: whether the item was remembered from an earlier visit.
+        revisited: whether the item was remembered from an earlier visit.
         in_cart: whether it was in the cart already.
     """
 
@@ -55,18 +55,18 @@ class Views:
     item: Ints
     ms: Ints
     room: Ints
-    kept: NDArray[np.bool_]
+    revisited: NDArray[np.bool_]
     in_cart: NDArray[np.bool_]
 
 
 def browse(catalog: Catalog, until: Floats, rng: np.random.Generator, visitors: Visitors, index: int) -> Views:
-    """Let every visitor come once in a slice.
+    """Views of one visit of every visitor in a slice.
 
     Args:
         catalog: items.
         until: the day's running sum of weights.
         rng: source of randomness.
-        visitors: who comes.
+        visitors: the visitors.
         index: the slice.
     """
     config, kind = catalog.config, visitors["kind"]
@@ -85,7 +85,7 @@ def browse(catalog: Catalog, until: Floats, rng: np.random.Generator, visitors: 
     anchor = _draw(catalog, until, rng.random(len(visitors)), styled, styled + per_style)
     shelf = catalog.shelf(anchor)
 
-    # Further views: the anchor's shelf, the same style in all of the taste, or the whole taste, where bots always look.
+    # Further views: the anchor's shelf, the same style in all of the taste, or the whole taste (always so for bots).
     bot = kind[visit] == BOT
     scope = np.where(bot, 2, np.searchsorted([0.8, 0.9], rng.random(len(visit)), side="right"))
     low = np.choose(scope, [shelf[visit], styled[visit], taste[visit] * STYLES * per_style])
@@ -96,16 +96,16 @@ def browse(catalog: Catalog, until: Floats, rng: np.random.Generator, visitors: 
     # Views of remembered items, the first slots first.
     remembered = (visitors["items"] >= 0).sum(axis=1)
     slot = (rng.random(len(visit)) ** 1.5 * remembered[visit]).astype(np.int64)
-    kept = (rng.random(len(visit)) < config.revisit_share) & (remembered[visit] > 0) & ~bot
-    item = np.where(kept, visitors["items"][visit, slot], item)
-    in_cart = kept & visitors["carted"][visit, slot]
+    revisited = (rng.random(len(visit)) < config.revisit_share) & (remembered[visit] > 0) & ~bot
+    item = np.where(revisited, visitors["items"][visit, slot], item)
+    in_cart = revisited & visitors["carted"][visit, slot]
     # Views of an earlier item of the same visit.
     again = (rng.random(len(visit)) < 0.15) & (position > 0) & ~bot
     source = np.where(again, begin[visit] + (rng.random(len(visit)) * position).astype(np.int64), np.arange(len(visit)))
-    item, kept, in_cart = item[source], kept[source], in_cart[source]
+    item, revisited, in_cart = item[source], revisited[source], in_cart[source]
 
     ms, room = _times(config.start_ms, config.end_ms, rng, visitors, index, visit, position, begin)
-    return Views(visit, item, ms, room, kept, in_cart)
+    return Views(visit, item, ms, room, revisited, in_cart)
 
 
 def _lengths(rng: np.random.Generator, kind: NDArray[np.int8], new: NDArray[np.bool_]) -> Ints:
@@ -140,11 +140,11 @@ def _times(
     earliest = visitors["last_ms"] + _NEW_SESSION_MS + (rng.exponential(3_600_000, len(u))).astype(np.int64)
     start = np.where(visitors["last_ms"] < 0, start, np.maximum(start, earliest))
     pace = np.where(visitors["kind"] == BOT, 2_000.0, 45_000.0)
-    gap = np.clip(pace[visit] * rng.lognormal(0, 1.1, len(visit)), 500, _LONGEST_GAP_MS).astype(np.int64)
+    gap = np.clip(pace[visit] * rng.lognormal(0, 1.1, len(visit)), 500, _MAX_GAP_MS).astype(np.int64)
     gap[position == 0] = 0
     passed = np.cumsum(gap)
     passed -= passed[begin][visit]
-    # The last minutes of the range: a visit that would go over is hurried.
+    # The last minutes of the range: a visit that would exceed it is compressed.
     longest = np.maximum.reduceat(passed, begin) + _CHECKOUT_MS
     start = np.minimum(start, end_ms - 60_000)
     hurry = np.minimum(1.0, (end_ms - 1 - start) / longest)
@@ -158,7 +158,7 @@ def _times(
 def cart_appeal(catalog: Catalog, visitors: Visitors, views: Views, snapshot: int) -> Floats:
     """Relative chance that a view leads to a cart: remembered items above fresh ones, first visits and bots below."""
     kind = visitors["kind"][views.visit]
-    appeal = np.where(views.kept, 1.4, 1.0)
+    appeal = np.where(views.revisited, 1.4, 1.0)
     appeal[(visitors["last_ms"] < 0)[views.visit] & (kind != BUYER)] = catalog.config.first_visit_conversion
     appeal *= np.where(catalog.is_available(views.item, snapshot), 1.0, 0.4)
     return np.where((kind == BOT) | views.in_cart, 0.0, appeal)
@@ -173,14 +173,14 @@ def purchase_appeal(
 
 
 def decide(rng: np.random.Generator, visit: Ints, chance: Floats, together: float) -> NDArray[np.bool_]:
-    """Draw yes or no for each view; a share of the draws is one for the whole visit, so that baskets fill together."""
+    """Draw yes or no for each view; a share of the views uses one draw per visit, which makes larger baskets."""
     own, shared = rng.random(len(visit)), rng.random(int(visit.max(initial=-1)) + 1)[visit]
     return np.where(rng.random(len(visit)) < together, shared, own) < chance
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Events before they become text; sorted by visit, then time."""
+    """Events before they are written as text; sorted by visit, then time."""
 
     visit: Ints
     item: Ints
@@ -191,7 +191,7 @@ class Rows:
     @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
         """The rows of all parts, one after another."""
-        return cls(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
     def take(self, rows: Ints | slice) -> Rows:
         """The rows at the given positions."""
@@ -203,21 +203,21 @@ def to_rows(
     visitors: Visitors,
     views: Views,
     carted: NDArray[np.bool_],
-    bought: NDArray[np.bool_],
+    purchased: NDArray[np.bool_],
     first_order: int,
 ) -> Rows:
-    """Turn views and what became of them into events: a cart follows its view, one checkout ends the visit.
+    """Turn views, carts and purchases into events: a cart follows its view, one checkout ends the visit.
 
     Args:
         rng: source of randomness.
-        visitors: who came; their latest order is changed in place.
-        views: what they saw.
+        visitors: the visitors; their latest order is changed in place.
+        views: their views.
         carted: views that led to a cart.
-        bought: views that led to a purchase.
+        purchased: views that led to a purchase.
         first_order: number of the next order.
     """
-    cart, buy = np.flatnonzero(carted), np.flatnonzero(bought)
-    # An item is bought once in an order.
+    cart, buy = np.flatnonzero(carted), np.flatnonzero(purchased)
+    # An item is purchased once in an order.
     pair = views.visit[buy] * (int(views.item.max(initial=0)) + 1) + views.item[buy]
     buy = np.sort(buy[np.unique(pair, return_index=True)[1]])
     # A cart comes in the first part of the time until the next view, the checkout in the last part of the time left.

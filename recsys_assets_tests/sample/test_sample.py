@@ -173,7 +173,7 @@ def test_the_funnel_is_in_order(events: pl.DataFrame):
     with_cart = (purchases["addtocart"] < purchases["transaction"]).fill_null(value=False)
     assert 0.6 < with_cart.mean() < 0.98  # type: ignore[operator]
     later = (purchases["transaction"] - purchases["addtocart"]).drop_nulls() > DAY_MS
-    assert later.sum() > 50, "nobody buys days after the cart"
+    assert later.sum() > 50, "no purchases days after the cart"
     assert (events.group_by("visitorid", "itemid").len()["len"] > 1).mean() > 0.05  # type: ignore[operator]
 
 
@@ -193,9 +193,9 @@ def test_the_category_tree_has_the_real_shape(tree: pl.DataFrame):
     parents = dict(tree.drop_nulls().iter_rows())
     assert tree["categoryid"].is_unique().all()
     while len(depths) < len(tree):
-        found = {node: depths[up] + 1 for node, up in parents.items() if node not in depths and up in depths}
-        assert found, "a cycle or a parent outside the tree"
-        depths.update(found)
+        level = {node: depths[up] + 1 for node, up in parents.items() if node not in depths and up in depths}
+        assert level, "a cycle or a parent outside the tree"
+        depths.update(level)
     counts = [list(depths.values()).count(depth) / len(tree) for depth in range(1, 7)]
     assert max(depths.values()) == 6
     assert counts[2] > counts[1] > counts[4] > counts[5] > 0
@@ -227,13 +227,13 @@ def test_properties_have_the_real_snapshots_and_values(properties: pl.DataFrame,
 def test_events_meet_the_properties_as_in_the_real_data(events: pl.DataFrame, properties: pl.DataFrame):
     states = properties.filter(pl.col("property") == "available").select("timestamp", "itemid", "value")
     states = states.sort("timestamp")
-    known = events.sort("timestamp").join_asof(states, on="timestamp", by="itemid", check_sortedness=False)
-    known = known.with_columns(described=pl.col("itemid").is_in(properties["itemid"].unique().implode()))
-    assert 0.03 < 1 - known["described"].mean() < 0.15  # type: ignore[operator]
-    assert 0.1 < (known["described"] & known["value"].is_null()).mean() < 0.3  # type: ignore[operator]
-    unavailable = known.drop_nulls("value").with_columns(gone=pl.col("value") == "0")
-    assert 0.25 < unavailable["gone"].mean() < 0.5  # type: ignore[operator]
-    assert 0.02 < unavailable.filter(pl.col("event") == "transaction")["gone"].mean() < 0.15  # type: ignore[operator]
+    stated = events.sort("timestamp").join_asof(states, on="timestamp", by="itemid", check_sortedness=False)
+    stated = stated.with_columns(described=pl.col("itemid").is_in(properties["itemid"].unique().implode()))
+    assert 0.03 < 1 - stated["described"].mean() < 0.15  # type: ignore[operator]
+    assert 0.1 < (stated["described"] & stated["value"].is_null()).mean() < 0.3  # type: ignore[operator]
+    unavailable = stated.drop_nulls("value").with_columns(is_unavailable=pl.col("value") == "0")
+    assert 0.25 < unavailable["is_unavailable"].mean() < 0.5  # type: ignore[operator]
+    assert 0.02 < unavailable.filter(pl.col("event") == "transaction")["is_unavailable"].mean() < 0.15  # type: ignore[operator]
 
 
 def test_tastes_are_found_by_co_visitation_and_not_by_popularity(events: pl.DataFrame):

@@ -13,10 +13,10 @@ from recsys_assets.core.frames import exact_sum, running_total, total
 
 @dataclass(frozen=True)
 class EventWeights:
-    """What each event type is worth.
+    """The weights of event types.
 
     Args:
-        weights: event type to weight, 0 or more; a type that is not named weighs 0.
+        weights: event type to weight, 0 or more; a type that is not named has weight 0.
         targets: the event types that the recommender should bring about.
     """
 
@@ -36,19 +36,19 @@ class EventWeights:
 
 
 def user_activity(events: Frame, weights: EventWeights) -> Frame:
-    """What each known user did with each item on one day (``USER_ACTIVITY``).
+    """Interactions of each known user with each item on one day (``USER_ACTIVITY``).
 
     Args:
         events: clean events of one day; rows without a user are left out.
-        weights: what each event type is worth.
+        weights: of event types.
     """
-    known = events.filter(~nw.col("user_id").is_null())
-    return _weighed(known, weights).group_by("user_id", "item_id").agg(*_counts(), _deepest(), _last())
+    identified = events.filter(~nw.col("user_id").is_null())
+    return _weighted(identified, weights).group_by("user_id", "item_id").agg(*_counts(), _deepest(), _last())
 
 
 def item_activity(events: Frame, weights: EventWeights) -> Frame:
-    """What happened to each item on one day (``ITEM_ACTIVITY``); events without a user count as events only."""
-    by_session = _weighed(events, weights).group_by("item_id", "user_id", "session_id").agg(*_counts(), _last())
+    """Interactions with each item on one day (``ITEM_ACTIVITY``); events without a user count as events only."""
+    by_session = _weighted(events, weights).group_by("item_id", "user_id", "session_id").agg(*_counts(), _last())
     by_user = by_session.group_by("item_id", "user_id").agg(
         *_sums(), nw.col("session_id").count().cast(nw.Int64).alias("sessions"), _last("last_ts")
     )
@@ -61,20 +61,21 @@ def item_activity(events: Frame, weights: EventWeights) -> Frame:
 
 
 def item_pairs(events: Frame, max_items_per_session: int = 50, persist: Persist = unchanged) -> Frame:
-    """Which items met in a session on one day (``ITEM_PAIRS``).
+    """Pairs of items that co-occur in a session of one day (``ITEM_PAIRS``).
 
-    A session holds its most recently touched ``max_items_per_session`` distinct items, because pairs grow with the
-    square and a session of thousands of items is a bot. A session of n items gives each of its pairs 1/log2(1 + n).
+    Only the ``max_items_per_session`` distinct items of a session with the most recent interactions count, because the
+    number of pairs grows with the square, and a session of thousands of items is a bot's. A session of n items adds
+    1/log2(1 + n) to the weight of each of its pairs.
 
     Args:
         events: clean events of one day.
         max_items_per_session: see above.
-        persist: of the engine.
+        persist: the engine's way to keep a frame that is used several times.
     """
-    kept = persist(_baskets(_in_sessions(events), max_items_per_session).select(*_SESSION, "item_id", "__share"))
-    other = kept.select(*_SESSION, nw.col("item_id").alias("other_item_id"))
+    baskets = persist(_baskets(_in_sessions(events), max_items_per_session).select(*_SESSION, "item_id", "__share"))
+    other = baskets.select(*_SESSION, nw.col("item_id").alias("other_item_id"))
     return (
-        kept.join(other, on=_SESSION, how="inner")
+        baskets.join(other, on=_SESSION, how="inner")
         .filter(nw.col("item_id") < nw.col("other_item_id"))
         .group_by("item_id", "other_item_id")
         .agg(nw.len().cast(nw.Int64).alias("sessions"), exact_sum(nw.col("__share")).alias("weight"))
@@ -84,30 +85,30 @@ def item_pairs(events: Frame, max_items_per_session: int = 50, persist: Persist 
 def target_pairs(
     events: Frame, weights: EventWeights, max_items_per_session: int = 50, persist: Persist = unchanged
 ) -> Frame:
-    """What sessions of one day went on to: from each of their items to the target of an event (``TARGET_PAIRS``).
+    """Pairs of an item and the item of a target event in the same session of one day (``TARGET_PAIRS``).
 
-    Sessions and their shares are those of :func:`item_pairs`; only the few with a target event are looked at. Where
-    every event is a target, the pairs would be those of :func:`item_pairs`, and there are none.
+    Sessions and weights are those of :func:`item_pairs`, but only sessions with a target event are read. If every event
+    type is a target, the pairs would equal those of :func:`item_pairs`, and the result is empty.
 
     Args:
         events: clean events of one day.
         weights: which event types are targets.
         max_items_per_session: see :func:`item_pairs`.
-        persist: of the engine.
+        persist: the engine's way to keep a frame that is used several times.
     """
-    known = _in_sessions(events if weights.weights.keys() - weights.targets else events.head(0))
+    in_sessions = _in_sessions(events if weights.weights.keys() - weights.targets else events.head(0))
     target = nw.col("event_type").is_in(sorted(weights.targets))
-    reached = known.filter(target).select(*_SESSION).unique()
-    marked = known.join(reached, on=_SESSION, how="semi").with_columns(__aimed=nw.when(target).then(nw.col("ts")))
+    reached = in_sessions.filter(target).select(*_SESSION).unique()
+    marked = in_sessions.join(reached, on=_SESSION, how="semi").with_columns(__aimed=nw.when(target).then(nw.col("ts")))
     ends = nw.col("ts").min().alias("__from"), nw.col("__aimed").max()
-    kept = persist(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
-    aims = kept.filter(~nw.col("__aimed").is_null()).select(
+    baskets = persist(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
+    aims = baskets.filter(~nw.col("__aimed").is_null()).select(
         *_SESSION, nw.col("item_id").alias("target_item_id"), nw.col("__aimed").alias("__until")
     )
     before = (nw.col("__from") <= nw.col("__until")).cast(nw.Int64)
     both = (~nw.col("__aimed").is_null()).cast(nw.Int64)
     pairs = (
-        kept.join(aims, on=_SESSION, how="inner")
+        baskets.join(aims, on=_SESSION, how="inner")
         .filter(nw.col("item_id") != nw.col("target_item_id"))
         .with_columns(__before=before, __both=both)
         .filter(nw.col("__before") + nw.col("__both") > 0)
@@ -127,27 +128,27 @@ def _in_sessions(events: Frame) -> Frame:
     return events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
 
 
-def _baskets(known: Frame, most: int, *also: nw.Expr) -> Frame:
-    """The last items of each session with several, once each, with ``__share`` and what else is aggregated of them."""
-    # Most sessions hold one item and make no pair: they leave before anything is sorted.
-    ends = known.group_by(*_SESSION).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
+def _baskets(events: Frame, max_items: int, *also: nw.Expr) -> Frame:
+    """The last distinct items of each session with several, with ``__share`` and further aggregates of each item."""
+    # Most sessions have one item and no pair: they are dropped before anything is sorted.
+    ends = events.group_by(*_SESSION).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
     several = ends.filter(nw.col("__first") < nw.col("__last")).select(*_SESSION)
     sized = (
-        known.join(several, on=_SESSION, how="semi")
+        events.join(several, on=_SESSION, how="semi")
         .group_by(*_SESSION, "item_id")
         .agg(nw.col("ts").max(), *also)
         .with_columns(__one=nw.lit(1, dtype=nw.Int64))
         .with_columns(__n=nw.col("__one").sum().over(*_SESSION).cast(nw.Int64))
     )
-    # Counted from the oldest on, the most recent items are those whose place lies within max_items of the last place.
+    # Counted from the oldest item, the most recent ones are the last max_items places.
     placed = sized.with_columns(__place=running_total(nw.col("__one"), _SESSION, ["ts", "item_id"])).filter(
-        nw.col("__place") > nw.col("__n") - most
+        nw.col("__place") > nw.col("__n") - max_items
     )
-    size = nw.when(nw.col("__n") > most).then(nw.lit(most)).otherwise(nw.col("__n"))
+    size = nw.when(nw.col("__n") > max_items).then(nw.lit(max_items)).otherwise(nw.col("__n"))
     return placed.with_columns(__share=1.0 / (size + 1).cast(nw.Float64).log(2))
 
 
-def _weighed(events: Frame, weights: EventWeights) -> Frame:
+def _weighted(events: Frame, weights: EventWeights) -> Frame:
     return events.with_columns(weight=weights.weight(), targets=weights.target())
 
 

@@ -1,7 +1,7 @@
 """Merge the daily marts of a window: merging the days equals aggregating their union.
 
-Sums go through :func:`~recsys_assets.core.frames.exact_sum`, whose daily results are exact multiples of its unit, so
-adding days loses nothing. What cannot be added is named for what it is: distinct users of a day become user days.
+Sums use :func:`~recsys_assets.core.frames.exact_sum`, whose daily results are exact multiples of its unit, so adding
+days has no rounding error. Distinct users of a day cannot be added; their sum is named user days.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _sums() -> tuple[nw.Expr, ...]:
 
 
 def _days() -> tuple[nw.Expr, ...]:
-    # A mart holds each key once a day, so rows are days.
+    # A mart has each key once a day, so rows are days.
     return (
         nw.len().cast(nw.Int64).alias("days"),
         nw.col("dt").min().alias("first_day"),

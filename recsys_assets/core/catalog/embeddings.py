@@ -1,4 +1,4 @@
-"""Vectors of items that others computed, from texts or pictures, as files bring them."""
+"""Read item embeddings that were computed elsewhere, from texts or images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def parse_embeddings(batches: Iterable[RawBatch], spec: EmbeddingsSpec, ids: IdT
 
     Args:
         batches: rows of the file.
-        spec: which column is what.
+        spec: the names of the columns.
         ids: id types of the data set.
         name: path below the landing zone, for errors.
 
     Raises:
-        SchemaError: a row has no usable id or vector, vectors differ in length, or an item comes twice: nothing can be
-            compared with half a table. Names file, column, row, what was expected and what was found.
+        SchemaError: a row has no usable id or vector, vectors differ in length, or an item occurs twice: a part
+            of a table is of no use. Names file, column, row, the expected and the actual value.
     """
     schema = arrow_schema(ITEM_EMBEDDINGS, ids)
     parts = [schema.empty_table()]
@@ -52,7 +52,7 @@ def join_embeddings(files: Mapping[str, pa.Table], ids: IdTypes) -> pa.Table:
     """The vectors of all files as one table (``ITEM_EMBEDDINGS``).
 
     Args:
-        files: what :func:`parse_embeddings` made of each file, by its name.
+        files: results of :func:`parse_embeddings` by file name.
         ids: id types of the data set.
 
     Raises:
@@ -60,8 +60,8 @@ def join_embeddings(files: Mapping[str, pa.Table], ids: IdTypes) -> pa.Table:
     """
     lengths = {name: len(table["embedding"][0]) for name, table in files.items() if table.num_rows}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{length} in {name}" for name, length in lengths.items())
-        raise DataFileError(f"embeddings: expected vectors of one length, found {found}")
+        listed = ", ".join(f"{length} in {name}" for name, length in lengths.items())
+        raise DataFileError(f"embeddings: expected vectors of one length, found {listed}")
     table = pa.concat_tables([arrow_schema(ITEM_EMBEDDINGS, ids).empty_table(), *files.values()])
     _expect_once(table["item_id"], f"{', '.join(files)}: item_id")
     return table
@@ -89,15 +89,15 @@ def _vectors(batch: RawBatch, column: str, length: int | None, name: str) -> tup
 
 
 def _numbers(text: str | None) -> list[float] | None:
-    """A JSON array of numbers; null if the text is none."""
+    """A JSON array of numbers; None if the text is not one."""
     try:
-        found = orjson.loads(text or "null")
+        value = orjson.loads(text or "null")
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(found, list):
+    if not isinstance(value, list):
         return None
-    numbers = cast("list[Any]", found)
-    return numbers if all(type(one) in (int, float) for one in numbers) else None
+    numbers = cast("list[Any]", value)
+    return numbers if all(type(number) in (int, float) for number in numbers) else None
 
 
 def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file: str, wanted: str) -> None:
@@ -105,8 +105,8 @@ def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file
     if flags.all():
         return
     at = int(np.argmin(flags))
-    found = str(batch.rows.column(column)[at].as_py())
-    shown = f"{found[:80]}…" if len(found) > 80 else found
+    value = str(batch.rows.column(column)[at].as_py())
+    shown = f"{value[:80]}…" if len(value) > 80 else value
     raise SchemaError(f"{file}column {column!r} {wanted}, found {shown} in row {batch.source_row[at]}")
 
 

@@ -1,4 +1,4 @@
-"""What is known about each item at the end of day D."""
+"""The properties of each item at the end of day D."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
 def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: datetime, as_of: date) -> Frame:
     """Items with the last value of each of their properties at the end of day D (``ITEM_FEATURES``).
 
-    Of each property the newest snapshot before ``end`` counts, so a later one changes nothing. All items are asked of
-    the same moment, which takes no as-of join.
+    The newest snapshot of each property before ``end`` counts; later ones change nothing. All items are read as of the
+    same moment, so no as-of join is needed.
 
     Args:
         properties: window of ``ITEM_PROPERTIES`` with ``dt``.
@@ -29,9 +29,9 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
         ITEM_FEATURES. An item that never stated its availability, or stated other than '0', is available. A price is
         a number with or without the leading 'n' of hashed numbers; anything else is null.
     """
-    known = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
-    newest = known.group_by("item_id", "property").agg(nw.col("ts").max())
-    last = known.join(newest, on=["item_id", "property", "ts"], how="semi")
+    snapshots = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
+    newest = snapshots.group_by("item_id", "property").agg(nw.col("ts").max())
+    last = snapshots.join(newest, on=["item_id", "property", "ts"], how="semi")
     wide = last.group_by("item_id").agg(*(_value_of(name) for name in ("category", "available", "price")))
     price = nw.col("price").str.replace_all("n", "", literal=True)
     values = wide.select(
@@ -42,7 +42,7 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
     )
     seen = (
         nw.concat(
-            [known.select("item_id", "dt"), item_activity.filter(nw.col("dt") <= as_of).select("item_id", "dt")],
+            [snapshots.select("item_id", "dt"), item_activity.filter(nw.col("dt") <= as_of).select("item_id", "dt")],
             how="vertical",
         )
         .group_by("item_id")

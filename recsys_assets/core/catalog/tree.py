@@ -16,11 +16,11 @@ class CategoryTreeError(ValueError):
 
 @dataclass(frozen=True)
 class CategoryTree:
-    """A tree and what was left out of it.
+    """A tree, and the nodes that are not connected to it.
 
     Args:
         table: ``CATEGORY_TREE``, sorted by category_id.
-        orphans: ids, sorted, of the nodes that hang below a parent that no row defines; they are not in the table.
+        orphans: sorted ids of the nodes below a parent that no row defines; they are not in the table.
     """
 
     table: pa.Table
@@ -31,8 +31,8 @@ def build_tree(rows: pa.Table) -> CategoryTree:
     """Build the tree from its edges.
 
     Args:
-        rows: columns category_id and parent_id (both cast to string); a null or empty parent makes a root. Rows that
-            say the same twice are fine.
+        rows: columns category_id and parent_id (both cast to string); a null or empty parent makes a root. Duplicate
+            rows are allowed.
 
     Raises:
         CategoryTreeError: a category_id is null, a node has two different parents, or parents form a cycle; the message
@@ -42,27 +42,27 @@ def build_tree(rows: pa.Table) -> CategoryTree:
     children: dict[str | None, list[str]] = defaultdict(list)
     for node in sorted(parents):
         children[parents[node]].append(node)
-    found: dict[str, tuple[str, int, str]] = {}
-    _walk(children, [(root, root, 1, root) for root in children[None]], found)
-    lost: dict[str, tuple[str, int, str]] = {}
+    nodes: dict[str, tuple[str, int, str]] = {}
+    _walk(children, [(root, root, 1, root) for root in children[None]], nodes)
+    orphans: dict[str, tuple[str, int, str]] = {}
     unknown = [parent for parent in children if parent is not None and parent not in parents]
-    _walk(children, [(node, node, 1, node) for parent in unknown for node in children[parent]], lost)
-    circular = sorted(set(parents) - set(found) - set(lost))
+    _walk(children, [(node, node, 1, node) for parent in unknown for node in children[parent]], orphans)
+    circular = sorted(set(parents) - set(nodes) - set(orphans))
     if circular:
         raise CategoryTreeError(f"category tree: parents form a cycle through or above {_some(circular)}")
-    ids = sorted(found)
-    columns = [ids, [parents[i] for i in ids], *([found[i][part] for i in ids] for part in range(3))]
+    ids = sorted(nodes)
+    columns = [ids, [parents[i] for i in ids], *([nodes[i][part] for i in ids] for part in range(3))]
     schema = arrow_schema(CATEGORY_TREE, IdTypes())
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return CategoryTree(pa.table(arrays, schema=schema), tuple(sorted(lost)))
+    return CategoryTree(pa.table(arrays, schema=schema), tuple(sorted(orphans)))
 
 
 def _parents(rows: pa.Table) -> dict[str, str | None]:
     ids: list[str | None] = rows["category_id"].cast(pa.string()).to_pylist()
     above: list[str | None] = rows["parent_id"].cast(pa.string()).to_pylist()
     parents: dict[str, str | None] = {}
-    for row, (node, given) in enumerate(zip(ids, above, strict=True)):
-        parent = given or None
+    for row, (node, text) in enumerate(zip(ids, above, strict=True)):
+        parent = text or None
         if not node:
             raise CategoryTreeError(f"category tree: row {row} has no category_id (its parent_id is {parent!r})")
         if parents.setdefault(node, parent) != parent:
@@ -73,12 +73,12 @@ def _parents(rows: pa.Table) -> dict[str, str | None]:
 def _walk(
     children: dict[str | None, list[str]],
     frontier: list[tuple[str, str, int, str]],
-    found: dict[str, tuple[str, int, str]],
+    nodes: dict[str, tuple[str, int, str]],
 ) -> None:
-    """Note (root, depth, path) of every node below the frontier's (node, root, depth, path)."""
+    """Add (root, depth, path) of the frontier's (node, root, depth, path) and every node below them."""
     while frontier:
         node, root, depth, path = frontier.pop()
-        found[node] = (root, depth, path)
+        nodes[node] = (root, depth, path)
         frontier.extend((child, root, depth + 1, f"{path}/{child}") for child in children.get(node, ()))
 
 

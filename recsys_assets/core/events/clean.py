@@ -1,4 +1,4 @@
-"""One day of parsed rows to clean events: exact duplicates removed, sessions named."""
+"""Clean one day of parsed rows: remove exact duplicates, assign sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import running_total, total
 
 DUPLICATE_KEY = ("user_id", "item_id", "event_type", "ts", "order_id", "quantity", "price")
-"""Rows that agree in all of these (null equals null) are one event that was written more than once."""
+"""Rows that agree in all of these (null equals null) are copies of one event."""
 
 _SOURCE = ("source_file", "source_row")
 
@@ -31,24 +31,25 @@ class CleanParams:
 def clean_day(rows: Frame, params: CleanParams) -> Frame:
     """Clean events of one day (``CLEAN_EVENTS``).
 
-    Of exact duplicates the first by source_file, source_row stays. Sessions are cut at the day boundary, so that a day
-    needs no other day: a visit that lasts past it goes on as a new session. Events of unknown users have no session.
+    Of exact duplicates, the first by source_file and source_row is kept. Sessions end at the day boundary, so that a
+    day depends on no other day: a visit that crosses it continues as a new session. Events of unknown users have no
+    session.
 
     Args:
         rows: ``PARSED_EVENTS`` of one day, from any number of files in any order.
         params: see :class:`CleanParams`.
     """
     timed = rows.with_columns(__us=_epoch_micros(nw.col("ts")), __rows=nw.len().over("user_id"))
-    # A user's only row of a day is no duplicate and a session of its own: many are, and they need no sorting.
-    alone = (nw.col("__rows") == 1) & ~nw.col("user_id").is_null()
-    first = timed.filter(alone).with_columns(session_id=nw.col("__us") // 1_000_000)
-    unique = timed.filter(~alone).unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
-    both = [frame.select(*CLEAN_EVENTS.columns) for frame in (first, _with_sessions(unique, params))]
-    return nw.concat(both, how="vertical")
+    # The only row of a user on a day is no duplicate and a session by itself. There are many, and none needs sorting.
+    single = (nw.col("__rows") == 1) & ~nw.col("user_id").is_null()
+    singles = timed.filter(single).with_columns(session_id=nw.col("__us") // 1_000_000)
+    unique = timed.filter(~single).unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
+    parts = [frame.select(*CLEAN_EVENTS.columns) for frame in (singles, _with_sessions(unique, params))]
+    return nw.concat(parts, how="vertical")
 
 
 def _with_sessions(events: Frame, params: CleanParams) -> Frame:
-    """Events with ``session_id``: the second in which their session began; null where nobody knows the user."""
+    """Events with ``session_id``: the second in which their session began; null for unknown users."""
     order = ["ts", *_SOURCE]
     return (
         events.with_columns(__previous=nw.col("__us").shift(1).over("user_id", order_by=order))
@@ -66,7 +67,7 @@ def _with_sessions(events: Frame, params: CleanParams) -> Frame:
 def clean_properties(rows: Frame) -> Frame:
     """Item properties of one day (``ITEM_PROPERTIES``).
 
-    Where files state one (item, property, time) more than once, the last by source_file, source_row stays.
+    If files state one (item, property, time) more than once, the last by source_file and source_row is kept.
 
     Args:
         rows: ``PARSED_PROPERTIES`` of one day.
@@ -75,13 +76,13 @@ def clean_properties(rows: Frame) -> Frame:
 
 
 def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
-    """What became of each landing file's rows on one day: nothing may be lost, so rows = clean + duplicates + rejected.
+    """Outcomes of each landing file's rows on one day. No row may be lost: rows = clean + duplicates + rejected.
 
-    Each figure is counted by itself, so that the sum is a check and not a definition.
+    Each number is counted independently, so that the sum is a check and not a definition.
 
     Args:
-        rows: ``PARSED_EVENTS``, what :func:`clean_day` read.
-        clean: ``CLEAN_EVENTS``, what it gave.
+        rows: ``PARSED_EVENTS``, the input of :func:`clean_day`.
+        clean: ``CLEAN_EVENTS``, its result.
         rejected: ``REJECTED_EVENTS`` of the same day.
 
     Returns:
@@ -93,7 +94,7 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
         .with_columns(__copy=running_total(nw.col("__one"), DUPLICATE_KEY, _SOURCE))
         .filter(nw.col("__copy") > 1)
     )
-    counted = [
+    flags = [
         frame.select(source, *(nw.lit(int(name in names), dtype=nw.Int64).alias(name) for name in _COUNTS))
         for frame, names in (
             (rows, ("rows",)),
@@ -102,16 +103,16 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
             (copies, ("duplicates",)),
         )
     ]
-    return nw.concat(counted).group_by("source_file").agg(*(total(nw.col(name)) for name in _COUNTS))
+    return nw.concat(flags).group_by("source_file").agg(*(total(nw.col(name)) for name in _COUNTS))
 
 
 _COUNTS = ("rows", "clean", "duplicates", "rejected")
 
 
 def _epoch_micros(ts: nw.Expr) -> nw.Expr:
-    """Microseconds since 1970 of a UTC timestamp, by date functions that every engine has."""
+    """Microseconds since 1970 of a UTC timestamp, by date functions that all engines have."""
     ts = wall_clock(ts)
     seconds = (epoch_day(ts) * 24 + ts.dt.hour().cast(nw.Int64)) * 3600
     seconds = seconds + ts.dt.minute().cast(nw.Int64) * 60 + ts.dt.second().cast(nw.Int64)
-    # Before 1970 some engines count a second's microseconds backwards, below 0.
+    # Before 1970, some engines give negative microseconds of a second.
     return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64) % 1_000_000

@@ -1,4 +1,4 @@
-"""A landing file of either kind as batches of raw and of parsed rows."""
+"""Read a landing file as batches of raw and parsed rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_file(
         kind: what the file holds.
         name: path below the landing zone; the ``source_file`` of the rows.
         stream: its bytes.
-        dataset: how it is read and parsed.
+        dataset: says how to read and parse it.
 
     Raises:
         DataFileError: the file cannot be read or lacks a column; names it.

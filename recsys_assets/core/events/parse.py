@@ -1,8 +1,8 @@
-"""Raw rows to canonical rows, each with the day it belongs to, or to rejected rows with a reason.
+"""Parse raw rows to canonical rows, each with the day it belongs to, or to rejected rows with a reason.
 
-White space around a value means nothing, in string ids too; an empty value is null. Ids of type int64 accept ``7.0``
-and ``007`` (both 7) and negative numbers; a value beyond int64 is unparsable, never another id. String ids are kept as
-they stand. The first reason that applies is the one given.
+White space around a value is ignored, also in string ids; an empty value is null. Ids of type int64 accept ``7.0`` and
+``007`` (both 7) and negative numbers; a value beyond int64 is unparsable and never becomes another id. String ids are
+kept unchanged. A row that could be rejected for several reasons gets the first.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from recsys_assets.core.events.read import RawBatch
 from recsys_assets.core.events.values import to_float64, to_int64, to_micros, trimmed
 
 PARSER_VERSION = 1
-"""Raise it when the same bytes parse to other rows: files are then parsed again."""
+"""Increase it when the same bytes parse to other rows; files are then parsed again."""
 
 OUTSIDE_SPAN = "time outside the allowed span"
-_OPEN_END = date(2100, 1, 1)  # Where the data set names no end: times of a wrong unit must not pass as a far future.
+_OPEN_END = date(2100, 1, 1)  # For data sets without an end: times in a wrong unit must not pass as far future.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT_FLOAT = 2.0**53
 
@@ -53,11 +53,11 @@ PARSED_PROPERTIES = Contract(
 
 @dataclass(frozen=True)
 class Parsed:
-    """What became of a batch; rows in = good + rejected + ignored.
+    """The outcome of a batch; rows read = good + rejected + ignored.
 
     Args:
         good: ``PARSED_EVENTS`` or ``PARSED_PROPERTIES`` and ``dt`` (date32), in the order of the file.
-        rejected: ``REJECTED_EVENTS`` and ``dt``, null where the row has no usable time.
+        rejected: ``REJECTED_EVENTS`` and ``dt``, which is null if the row has no usable time.
         ignored: rows of properties that the data set does not map.
     """
 
@@ -83,17 +83,17 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
     unknown_values = {value.strip() for value in spec.unknown.user_id}
     user, item = nw.col("user_id"), nw.col("item_id")
     user_id = _id(user, dataset.ids.user)
-    said_unknown = _flag(
+    is_unknown = _flag(
         user.is_in(sorted(unknown_values - {""})) | user_id.cast(nw.String).is_in(sorted(unknown_values))
     )
     if "" in unknown_values:
-        said_unknown = said_unknown | user.is_null()
+        is_unknown = is_unknown | user.is_null()
     event_type = nw.lit(None, dtype=nw.String)
-    for raw, one in spec.types.items():
-        event_type = nw.when(nw.col("event_type") == raw).then(nw.lit(one.name)).otherwise(event_type)
+    for raw, kind in spec.types.items():
+        event_type = nw.when(nw.col("event_type") == raw).then(nw.lit(kind.name)).otherwise(event_type)
     frame = frame.with_columns(
-        said_unknown.alias("unknown"),
-        nw.when(~said_unknown).then(user_id).alias("user"),
+        is_unknown.alias("unknown"),
+        nw.when(~is_unknown).then(user_id).alias("user"),
         _id(item, dataset.ids.item).alias("item"),
         event_type.alias("type"),
         to_micros(nw.col("ts"), spec.time_unit).alias("us"),
@@ -101,7 +101,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         to_float64(nw.col("price")).alias("unit_price"),
     )
     positive = ~(nw.col("units") <= 0) if spec.positive_quantity else nw.lit(True)
-    frame = _evaluator(
+    frame = _with_reasons(
         frame,
         dataset,
         {
@@ -134,9 +134,9 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
 
 
 def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, source_file: str) -> Parsed:
-    """Parse rows of a property file: mapped properties under our names, values as they stand.
+    """Parse rows of a property file: mapped properties under our names, values unchanged.
 
-    A snapshot from before the data set's first day belongs to that day: it is what was known then.
+    A snapshot from before the data set's first day belongs to that day: it was known then.
     """
     frame = _texts(batch, dict(spec.columns), _mapped(batch, spec))
     renamed = nw.lit(None, dtype=nw.String)
@@ -148,7 +148,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
         to_micros(nw.col("ts"), spec.time_unit).alias("us"),
     )
     frame = frame.filter(~nw.col("renamed").is_null() | nw.col("property").is_null())
-    frame = _evaluator(
+    frame = _with_reasons(
         frame,
         dataset,
         {
@@ -173,7 +173,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
 
 
 def parse_categories(batch: RawBatch, spec: CategoriesSpec) -> pa.Table:
-    """Edges of the category tree as they stand: category_id and parent_id as strings, ``213.0`` as ``213``."""
+    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``."""
     frame = _texts(batch, dict(spec.columns))
     schema = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
     whole = {name: nw.col(name).str.contains(r"^[0-9]+\.0+$") for name in schema.names}
@@ -185,32 +185,32 @@ def parse_categories(batch: RawBatch, spec: CategoriesSpec) -> pa.Table:
 
 
 def item_ids(batch: RawBatch, column: str, kind: IdType) -> pa.ChunkedArray:
-    """A column as ids of items; null where it holds none."""
+    """A column as item ids; null if a value is not an id."""
     frame = _texts(batch, {"item_id": column}).select(_id(nw.col("item_id"), kind).alias("item_id"))
     return frame.collect().to_arrow()["item_id"].cast(pa.int64() if kind == "int64" else pa.string())
 
 
 def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
-    """Which rows hold a mapped property or none at all; most hold others, which nobody should pay for."""
+    """Which rows have a mapped property or none; most rows have other properties and are dropped before parsing."""
     name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])
     wanted = pc.SetLookupOptions(value_set=pa.array([*spec.names.values(), "", None], pa.string()))
     return pc.call_function("is_in", [name], wanted)
 
 
-def _texts(batch: RawBatch, columns: Mapping[str, str], kept: pa.Array | None = None) -> Frame:
-    """The mapped columns as trimmed text under their canonical names, and source_row; of the rows kept."""
+def _texts(batch: RawBatch, columns: Mapping[str, str], mask: pa.Array | None = None) -> Frame:
+    """The mapped columns as trimmed text under their canonical names, and source_row; only rows in the mask, if any."""
     texts = {canonical: _as_text(batch.rows.column(raw)) for canonical, raw in columns.items()}
     table = pa.table({**texts, "source_row": batch.source_row})
-    frame = nw.from_arrow(table if kept is None else table.filter(kept), backend="polars").lazy()
+    frame = nw.from_arrow(table if mask is None else table.filter(mask), backend="polars").lazy()
     return frame.with_columns(trimmed(nw.col(name)).alias(name) for name in columns)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of any plain type as the text that a csv file would hold."""
+    """A column of any plain type as the text that a csv file would contain."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):
-        # Arrow writes 1e15 as '1e+15'; whole numbers that a float holds exactly may be ids and must read as such.
+        # Arrow writes 1e15 as '1e+15', but whole numbers may be ids: those that a float holds exactly become integers.
         values = column.cast(pa.float64()).to_numpy()
         whole = (np.abs(values) < _EXACT_FLOAT) & (values == np.floor(values))
         exact = pa.array(np.where(whole, values, 0.0).astype(np.int64)).cast(pa.string())
@@ -226,7 +226,7 @@ def _id(text: nw.Expr, kind: IdType) -> nw.Expr:
 
 
 def _flag(condition: nw.Expr) -> nw.Expr:
-    """A condition whose null means no."""
+    """A condition in which null counts as false."""
     return nw.when(condition).then(nw.lit(True)).otherwise(nw.lit(False))
 
 
@@ -239,7 +239,7 @@ def _micros(day: date, hours: int) -> int:
     return (start - _EPOCH) // timedelta(microseconds=1)
 
 
-def _evaluator(
+def _with_reasons(
     frame: Frame,
     dataset: Dataset,
     before: Mapping[str, nw.Expr],
@@ -247,9 +247,9 @@ def _evaluator(
     *,
     early_is_first_day: bool = False,
 ) -> Frame:
-    """Add ``reason`` (null if good) and ``dt`` (null where the time is missing or outside the span).
+    """Add ``reason`` (null if good) and ``dt`` (null if the time is missing or outside the span).
 
-    Needs ``ts`` (text) and ``us``; reasons about time stand between those of ``before`` and ``after``.
+    Needs ``ts`` (text) and ``us``; reasons about time come after those of ``before`` and before those of ``after``.
     """
     us, hours = nw.col("us"), dataset.boundary_hours
     first, end = _micros(dataset.start_date, hours), _micros(dataset.end_date or _OPEN_END, hours)
@@ -270,7 +270,7 @@ def _evaluator(
 
 
 def _split(frame: Frame, batch: RawBatch, contract: Contract, ids: IdTypes, source_file: str) -> Parsed:
-    """Run the frame and part good rows from rejected ones, which get their raw row and the broken rows' company."""
+    """Collect the frame and separate good rows from rejected ones, which get their raw row; add the broken rows."""
     with_day = [pa.field("dt", pa.date32())]
     table = frame.collect().to_arrow()
     good = table.filter(table["reason"].is_null()).drop_columns(["reason"])

@@ -1,10 +1,10 @@
-"""Landing files as streams of raw rows, in bounded memory whatever their size.
+"""Read landing files as streams of raw rows, in bounded memory whatever their size.
 
-Reads csv, tsv, jsonl and parquet, plain or (the text formats) gz, xz and zst. Rows that do not even split into columns
-come out as broken rows with their number and text; a file that is not what it should be fails with its name.
+Reads csv, tsv, jsonl and parquet, plain or (the text formats) gz, xz and zst. Rows that do not split into columns are
+returned as broken rows with their number and text; a file of another format or schema raises an error that names it.
 
-Row numbers count the data rows of a file from 0: the header and blank lines do not count, a quoted newline does not
-start a new row.
+Row numbers count the data rows of a file from 0, without the header and blank lines; a quoted newline does not start a
+new row.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _BROKEN = pa.schema([("source_row", pa.int64()), ("reason", pa.string()), ("raw"
 
 
 class DataFileError(ValueError):
-    """A landing file is not what the data set says."""
+    """A landing file does not match the data set's description."""
 
 
 class SchemaError(DataFileError):
-    """A landing file's columns, types or units are not what the data set says."""
+    """A landing file's columns, types or units do not match the data set's description."""
 
 
 class UnreadableFileError(DataFileError):
@@ -51,14 +51,14 @@ class UnreadableFileError(DataFileError):
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Some rows of a landing file, as they stand there.
+    """Some rows of a landing file, unparsed.
 
     Args:
-        rows: the columns under the file's names; text files give strings.
+        rows: the columns under the file's names; strings if it is a text file.
         source_row: int64, ascending: number of each row.
-        lines: the row's own JSON text, where the file is jsonl.
+        lines: the JSON text of each row, if the file is jsonl.
         broken: source_row, reason, raw (JSON): rows without columns. Their numbers lie between those of ``rows``.
-        columns: name to type of all columns of the file seen so far, mapped or not; text files know no types.
+        columns: name to type of all columns of the file seen so far, mapped or not; text files have no types.
     """
 
     rows: pa.Table
@@ -83,10 +83,10 @@ def read_rows(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
         stream: the file's bytes; parquet needs it seekable.
         name: path below the landing zone; says format and compression, and appears in errors.
         spec: how to read it.
-        columns: canonical name to the file's name, for each column that must be there.
+        columns: canonical name to the file's name, for each required column.
 
     Raises:
-        SchemaError: a column is missing (jsonl: in every row). Names file, column and what was found.
+        SchemaError: a column is missing (jsonl: in every row). Names file, column and the columns found.
         UnreadableFileError: corrupt, cut off, wrongly encoded or another format.
     """
     form = spec.format_of(name)
@@ -105,7 +105,7 @@ def _compression(name: str) -> str:
 
 def _open_text(stream: BinaryIO, name: str, spec: FileSpec) -> io.BufferedReader:
     """The file's text as UTF-8 without a byte order mark, decompressed."""
-    # Arrow's decompressors, unlike others, take a stream that ends too early for the error that it is.
+    # Arrow's decompressors, unlike others, raise an error if a stream ends too early.
     native: Any = pa.PythonFile(stream, mode="r")
     compression = _compression(name)
     if compression in ("gz", "zst"):
@@ -120,18 +120,18 @@ def _open_text(stream: BinaryIO, name: str, spec: FileSpec) -> io.BufferedReader
     return text
 
 
-def _require(name: str, columns: Mapping[str, str], found: list[str]) -> None:
+def _require(name: str, columns: Mapping[str, str], present: list[str]) -> None:
     for canonical, raw in columns.items():
-        if found.count(raw) != 1:
-            how = "is missing" if raw not in found else "appears more than once"
-            free = [one for one in found if one not in columns.values()]
-            near = None if raw in found else _nearest(raw, canonical, free)
+        if present.count(raw) != 1:
+            how = "is missing" if raw not in present else "appears more than once"
+            free = [column for column in present if column not in columns.values()]
+            near = None if raw in present else _nearest(raw, canonical, free)
             hint = f"; its new name may be {near!r}" if near else ""
-            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {how}; expected it once, found {found}{hint}")
+            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {how}; expected it once, found {present}{hint}")
 
 
 def _nearest(missing: str, canonical: str, candidates: Sequence[str]) -> str | None:
-    """The column that a lost one may be called now: like its old name or like ours, whatever the case."""
+    """The column that a missing one may have been renamed to: similar to its old name or to ours, ignoring case."""
     plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(candidates)}
     for wanted in (missing, canonical):
         close = get_close_matches(re.sub(r"[^a-z0-9]", "", wanted.lower()), list(plain), n=1, cutoff=0.6)
@@ -141,7 +141,7 @@ def _nearest(missing: str, canonical: str, candidates: Sequence[str]) -> str | N
 
 
 def _header(text: io.BufferedReader, name: str, spec: FileSpec) -> list[str]:
-    """The names in the first line that is not blank; none at the end of the file."""
+    """The names in the first line that is not blank; empty at the end of the file."""
     while line := text.readline(_LINE_LIMIT):
         if line.strip(b"\r\n"):
             quoting = csv.QUOTE_MINIMAL if spec.quote else csv.QUOTE_NONE
@@ -154,11 +154,11 @@ def _header(text: io.BufferedReader, name: str, spec: FileSpec) -> list[str]:
 
 def _read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
     text = _open_text(stream, name, spec)
-    found = list(spec.column_names) if spec.column_names is not None else _header(text, name, spec)
-    _require(name, columns, found)
+    header = list(spec.column_names) if spec.column_names is not None else _header(text, name, spec)
+    _require(name, columns, header)
     if not text.peek(1):
         return
-    names = _untyped(found)
+    names = _untyped(header)
     broken: list[_Broken] = []
 
     def set_aside(row: Any) -> str:
@@ -167,19 +167,19 @@ def _read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
 
     reader = pacsv.open_csv(
         text,
-        # One thread: only then does Arrow know the numbers of the rows that it sets aside.
-        read_options=pacsv.ReadOptions(use_threads=False, column_names=found, block_size=_BLOCK),
+        # One thread: otherwise Arrow does not know the numbers of the invalid rows.
+        read_options=pacsv.ReadOptions(use_threads=False, column_names=header, block_size=_BLOCK),
         parse_options=pacsv.ParseOptions(
             delimiter=spec.separator_of(name),
             quote_char=spec.quote or False,
             newlines_in_values=bool(spec.quote),
             invalid_row_handler=set_aside,
         ),
-        convert_options=pacsv.ConvertOptions(column_types={column: pa.string() for column in found}),
+        convert_options=pacsv.ConvertOptions(column_types={column: pa.string() for column in header}),
     )
     position = 0
     for batch in reader:
-        # Rows set aside so far may lie behind this batch, since Arrow reads ahead.
+        # Invalid rows seen so far may come after this batch, since Arrow reads ahead.
         inside = 0
         while inside < len(broken) and broken[inside][0] < position + batch.num_rows + inside:
             inside += 1

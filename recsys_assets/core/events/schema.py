@@ -1,7 +1,7 @@
-"""Has a landing file changed under us? Renamed and lost columns, other types, other units of time, by name.
+"""Detect changes of a landing file's schema: renamed and missing columns, other types, other units of time.
 
-A share of bad rows is rejected row by row. Where most rows of a file are bad in one and the same way, the file has
-changed, and taking the few others for its content would be worse than stopping.
+A few bad rows are rejected one by one. If most rows of a file are bad in the same way, the schema of the file has
+changed, and processing the few other rows as its content would be worse than stopping.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TIMES = ("unparsable ts", OUTSIDE_SPAN)
 
 
 class SchemaWatch:
-    """Sees the rows of a file go by and says at the end whether it has changed."""
+    """Collects the rejections of a file and decides at the end whether its schema has changed."""
 
     def __init__(self, kind: Literal["events", "properties"], dataset: Dataset) -> None:
         self._kind, self._dataset = kind, dataset
@@ -50,26 +50,26 @@ class SchemaWatch:
         self._end = datetime.combine(dataset.end_date or date(2100, 1, 1), datetime.min.time(), UTC).timestamp()
 
     def add(self, parsed: Parsed) -> None:
-        """Take note of what became of a batch."""
+        """Count the outcome of a batch."""
         bad = parsed.rejected
         self._rows += parsed.good.num_rows + bad.num_rows
         self._good += parsed.good.num_rows
         reasons = cast("list[str]", bad["reason"].to_pylist())
         for reason, count in Counter(reasons).items():
             self._reasons[reason] += count
-            known = self._examples.setdefault(reason, [])
-            if len(known) < _EXAMPLES:
-                of_it = pa.array(one == reason for one in reasons)
-                rows = bad.filter(of_it).slice(0, _EXAMPLES - len(known)).to_pylist()
-                known += [(row["source_row"], orjson.loads(row["raw"])) for row in rows]
+            examples = self._examples.setdefault(reason, [])
+            if len(examples) < _EXAMPLES:
+                mask = pa.array(other == reason for other in reasons)
+                rows = bad.filter(mask).slice(0, _EXAMPLES - len(examples)).to_pylist()
+                examples += [(row["source_row"], orjson.loads(row["raw"])) for row in rows]
         if self._kind == "properties":
             self._add_early(parsed.good)
 
     def check(self, name: str) -> None:
-        """Raise where most rows are bad in one way that tells of another type, unit or layout.
+        """Raise an error if most rows are bad in a way that indicates another type, unit or layout.
 
         Raises:
-            SchemaError: names the file, the column, what was expected and an example of what was found.
+            SchemaError: names the file, the column, the expected type or unit and an example of a value.
         """
         for reason, count in self._reasons.most_common():
             enough = count >= _ENOUGH or count == self._rows
@@ -95,20 +95,20 @@ class SchemaWatch:
 
     def _unit_fault(self, reason: str) -> str | None:
         column = self._columns["ts"]
-        found = [(row, raw.get(column)) for row, raw in self._examples[reason]]
-        guesses: Counter[TimeUnit | None] = Counter(self._unit_of(value) for _, value in found)
+        examples = [(row, raw.get(column)) for row, raw in self._examples[reason]]
+        guesses: Counter[TimeUnit | None] = Counter(self._unit_of(value) for _, value in examples)
         unit, votes = guesses.most_common(1)[0]
-        row, value = next((row, value) for row, value in found if self._unit_of(value) == unit)
+        row, value = next((row, value) for row, value in examples if self._unit_of(value) == unit)
         expected = f'expected {_UNITS[self._unit]} ({self._kind}.time_unit = "{self._unit}")'
-        if unit is not None and unit != self._unit and votes > _MOST * len(found):
-            would = _would_be(value, self._unit)
-            return f"column {column!r} (ts) looks like {_UNITS[unit]}: {value} in row {row} {would}; {expected}"
+        if unit is not None and unit != self._unit and votes > _MOST * len(examples):
+            meaning = _in_unit(value, self._unit)
+            return f"column {column!r} (ts) looks like {_UNITS[unit]}: {value} in row {row} {meaning}; {expected}"
         if reason == OUTSIDE_SPAN:
             return None
         return f"column {column!r} (ts): {expected}, found {value!r} in row {row}"
 
     def _unit_of(self, value: object) -> TimeUnit | None:
-        """The unit in which a time lies within the data set's days; None if there is none."""
+        """The unit in which a time is within the data set's days; None if there is none."""
         text = str(value).strip()
         if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return "iso"
@@ -118,33 +118,33 @@ class SchemaWatch:
         return next((unit for unit, per in _PER_SECOND.items() if self._first <= number / per < self._end), None)
 
     def _add_early(self, good: pa.Table) -> None:
-        """Snapshots from before the first day count for it, so that a wrong unit would not show as a rejected row."""
+        """Count snapshots from before the first day: they are accepted, so a wrong unit would reject no row."""
         if self._unit == "iso":
             return
         micros = good["ts"].cast(pa.int64()).to_numpy()
         early = good.filter(pa.array(micros < self._first * 1e6))
         column, per = self._columns["ts"], _PER_SECOND[self._unit]
-        known = self._examples.setdefault(OUTSIDE_SPAN, [])
+        examples = self._examples.setdefault(OUTSIDE_SPAN, [])
         self._reasons[OUTSIDE_SPAN] += early.num_rows
-        for row in early.slice(0, max(_EXAMPLES - len(known), 0)).to_pylist():
-            known.append((row["source_row"], {column: round(row["ts"].timestamp() * per)}))
+        for row in early.slice(0, max(_EXAMPLES - len(examples), 0)).to_pylist():
+            examples.append((row["source_row"], {column: round(row["ts"].timestamp() * per)}))
 
 
 def differences(columns: Mapping[str, str], earlier: Sequence[Mapping[str, str]]) -> list[str]:
-    """What a file's columns (name to type) have that those of earlier files, oldest first, had not.
+    """Differences of a file's columns (name to type) to those of earlier files, oldest first.
 
-    None of it does harm: a column that the data set needs is an error when it is lost, and what is new is not read.
+    They are harmless: a required column that is missing is an error elsewhere, and new columns are not read.
     """
-    known: dict[str, str] = {}
-    for one in earlier:
-        known.update(one)
-    if not known:
+    before: dict[str, str] = {}
+    for file in earlier:
+        before.update(file)
+    if not before:
         return []
-    new = [f"new column {name!r} ({kind})" for name, kind in sorted(columns.items()) if name not in known]
+    new = [f"new column {name!r} ({kind})" for name, kind in sorted(columns.items()) if name not in before]
     other = [
-        f"column {name!r} is {kind}, was {known[name]}"
+        f"column {name!r} is {kind}, was {before[name]}"
         for name, kind in sorted(columns.items())
-        if known.get(name, kind) != kind and "text" not in (kind, known[name])
+        if before.get(name, kind) != kind and "text" not in (kind, before[name])
     ]
     return new + other
 
@@ -156,8 +156,8 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _would_be(value: object, unit: TimeUnit) -> str:
-    """What a time would mean in the unit that was expected."""
+def _in_unit(value: object, unit: TimeUnit) -> str:
+    """The date that a time would be in the expected unit."""
     number = _number(str(value))
     if unit == "iso" or number is None:
         return "is none"

@@ -1,4 +1,4 @@
-"""Text to numbers and times, a column at a time: what does not parse is null, never an error, never a wrong value."""
+"""Convert text columns to numbers and times; a value that does not parse is null, never an error or a wrong value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import narwhals as nw
 
 from recsys_assets.core.dataset import TimeUnit
 
-# Digits are spelled [0-9]: \d would let in those of other scripts.
+# [0-9] and not \d, which would also match digits of other scripts.
 _INT64_MAX = "9223372036854775807"
 _INT64_MIN = "9223372036854775808"
 _FAR = 2**62  # microseconds: far outside any span of days
@@ -18,7 +18,7 @@ _ZONE = r"( ?(Z|[+-][0-9]{2}:?[0-9]{2}))?"
 
 
 def trimmed(text: nw.Expr) -> nw.Expr:
-    """Text without surrounding white space; null where nothing is left."""
+    """Text without surrounding white space; null if nothing is left."""
     stripped = text.str.strip_chars()
     return nw.when(stripped != "").then(stripped)
 
@@ -29,7 +29,7 @@ def to_int64(text: nw.Expr) -> nw.Expr:
     Signs, leading zeros and a decimal part of zeros (``7.0``, which pandas writes for a column with gaps) are accepted.
     Exponents and values beyond int64 are null: digits go from text to integer and never through a float.
     """
-    # Nearly every value is plain; the rest is worked out on a column that is null elsewhere, which costs little.
+    # Nearly every value is plain; the others are parsed in a column that is null elsewhere, which is cheap.
     plain = text.str.contains(r"^-?[0-9]{1,18}$")
     return nw.coalesce(nw.when(plain).then(text).cast(nw.Int64), _any_int64(nw.when(~plain).then(text)))
 
@@ -54,9 +54,9 @@ def to_float64(text: nw.Expr) -> nw.Expr:
 
 
 def to_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
-    """Trimmed text as int64 microseconds since 1970, UTC; digits beyond microseconds are cut off.
+    """Trimmed text as int64 microseconds since 1970, UTC; digits beyond microseconds are truncated.
 
-    Numbers too large for int64 become a time that lies outside every span, not null: they are times, only wrong ones.
+    Numbers too large for int64 become a time outside every span, not null: they are times, but wrong ones.
     """
     return _iso_micros(text) if unit == "iso" else _epoch_micros(text, unit)
 

@@ -1,4 +1,4 @@
-"""The figures of ``backtest_report``: what the as-of days of a window were worth, as plain JSON values."""
+"""The figures of ``backtest_report``: results of the as-of days of a window, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.insight.figures import Figures
 
 METRICS = ("ndcg", "recall", "coverage", "novelty", "diversity")
-"""What is followed over the days, each at ``DECISIVE_K``."""
+"""The metrics that are followed over the days, each at ``DECISIVE_K``."""
 
 COMPARED = (FINAL_LISTS, "ranker", "fused")
-"""Who is set side by side: over the same days, since a model that came late met other days than the others."""
+"""Models that are compared, over the days that all of them have: means over different days are not comparable."""
 
 PERSISTENCE = 0.9
 """Of rank-biased overlap: the weight of each place, relative to the place above it."""
@@ -29,11 +29,11 @@ PERSISTENCE = 0.9
 
 @dataclass(frozen=True)
 class BacktestInputs:
-    """What the as-of days of a window left, each by its day (``YYYY-MM-DD``); days may lack any of it.
+    """Results of the as-of days of a window, each by its day (``YYYY-MM-DD``); any of them may be missing on a day.
 
     Args:
         evaluation: RANKER_EVALUATION of all days, with ``dt``.
-        promotions: what the gate decided.
+        promotions: decisions of the gate.
         lists: RECOMMENDATIONS.
     """
 
@@ -44,7 +44,7 @@ class BacktestInputs:
 
 @dataclass(frozen=True)
 class BacktestParams:
-    """What the report is about: the data set's name, and the length of the window in days."""
+    """Parameters of the report: the data set's name, and the length of the window in days."""
 
     dataset: str
     days: int = 60
@@ -59,9 +59,9 @@ class Changes:
         kept: users who have one on both days.
         jaccard: mean over those users of shared items over all items of their two lists; None without such users.
         overlap: mean rank-biased overlap of the two lists, to their depth and scaled so that equal lists have 1
-            (Webber, Moffat and Zobel, 2010): what stands at the top weighs most.
+            (Webber, Moffat and Zobel, 2010): the first places have the highest weights.
         items: distinct items in the lists.
-        new_items: those that no list of the day before held.
+        new_items: items of which no list of the day before had any.
     """
 
     users: int
@@ -86,9 +86,9 @@ def backtest(inputs: BacktestInputs, as_of: date, params: BacktestParams) -> Fig
         the days that a model has, ``compared`` over those that all of ``COMPARED`` have.
     """
     evaluated: dict[str, list[dict[str, Any]]] = {}
-    # Where nobody could be judged, no figure says anything.
-    spoken = inputs.evaluation.filter((nw.col("k") == DECISIVE_K) & (nw.col("users") > 0))
-    for row in spoken.collect(backend="polars").rows(named=True):
+    # Metrics over no users mean nothing.
+    decisive = inputs.evaluation.filter((nw.col("k") == DECISIVE_K) & (nw.col("users") > 0))
+    for row in decisive.collect(backend="polars").rows(named=True):
         evaluated.setdefault(row["dt"].isoformat(), []).append(row)
     days = sorted({*evaluated, *inputs.promotions, *inputs.lists})
     gate = [_decision(inputs.promotions[day]) if day in inputs.promotions else None for day in days]
@@ -104,8 +104,8 @@ def backtest(inputs: BacktestInputs, as_of: date, params: BacktestParams) -> Fig
         "means": {metric: {name: _mean(points) for name, points in of.items()} for metric, of in series.items()},
         "compared": _compared(series),
         "gate": gate,
-        "verdicts": dict(sorted(Counter(one["verdict"] for one in gate if one).items())),
-        "ordered_by": dict(sorted(Counter(one["order_by"] for one in gate if one).items())),
+        "verdicts": dict(sorted(Counter(decision["verdict"] for decision in gate if decision).items())),
+        "ordered_by": dict(sorted(Counter(decision["order_by"] for decision in gate if decision).items())),
         "lists": _lists(inputs.lists, days),
     }
 
@@ -114,7 +114,7 @@ def list_changes(before: Frame | None, lists: Frame, k: int) -> Changes:
     """Compare the lists of the same users on two days.
 
     Args:
-        before: user_id, item_id, rank of the earlier day; None where there is none, then nothing was kept.
+        before: user_id, item_id, rank of the earlier day; None if there is none, then no user is kept.
         lists: the same of the later day.
         k: length that lists are cut to.
     """
@@ -125,12 +125,12 @@ def _changes(old: Frame | None, new: Frame) -> Changes:
     users, items = (_distinct(new, name) for name in ("user_id", "item_id"))
     if old is None:
         return Changes(users, 0, None, None, items, items)
-    known_items = old.select("item_id").unique()
-    fresh = new.select("item_id").unique().join(known_items, on="item_id", how="anti")
+    old_items = old.select("item_id").unique()
+    fresh = new.select("item_id").unique().join(old_items, on="item_id", how="anti")
     new_items = int(fresh.select(n=nw.len()).collect(backend="polars").item())
     lengths = _lengths(old, "old").join(_lengths(new, "new"), on="user_id")
     shared = old.join(new.rename({"rank": "now"}), on=["user_id", "item_id"])
-    # Who shares nothing stands in the first of the two alone.
+    # Users whose lists share nothing are in the first frame only.
     sizes = _counted(
         lengths.join(_lengths(shared, "shared"), on="user_id", how="left").with_columns(nw.col("shared").fill_null(0)),
         "old", "new", "shared",
@@ -146,7 +146,7 @@ def _changes(old: Frame | None, new: Frame) -> Changes:
 
 
 def _share_of_place(place: int, depth: int) -> float:
-    """What an item that both lists hold at ``place`` or above adds to the rank-biased overlap of that depth."""
+    """Contribution to the rank-biased overlap of an item that both lists have at ``place`` or above."""
     whole = fsum(PERSISTENCE ** (d - 1) for d in range(1, depth + 1))
     return fsum(PERSISTENCE ** (d - 1) / d for d in range(place, depth + 1)) / whole
 
@@ -166,24 +166,24 @@ def _lengths(lists: Frame, name: str) -> Frame:
 
 
 def _counted(rows: Frame, *by: str) -> list[tuple[int, ...]]:
-    """How many rows have each combination, in a fixed order: sums over them do not depend on the engine."""
+    """The number of rows of each combination, in a fixed order, so that sums do not depend on the engine."""
     counts = rows.group_by(*by).agg(n=nw.len().cast(nw.Int64)).select(*by, "n")
     return sorted(tuple(row) for row in counts.collect(backend="polars").rows())
 
 
 def _lists(lists: Mapping[str, Frame], days: Sequence[str]) -> list[Figures | None]:
-    """What the lists of each day have in common with those of the latest day before it that has lists."""
-    found: list[Figures | None] = []
+    """Changes of the lists of each day against the latest day before it that has lists."""
+    changes: list[Figures | None] = []
     since: str | None = None
     before: Frame | None = None
     for day in days:
         if day not in lists:
-            found.append(None)
+            changes.append(None)
             continue
         now = _cut(lists[day], DECISIVE_K)
-        found.append({"since": since, **asdict(_changes(before, now))})
+        changes.append({"since": since, **asdict(_changes(before, now))})
         since, before = day, now
-    return found
+    return changes
 
 
 def _series(
@@ -200,7 +200,7 @@ def _series(
 
 
 def _compared(series: Mapping[str, Mapping[str, Sequence[list[float | None] | None]]]) -> Figures:
-    """Means of those of ``COMPARED`` that there are, over the days that they share."""
+    """Means of the models of ``COMPARED`` that exist, over the days that they share."""
     names = [name for name in COMPARED if name in series["ndcg"]]
     shared = [all(points) for points in zip(*(series["ndcg"][name] for name in names), strict=True)]
     both = {

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SPARKLINE_DAYS = 20
-"""Days in a sparkline, whose text may not be long."""
+"""Days in a sparkline, whose text must stay short."""
 
 _LEADING: Style = {"color": STRONG, "linewidth": 2.4}
 _FOLLOWING: Style = {"color": SECOND, "linewidth": 2}
@@ -43,7 +43,7 @@ _MODELS: dict[str, Style] = {
     "ranker": _FOLLOWING,
     FINAL_LISTS: _LEADING,
 }
-"""The models that a reader looks for; generators are thin lines."""
+"""The models that stand out; generators are thin lines."""
 
 _CHANGES: dict[str, Style] = {"users kept": DASHED, "jaccard": _FOLLOWING, "overlap": _LEADING}
 
@@ -93,14 +93,14 @@ def metric_over_time(figures: Figures, metric: str) -> Chart:
 
 @styled
 def gate_over_time(figures: Figures) -> Chart:
-    """What the model of each day gained over the one it had to beat, and which of them ordered the lists."""
+    """The gain of each day's model over its baseline, and whether a model ordered the lists."""
     from matplotlib.patches import Patch
 
     days: list[str] = figures["days"]
     verdicts: Mapping[str, int] = figures["verdicts"]
     title = f"The gate: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}"
     subtitle = (
-        f"Gain in NDCG@{figures['k']} of each day's model over the one it had to beat, with its 95 % interval; "
+        f"Gain in NDCG@{figures['k']} of each day's model over its baseline, with its 95 % interval; "
         "below: whether a model orders the lists"
     )
     decisions = {day: decision for day, decision in zip(days, figures["gate"], strict=True) if decision}
@@ -108,7 +108,7 @@ def gate_over_time(figures: Figures) -> Chart:
     figure, (gains, orders) = new_figure(title, subtitle, 280, 2, sharex=True, height_ratios=(14, 1))
     width = 0.7 * min((day_number(later) - day_number(day) for day, later in pairwise(days)), default=1)
     for verdict in verdicts:
-        _gains(gains, {day: one for day, one in evaluated.items() if one["verdict"] == verdict}, verdict, width)
+        _gains(gains, {day: gate for day, gate in evaluated.items() if gate["verdict"] == verdict}, verdict, width)
     gains.axhline(0, color=MUTED, linewidth=1, dashes=(4, 3))
     gains.set_xlim(day_number(days[0]) - 1, day_number(days[-1]) + 1)
     gains.yaxis.set_major_formatter(lambda value, _: f"{value:+.2g}" if abs(value) > 1e-12 else "0")
@@ -122,7 +122,7 @@ def gate_over_time(figures: Figures) -> Chart:
     orders.set_yticks([])
     orders.spines["bottom"].set_visible(False)
     date_axis(orders, days)
-    points = [Point(day, max(one["gain"], 0.0)) if (one := evaluated.get(day)) else None for day in days]
+    points = [Point(day, max(gate["gain"], 0.0)) if (gate := evaluated.get(day)) else None for day in days]
     return Chart("gate_over_time", title, to_svg(figure), _sparkline(title, days, points))
 
 
@@ -164,14 +164,14 @@ def lists_by_day(figures: Figures) -> Chart:
     """Users with a list, and items in the first places, of each day."""
     days: list[str] = figures["days"]
     lists: list[Figures | None] = figures["lists"]
-    newest = next(one for one in reversed(lists) if one)
+    newest = next(counts for counts in reversed(lists) if counts)
     title = f"{newest['users']:,} users have {newest['items']:,} different items in their first {figures['k']} places"
     rows = [
-        (name, [_count(of_day, key) for of_day in lists])
+        (name, [_count(counts, key) for counts in lists])
         for name, key in (("users", "users"), ("items", "items"), ("new items", "new_items"))
     ]
     svg = bars_by_day(title, "By as-of day; dashed: median of the days before", rows, days)
-    points = [Point(day, of_day["users"]) if of_day else None for day, of_day in zip(days, lists, strict=True)]
+    points = [Point(day, counts["users"]) if counts else None for day, counts in zip(days, lists, strict=True)]
     return Chart("lists_by_day", title, svg, _sparkline(title, days, points))
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows of one day, counted once, so that reports over a month read a few numbers a day."""
+"""Count the outcomes of the rows of one day, so that reports over a month read a few numbers per day."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CLEAN, DUPLICATE, REJECTED = "clean", "duplicate", "rejected"
 
 
 def event_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
-    """Rows of a day by file and what became of them (``EVENT_COUNTS``).
+    """Rows of a day by file and outcome (``EVENT_COUNTS``).
 
     Args:
-        rows: ``PARSED_EVENTS`` of the day, what cleaning read.
+        rows: ``PARSED_EVENTS`` of the day, the input of cleaning.
         clean: ``CLEAN_EVENTS`` of the day.
         rejected: ``REJECTED_EVENTS`` of the day.
     """
@@ -24,10 +24,10 @@ def event_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
     by_reason = _counted(rejected.select("source_file", nw.col("reason").alias("name"), none), REJECTED)
     count = nw.len().cast(nw.Int64)
     read = rows.group_by("source_file").agg(count.alias("__read"))
-    kept = clean.group_by("source_file").agg(count.alias("__kept"))
+    cleaned = clean.group_by("source_file").agg(count.alias("__clean"))
     copies = (
-        read.join(kept, on="source_file", how="left")
-        .with_columns(rows=nw.col("__read") - nw.col("__kept").fill_null(0))
+        read.join(cleaned, on="source_file", how="left")
+        .with_columns(rows=nw.col("__read") - nw.col("__clean").fill_null(0))
         .filter(nw.col("rows") > 0)
         .select(
             "source_file", nw.lit(DUPLICATE).alias("outcome"), nw.lit("exact duplicate").alias("name"), none, "rows"

@@ -25,6 +25,7 @@ WIDTH = 640
 _MARGIN = 16
 _STYLE: dict[Any, Any] = {
     "font.size": 11,
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # the first comes with matplotlib, the second is as wide
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "axes.edgecolor": GRID,

@@ -1,4 +1,4 @@
-"""The figures of ``data_report``: read from daily marts of the trailing month, as plain JSON values."""
+"""The figures of ``data_report``: computed from daily marts of the trailing month, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ReportInputs:
 
 @dataclass(frozen=True)
 class ReportParams:
-    """What the report is about.
+    """Parameters of the report.
 
     Args:
-        dataset: its name.
-        weights: event type to weight, whose order is the order of the funnel.
+        dataset: name of the data set.
+        weights: event type to weight; the funnel is in ascending order of weights.
         days: length of the window, the day included.
     """
 
@@ -51,7 +51,7 @@ class ReportParams:
 def figures(inputs: ReportInputs, as_of: date, params: ReportParams) -> Figures:
     """All figures of the report of one day; equal inputs give equal figures.
 
-    Volumes, rows and drift count every event; funnel, tails and newcomers are of people, without bots.
+    Volumes, rows and drift count every event; funnel, tails and new users and items leave out bots.
     """
     counts = _rows(last_days(inputs.event_counts, as_of, params.days).select(*_COUNTS))
     bots = last_days(inputs.bot_users, as_of, params.days)
@@ -70,7 +70,7 @@ def figures(inputs: ReportInputs, as_of: date, params: ReportParams) -> Figures:
         "items": _tail(people, "item_id"),
         "rows": _outcomes(counts, as_of),
         "bots": _bots(bots, days, sum(row["rows"] for row in counts if row["outcome"] == CLEAN)),
-        "new": {"users": _newcomers(people, "user_id", as_of), "items": _newcomers(people, "item_id", as_of)},
+        "new": {"users": _new_entities(people, "user_id", as_of), "items": _new_entities(people, "item_id", as_of)},
         "drift": {
             "event_type": _drift(counts, as_of, "name", sorted(params.weights)),
             "hour": _drift(counts, as_of, "hour", list(range(24))),
@@ -104,7 +104,7 @@ def _volumes(counts: list[dict[str, Any]], days: list[date], activity: Frame, we
 
 
 def _funnel(people: Frame, weights: Mapping[str, float]) -> list[Figures]:
-    """How many users and user-item pairs came at least as far as each event type; types of one weight are one step."""
+    """The users and user-item pairs that reached each event type or a later one; types of one weight are one step."""
     steps = sorted({weight for weight in weights.values() if weight > 0})
     if not steps:
         return []
@@ -118,7 +118,7 @@ def _funnel(people: Frame, weights: Mapping[str, float]) -> list[Figures]:
     ]
     return [
         {
-            "step": " or ".join(sorted(name for name, of in weights.items() if of == weight)),
+            "step": " or ".join(sorted(name for name, other in weights.items() if other == weight)),
             "weight": weight,
             "users": int(sums[0][str(n)] or 0),
             "pairs": int(sums[1][str(n)] or 0),
@@ -127,13 +127,13 @@ def _funnel(people: Frame, weights: Mapping[str, float]) -> list[Figures]:
     ]
 
 
-def _tail(people: Frame, of: str) -> Figures:
-    """How events spread over users or items in the window."""
-    each = people.group_by(of).agg(total(nw.col("events")))
+def _tail(people: Frame, column: str) -> Figures:
+    """The distribution of events over users or items in the window."""
+    each = people.group_by(column).agg(total(nw.col("events")))
     sizes = _rows(each.group_by("events").agg(n=nw.len().cast(nw.Int64)))
     tail = Tail({row["events"]: row["n"] for row in sizes})
     return {
-        "count": tail.ones,
+        "count": tail.entities,
         "events": tail.events,
         "median": tail.quantile(0.5),
         "p99": tail.quantile(0.99),
@@ -146,7 +146,7 @@ def _tail(people: Frame, of: str) -> Figures:
 
 
 def _outcomes(counts: list[dict[str, Any]], as_of: date) -> Figures:
-    """What became of rows: on the day and in the window, by reason and by file."""
+    """Outcomes of rows: on the day and in the window, by reason and by file."""
     day: Counter[str] = Counter()
     window: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -165,7 +165,7 @@ def _outcomes(counts: list[dict[str, Any]], as_of: date) -> Figures:
         "reasons": [
             {"reason": name, "rows": n} for name, n in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         ],
-        "files": [{"file": name, **{one: of[one] for one in _OUTCOMES}} for name, of in worst],
+        "files": [{"file": name, **{outcome: rows[outcome] for outcome in _OUTCOMES}} for name, rows in worst],
         "files_in_window": len(files),
     }
 
@@ -174,7 +174,7 @@ _OUTCOMES = (CLEAN, DUPLICATE, REJECTED)
 
 
 def _bots(bots: Frame, days: list[date], events: int) -> Figures:
-    """Flagged users by day and by reason, and what share of the events was theirs."""
+    """Flagged users by day and by reason, and their share of the events."""
     by = _rows(bots.group_by("dt", "reason").agg(total(nw.col("events")), n=nw.len().cast(nw.Int64)))
     users: Counter[date] = Counter()
     reasons: Counter[str] = Counter()
@@ -191,9 +191,9 @@ def _bots(bots: Frame, days: list[date], events: int) -> Figures:
     }
 
 
-def _newcomers(people: Frame, of: str, as_of: date) -> Figures:
-    """Users or items of the day that the days before it in the window did not have."""
-    firsts = people.group_by(of).agg(first=nw.col("dt").min(), last=nw.col("dt").max())
+def _new_entities(people: Frame, column: str, as_of: date) -> Figures:
+    """Users or items of the day, and those of them that no earlier day of the window has."""
+    firsts = people.group_by(column).agg(first=nw.col("dt").min(), last=nw.col("dt").max())
     seen = _rows(firsts.filter(nw.col("last") == as_of).group_by("first").agg(n=nw.len().cast(nw.Int64)))
     return {"day": sum(row["n"] for row in seen), "new": sum(row["n"] for row in seen if row["first"] == as_of)}
 
@@ -217,6 +217,6 @@ def _drift(counts: list[dict[str, Any]], as_of: date, column: str, names: list[A
 
 
 def change(values: list[int]) -> float | None:
-    """The last value against the median of those before it, as a ratio; None with nothing to compare to."""
+    """The ratio of the last value to the median of those before it; None without any."""
     middle = median(values[:-1]) if len(values) > 1 else 0
     return values[-1] / middle if middle else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from recsys_assets.core.insight.drawing import INK, MUTED, STRONG, shorten, styled, to_png
 from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Record
@@ -31,7 +32,7 @@ def bar_chart(title: str, values: Mapping[str, float], most: int = 20) -> bytes:
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.spines["left"].set_visible(True)
     axes.set_xticks([])
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.01)
     return to_png(figure)
 
 
@@ -92,14 +93,16 @@ def bar_panels(title: str, panels: Mapping[str, Mapping[str, Bar]], baseline: st
     size = (3.1 * across, 0.6 + down * (0.7 + 0.28 * len(names)))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    engine: Any = figure.get_layout_engine()
+    engine.set(wspace=0.06)
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (panel, values) in zip(grid.flat, panels.items(), strict=False):
         bars = [values.get(name, Bar(math.nan)) for name in names]
         errors = [
-            [0.0 if bar.low is None else max(0.0, bar.value - bar.low) for bar in bars],
-            [0.0 if bar.high is None else max(0.0, bar.high - bar.value) for bar in bars],
+            [math.nan if bar.low is None else max(0.0, bar.value - bar.low) for bar in bars],
+            [math.nan if bar.high is None else max(0.0, bar.high - bar.value) for bar in bars],
         ]
         axes.xaxis.set_major_locator(MaxNLocator(3))
         labels = [shorten(name, 30) for name in names]

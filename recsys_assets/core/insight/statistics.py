@@ -1,4 +1,4 @@
-"""Figures of distributions: tails, concentration, drift. Plain numbers in, plain numbers out."""
+"""Statistics of distributions: tails, concentration, drift."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ MODERATE, MAJOR = 0.1, 0.25
 
 @dataclass(frozen=True)
 class Tail:
-    """How events spread over users or items; ``counts`` maps events of one to how many have so many."""
+    """The distribution of events over users or items; ``counts`` maps a number of events to how many have it."""
 
     counts: Mapping[int, int]
 
     @property
-    def ones(self) -> int:
-        """How many users or items."""
+    def entities(self) -> int:
+        """The number of users or items."""
         return sum(self.counts.values())
 
     @property
     def events(self) -> int:
-        """How many events."""
-        return sum(events * ones for events, ones in self.counts.items())
+        """The number of events."""
+        return sum(events * count for events, count in self.counts.items())
 
     def quantile(self, share: float) -> int:
-        """The least number of events that at least this share does not exceed; 0 where there is nobody."""
-        needed = ceil(share * self.ones)
+        """The least number of events that at least this share does not exceed; 0 if the distribution is empty."""
+        needed = ceil(share * self.entities)
         ascending = sorted(self.counts.items())
-        sums = accumulate(ones for _, ones in ascending)
+        sums = accumulate(count for _, count in ascending)
         return next((events for (events, _), upto in zip(ascending, sums, strict=True) if upto >= needed), 0)
 
     def top_share(self, share: float) -> float:
-        """The share of events that the busiest ``share`` hold (at least one of them); 0 where there is nobody."""
-        left = max(1, round(share * self.ones))
+        """The share of events of the busiest ``share`` (at least one user or item); 0 if the distribution is empty."""
+        left = max(1, round(share * self.entities))
         held = 0
-        for events, ones in sorted(self.counts.items(), reverse=True):
-            held += events * min(ones, left)
-            left -= min(ones, left)
+        for events, count in sorted(self.counts.items(), reverse=True):
+            held += events * min(count, left)
+            left -= min(count, left)
         return held / self.events if self.events else 0.0
 
     def gini(self) -> float:
-        """Gini coefficient: 0 where all have the same, near 1 where one has everything."""
+        """Gini coefficient: 0 if all have the same, near 1 if one has everything."""
         area, before = 0.0, 0
-        for events, ones in sorted(self.counts.items()):
-            area += ones * (2 * before + events * ones)
-            before += events * ones
-        return 1 - area / (self.ones * self.events) if self.events else 0.0
+        for events, count in sorted(self.counts.items()):
+            area += count * (2 * before + events * count)
+            before += events * count
+        return 1 - area / (self.entities * self.events) if self.events else 0.0
 
     def curve(self, points: int = 60) -> list[tuple[float, float]]:
         """The busiest share (x) and the share of events that it holds (y), from (0, 0) to (1, 1)."""
         # More points where the curve bends, at the busiest.
         shares = [(n / points) ** 3 for n in range(1, points)]
-        inner = [(share, self.top_share(share)) for share in shares if share * self.ones >= 1]
+        inner = [(share, self.top_share(share)) for share in shares if share * self.entities >= 1]
         return [(0.0, 0.0), *inner, (1.0, 1.0)]
 
     def doubling(self) -> list[tuple[int, int, int]]:
-        """How many have 1, 2, 3 to 4, 5 to 8, … events: from, to, count; without gaps up to the largest."""
+        """A histogram over 1, 2, 3 to 4, 5 to 8, … events: from, to, count; without gaps up to the largest."""
         buckets: list[tuple[int, int, int]] = []
         low, high = 1, 1
         while low <= max(self.counts, default=0):
@@ -70,12 +70,12 @@ class Tail:
 
 @dataclass(frozen=True)
 class Drift:
-    """How a day's mix differs from that of the days before it.
+    """The change of a day's mix against that of the days before it.
 
     Args:
-        names: the kinds that are mixed.
-        day: rows of each on the day.
-        before: rows of each before.
+        names: the categories.
+        day: rows of each category on the day.
+        before: rows of each category before it.
     """
 
     names: tuple[str, ...]
@@ -84,12 +84,12 @@ class Drift:
 
     @property
     def comparable(self) -> bool:
-        """Whether both sides hold anything."""
+        """Whether both sides have rows."""
         return sum(self.day) > 0 and sum(self.before) > 0
 
     @property
     def psi(self) -> float:
-        """Population stability index; half a row is added to each count, so that an empty kind is not infinite."""
+        """Population stability index; half a row is added to each count, so that an empty category is not infinite."""
         if not self.comparable:
             return 0.0
         now, then = smoothed_shares(self.day), smoothed_shares(self.before)
@@ -97,9 +97,9 @@ class Drift:
 
     @property
     def chance(self) -> float:
-        """What the index exceeds by chance alone once in a hundred: few rows differ from many without any drift.
+        """The 99 % quantile of the index without drift: few rows differ from many by chance.
 
-        Under no drift it is about chi-squared times (1/n + 1/m) (Yurdakul, 2018).
+        Without drift, the index follows approximately chi-squared times (1/n + 1/m) (Yurdakul, 2018).
         """
         if not self.comparable or len(self.names) < 2:
             return 0.0
@@ -110,7 +110,7 @@ class Drift:
 
     @property
     def verdict(self) -> str:
-        """``major``, ``moderate`` or ``stable``; never more than stable within what chance does."""
+        """``major``, ``moderate`` or ``stable``; ``stable`` whenever the index is within chance."""
         if self.psi <= self.chance:
             return "stable"
         return "major" if self.psi >= MAJOR else "moderate" if self.psi >= MODERATE else "stable"

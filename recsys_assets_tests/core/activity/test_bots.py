@@ -1,4 +1,4 @@
-"""Programs are told from people by rates: by hand, on generated shops, and on what real people did."""
+"""Bots are separated from people by rates: by hand, on generated shops, and on real events of people."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def shoppers(count: int = 50) -> list[Row]:
 
 
 def flagged(events: list[Row], rule: BotRule = RULE, ids: IdTypes = INTS) -> dict[int | str, str]:
-    found = bot_users(frame(events, CLEAN_EVENTS, ids, day=False), rule)
-    return {row["user_id"]: row["reason"] for row in rows(found)}
+    flagged = bot_users(frame(events, CLEAN_EVENTS, ids, day=False), rule)
+    return {row["user_id"]: row["reason"] for row in rows(flagged)}
 
 
 def test_figures_by_hand():
     """40 acts 3 s apart: 20 moments in each of two minutes; the shoppers' pace is 3 in two minutes."""
     crawler = acts(0, [3 * n for n in range(40)]) + acts(0, [0, 0, 3])
-    (found,) = rows(bot_users(frame(crawler + shoppers(49), CLEAN_EVENTS, day=False), RULE))
-    typical = found.pop("typical_pace")
+    (flagged,) = rows(bot_users(frame(crawler + shoppers(49), CLEAN_EVENTS, day=False), RULE))
+    typical = flagged.pop("typical_pace")
     by_hand = {"user_id": 0, "reason": "pace", "pace": 20.0, "events": 43, "moments": 40, "minutes": 2, "hours": 1}
-    assert found == by_hand
+    assert flagged == by_hand
     assert typical == pytest.approx((20 + 49 * 1.5) / 50, abs=1e-6)
 
 
@@ -77,18 +77,18 @@ def test_where_everybody_is_fast_nobody_is_a_bot():
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_rows_of_nobody_stay_and_ids_keep_their_type(ids: IdTypes):
     name: Callable[[int | None], int | str | None] = (lambda n: n) if ids is INTS else (lambda n: n and f"u{n}")
-    given = [
+    records = [
         *acts(name(5), [2 * n for n in range(200)]),
         *acts(name(None), list(range(3000))),
         *[{**row, "user_id": name(row["user_id"])} for row in shoppers()],
     ]
-    given = [{**row, "item_id": name(3)} for row in given]
-    events = frame(given, CLEAN_EVENTS, ids, day=False)
+    records = [{**row, "item_id": name(3)} for row in records]
+    events = frame(records, CLEAN_EVENTS, ids, day=False)
     bots = bot_users(events, RULE)
     left = without(events, nw.concat([bots, bots]))
     assert len(rows(bots)) == 1
-    assert len(rows(left)) == len(given) - 200
-    shuffled = bot_users(frame(given[::-1], CLEAN_EVENTS, ids, day=False), RULE)
+    assert len(rows(left)) == len(records) - 200
+    shuffled = bot_users(frame(records[::-1], CLEAN_EVENTS, ids, day=False), RULE)
     assert written(bots, BOT_USERS, ids) == written(shuffled, BOT_USERS, ids)
 
 
@@ -102,8 +102,8 @@ def test_the_samples_bots_are_found_and_nobody_else(tmp_path: Path):
     events = pl.read_csv(tmp_path / "events.csv").select(
         user_id="visitorid", event_type="event", ts=pl.from_epoch("timestamp", "ms")
     )
-    found = by_day(events.with_columns(ts=pl.col("ts") - timedelta(hours=3)))
-    users = found["user_id"].unique().to_list()
+    flagged = by_day(events.with_columns(ts=pl.col("ts") - timedelta(hours=3)))
+    users = flagged["user_id"].unique().to_list()
     assert len(users) > 3
     theirs = events.filter(pl.col("user_id").is_in(users))
     assert set(theirs["event_type"]) == {"view"}
@@ -136,5 +136,5 @@ def test_real_people_are_no_bots(folder: str):
 
 def by_day(events: pl.DataFrame) -> pl.DataFrame:
     days = events.with_columns(dt=pl.col("ts").dt.date()).partition_by("dt")
-    found = [bot_users(nw.from_native(day.lazy()), RULE).collect(backend="polars").to_native() for day in days]
-    return pl.concat(found)
+    flagged = [bot_users(nw.from_native(day.lazy()), RULE).collect(backend="polars").to_native() for day in days]
+    return pl.concat(flagged)

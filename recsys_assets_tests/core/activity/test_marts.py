@@ -29,12 +29,12 @@ def event(user: int | None, item: int, kind: str, minute: int, session: int | No
     return {"user_id": user, "item_id": item, "event_type": kind, "ts": ts, "session_id": session}
 
 
-def day(*given: Row) -> nw.LazyFrame:
-    return frame(given, CLEAN_EVENTS, day=False)
+def day(*records: Row) -> nw.LazyFrame:
+    return frame(records, CLEAN_EVENTS, day=False)
 
 
 def test_a_day_by_hand():
-    happened = day(
+    interactions = day(
         event(0, 0, "view", 0),
         event(0, 0, "buy", 5),
         event(0, 1, "cart", 6, session=7),
@@ -43,17 +43,18 @@ def test_a_day_by_hand():
         event(None, 2, "unheard of", 11, session=None),
     )
     assert [(r["user_id"], r["item_id"], r["events"], r["targets"], r["weight"], r["top_weight"], r["last_ts"].minute)
-            for r in rows(user_activity(happened, WEIGHTS), "user_id", "item_id")] == [
+            for r in rows(user_activity(interactions, WEIGHTS), "user_id", "item_id")] == [
         (0, 0, 2, 1, 7.0, 6.0, 5), (0, 1, 1, 0, 2.5, 2.5, 6), (1, 0, 1, 0, 1.0, 1.0, 9),
     ]  # fmt: skip
-    assert [tuple(r.values())[:6] for r in rows(item_activity(happened, WEIGHTS).select(*ITEM_ACTIVITY.columns))] == [
+    by_item = item_activity(interactions, WEIGHTS).select(*ITEM_ACTIVITY.columns)
+    assert [tuple(r.values())[:6] for r in rows(by_item)] == [
         (0, 4, 1, 9.0, 2, 2), (1, 1, 0, 2.5, 1, 1), (2, 1, 0, 0.0, 0, 0),
     ]  # fmt: skip
 
 
 def test_pairs_by_hand():
     """Unknown users have no sessions; the same session id of two users is two sessions; repeats count once."""
-    happened = day(
+    interactions = day(
         event(0, 2, "view", 0),
         event(0, 0, "view", 1),
         event(0, 2, "buy", 2),
@@ -64,19 +65,19 @@ def test_pairs_by_hand():
         event(None, 0, "view", 6, session=None),
         event(None, 3, "view", 6, session=None),
     )
-    found = {(r["item_id"], r["other_item_id"]): (r["sessions"], r["weight"]) for r in rows(item_pairs(happened))}
-    assert found == {
+    result = {(r["item_id"], r["other_item_id"]): (r["sessions"], r["weight"]) for r in rows(item_pairs(interactions))}
+    assert result == {
         (0, 1): (2, pytest.approx(1 / math.log2(4) + 1 / math.log2(3), abs=1e-6)),
         (0, 2): (1, 0.5),
         (1, 2): (1, 0.5),
     }
-    capped = {(r["item_id"], r["other_item_id"]): r["sessions"] for r in rows(item_pairs(happened, 2))}
-    assert capped == {(0, 1): 1, (1, 2): 1}, "of user 0 the last two touched are 2 (again at minute 2) and 1"
+    capped = {(r["item_id"], r["other_item_id"]): r["sessions"] for r in rows(item_pairs(interactions, 2))}
+    assert capped == {(0, 1): 1, (1, 2): 1}, "the last two items of user 0 are 2 (again at minute 2) and 1"
 
 
 def test_target_pairs_by_hand():
-    """From what was touched first to what was bought later; both ways between what was bought, whatever came first."""
-    happened = day(
+    """From items seen first to items purchased later; both ways between purchased items, in any order."""
+    interactions = day(
         event(0, 1, "view", 0),
         event(0, 2, "view", 1),
         event(0, 2, "buy", 2),
@@ -89,25 +90,25 @@ def test_target_pairs_by_hand():
         event(None, 1, "view", 9, session=None),
         event(None, 2, "buy", 9, session=None),
     )
-    found = {(r["item_id"], r["target_item_id"]): r for r in rows(target_pairs(happened, WEIGHTS))}
-    seen = {pair: row["sessions"] for pair, row in found.items() if row["sessions"]}
-    assert seen == {(1, 2): 1, (1, 4): 1, (2, 4): 1, (3, 4): 1}, "user 1 bought nothing, user 2 nothing else"
-    assert {pair: row["target_sessions"] for pair, row in found.items() if row["target_sessions"]} == {
+    result = {(r["item_id"], r["target_item_id"]): r for r in rows(target_pairs(interactions, WEIGHTS))}
+    seen = {pair: row["sessions"] for pair, row in result.items() if row["sessions"]}
+    assert seen == {(1, 2): 1, (1, 4): 1, (2, 4): 1, (3, 4): 1}, "user 1 has no purchase, user 2 no other item"
+    assert {pair: row["target_sessions"] for pair, row in result.items() if row["target_sessions"]} == {
         (2, 4): 1,
         (4, 2): 1,
     }
     share = pytest.approx(1 / math.log2(5), abs=1e-6)
-    assert all(row["weight"] == (share if row["sessions"] else 0) for row in found.values())
-    assert found[4, 2]["target_weight"] == share
-    last_three = {(r["item_id"], r["target_item_id"]) for r in rows(target_pairs(happened, WEIGHTS, 3))}
+    assert all(row["weight"] == (share if row["sessions"] else 0) for row in result.values())
+    assert result[4, 2]["target_weight"] == share
+    last_three = {(r["item_id"], r["target_item_id"]) for r in rows(target_pairs(interactions, WEIGHTS, 3))}
     assert last_three == {(2, 4), (3, 4), (4, 2)}
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_target_pairs_equal_brute_force_and_none_are_where_all_is_a_target(ids: IdTypes):
-    happened = events(seed=7, days=1, ids=ids)
+    interactions = events(seed=7, days=1, ids=ids)
     sessions = defaultdict(list)
-    for e in happened:
+    for e in interactions:
         if e["user_id"] is not None:
             sessions[e["user_id"], e["session_id"]].append(e)
     expected = defaultdict(lambda: [0, 0])
@@ -118,9 +119,9 @@ def test_target_pairs_equal_brute_force_and_none_are_where_all_is_a_target(ids: 
             for target in purchased.keys() - {item}:
                 expected[item, target][0] += min(e["ts"] for e in mine if e["item_id"] == item) <= purchased[target]
                 expected[item, target][1] += item in purchased
-    clean = frame(happened, CLEAN_EVENTS, ids)
-    found = rows(target_pairs(clean, WEIGHTS))
-    assert {(r["item_id"], r["target_item_id"]): [r["sessions"], r["target_sessions"]] for r in found} == {
+    clean = frame(interactions, CLEAN_EVENTS, ids)
+    result = rows(target_pairs(clean, WEIGHTS))
+    assert {(r["item_id"], r["target_item_id"]): [r["sessions"], r["target_sessions"]] for r in result} == {
         pair: counts for pair, counts in expected.items() if any(counts)
     }
     assert rows(target_pairs(clean, EventWeights({"buy": 1.0}, frozenset({"buy"})))) == []
@@ -128,27 +129,27 @@ def test_target_pairs_equal_brute_force_and_none_are_where_all_is_a_target(ids: 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_marts_equal_brute_force(ids: IdTypes):
-    happened = events(seed=4, days=1, ids=ids)
-    known = [e for e in happened if e["user_id"] is not None]
-    clean = frame(happened, CLEAN_EVENTS, ids)
+    interactions = events(seed=4, days=1, ids=ids)
+    identified = [e for e in interactions if e["user_id"] is not None]
+    clean = frame(interactions, CLEAN_EVENTS, ids)
     users = defaultdict(list)
     sessions = defaultdict(set)
-    for e in known:
+    for e in identified:
         users[e["user_id"], e["item_id"]].append(e)
         sessions[e["user_id"], e["session_id"]].add(e["item_id"])
-    for row in (found := rows(user_activity(clean, WEIGHTS))):
+    for row in (result := rows(user_activity(clean, WEIGHTS))):
         mine = users[row["user_id"], row["item_id"]]
         weights = [WEIGHTS.weights[e["event_type"]] for e in mine]
         assert (row["events"], row["weight"], row["top_weight"]) == (len(mine), sum(weights), max(weights))
         assert row["targets"] == sum(e["event_type"] == "buy" for e in mine)
         assert row["last_ts"] == max(e["ts"] for e in mine)
-    assert len(found) == len(users)
-    for row in (found := rows(item_activity(clean, WEIGHTS))):
+    assert len(result) == len(users)
+    for row in (result := rows(item_activity(clean, WEIGHTS))):
         item = row["item_id"]
-        assert row["events"] == sum(e["item_id"] == item for e in happened)
-        assert row["users"] == len({e["user_id"] for e in known if e["item_id"] == item})
+        assert row["events"] == sum(e["item_id"] == item for e in interactions)
+        assert row["users"] == len({e["user_id"] for e in identified if e["item_id"] == item})
         assert row["sessions"] == sum(item in items for items in sessions.values())
-    assert len(found) == len({e["item_id"] for e in happened})
+    assert len(result) == len({e["item_id"] for e in interactions})
     pairs = defaultdict(int)
     for items in sessions.values():
         for pair in combinations(sorted(items, key=lambda i: i.encode() if isinstance(i, str) else i), 2):
@@ -159,11 +160,12 @@ def test_marts_equal_brute_force(ids: IdTypes):
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_merging_days_equals_aggregating_their_union(ids: IdTypes):
     """Exact, to the bit, also for weights that have no exact binary form."""
-    happened = events(seed=5, ids=ids)
+    interactions = events(seed=5, ids=ids)
     odd = EventWeights({"view": 0.1, "cart": 1 / 3, "buy": 2.7}, frozenset({"buy", "cart"}))
-    union = frame(happened, CLEAN_EVENTS, ids)
+    union = frame(interactions, CLEAN_EVENTS, ids)
     by_day = [
-        frame([e for e in happened if e["dt"] == d], CLEAN_EVENTS, ids) for d in sorted({e["dt"] for e in happened})
+        frame([e for e in interactions if e["dt"] == d], CLEAN_EVENTS, ids)
+        for d in sorted({e["dt"] for e in interactions})
     ]
 
     def merged(mart, merge):
@@ -181,11 +183,11 @@ def test_merging_days_equals_aggregating_their_union(ids: IdTypes):
 
 
 def test_merge_tells_days_and_user_days():
-    happened = events(seed=6)
-    window = marts(happened)
+    interactions = events(seed=6)
+    window = marts(interactions)
     days = defaultdict(set)
     user_days = defaultdict(set)
-    for e in happened:
+    for e in interactions:
         if e["user_id"] is not None:
             days[e["user_id"], e["item_id"]].add(e["dt"])
             user_days[e["item_id"]].add((e["user_id"], e["dt"]))
@@ -196,15 +198,15 @@ def test_merge_tells_days_and_user_days():
 
 
 def test_order_of_events_changes_no_byte():
-    happened = events(seed=7, days=2)
-    shuffled = random.Random(0).sample(happened, len(happened))
+    interactions = events(seed=7, days=2)
+    shuffled = random.Random(0).sample(interactions, len(interactions))
     for contract, mart in (
         (USER_ACTIVITY, lambda e: user_activity(e, WEIGHTS)),
         (ITEM_ACTIVITY, lambda e: item_activity(e, WEIGHTS)),
         (ITEM_PAIRS, lambda e: item_pairs(e, 4)),
         (TARGET_PAIRS, lambda e: target_pairs(e, WEIGHTS, 4)),
     ):
-        first, second = (mart(frame(given, CLEAN_EVENTS)) for given in (happened, shuffled))
+        first, second = (mart(frame(records, CLEAN_EVENTS)) for records in (interactions, shuffled))
         assert written(first, contract) == written(second, contract)
 
 
@@ -240,16 +242,18 @@ def test_clock():
         date(2100, 3, 1),
     ]
     as_of = date(2024, 3, 2)
-    happened = frame([{**event(0, n, "view", 7 * n), "dt": d} for n, d in enumerate(days)], CLEAN_EVENTS)
+    interactions = frame([{**event(0, n, "view", 7 * n), "dt": d} for n, d in enumerate(days)], CLEAN_EVENTS)
     end = datetime(2024, 3, 3, 3, tzinfo=UTC)
-    found = rows(
-        happened.select(
+    result = rows(
+        interactions.select(
             "item_id", "ts", "dt", age=days_before(nw.col("dt"), as_of), hours=hours_before(nw.col("ts"), end),
             left=half_life(nw.col("item_id") * 2.0, 2.0),
         )
     )  # fmt: skip
-    assert [row["age"] for row in found] == [(as_of - d).days for d in days]
-    assert [row["hours"] for row in found] == pytest.approx([(end - row["ts"]).total_seconds() / 3600 for row in found])
-    assert [row["left"] for row in found] == pytest.approx([0.5**n for n in range(6)])
-    assert [r["dt"] for r in rows(last_days(happened, as_of, 3))] == [date(2024, 2, 29)]
-    assert rows(last_days(happened, as_of, 2)) == []
+    assert [row["age"] for row in result] == [(as_of - d).days for d in days]
+    assert [row["hours"] for row in result] == pytest.approx(
+        [(end - row["ts"]).total_seconds() / 3600 for row in result]
+    )
+    assert [row["left"] for row in result] == pytest.approx([0.5**n for n in range(6)])
+    assert [r["dt"] for r in rows(last_days(interactions, as_of, 3))] == [date(2024, 2, 29)]
+    assert rows(last_days(interactions, as_of, 2)) == []

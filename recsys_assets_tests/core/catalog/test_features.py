@@ -32,13 +32,13 @@ def snapshot(item: int, name: str, value: str, hour: int = 0, day: date = DAY) -
     return {"item_id": item, "property": name, "value": value, "ts": ts, "dt": day}
 
 
-def by_item(given: list[Row], activity: list[Row] | None = None) -> dict[int, Row]:
+def by_item(snapshots: list[Row], activity: list[Row] | None = None) -> dict[int, Row]:
     window = frame([{**row, "events": 1} for row in activity or []], ITEM_ACTIVITY)
-    return {r["item_id"]: r for r in rows(item_features(property_frame(given), window, tree(), end_of(DAY), DAY))}
+    return {r["item_id"]: r for r in rows(item_features(property_frame(snapshots), window, tree(), end_of(DAY), DAY))}
 
 
 def test_values_by_hand():
-    found = by_item(
+    features = by_item(
         [
             snapshot(0, "category", "c1", 1),
             snapshot(0, "category", "c3", 0),
@@ -51,11 +51,11 @@ def test_values_by_hand():
         ],
         [{"item_id": 0, "dt": DAY - timedelta(days=2)}, {"item_id": 3, "dt": DAY}],
     )
-    assert tuple(found[0].values())[1:] == ("c1", "c0", 2, False, 277.2, DAY - timedelta(days=2), 3)
-    assert tuple(found[1].values())[1:] == ("c4", None, None, True, 277.2, DAY, 1)
-    assert tuple(found[2].values())[1:] == (None, None, None, True, None, FIRST, 9)
-    assert tuple(found[3].values())[1:] == (None, None, None, True, None, DAY, 1)
-    assert set(found) == {0, 1, 2, 3}
+    assert tuple(features[0].values())[1:] == ("c1", "c0", 2, False, 277.2, DAY - timedelta(days=2), 3)
+    assert tuple(features[1].values())[1:] == ("c4", None, None, True, 277.2, DAY, 1)
+    assert tuple(features[2].values())[1:] == (None, None, None, True, None, FIRST, 9)
+    assert tuple(features[3].values())[1:] == (None, None, None, True, None, DAY, 1)
+    assert set(features) == {0, 1, 2, 3}
 
 
 def test_the_instant_the_day_ends_belongs_to_the_next():
@@ -66,19 +66,19 @@ def test_the_instant_the_day_ends_belongs_to_the_next():
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_equals_brute_force(ids: IdTypes):
-    given, happened = properties(seed=3, ids=ids), events(seed=3, ids=ids)
-    window = marts(happened, ids).item_activity
+    snapshots, interactions = properties(seed=3, ids=ids), events(seed=3, ids=ids)
+    window = marts(interactions, ids).item_activity
     last: dict = {}
     first = defaultdict(lambda: DAY)
-    for row in sorted(given, key=lambda r: r["ts"]):
+    for row in sorted(snapshots, key=lambda r: r["ts"]):
         if row["dt"] <= DAY:
             last[row["item_id"], row["property"]] = row["value"]
-    for row in [*given, *happened]:
+    for row in [*snapshots, *interactions]:
         if row["dt"] <= DAY:
             first[row["item_id"]] = min(first[row["item_id"]], row["dt"])
-    found = rows(item_features(property_frame(given, ids), window, tree(), end_of(DAY), DAY))
-    assert {r["item_id"]: r["first_seen"] for r in found} == first
-    for row in found:
+    features = rows(item_features(property_frame(snapshots, ids), window, tree(), end_of(DAY), DAY))
+    assert {r["item_id"]: r["first_seen"] for r in features} == first
+    for row in features:
         item = row["item_id"]
         price = last.get((item, "price"))
         assert row["category_id"] == last.get((item, "category"))
@@ -88,19 +88,19 @@ def test_equals_brute_force(ids: IdTypes):
 
 
 def test_the_future_and_the_order_of_rows_change_no_byte():
-    given, happened = properties(seed=5), events(seed=5)
-    changed = [{**row, "value": "77"} if row["dt"] > DAY else row for row in given]
+    snapshots, interactions = properties(seed=5), events(seed=5)
+    changed = [{**row, "value": "77"} if row["dt"] > DAY else row for row in snapshots]
     random.Random(1).shuffle(changed)
-    past = [row for row in given if row["dt"] <= DAY]
-    assert len(past) < len(given)
+    past = [row for row in snapshots if row["dt"] <= DAY]
+    assert len(past) < len(snapshots)
 
     def result(snapshots: list[Row], acts: list[Row]) -> bytes:
         activity = marts(acts).item_activity
         return written(item_features(property_frame(snapshots), activity, tree(), end_of(DAY), DAY), ITEM_FEATURES)
 
-    expected = result(given, happened)
-    assert result(changed, happened) == expected
-    assert result(past, [e for e in happened if e["dt"] <= DAY]) == expected
+    expected = result(snapshots, interactions)
+    assert result(changed, interactions) == expected
+    assert result(past, [e for e in interactions if e["dt"] <= DAY]) == expected
 
 
 def test_no_properties_no_tree_no_activity():

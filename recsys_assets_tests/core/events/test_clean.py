@@ -50,7 +50,7 @@ TABLE = events(
     (None, 2, 0.0, "a", 10),
     (0, 1, 0.0, "a", 11),  # the same as b 0, from a file that sorts first
     (0, 1, 0.0, "a", 12),
-    (None, 1, 0.0, "b", 13),  # the same as a 9: nobody equals nobody
+    (None, 1, 0.0, "b", 13),  # the same as a 9: null equals null
 )
 SESSIONS = {
     ("a", 11): 0,
@@ -88,8 +88,8 @@ def test_counts_are_counted_apart_by_file():
     bad = {"source_file": "c", "source_row": 0, "reason": "null ts", "raw": "{}"}
     rejected = ENGINE.from_arrow(pa.Table.from_pylist([bad], schema=arrow_schema(REJECTED_EVENTS, IdTypes())))
     clean = clean_day(rows, CleanParams())
-    found = {tuple(row.values()) for row in ingest_counts(rows, clean, rejected).collect().to_arrow().to_pylist()}
-    assert found == {("a", 9, 8, 1, 0), ("b", 2, 0, 2, 0), ("c", 1, 0, 0, 1)}
+    counts = {tuple(row.values()) for row in ingest_counts(rows, clean, rejected).collect().to_arrow().to_pylist()}
+    assert counts == {("a", 9, 8, 1, 0), ("b", 2, 0, 2, 0), ("c", 1, 0, 0, 1)}
     lost = ingest_counts(rows, clean.filter(nw.col("source_row") != 5), rejected).collect().to_arrow().to_pylist()
     assert next(r for r in lost if r["source_file"] == "a")["clean"] == 7
 
@@ -103,7 +103,7 @@ def test_of_properties_stated_twice_the_last_stays():
         (1, "category", "4", "a", 2),
     ]
     rows = [dict(zip(schema.names, (i, NOON, p, v, f, r), strict=True)) for i, p, v, f, r in stated]
-    kept = (
+    cleaned_rows = (
         clean_properties(ENGINE.from_arrow(pa.Table.from_pylist(rows, schema=schema))).collect().to_arrow().to_pylist()
     )
-    assert {(r["property"], r["value"]) for r in kept} == {("price", "n3"), ("category", "4")}
+    assert {(r["property"], r["value"]) for r in cleaned_rows} == {("price", "n3"), ("category", "4")}

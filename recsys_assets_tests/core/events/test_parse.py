@@ -142,10 +142,10 @@ def test_the_first_fault_is_the_reason_and_the_raw_row_is_kept():
     rows = [{**GOOD, **fault} for fault, _ in faults]
     parsed = parse([GOOD, *rows], shop(positive_quantity=True))
     assert parsed.good.num_rows == 1
-    found = parsed.rejected.to_pylist()
-    assert [row["reason"] for row in found] == [reason for _, reason in faults]
-    assert [row["source_row"] for row in found] == list(range(1, len(rows) + 1))
-    for row, sent in zip(found, rows, strict=True):
+    result = parsed.rejected.to_pylist()
+    assert [row["reason"] for row in result] == [reason for _, reason in faults]
+    assert [row["source_row"] for row in result] == list(range(1, len(rows) + 1))
+    for row, sent in zip(result, rows, strict=True):
         assert {k: v for k, v in orjson.loads(row["raw"]).items() if v is not None} == {
             k: v for k, v in sent.items() if v is not None
         }
@@ -211,8 +211,8 @@ def test_typed_parquet_columns_parse_like_text():
     dataset = shop({"item": "string"}, format="parquet")
     (batch,) = read_rows(sink, "f", dataset.events, event_columns(dataset))
     parsed = parse_events(batch, dataset, "f")
-    found = [[*list(row.values())[:4], row["quantity"], row["price"]] for row in parsed.good.to_pylist()]
-    assert found == [[10**15, "a", "top", when, 1.0, 1.5], [2, "b", "top", when, 2.0, None]]
+    result = [[*list(row.values())[:4], row["quantity"], row["price"]] for row in parsed.good.to_pylist()]
+    assert result == [[10**15, "a", "top", when, 1.0, 1.5], [2, "b", "top", when, 2.0, None]]
     assert parsed.rejected["reason"].to_pylist() == ["null user_id", "unparsable user_id"]
     assert orjson.loads(parsed.rejected["raw"][0].as_py())["tags"] == ["x"]
 
@@ -237,8 +237,8 @@ def test_properties_keep_what_is_mapped_as_it_stands():
     data = "\n".join(["t,i,n,v", *lines]).encode()
     (batch,) = read_rows(io.BytesIO(data), "p", dataset.properties, dict(dataset.properties.columns))
     parsed = parse_properties(batch, dataset, dataset.properties, "p")
-    kept = [(r["item_id"], r["property"], r["value"], r["dt"], r["source_row"]) for r in parsed.good.to_pylist()]
-    assert kept == [
+    result = [(r["item_id"], r["property"], r["value"], r["dt"], r["source_row"]) for r in parsed.good.to_pylist()]
+    assert result == [
         (1, "price", "n277.200", date(2015, 5, 4), 0),
         (1, "category", "1338", date(2015, 5, 3), 1),
         (2, "category", "7", date(2015, 5, 3), 2),

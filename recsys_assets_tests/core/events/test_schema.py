@@ -1,4 +1,4 @@
-"""Files that changed are refused by name: what was expected, what was found. A share of bad rows is not a change."""
+"""Files whose schema changed are rejected with the expected and the actual schema. A few bad rows are no change."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def rows(count: int = 60, **changed: Callable[[int], Any]) -> list[Row]:
     return [{name: value(n) for name, value in {**plain, **changed}.items()} for n in range(count)]
 
 
-def csv(given: list[Row]) -> bytes:
-    return "\n".join(",".join(map(str, line)) for line in [given[0], *(row.values() for row in given)]).encode()
+def csv(records: list[Row]) -> bytes:
+    return "\n".join(",".join(map(str, line)) for line in [records[0], *(row.values() for row in records)]).encode()
 
 
-def jsonl(given: list[Row]) -> bytes:
-    return "\n".join(json.dumps(row) for row in given).encode()
+def jsonl(records: list[Row]) -> bytes:
+    return "\n".join(json.dumps(row) for row in records).encode()
 
 
-def parquet(given: list[Row]) -> bytes:
+def parquet(records: list[Row]) -> bytes:
     sink = io.BytesIO()
-    texts = [{name: str(value) for name, value in row.items()} for row in given]
+    texts = [{name: str(value) for name, value in row.items()} for row in records]
     try:
-        table = pa.Table.from_pylist(given)
+        table = pa.Table.from_pylist(records)
     except pa.ArrowException:  # a column of mixed types can only be one of text
         table = pa.Table.from_pylist(texts)
     pq.write_table(table, sink)
@@ -61,9 +61,9 @@ def parquet(given: list[Row]) -> bytes:
 
 FORMS: dict[str, Form] = {
     "events.csv": csv,
-    "events.csv.gz": lambda given: gzip.compress(csv(given)),
+    "events.csv.gz": lambda records: gzip.compress(csv(records)),
     "events.jsonl": jsonl,
-    "events.jsonl.gz": lambda given: gzip.compress(jsonl(given)),
+    "events.jsonl.gz": lambda records: gzip.compress(jsonl(records)),
     "events.parquet": parquet,
 }
 
@@ -137,16 +137,16 @@ CHANGES: dict[str, tuple[list[Row], list[str]]] = {
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_file_is_refused_by_name(name: str, change: str, land: Callable[..., StagedFile]):
-    given, said = CHANGES[change]
+    records, messages = CHANGES[change]
     with pytest.raises(SchemaError) as error:
-        land(name, FORMS[name](given))
+        land(name, FORMS[name](records))
     assert str(error.value).startswith(f"{name}: ")
-    for part in said:
+    for part in messages:
         assert part in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("unit", "value", "said"),
+    ("unit", "value", "message"),
     [
         ("s", lambda n: seconds(n) * 1000, f"looks like milliseconds: {SEEN * 1000} in row 0 would be in the year 47"),
         (
@@ -158,15 +158,15 @@ def test_a_changed_file_is_refused_by_name(name: str, change: str, land: Callabl
     ],
 )
 def test_units_are_told_apart_whichever_is_expected(
-    unit: str, value: Callable[[int], Any], said: str, land: Callable[..., StagedFile]
+    unit: str, value: Callable[[int], Any], message: str, land: Callable[..., StagedFile]
 ):
     with pytest.raises(SchemaError) as error:
         land("events.csv", csv(rows(timestamp=value)), dataset(time_unit=unit))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "reason", "count"),
+    ("records", "reason", "count"),
     [
         (rows(timestamp=lambda n: seconds(n) * (1 if n < 20 else 1000)), "time outside the allowed span", 20),
         (rows(itemid=lambda n: f"SKU-{n}" if n < 25 else n), "unparsable item_id", 25),
@@ -177,9 +177,9 @@ def test_units_are_told_apart_whichever_is_expected(
     ids=["some seconds", "some text", "really of 2001", "pages without an item", "types that are not asked for"],
 )
 def test_bad_rows_that_are_no_change_stay_rejected_rows(
-    given: list[Row], reason: str, count: int, land: Callable[..., StagedFile]
+    records: list[Row], reason: str, count: int, land: Callable[..., StagedFile]
 ):
-    staged = land("events.csv", csv(given))
+    staged = land("events.csv", csv(records))
     assert staged.reasons == {reason: count}
     assert staged.rows == 60 - count
 
@@ -190,8 +190,10 @@ def test_snapshots_in_seconds_are_not_taken_for_very_old_ones(land: Callable[...
         return "\n".join(["timestamp,itemid,property,value", *lines]).encode()
 
     name = "item_properties_part1.csv"
-    said = rf"{name}: column 'timestamp' \(ts\) looks like seconds: {SEEN} in row 0 would be 1970-01-17; expected milli"
-    with pytest.raises(SchemaError, match=said):
+    message = (
+        rf"{name}: column 'timestamp' \(ts\) looks like seconds: {SEEN} in row 0 would be 1970-01-17; expected milli"
+    )
+    with pytest.raises(SchemaError, match=message):
         land(name, properties(seconds), ROCKET, "properties")
     old = land(name, properties(lambda n: 1_262_304_000_000), ROCKET, "properties")  # 2010: known on the first day
     assert (old.rows, list(old.days)) == (30, ["2015-05-03"])

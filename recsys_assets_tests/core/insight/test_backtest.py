@@ -38,13 +38,13 @@ def lists_of(seed: int, ids: IdTypes = INTS, users: int = 40, longest: int = 14)
 
 
 def as_frame(lists: Lists, ids: IdTypes = INTS):
-    given = [
+    records = [
         {"user_id": user, "item_id": item, "rank": n + 1, "score": -float(n), "source": "fused"}
         for user, items in lists.items()
         for n, item in enumerate(items)
     ]
-    random.Random(0).shuffle(given)
-    return frame(given, RECOMMENDATIONS, ids, day=False)
+    random.Random(0).shuffle(records)
+    return frame(records, RECOMMENDATIONS, ids, day=False)
 
 
 def overlap(a: list[Any], b: list[Any]) -> float:
@@ -58,26 +58,26 @@ def overlap(a: list[Any], b: list[Any]) -> float:
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_changes_of_lists_against_every_pair_of_lists(ids: IdTypes):
     before, after = lists_of(1, ids), lists_of(2, ids)
-    found = list_changes(as_frame(before, ids), as_frame(after, ids), 10)
+    changes = list_changes(as_frame(before, ids), as_frame(after, ids), 10)
     both = [(before[user][:10], after[user][:10]) for user in before.keys() & after.keys()]
     shown = [{item for items in lists.values() for item in items[:10]} for lists in (before, after)]
-    assert (found.users, found.kept) == (len(after), len(both))
-    assert found.jaccard == pytest.approx(fmean(len({*a} & {*b}) / len({*a} | {*b}) for a, b in both))
-    assert found.overlap == pytest.approx(fmean(overlap(a, b) for a, b in both))
-    assert (found.items, found.new_items) == (len(shown[1]), len(shown[1] - shown[0]))
+    assert (changes.users, changes.kept) == (len(after), len(both))
+    assert changes.jaccard == pytest.approx(fmean(len({*a} & {*b}) / len({*a} | {*b}) for a, b in both))
+    assert changes.overlap == pytest.approx(fmean(overlap(a, b) for a, b in both))
+    assert (changes.items, changes.new_items) == (len(shown[1]), len(shown[1] - shown[0]))
 
 
 def test_lists_that_stay_and_lists_that_share_nothing():
-    given = lists_of(3)
-    same = list_changes(as_frame(given), as_frame(given), 10)
+    lists = lists_of(3)
+    same = list_changes(as_frame(lists), as_frame(lists), 10)
     assert (same.jaccard, same.overlap, same.new_items) == (1.0, pytest.approx(1.0), 0)
-    other = {user: [item + 100 for item in items] for user, items in given.items()}
-    apart = list_changes(as_frame(given), as_frame(other), 10)
-    assert (apart.kept, apart.jaccard, apart.overlap) == (len(given), 0.0, 0.0)
-    assert apart.new_items == apart.items
-    strangers = {user + 100: items for user, items in given.items()}
-    gone = list_changes(as_frame(given), as_frame(strangers), 10)
-    assert (gone.kept, gone.jaccard, gone.overlap) == (0, None, None)
+    other = {user: [item + 100 for item in items] for user, items in lists.items()}
+    disjoint = list_changes(as_frame(lists), as_frame(other), 10)
+    assert (disjoint.kept, disjoint.jaccard, disjoint.overlap) == (len(lists), 0.0, 0.0)
+    assert disjoint.new_items == disjoint.items
+    strangers = {user + 100: items for user, items in lists.items()}
+    no_common_user = list_changes(as_frame(lists), as_frame(strangers), 10)
+    assert (no_common_user.kept, no_common_user.jaccard, no_common_user.overlap) == (0, None, None)
 
 
 def day(n: int) -> str:
@@ -112,14 +112,14 @@ def decided(n: int, verdict: str, gain: float | None, order_by: str) -> Promotio
 def inputs(rows: list[Row], promotions: list[Promotion], lists: dict[int, Lists]) -> BacktestInputs:
     return BacktestInputs(
         frame(rows, RANKER_EVALUATION),
-        {one.as_of: one for one in promotions},
-        {day(n): as_frame(given) for n, given in lists.items()},
+        {promotion.as_of: promotion for promotion in promotions},
+        {day(n): as_frame(of_day) for n, of_day in lists.items()},
     )
 
 
 LATE = evaluated([2, 0], ("ranker", "final"), seed=1)
 EARLY = evaluated([5, 2, 1, 0], ("fused", "popular"))
-NOBODY = [{**row, "users": 0, "value": 0.0, "dt": LAST - timedelta(days=9)} for row in evaluated([9], ("fused",))]
+NO_USERS = [{**row, "users": 0, "value": 0.0, "dt": LAST - timedelta(days=9)} for row in evaluated([9], ("fused",))]
 GATES = [
     decided(5, "no model", None, "fused"),
     decided(2, "promoted", 0.2, "ranker"),
@@ -130,43 +130,43 @@ LISTS = {5: lists_of(1), 2: lists_of(2), 0: lists_of(3)}
 
 
 @pytest.fixture(scope="module")
-def found() -> Figures:
-    return backtest(inputs([*EARLY, *LATE, *NOBODY], GATES, LISTS), LAST, PARAMS)
+def report() -> Figures:
+    return backtest(inputs([*EARLY, *LATE, *NO_USERS], GATES, LISTS), LAST, PARAMS)
 
 
-def test_figures_are_those_of_the_days(found: Figures):
-    assert found["days"] == [day(n) for n in (5, 2, 1, 0)]
-    assert found["users"] == [55, 52, 51, 50]
+def test_figures_match_the_inputs_of_the_days(report: Figures):
+    assert report["days"] == [day(n) for n in (5, 2, 1, 0)]
+    assert report["users"] == [55, 52, 51, 50]
     rows = {(r["model"], r["metric"], r["dt"].isoformat()): r for r in [*EARLY, *LATE] if r["k"] == 10}
     for metric in METRICS:
         for model in ("final", "ranker", "fused", "popular"):
-            of_days = [rows.get((model, metric, one)) for one in found["days"]]
+            of_days = [rows.get((model, metric, past)) for past in report["days"]]
             expected = [r and [r["value"], r.get("low"), r.get("high")] for r in of_days]
-            assert found["series"][metric][model] == expected
-            assert found["means"][metric][model] == pytest.approx(fmean(r["value"] for r in of_days if r))
+            assert report["series"][metric][model] == expected
+            assert report["means"][metric][model] == pytest.approx(fmean(r["value"] for r in of_days if r))
             if model != "popular":
                 shared = [rows[model, metric, day(n)]["value"] for n in (2, 0)]
-                assert found["compared"][metric][model] == pytest.approx(fmean(shared))
-    assert found["compared"]["days"] == 2, "the ranker met two of the four days"
-    assert found["verdicts"] == {"no model": 1, "promoted": 1, "refused": 1, "waiting": 1}
-    assert found["ordered_by"] == {"fused": 2, "popular": 1, "ranker": 1}
-    assert [one and one["since"] for one in found["lists"]] == [None, day(5), None, day(2)]
+                assert report["compared"][metric][model] == pytest.approx(fmean(shared))
+    assert report["compared"]["days"] == 2, "the ranker has two of the four days"
+    assert report["verdicts"] == {"no model": 1, "promoted": 1, "refused": 1, "waiting": 1}
+    assert report["ordered_by"] == {"fused": 2, "popular": 1, "ranker": 1}
+    assert [lists and lists["since"] for lists in report["lists"]] == [None, day(5), None, day(2)]
     changes = list_changes(as_frame(LISTS[2]), as_frame(LISTS[0]), 10)
-    assert found["lists"][3] == {"since": day(2), **vars(changes)}
-    assert found["gate"][1]["champion"] == f"{day(2)}-{'ab' * 6}"
+    assert report["lists"][3] == {"since": day(2), **vars(changes)}
+    assert report["gate"][1]["champion"] == f"{day(2)}-{'ab' * 6}"
 
 
-def test_page_holds_the_figures_and_needs_nothing_else(found: Figures):
-    again = backtest(inputs([*NOBODY, *LATE, *EARLY[::-1]], GATES[::-1], LISTS), LAST, PARAMS)
-    html = backtest_page(found)
+def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
+    again = backtest(inputs([*NO_USERS, *LATE, *EARLY[::-1]], GATES[::-1], LISTS), LAST, PARAMS)
+    html = backtest_page(report)
     assert html == backtest_page(again), "the order in which rows come changes nothing"
     read = Page(html.decode())
     assert (read.open, read.links) == ([], [])
-    assert json.loads("".join(read.text["script"])) == found
+    assert json.loads("".join(read.text["script"])) == report
     assert read.text["h1"] == [f"{PARAMS.dataset}: backtest up to {LAST}"]
-    newest = dict(zip(HEAD, day_rows(found)[0], strict=True))
+    newest = dict(zip(HEAD, day_rows(report)[0], strict=True))
     assert newest["day"] == LAST.isoformat()
-    assert newest["ranker"] == f"{found['series']['ndcg']['ranker'][3][0]:.4f}"
+    assert newest["ranker"] == f"{report['series']['ndcg']['ranker'][3][0]:.4f}"
     assert (newest["verdict"], newest["ordered by"]) == ("waiting", "popular")
     assert newest["gain [95 % interval]"] == "+0.1500 [+0.0500, +0.2500] over fused"
     assert set(newest.values()) <= set(read.text["td"])
@@ -176,7 +176,7 @@ CASES = {
     "full": inputs([*EARLY, *LATE], GATES, LISTS),
     "one day": inputs(evaluated([0], ("fused", "popular")), GATES[:1], {0: LISTS[0]}),
     "nothing yet": inputs([], [], {}),
-    "nobody judged": inputs(NOBODY, GATES[:1], {5: LISTS[5]}),
+    "no users": inputs(NO_USERS, GATES[:1], {5: LISTS[5]}),
     "lists alone": inputs([], [], {3: {}, 2: LISTS[2], 1: {}}),
     "two months": inputs(
         evaluated(list(range(60)), ("final", "ranker", "champion", "fused", *(f"generator {n}" for n in range(12)))),

@@ -34,13 +34,13 @@ PARAMS = ReportParams("a <shop> & more", WEIGHTS, days=8)
 CRAWLER = 0
 
 
-def happened(seed: int = 0, types: tuple[str, ...] = tuple(WEIGHTS)) -> list[Row]:
-    """Events of ten days: people, somebody unknown, and a crawler on the third and the last day."""
+def sample_events(seed: int = 0, types: tuple[str, ...] = tuple(WEIGHTS)) -> list[Row]:
+    """Events of ten days: known and unknown users, and a crawler on the third and the last day."""
     rng = random.Random(seed)
-    found: list[Row] = []
+    events: list[Row] = []
     for day in range(DAYS):
         midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC) + timedelta(days=day)
-        given = [
+        drawn = [
             (
                 rng.choice([None, *range(1, 30)]),
                 int(rng.paretovariate(0.9)) % 50,
@@ -48,11 +48,11 @@ def happened(seed: int = 0, types: tuple[str, ...] = tuple(WEIGHTS)) -> list[Row
             )
             for _ in range(120 + 10 * day)
         ]
-        times = [rng.randrange(86_400) for _ in given]
+        times = [rng.randrange(86_400) for _ in drawn]
         if day in (2, DAYS - 1):
-            given += [(CRAWLER, n % 50, types[0]) for n in range(200)]
+            drawn += [(CRAWLER, n % 50, types[0]) for n in range(200)]
             times += list(range(3600, 4000, 2))
-        found += [
+        events += [
             {
                 "user_id": user,
                 "item_id": item,
@@ -63,20 +63,20 @@ def happened(seed: int = 0, types: tuple[str, ...] = tuple(WEIGHTS)) -> list[Row
                 "session_id": 0,
                 "dt": midnight.date(),
             }
-            for n, ((user, item, kind), at) in enumerate(zip(given, times, strict=True))
+            for n, ((user, item, kind), at) in enumerate(zip(drawn, times, strict=True))
         ]
-    return found
+    return events
 
 
 def marts(events: list[Row], rejected: dict[date, list[Row]] | None = None, copies: int = 3) -> ReportInputs:
-    """What the daily assets hold for these events; of each day, the first rows were read ``copies`` times too often."""
+    """The daily assets of these events; of each day, the first ``copies`` rows were read twice."""
     weights = EventWeights(WEIGHTS, frozenset({"buy"}))
     days = sorted({row["dt"] for row in events} | set(rejected or {}))
     counts, activity, bots = [], [], []
     for day in days:
-        of_day = [row for row in events if row["dt"] == day]
-        clean = frame(of_day, CLEAN_EVENTS, day=False)
-        parsed = frame([*of_day, *of_day[:copies]], CLEAN_EVENTS, day=False)
+        day_events = [row for row in events if row["dt"] == day]
+        clean = frame(day_events, CLEAN_EVENTS, day=False)
+        parsed = frame([*day_events, *day_events[:copies]], CLEAN_EVENTS, day=False)
         bad = frame((rejected or {}).get(day, []), REJECTED_EVENTS, day=False)
         for store, mart in (
             (counts, event_counts(parsed, clean, bad)),
@@ -95,11 +95,11 @@ REJECTED = {
 
 @pytest.fixture(scope="module")
 def report() -> Figures:
-    return figures(marts(happened(), REJECTED), LAST, PARAMS)
+    return figures(marts(sample_events(), REJECTED), LAST, PARAMS)
 
 
 def test_figures_against_every_event(report: Figures):
-    window = [row for row in happened() if row["dt"] > LAST - timedelta(days=8)]
+    window = [row for row in sample_events() if row["dt"] > LAST - timedelta(days=8)]
     people = [row for row in window if row["user_id"] not in (None, CRAWLER)]
     days = [LAST - timedelta(days=n) for n in reversed(range(8))]
     assert report["days"] == [day.isoformat() for day in days]
@@ -146,7 +146,7 @@ def test_figures_against_every_event(report: Figures):
 
 
 def test_later_days_and_days_before_the_window_change_nothing(report: Figures):
-    events = happened()
+    events = sample_events()
     early, late = LAST - timedelta(days=5), LAST - timedelta(days=2)
     params = replace(PARAMS, days=4)
     inputs = marts([row for row in events if early <= row["dt"] <= late])
@@ -237,7 +237,9 @@ def check_charts(charts: list[Chart], page: bytes) -> None:
 
 def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
     html = data_page(report)
-    assert html == data_page(figures(marts(happened()[::-1], REJECTED), LAST, PARAMS)), "equal data give equal bytes"
+    assert html == data_page(figures(marts(sample_events()[::-1], REJECTED), LAST, PARAMS)), (
+        "equal data give equal bytes"
+    )
     page = Page(html.decode())
     assert set(re.findall(r"url\((...)", html.decode())) == {"%23"}, "only to parts of the same chart"
     assert json.loads("".join(page.text["script"])) == report
@@ -272,9 +274,9 @@ def test_names_are_written_as_they_are():
 
 @pytest.fixture(scope="module")
 def cases(report: Figures) -> dict[str, Figures]:
-    """What other data sets give."""
-    one_type = [row for row in happened(types=("buy",)) if row["user_id"] != CRAWLER]
-    nobody = [{**row, "user_id": None} for row in one_type]
+    """Reports of other data sets."""
+    one_type = [row for row in sample_events(types=("buy",)) if row["user_id"] != CRAWLER]
+    unknown_users = [{**row, "user_id": None} for row in one_type]
     only_buy = ReportParams("gifts", {"buy": 1.0})
     many = ReportParams("many", {f"type {n} <with> a long name & more": float(n) for n in range(30)})
     return {
@@ -283,13 +285,13 @@ def cases(report: Figures) -> dict[str, Figures]:
         "one day": figures(marts([row for row in one_type if row["dt"] == FIRST]), FIRST, only_buy),
         "nothing yet": figures(marts([]), FIRST, PARAMS),
         "an empty day": figures(marts([row for row in one_type if row["dt"] < LAST]), LAST, only_buy),
-        "nobody known": figures(marts(nobody), LAST, only_buy),
+        "unknown users": figures(marts(unknown_users), LAST, only_buy),
         "unweighed": figures(marts(one_type), LAST, ReportParams("free", {"buy": 0.0})),
-        "many types": figures(marts(happened()), LAST, many),
+        "many types": figures(marts(sample_events()), LAST, many),
     }
 
 
-CASES = ["full", "one type", "one day", "nothing yet", "an empty day", "nobody known", "unweighed", "many types"]
+CASES = ["full", "one type", "one day", "nothing yet", "an empty day", "unknown users", "unweighed", "many types"]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -22,7 +22,7 @@ def test_tail_against_every_single_one(seed: int):
     rng = random.Random(seed)
     values = sorted((int(rng.paretovariate(0.8)) for _ in range(rng.randrange(1, 400))), reverse=True)
     tail = Tail(Counter(values))
-    assert (tail.ones, tail.events) == (len(values), sum(values))
+    assert (tail.entities, tail.events) == (len(values), sum(values))
     assert tail.gini() == pytest.approx(brute_gini(values))
     top = max(1, round(0.01 * len(values)))
     assert tail.top_share(0.01) == pytest.approx(sum(values[:top]) / sum(values))
@@ -40,8 +40,8 @@ def test_tail_against_every_single_one(seed: int):
 def test_extremes():
     assert Tail({3: 10}).gini() == pytest.approx(0)
     assert Tail({1: 1, 10**6: 1}).gini() == pytest.approx(0.5, abs=1e-5)
-    nobody = Tail({})
-    assert (nobody.gini(), nobody.top_share(0.01), nobody.quantile(0.5), nobody.doubling()) == (0, 0, 0, [])
+    empty = Tail({})
+    assert (empty.gini(), empty.top_share(0.01), empty.quantile(0.5), empty.doubling()) == (0, 0, 0, [])
 
 
 def test_psi_by_hand():
