@@ -11,7 +11,7 @@ from recsys_assets import model_registry
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import bar_chart
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.gate.promotion import Model, Promotion, Verdict
+from recsys_assets.core.gate.promotion import ModelRef, Promotion, Verdict
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.tuning import Tuning
 from recsys_assets.core.retrieval.params import Found, RetrievalParams
@@ -111,7 +111,7 @@ def figures_of(decided: Promotion) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
+def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: ModelRef, verdict: Verdict) -> None:
     """The ranker with the run that is open."""
     model = read_model(trained)
     if isinstance(model, TreesOfCatBoost | BoostedLinear):
@@ -119,7 +119,9 @@ def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verd
     register_model(tracking, tracking.client(), mlflow.active_run().info.run_id, trained, name, verdict)
 
 
-def register_model(tracking: Tracking, client: Any, run_id: str, trained: bytes, name: Model, verdict: Verdict) -> None:
+def register_model(
+    tracking: Tracking, client: Any, run_id: str, trained: bytes, name: ModelRef, verdict: Verdict
+) -> None:
     """A model of a run as a version in the registry, unless these bytes are one already."""
     if not tracking.tag_version(client, name, "verdict", verdict):
         tags = {**named_by(name), "partition": name.day, "verdict": verdict}

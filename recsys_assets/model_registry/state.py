@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from recsys_assets.core.gate.promotion import ApprovalDecision, Model, Promotion, RegistryState
+from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef, Promotion, RegistryState
 from recsys_assets.io_managers.partitions import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecords
 from recsys_assets.storage.lineage import DATA_FILE, Input
@@ -22,7 +22,7 @@ EXPERIMENT_PROMOTION, EXPERIMENT_CHALLENGER = "experiment_promotion", "experimen
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredState:
     """What stood before a day.
 
     Attributes:
@@ -37,18 +37,18 @@ class Found:
     since: str | None
     inputs: tuple[Input, ...]
 
-    def without_champion(self) -> Found:
+    def without_champion(self) -> StoredState:
         """The same where the champion cannot be used."""
         return replace(self, registry_state=replace(self.registry_state, champion=None), champion=b"")
 
 
-def registry_state_before(store: ObjectStore, day: str) -> Found:
+def registry_state_before(store: ObjectStore, day: str) -> StoredState:
     """The standing that the gate of the latest day before ``day`` left, and the rulings that count by ``day``."""
     for earlier in reversed([one for one in _gated(store) if one < day]):
         found = _left_by(store, earlier)
         if found:
             return _ruled(store, _challenged(store, found, earlier), day)
-    return Found(RegistryState(), b"", None, ())
+    return StoredState(RegistryState(), b"", None, ())
 
 
 def current_registry_state(store: ObjectStore) -> tuple[str | None, RegistryState]:
@@ -57,7 +57,7 @@ def current_registry_state(store: ObjectStore) -> tuple[str | None, RegistryStat
     return found.since, found.registry_state
 
 
-def approval(store: ObjectStore, model: Model, day: str) -> ApprovalDecision | None:
+def approval(store: ObjectStore, model: ModelRef, day: str) -> ApprovalDecision | None:
     """What people decided about a model, as far as it counts for a day."""
     made = ApprovalRecords(store).find(model.id)
     return made.approval if made and made.counts_from <= day else None
@@ -84,7 +84,7 @@ def _gated(store: ObjectStore) -> list[str]:
     return PartitionStore(store).days("promotion", FILE_NAMES["promotion"])
 
 
-def _left_by(store: ObjectStore, day: str) -> Found | None:
+def _left_by(store: ObjectStore, day: str) -> StoredState | None:
     """What the gate of a day left; None where it was cut off while it was being stored."""
     record, model = stored_file(store, "promotion", day), stored_file(store, "champion", day)
     if record is None or model is None:
@@ -93,10 +93,10 @@ def _left_by(store: ObjectStore, day: str) -> Found | None:
     expected = registry_state.champion.sha256 if registry_state.champion else sha256_bytes(b"")
     if model[1].sha256 != expected:
         return None
-    return Found(registry_state, model[0], day, (model[1], record[1]))
+    return StoredState(registry_state, model[0], day, (model[1], record[1]))
 
 
-def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
+def _challenged(store: ObjectStore, found: StoredState, day: str) -> StoredState:
     """The same after the experiments that came before the gate once that day had a champion.
 
     What they came to counts as long as that day's standing is the one that they met.
@@ -108,10 +108,10 @@ def _challenged(store: ObjectStore, found: Found, day: str) -> Found:
     if decided.before != found.registry_state or decided.model is None or decided.model.sha256 != model[1].sha256:
         return found
     champion = model[0] if decided.verdict == "promoted" else found.champion
-    return Found(decided.after, champion, found.since, (*found.inputs, model[1], record[1]))
+    return StoredState(decided.after, champion, found.since, (*found.inputs, model[1], record[1]))
 
 
-def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
+def _ruled(store: ObjectStore, found: StoredState, day: str) -> StoredState:
     """The same after what people decided about the challenger.
 
     A challenger is kept where it was trained. Made again with other bytes, it is not the model that was approved.
@@ -122,4 +122,4 @@ def _ruled(store: ObjectStore, found: Found, day: str) -> Found:
     stored = stored_file(store, after.champion.asset, after.champion.day)
     if stored is None or stored[1].sha256 != after.champion.sha256:
         return replace(found, registry_state=RegistryState(found.registry_state.champion))
-    return Found(after, stored[0], found.since, (*found.inputs, stored[1]))
+    return StoredState(after, stored[0], found.since, (*found.inputs, stored[1]))

@@ -24,7 +24,7 @@ def auc(labels: Bools, scores: Floats) -> float:
     return _auc(labels, scores)[0]
 
 
-def auc_interval(labels: Bools, scores: Floats, group: Ints, level: float = 0.95) -> Interval:
+def auc_interval(labels: Bools, scores: Floats, group: Ints, *, level: float) -> Interval:
     """The AUC with an interval that knows that rows of one user hang together.
 
     The variance is that of DeLong's placements summed by user (Obuchowski, Biometrics 1997), which costs one sort

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Bools, Floats, ndcg
+from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.ids import positions
 from recsys_assets.core.models.top_k import largest
 from recsys_assets.core.ranking.split import held_out
@@ -91,8 +92,8 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
 def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> Found:
     """Weights under which users act on what stands first.
 
-    They are searched on one half of the users, and kept if they beat the base on the other half: if the whole 95 %
-    interval of the paired difference is above zero. The sum of the weights stays as it was, so that fused scores of
+    They are searched on one half of the users, and kept if they beat the base on the other half, by
+    the rule of the gate. The sum of the weights stays as it was, so that fused scores of
     different days mean the same.
 
     Args:
@@ -115,8 +116,8 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
     records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
     best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
     before, after = evaluator.ndcg(base), evaluator.ndcg(best)
-    gain = paired_difference(after, before, seed=search.seed)
-    kept = gain.low > 0
+    gain = paired_difference(after, before, seed=search.seed, level=CONFIDENCE)
+    kept = beats(gain)
     return Found(
         values={**base, **best} if kept else dict(base),
         trials=tuple(records),

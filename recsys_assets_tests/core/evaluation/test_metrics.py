@@ -13,6 +13,7 @@ import pytest
 from recsys_assets.core.evaluation.compare import evaluate
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import novelty, per_user
+from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 
 _EVALUATOR = Path(__file__).resolve().parents[4] / "shared" / "tools" / "evaluate.py"
@@ -31,6 +32,8 @@ def figures(of: Case, k: int, resamples: int = 50) -> dict[str, dict]:
         of.known["item_id"].n_unique(),
         ks=(k,),
         resamples=resamples,
+        level=CONFIDENCE,
+        pick_baseline=pick_baseline,
     )
     return {row["metric"]: row for row in table.to_pylist()}
 

@@ -1,4 +1,4 @@
-"""What rules cost and gain, against the same computed list by list."""
+"""Cost and gain of the re-ranking policy, against the same computed list by list."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.compare import choose, evaluate_lists
+from recsys_assets.core.evaluation.compare import evaluate_lists
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.window import Window
-from recsys_assets.core.lists.evaluation import with_listed
+from recsys_assets.core.gate.rule import CONFIDENCE, decide, pick_baseline
+from recsys_assets.core.lists.evaluation import with_final_lists
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 from recsys_assets_tests.core.evaluation.test_compare import lazy
 
 Row = dict[str, Any]
+GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
 ITEMS = 65
 FEATURES = pl.DataFrame(
     {
@@ -51,10 +53,10 @@ def evaluated(features: pl.DataFrame = FEATURES, same: bool = False) -> tuple[Ca
     window = Window(Evaluator(lazy(before.targets), popularity(lazy(before.known))), ITEMS)
     plain = lazy(before.lists)
     evaluation = evaluate_lists(
-        window.evaluator, {"fused": plain, "popular": lazy(case(2).lists)}, ITEMS, resamples=100
+        window.evaluator, {"fused": plain, "popular": lazy(case(2).lists)}, ITEMS, resamples=100, **GATE_RULE
     )
     listed = plain if same else lazy(after.lists)
-    return before, after, evaluation, with_listed(evaluation, window, "fused", plain, listed, lazy(features))
+    return before, after, evaluation, with_final_lists(evaluation, window, "fused", plain, listed, lazy(features))
 
 
 def by_key(table: pa.Table) -> dict[tuple[str, str, int], Row]:
@@ -78,7 +80,7 @@ def test_the_lists_are_judged_like_any_other():
     users = set(before.targets["user_id"])
     assert rows["listed", "diversity", 10]["value"] == pytest.approx(varied(after.lists, users))
     assert rows["fused", "diversity", 10]["value"] == pytest.approx(varied(before.lists, users))
-    assert choose(table) == choose(evaluation), "what people are shown wins nothing"
+    assert decide(table, 1) == decide(evaluation, 1), "the final lists are no contender"
 
 
 def test_without_rules_nothing_is_gained_or_lost():
@@ -99,6 +101,6 @@ def test_nobody_to_judge():
     nobody = case(0).targets.clear()
     window = Window(Evaluator(lazy(nobody), popularity(lazy(case(0).known))), ITEMS)
     lists = lazy(case(0).lists)
-    evaluation = evaluate_lists(window.evaluator, {"fused": lists}, ITEMS, resamples=10)
-    rows = by_key(with_listed(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
+    evaluation = evaluate_lists(window.evaluator, {"fused": lists}, ITEMS, resamples=10, **GATE_RULE)
+    rows = by_key(with_final_lists(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
     assert (rows["listed", "ndcg", 10]["value"], rows["listed", "ndcg", 10]["users"]) == (None, 0)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.core.contracts import ITEM_FEATURES, RECOMMENDATIONS, IdTypes, arrow_schema
-from recsys_assets.core.lists.new_items import NewItems
+from recsys_assets.core.lists.new_items import NewItemQuota
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.engines.polars import PolarsEngine
@@ -34,7 +34,7 @@ def given(ids: IdTypes) -> tuple[pl.DataFrame, pl.DataFrame]:
     return frame, frame.select("user_id", "item_id", score=(number * 37 % 59 - late).cast(pl.Float64) - user * 0.01)
 
 
-def lists(ids: IdTypes, k: int, new: NewItems | None) -> dict[int | str, pl.DataFrame]:
+def lists(ids: IdTypes, k: int, new: NewItemQuota | None) -> dict[int | str, pl.DataFrame]:
     frame, scores = given(ids)
     rules = RerankingPolicy(new=new) if new else None
     features = ENGINE.from_arrow(arrow_schema(ITEM_FEATURES, ids).empty_table())
@@ -50,7 +50,7 @@ def lists(ids: IdTypes, k: int, new: NewItems | None) -> dict[int | str, pl.Data
 def test_lists_are_those_made_place_by_place(ids: IdTypes, quota: float, k: int):
     frame, _ = given(ids)
     fresh = set(frame.filter(pl.col("item_days_known") <= DAYS).select("user_id", "item_id").rows())
-    plain, whole, explored = lists(ids, k, None), lists(ids, 100, None), lists(ids, k, NewItems(quota, DAYS))
+    plain, whole, explored = lists(ids, k, None), lists(ids, 100, None), lists(ids, k, NewItemQuota(quota, DAYS))
     moved_anywhere = 0
     for user, mine in explored.items():
         wanted, left = [], whole[user]["item_id"].to_list()
@@ -72,4 +72,6 @@ def test_lists_are_those_made_place_by_place(ids: IdTypes, quota: float, k: int)
 
 
 def test_no_quota_changes_nothing():
-    assert all(one.equals(lists(IdTypes(), 30, None)[user]) for user, one in lists(IdTypes(), 30, NewItems()).items())
+    assert all(
+        one.equals(lists(IdTypes(), 30, None)[user]) for user, one in lists(IdTypes(), 30, NewItemQuota()).items()
+    )

@@ -158,5 +158,5 @@ def test_no_candidate_is_lost_by_reordering(shop: Shop):
 
 
 def test_rules_without_features_are_named(shop: Shop):
-    with pytest.raises(ValueError, match="rules need the items' features"):
-        recommend(shop.candidates, "fused", rules=ALL)
+    with pytest.raises(ValueError, match="policy needs the items' features"):
+        recommend(shop.candidates, "fused", policy=ALL)
