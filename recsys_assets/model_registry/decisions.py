@@ -1,19 +1,22 @@
-"""What people decided about models: ``rulings/<model>.json``, written once and never changed.
+"""Approval decisions about models: ``rulings/<model>.json``, written once and never changed.
 
-An approval decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay
-what they were, and a backfill of those days finds what was known then.
+A decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay what they
+were, and a backfill of those days finds the decisions that counted then.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 from recsys_assets.core.gate.promotion import ApprovalDecision
 from recsys_assets.storage.lineage import check_day, check_name
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
 ROOT = "rulings"
+_APPROVAL = "ruling"
+"""The key of the approval in the stored JSON."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class ApprovalRecord:
         model_id: of the model.
         approval: what was decided.
         counts_from: first as-of day for which it counts, ``YYYY-MM-DD``.
-        run_id: the Dagster run by which somebody decided.
-        at: when, ISO 8601 in UTC.
+        run_id: the Dagster run that recorded it.
+        at: time of the decision, ISO 8601 in UTC.
     """
 
     model_id: str
@@ -42,19 +45,23 @@ class ApprovalRecords:
         self.store = store
 
     def find(self, model_id: str) -> ApprovalRecord | None:
-        """What was decided about a model; None if nothing was."""
+        """The decision about a model; None if there is none.
+
+        Raises:
+            ValueError: the stored file is not a decision.
+        """
         key = _key(model_id)
         try:
             data = self.store.get(key)
         except NotFound:
             return None
         try:
-            return ApprovalRecord(**json.loads(data))
-        except (TypeError, ValueError) as error:
+            return _decoded(json.loads(data))
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.store.uri(key)}: not an approval decision: {error}") from error
 
     def of_bytes(self, sha256: str) -> list[ApprovalRecord]:
-        """What was decided about models of these bytes, whichever day they are of."""
+        """The decisions about models with these bytes, of any day."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
         return [record for name in ids if (record := self.find(name.removesuffix(".json")))]
@@ -63,16 +70,30 @@ class ApprovalRecords:
         """Store a decision.
 
         Raises:
-            ValueError: somebody has decided about that model before.
+            ValueError: there is a decision about that model already.
         """
         check_day(approval.counts_from)
         try:
-            self.store.create(_key(approval.model_id), canonical_json(asdict(approval)))
+            self.store.create(_key(approval.model_id), canonical_json(_encoded(approval)))
         except AlreadyExists as error:
             earlier = self.find(approval.model_id)
             raise ValueError(
                 f"model {approval.model_id} was {earlier.approval if earlier else 'decided about'} before; that stays"
             ) from error
+
+
+def _encoded(record: ApprovalRecord) -> dict[str, str]:
+    return {
+        "model_id": record.model_id,
+        _APPROVAL: record.approval,
+        "counts_from": record.counts_from,
+        "run_id": record.run_id,
+        "at": record.at,
+    }
+
+
+def _decoded(fields: dict[str, Any]) -> ApprovalRecord:
+    return ApprovalRecord(approval=fields.pop(_APPROVAL), **fields)
 
 
 def _key(model_id: str) -> str:

@@ -202,9 +202,9 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert "ranker" not in set(read(world, "recommendations", DAY)["source"])
     assert not decide(world, "approve_model", "promote", f"{DAY}-000000000000")
     assert decide(world, "approve_model", "promote", waiting.model.id)
-    assert not decide(world, "reject_model", "archive", waiting.model.id), "a ruling stays"
+    assert not decide(world, "reject_model", "archive", waiting.model.id), "a decision stays"
     approval = json.loads((world.folder / f"store/rulings/{waiting.model.id}.json").read_text())
-    assert (approval["approval"], approval["counts_from"]) == ("approved", DAY)
+    assert (approval["ruling"], approval["counts_from"]) == ("approved", DAY)
 
     assert refresh(world, DAY).success
     approved = promotion(world, DAY)
@@ -212,7 +212,7 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert set(read(world, "recommendations", DAY)["source"]) == {"ranker"}
     train_on("bad")
     assert refresh(world, EARLIER).success
-    assert of_day(world, EARLIER) == old, "a ruling does not reach the days before it"
+    assert of_day(world, EARLIER) == old, "a decision does not reach the days before it"
 
 
 def test_a_rejected_model_never_comes_back(world: World, train_on: Train) -> None:

@@ -1,4 +1,4 @@
-"""Who stands before a day, as the partitions of earlier days and the rulings say."""
+"""The registry state before a day, from the partitions of earlier days and the approval decisions."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_the_latest_earlier_day_counts_whatever_lies_between(store: ObjectStore)
     gated(store, "2015-05-01", b"old", RegistryState(old))
     gated(store, "2015-05-05", b"new", RegistryState(new))
     for day, model, data in (("2015-05-05", old, b"old"), ("2015-05-06", new, b"new"), ("2015-06-30", new, b"new")):
-        found = registry_state_before(store, day)
-        assert (found.registry_state, found.champion) == (RegistryState(model), data)
-        assert {(one.asset, one.day) for one in found.inputs} == {("champion", model.day), ("promotion", model.day)}
+        state = registry_state_before(store, day)
+        assert (state.registry_state, state.champion) == (RegistryState(model), data)
+        assert {(read.asset, read.day) for read in state.inputs} == {("champion", model.day), ("promotion", model.day)}
     assert registry_state_before(store, "2015-05-01").champion == b""
     assert current_registry_state(store) == ("2015-05-05", RegistryState(new))
 
@@ -61,8 +61,8 @@ def test_a_day_that_was_cut_off_is_passed_over(store: ObjectStore) -> None:
     old = ModelRef("2015-05-01", sha256_bytes(b"old"))
     gated(store, "2015-05-01", b"old", RegistryState(old))
     gated(store, "2015-05-05", b"half", RegistryState(ModelRef("2015-05-05", sha256_bytes(b"whole"))))
-    found = registry_state_before(store, "2015-05-09")
-    assert (found.since, found.champion) == ("2015-05-01", b"old")
+    state = registry_state_before(store, "2015-05-09")
+    assert (state.since, state.champion) == ("2015-05-01", b"old")
 
 
 def test_an_approval_counts_from_its_day_on_and_for_the_bytes_that_were_judged(store: ObjectStore) -> None:
@@ -70,12 +70,12 @@ def test_an_approval_counts_from_its_day_on_and_for_the_bytes_that_were_judged(s
     gated(store, "2015-05-05", b"old", RegistryState(old, waiting))
     approve(store, waiting, "2015-05-08")
     assert registry_state_before(store, "2015-05-07").registry_state == RegistryState(old, waiting)
-    found = registry_state_before(store, "2015-05-08")
-    assert (found.registry_state, found.champion) == (RegistryState(waiting), b"new")
-    assert ("ranker", "2015-05-05") in {(one.asset, one.day) for one in found.inputs}
+    state = registry_state_before(store, "2015-05-08")
+    assert (state.registry_state, state.champion) == (RegistryState(waiting), b"new")
+    assert ("ranker", "2015-05-05") in {(read.asset, read.day) for read in state.inputs}
     put(store, "ranker", "2015-05-05", b"made again")
-    found = registry_state_before(store, "2015-05-08")
-    assert (found.registry_state, found.champion) == (RegistryState(old), b"old")
+    state = registry_state_before(store, "2015-05-08")
+    assert (state.registry_state, state.champion) == (RegistryState(old), b"old")
 
 
 def challenged(store: ObjectStore, day: str, before: RegistryState, verdict: Verdict, content: bytes) -> ModelRef:
@@ -94,9 +94,9 @@ def test_an_experiment_that_passed_stands_from_the_next_day_on(store: ObjectStor
     gated(store, "2015-05-01", b"old", RegistryState(old))
     new = challenged(store, "2015-05-01", RegistryState(old), "promoted", b"forest")
     assert registry_state_before(store, "2015-05-01").champion == b""
-    found = registry_state_before(store, "2015-05-02")
-    assert (found.registry_state, found.champion) == (RegistryState(new), b"forest")
-    assert ("experiment_challenger", "2015-05-01") in {(one.asset, one.day) for one in found.inputs}
+    state = registry_state_before(store, "2015-05-02")
+    assert (state.registry_state, state.champion) == (RegistryState(new), b"forest")
+    assert ("experiment_challenger", "2015-05-01") in {(read.asset, read.day) for read in state.inputs}
     # The gate of that day is made again and leaves another champion: the experiment did not beat that one.
     gated(store, "2015-05-01", b"else", RegistryState(ModelRef("2015-05-01", sha256_bytes(b"else"))))
     assert registry_state_before(store, "2015-05-02").champion == b"else"
@@ -110,8 +110,8 @@ def test_an_experiment_that_waits_is_kept_through_later_gates_until_it_is_approv
     challenged(store, "2015-05-02", RegistryState(None, waiting), "refused", b"worse")
     assert current_registry_state(store) == ("2015-05-02", RegistryState(None, waiting))
     approve(store, waiting, "2015-05-02")
-    found = registry_state_before(store, "2015-05-03")
-    assert (found.registry_state, found.champion) == (RegistryState(waiting), b"forest")
+    state = registry_state_before(store, "2015-05-03")
+    assert (state.registry_state, state.champion) == (RegistryState(waiting), b"forest")
 
 
 def test_the_bytes_of_a_rejected_experiment_are_rejected_whichever_day_they_come_back(store: ObjectStore) -> None:
