@@ -9,7 +9,7 @@ from recsys_assets.checks.gates import count, volume
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
+from recsys_assets.io_managers.frame_writer import FrameWriter, PartitionCheck
 from recsys_assets.io_managers.partitions import Staged
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partitions import PartitionStore
@@ -72,7 +72,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [raw_events, clean_events, rejected_events]
 
 
-def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate:
+def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> PartitionCheck:
     """Per file of the day: rows read = clean + duplicates + rejected."""
 
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
@@ -92,7 +92,7 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate
     return check
 
 
-def same_columns(landing: LandingZone) -> Gate:
+def same_columns(landing: LandingZone) -> PartitionCheck:
     """Columns that files before did not have do no harm; somebody may want to know."""
 
     def check(day: str, _: Frame) -> dg.AssetCheckResult:
@@ -107,7 +107,7 @@ def same_columns(landing: LandingZone) -> Gate:
     return check
 
 
-def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> Gate:
+def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> PartitionCheck:
     """Compare the day with those before it, whether stored earlier or built in this run."""
     built: dict[str, int] = {}
 

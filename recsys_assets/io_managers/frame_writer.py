@@ -19,7 +19,7 @@ from recsys_assets.io_managers.partitions import FILE_NAMES, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.storage.lineage import Input
 
-Gate = Callable[[str, Frame], dg.AssetCheckResult]
+PartitionCheck = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
 
 _PREVIEW_ROWS = 8
@@ -72,7 +72,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         asset: str,
         build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
-        gates: Sequence[Gate] = (),
+        gates: Sequence[PartitionCheck] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -130,7 +130,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         contract: Contract,
         day: str,
         frame: Frame | Iterable[Frame] | pa.Table,
-        gates: Sequence[Gate],
+        gates: Sequence[PartitionCheck],
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
