@@ -61,9 +61,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
         day, opened = context.partition_key, store.open()
-        state = without_unusable_champion(
-            registry_state_before(opened, day), graph.contracts["candidates"], context.log.warning
-        )
+        before = registry_state_before(opened, day)
+        state = without_unusable_champion(before, graph.contracts["candidates"], context.log.warning)
         models = {"ranker": partition_bytes(ranker, day), "champion": state.champion}
         candidates = ranking_examples.frame().drop("dt")
         scores = scores_of(frames, candidates, models, graph.ids)
@@ -75,36 +74,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         decision = decide(evaluation, settings.min_evaluated_users, earlier)
         promotion = promoted(opened, day, settings.mode, state, models["ranker"], decision)
         context.log.info(f"{_name(promotion.model)}: {promotion.verdict}; {promotion.gate.why}")
+        features = item_features.frame().drop("dt")
         evaluation = evaluate_final_lists(
-            evaluation,
-            evaluation_window,
-            candidates,
-            promotion,
-            scores,
-            policy,
-            item_features.frame().drop("dt"),
-            settings.seed,
+            evaluation, evaluation_window, candidates, promotion, scores, policy, features, settings.seed
         )
-        champion = models["ranker"] if promotion.verdict == "promoted" else state.champion
-        mode, inputs = {"mode": settings.mode}, (*state.inputs, *read)
         return (
             evaluation_result(context, frames, evaluation, promotion, decision, policy, settings.seed, state.inputs),
-            frames.write_bytes(
-                context,
-                "champion",
-                champion,
-                params=mode,
-                metadata={"champion": _name(promotion.after.champion)},
-                inputs=inputs,
-            ),
-            frames.write_bytes(
-                context,
-                "promotion",
-                promotion.to_json().encode(),
-                params=mode,
-                metadata=described(promotion, state),
-                inputs=inputs,
-            ),
+            *gate_results(context, frames, promotion, models["ranker"], state, read),
         )
 
     through_io_manager(evaluated_and_promoted)
@@ -209,6 +185,44 @@ def evaluation_result(
         checks=[beats_generators(ranker)],
         inputs=inputs,
     )
+
+
+def gate_results(
+    context: dg.AssetExecutionContext,
+    frames: FrameWriter,
+    promotion: Promotion,
+    ranker: bytes,
+    state: StoredState,
+    evaluations: Sequence[Input],
+) -> tuple[Result, Result]:
+    """The champion and the promotion as outputs of the step.
+
+    Args:
+        context: of the step.
+        frames: stages them.
+        promotion: what was decided.
+        ranker: the ranker of the day.
+        state: the registry state before the gate.
+        evaluations: the partitions of the earlier windows that were read.
+    """
+    inputs, mode = (*state.inputs, *evaluations), {"mode": promotion.mode}
+    champion = frames.write_bytes(
+        context,
+        "champion",
+        ranker if promotion.verdict == "promoted" else state.champion,
+        params=mode,
+        metadata={"champion": _name(promotion.after.champion)},
+        inputs=inputs,
+    )
+    decision = frames.write_bytes(
+        context,
+        "promotion",
+        promotion.to_json().encode(),
+        params=mode,
+        metadata=described(promotion, state),
+        inputs=inputs,
+    )
+    return champion, decision
 
 
 def without_unusable_champion(state: StoredState, candidates: Contract, warn: Callable[[str], None]) -> StoredState:

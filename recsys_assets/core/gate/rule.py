@@ -21,9 +21,6 @@ from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, pooled_g
 CONFIDENCE = 0.95
 """Level of every interval that the platform computes."""
 
-CONFIDENCE_TEXT = f"{CONFIDENCE:.0%}".replace("%", " %")
-"""The level in the texts of reports."""
-
 
 class Bounded(Protocol):
     """A paired difference with the bounds of its interval."""
