@@ -9,7 +9,7 @@ import dagster as dg
 from recsys_assets.assets import retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.retrieval_params import weights_in_force
-from recsys_assets.checks.gates import dense_ranks, not_empty
+from recsys_assets.checks.partition import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import COLLABORATIVE_SCORES
 from recsys_assets.core.engine import Engine, Frame

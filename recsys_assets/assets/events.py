@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
-from recsys_assets.checks.gates import count, volume
+from recsys_assets.checks.partition import count, volume
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone

@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.pictures import report
-from recsys_assets.checks.gates import drifts
+from recsys_assets.checks.partition import drifts
 from recsys_assets.core.insight.charts import pictures
 from recsys_assets.core.insight.counts import event_counts as count_events
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures

@@ -10,7 +10,7 @@ import pyarrow as pa
 from recsys_assets.assets.builder import OWNERS, GraphBuilder, backfill_policy, through_io_manager
 from recsys_assets.assets.pictures import bars
 from recsys_assets.assets.rules import cost, reranking_policy
-from recsys_assets.checks.gates import beats_generators
+from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import RANKER_EVALUATION, Contract, IdTypes
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import Window, collect_window, evaluate_window

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.rules import in_words, reranking_policy
-from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
+from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
