@@ -103,8 +103,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day, serve = context.partition_key, settings.mode == "autonomous"
         upstream = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
-        inputs = hashes(store.partitions(), [one.asset for one in upstream], day)
-        tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
+        inputs = hashes(store.partitions(), [partitions.asset for partitions in upstream], day)
+        tables = {lists.asset: table(lists, day) for lists in (recommendations, similar_items, top_popular)}
         decided = stored_promotion(promotion, day)
         facts = {
             "dataset": graph.dataset.name,
@@ -156,11 +156,11 @@ def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(one: Partitions, day: str) -> pa.Table:
+def table(partitions: Partitions, day: str) -> pa.Table:
     """A partition as stored: verified against its lineage, in its file's order."""
-    path = one.file(day)
+    path = partitions.file(day)
     if path is None:
-        raise dg.Failure(f"{one.asset} has no partition {day} to release", allow_retries=False)
+        raise dg.Failure(f"{partitions.asset} has no partition {day} to release", allow_retries=False)
     return pq.ParquetFile(path).read()
 
 

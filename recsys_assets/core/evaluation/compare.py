@@ -111,7 +111,7 @@ def evaluate_lists(
             figures.plain.append((model, "coverage", k, read.coverage(k, catalogue_size)))
         if model not in (*LEARNED, LISTED):
             longest = max(1, read.longest)
-            recalled, targets = read.found.astype(np.float64), evaluator.targets.astype(np.float64)
+            recalled, targets = read.recalled.astype(np.float64), evaluator.targets.astype(np.float64)
             figures.add(model, "candidate_recall", longest, recalled, targets)
         ndcg[model] = per_user(read.hits, evaluator.targets, DECISIVE_K)["ndcg"]
     _add_gains(

@@ -116,6 +116,6 @@ def _marginal(diversity: float) -> nw.Expr:
 
 
 def _renumbered(rows: Frame, value: nw.Expr) -> Frame:
-    """Rank each user's rows anew by a value, best first; where it is equal, the old order stays."""
+    """Rank each user's rows by a new value, best first; equal values keep the old order."""
     valued = rows.with_columns(__value=value).rename({"rank": "__before"})
     return dense_rank(valued, ["user_id"], "__value", ["__before"]).drop("__value", "__before")

@@ -101,7 +101,7 @@ def test_an_item_listed_twice_counts_once_at_its_better_rank():
     targets = pl.DataFrame({"user_id": [0, 0], "item_id": [7, 7]})
     read = Evaluator(lazy(targets), popularity(lazy(targets))).read(lazy(lists), 2)
     assert read.hits.tolist() == [[False, True]]
-    assert (read.longest, read.found.tolist()) == (2, [1])
+    assert (read.longest, read.recalled.tolist()) == (2, [1])
 
 
 def test_only_users_with_candidates_and_known_ids_are_judged():
