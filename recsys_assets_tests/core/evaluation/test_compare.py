@@ -35,16 +35,16 @@ def evaluated(of: Case, lists: dict[str, pl.DataFrame]) -> pa.Table:
 @pytest.fixture(scope="module")
 def contenders() -> tuple[Case, dict[str, pl.DataFrame]]:
     """'popular' lists half of the targets first, the ranker all of them, the others are random."""
-    some = case(0)
-    perfect = some.targets.unique().sort("user_id", "item_id")
+    shop = case(0)
+    perfect = shop.targets.unique().sort("user_id", "item_id")
     perfect = perfect.with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id"))
     half = perfect.filter(pl.col("rank") % 2 == 1)
-    return some, {"fused": some.lists, "popular": half, "repeat": case(1).lists, "ranker": perfect}
+    return shop, {"fused": shop.lists, "popular": half, "repeat": case(1).lists, "ranker": perfect}
 
 
 def test_the_table_holds_every_contender_in_the_contract(contenders):
-    some, lists = contenders
-    table = evaluated(some, lists)
+    shop, lists = contenders
+    table = evaluated(shop, lists)
 
     assert table.schema.equals(arrow_schema(RANKER_EVALUATION, IdTypes()))
     keys = list(zip(*(table[name].to_pylist() for name in RANKER_EVALUATION.key), strict=True))
@@ -54,7 +54,7 @@ def test_the_table_holds_every_contender_in_the_contract(contenders):
     assert {m for m, metric, _ in keys if metric == "candidate_recall"} == {"fused", "popular", "repeat"}
     rows = dict(zip(keys, table.to_pylist(), strict=True))
     for model, frame in lists.items():
-        for metric, value in means(Case(some.known, some.targets, frame), 10).items():
+        for metric, value in means(Case(shop.known, shop.targets, frame), 10).items():
             if metric not in ("coverage", "candidate_recall"):
                 assert rows[model, metric, 10]["value"] == pytest.approx(value, abs=1e-9)
     for row in rows.values():
@@ -62,12 +62,12 @@ def test_the_table_holds_every_contender_in_the_contract(contenders):
             assert row["low"] is None
         else:
             assert row["low"] <= row["value"] <= row["high"]
-    assert evaluated(some, lists).equals(table)
+    assert evaluated(shop, lists).equals(table)
 
 
 def test_gains_are_paired(contenders):
-    some, lists = contenders
-    rows = {(r["model"], r["metric"], r["k"]): r for r in evaluated(some, lists).to_pylist()}
+    shop, lists = contenders
+    rows = {(r["model"], r["metric"], r["k"]): r for r in evaluated(shop, lists).to_pylist()}
     gain = rows["popular", "ndcg_gain", 10]
     assert gain["value"] == pytest.approx(rows["popular", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
     assert gain["low"] > 0
@@ -87,53 +87,53 @@ def test_lists_from_candidates_hold_the_candidates_of_each_generator():
 
 
 def test_a_generator_without_candidates_scores_zero(contenders):
-    some, lists = contenders
-    rows = evaluated(some, {"trending": lists["fused"].clear(), "fused": lists["fused"]}).to_pylist()
+    shop, lists = contenders
+    rows = evaluated(shop, {"trending": lists["fused"].clear(), "fused": lists["fused"]}).to_pylist()
     mine = {(r["metric"], r["k"]): r["value"] for r in rows if r["model"] == "trending"}
     assert mine["ndcg", 10] == mine["coverage", 10] == mine["candidate_recall", 1] == 0
     assert mine["novelty", 10] is None
 
 
 def test_no_targets_give_a_table_of_no_users(contenders):
-    some, lists = contenders
-    table = evaluated(Case(some.known, some.targets.clear(), some.lists), lists)
+    shop, lists = contenders
+    table = evaluated(Case(shop.known, shop.targets.clear(), shop.lists), lists)
     assert set(table["users"].to_pylist()) == {0}
     winner = decide(table, 30).with_ranker
     assert winner.order_by == "fused"
     assert "nothing was judged" in winner.why
 
 
-def winner_of(some: Case, lists: dict[str, pl.DataFrame], drop: str = "", min_users: int = 30) -> Winner:
-    table = evaluated(some, {name: frame for name, frame in lists.items() if name != drop})
+def winner_of(shop: Case, lists: dict[str, pl.DataFrame], drop: str = "", min_users: int = 30) -> Winner:
+    table = evaluated(shop, {name: frame for name, frame in lists.items() if name != drop})
     return decide(table, min_users).with_ranker
 
 
 def test_the_winner_orders(contenders):
-    some, lists = contenders
-    decision = winner_of(some, lists)
+    shop, lists = contenders
+    decision = winner_of(shop, lists)
     assert (decision.order_by, decision.baseline) == ("ranker", "popular")
     assert decision.gain is not None
     assert decision.low is not None
     assert 0 < decision.low < decision.gain
     assert "the ranker beat popular in NDCG@10" in decision.why
 
-    lost = winner_of(some, {**lists, "ranker": case(5).lists})
+    lost = winner_of(shop, {**lists, "ranker": case(5).lists})
     assert lost.order_by == "popular"
     assert lost.gain is not None
     assert lost.gain < 0
     assert "did not beat popular" in lost.why
 
-    equal = winner_of(some, {**lists, "ranker": lists["popular"]})
+    equal = winner_of(shop, {**lists, "ranker": lists["popular"]})
     assert (equal.order_by, equal.gain) == ("popular", 0)
 
-    without = winner_of(some, lists, drop="ranker")
+    without = winner_of(shop, lists, drop="ranker")
     assert (without.order_by, without.gain) == ("popular", None)
     assert "there is no ranker" in without.why
 
 
 def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders):
-    some, lists = contenders
-    few = winner_of(some, lists, min_users=1000)
+    shop, lists = contenders
+    few = winner_of(shop, lists, min_users=1000)
     assert few.order_by == "fused"
     assert few.gain is not None
     assert f"only {few.users} users could be judged and 1000 are needed" in few.why
@@ -143,26 +143,26 @@ def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders):
 
 
 def test_equal_contenders_prefer_the_fusion():
-    some = case(4)
-    assert winner_of(some, {"category": some.lists, "fused": some.lists}, min_users=1).order_by == "fused"
+    shop = case(4)
+    assert winner_of(shop, {"category": shop.lists, "fused": shop.lists}, min_users=1).order_by == "fused"
 
 
 def test_a_lead_by_chance_changes_nothing(contenders):
     """One user's luck makes the mean better, but not the interval."""
-    some, lists = contenders
-    lucky = some.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
+    shop, lists = contenders
+    lucky = shop.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
     better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
-    decision = winner_of(some, {"fused": lists["fused"], "popular": better, "ranker": better}, min_users=1)
+    decision = winner_of(shop, {"fused": lists["fused"], "popular": better, "ranker": better}, min_users=1)
     assert decision.gain is not None
     assert decision.gain >= 0
     assert decision.order_by == decision.baseline == "fused"
 
 
 def test_the_pooled_gain_decides_where_one_window_does_not(contenders):
-    some, lists = contenders
-    lucky = some.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
+    shop, lists = contenders
+    lucky = shop.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
     better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")
-    table = evaluated(some, {"fused": lists["fused"], "ranker": better})
+    table = evaluated(shop, {"fused": lists["fused"], "ranker": better})
     alone = decide(table, 1).with_ranker
     assert alone.order_by == "fused"
     assert alone.gain is not None
@@ -173,7 +173,7 @@ def test_the_pooled_gain_decides_where_one_window_does_not(contenders):
     assert "on 3 windows" in pooled.why
     assert decide(table, alone.users + 71, before).with_ranker.order_by == "fused", "too few on all windows"
     assert decide(table, alone.users + 1, before).with_ranker.order_by == "ranker", "too few on this window only"
-    behind = evaluated(some, {"fused": better, "ranker": lists["fused"]})
+    behind = evaluated(shop, {"fused": better, "ranker": lists["fused"]})
     good = [Gain(0.5, 0.4, 0.6, 1000)]
     assert decide(behind, 1, good).with_ranker.order_by == "fused", "behind on the newest one"
 
