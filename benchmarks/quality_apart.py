@@ -22,6 +22,7 @@ from recsys_assets.core.evaluation.compare import lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.gate.rule import CONFIDENCE
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
@@ -143,7 +144,7 @@ def describe_apart(found: Apart) -> str:
     rows: list[list[str]] = []
     for group in (EVERYBODY, KNOWN, COLD):
         pairs = np.array(found.lists[group]).reshape(-1, 2)
-        cells = [f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]" for one in intervals(pairs, np.ones_like(pairs))]
+        cells = [f"{one.mean:.4f} [{one.low:.4f}, {one.high:.4f}]" for one in intervals(pairs, level=CONFIDENCE)]
         rows.append([group, f"{len(pairs):,}", *(cells if len(pairs) else ["", ""])])
     names = sorted((name for name in found.recall if name != "fused"), key=lambda name: -found.recall[name])
     whole = float(np.mean(found.without["fused"]))

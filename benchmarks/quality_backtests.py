@@ -33,6 +33,7 @@ from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.polars import PolarsEngine
@@ -83,7 +84,7 @@ class Backtest:
         days = np.array([self.days_of[user] for user in users], dtype=float)
         values = np.stack([[self.sums[model].totals[user] for user in users] for model in models], axis=1)
         flat = values.reshape(len(users), -1)
-        found = intervals(flat, np.repeat(days[:, None], flat.shape[1], axis=1))
+        found = intervals(flat, np.repeat(days[:, None], flat.shape[1], axis=1), level=CONFIDENCE)
         return {model: found[i * len(METRICS) : (i + 1) * len(METRICS)] for i, model in enumerate(models)}
 
     def gain(self, ours: str, theirs: str, metric: str = "ndcg") -> Interval:
@@ -92,7 +93,7 @@ class Backtest:
         days = np.array([self.days_of[user] for user in users], dtype=float)
         at = METRICS.index(metric)
         one = np.array([self.sums[ours].totals[user][at] - self.sums[theirs].totals[user][at] for user in users])
-        return intervals(one[:, None], days[:, None])[0]
+        return intervals(one[:, None], days[:, None], level=CONFIDENCE)[0]
 
 
 def graph_of(name: str, landing: Path | None, work: Path) -> tuple[Settings, Dataset]:
@@ -237,7 +238,7 @@ def describe(found: Backtest, settings: Settings, days: list[str]) -> str:
     best = max(BUILT_IN.names, key=lambda name: results[name][1].mean)
     baseline = max(("fused", *BUILT_IN.names), key=lambda name: results[name][1].mean)
     gain = found.gain("ranker", baseline)
-    verdict = "beats" if gain.low > 0 else "loses to" if gain.high < 0 else "is level with"
+    verdict = "beats" if beats(gain) else "loses to" if gain.high < 0 else "is level with"
     served = ", ".join(f"{name} on {n}" for name, n in sorted(found.served_by.items()))
     early = f" On {found.untrained} early days without enough to learn from, the ranker's row is the fused list."
 

@@ -15,9 +15,7 @@ from recsys_assets.storage.lists import RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
-
-LISTS = ("recommendations", "similar_items", "top_popular")
-"""Ranked lists that a release must contain; its other files are not served."""
+from recsys_assets.storage.served_lists import SERVED_LISTS
 
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
@@ -76,7 +74,7 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
     released = {file.name: file for file in manifest.files}
     lists: dict[str, RankedLists] = {}
-    for name in LISTS:
+    for name in (served.name for served in SERVED_LISTS):
         paths: list[Path] = []
         for file in list_files(name):
             if file not in released:
@@ -100,11 +98,13 @@ def _id_types(manifest: Manifest, release_id: str, lists: Mapping[str, RankedLis
     stated: Json = manifest.facts.get("ids")
     ids = stated if isinstance(stated, Mapping) else {}
     user, item = str(ids.get("user")), str(ids.get("item"))
-    for name, key_type in zip(LISTS, (user, item, "string"), strict=True):
-        types = (lists[name].key_type, lists[name].item_type)
-        if types != (key_type, item):
+    types = {"user": user, "item": item, "string": "string"}
+    for served in SERVED_LISTS:
+        name, expected = served.name, (types[served.key_type], item)
+        found = (lists[name].key_type, lists[name].item_type)
+        if found != expected:
             raise SnapshotError(
-                f"release {release_id}: {name}: by the manifest (key, item) must be {(key_type, item)}, found {types}"
+                f"release {release_id}: {name}: by the manifest (key, item) must be {expected}, found {found}"
             )
     return user, item
 

@@ -7,7 +7,7 @@ import dagster as dg
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.assets.promotion import GATE
 from recsys_assets.core.events.read import DataFileError
-from recsys_assets.core.gate.promotion import ApprovalDecision, Model
+from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.experiment_models import ASSET
@@ -152,7 +152,7 @@ def reject_model() -> None:
     archive()
 
 
-def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecision, store: StoreResource) -> Model:
+def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecision, store: StoreResource) -> ModelRef:
     """Record what was decided about the challenger that waits, and by which run."""
     newest, registry_state = current_registry_state(store.open())
     waiting = registry_state.challenger

@@ -6,6 +6,8 @@ films are news for days. What the environment states wins, then the data set, th
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
+
+_PREFIX = "RECSYS_"
+RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
+"""Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
 
 
 def _days(default: int, about: str) -> Any:
@@ -27,7 +33,7 @@ def _half_life(default: float, about: str) -> Any:
 class Settings(BaseSettings):
     """Settings, read from ``RECSYS_*``; unknown values and out-of-range numbers are errors that name the variable."""
 
-    model_config = SettingsConfigDict(env_prefix="RECSYS_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     dataset: str = Field(
         "retailrocket", description="preset (`retailrocket`, `movielens`, `online_retail`) or path of a `dataset.toml`"
@@ -160,8 +166,8 @@ class Settings(BaseSettings):
     )
     exclude_purchased: bool = Field(
         False,
-        description="leave out items that the user bought within `RECSYS_ACTIVITY_DAYS`; where the data set says "
-        "`repeats = false`, nothing that the user has touched is proposed anyway",
+        description="exclude items that the user purchased within `RECSYS_ACTIVITY_DAYS`; where the data set says "
+        "`repeats = false`, items that the user interacted with are excluded anyway",
     )
     category_cap: int = Field(0, ge=0, le=100, description="most items of one category in a list; 0: any number")
     diversity: float = Field(
@@ -226,14 +232,16 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     Raises:
         ValueError: naming the variable or the data set's key at fault.
     """
+    _reject_renamed((name for name in os.environ if name.upper().startswith(_PREFIX)), _PREFIX)
     try:
         stated = Settings(**overrides)
     except ValidationError as error:
-        raise ValueError(_explain(error, "RECSYS_")) from None
+        raise ValueError(_explain(error, _PREFIX)) from None
     try:
         dataset = load_dataset(stated.dataset)
     except DatasetError as error:
         raise ValueError(f"RECSYS_DATASET: {error}") from error
+    _reject_renamed(dataset.defaults, where=f"data set {dataset.name!r}: [defaults]: ")
     unknown = sorted(set(dataset.defaults) - set(Settings.model_fields))
     if unknown:
         raise ValueError(f"data set {dataset.name!r}: [defaults] names unknown settings: {', '.join(unknown)}")
@@ -250,6 +258,21 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         raise ValueError(f"data set {dataset.name!r}: [defaults]: {_explain(error)}") from None
     _expect_categories(settings, dataset)
     return settings, dataset
+
+
+def _reject_renamed(names: Iterable[str], prefix: str = "", where: str = "") -> None:
+    """Fail where a setting has the name that it had once.
+
+    Args:
+        names: of settings that are stated, with their prefix.
+        prefix: that of the variables.
+        where: what states them, for the message.
+    """
+    for name in sorted(names):
+        new = RENAMED.get(name[len(prefix) :].lower())
+        if new is not None:
+            new = f"{prefix}{new.upper()}" if prefix else new
+            raise ValueError(f"{where}{name} was renamed: set {new} instead")
 
 
 def _expect_categories(settings: Settings, dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from recsys_api.models import Liveness, Readiness, Release
 from recsys_api.responses import UNAVAILABLE, json_response, reloader, serving
-from recsys_api.snapshot import LISTS
+from recsys_assets.storage.served_lists import SERVED_LISTS
 
 router = APIRouter(tags=["operations"])
 
@@ -23,7 +23,7 @@ async def release(request: Request) -> Response:
             "previous": snapshot.pointer.previous,
             "manifest_sha256": snapshot.pointer.manifest_sha256,
             "loaded_at": snapshot.loaded_at,
-            "rows": {name: getattr(snapshot, name).rows for name in LISTS},
+            "rows": {served.name: getattr(snapshot, served.name).rows for served in SERVED_LISTS},
             "facts": snapshot.manifest.facts,
             "files": snapshot.manifest.files,
         }

@@ -10,7 +10,7 @@ from recsys_assets.assets import retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.fit_context import activity_windows, fit_context
 from recsys_assets.assets.retrieval_params import stored_params
-from recsys_assets.checks.gates import dense_ranks, not_empty
+from recsys_assets.checks.partition import dense_ranks, not_empty
 from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k

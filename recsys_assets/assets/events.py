@@ -5,11 +5,11 @@ from datetime import timedelta
 import dagster as dg
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
-from recsys_assets.checks.gates import count, volume
+from recsys_assets.checks.partition import count, volume
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.io_managers.frame_writer import FrameWriter, Gate
+from recsys_assets.io_managers.frame_writer import FrameWriter, PartitionCheck
 from recsys_assets.io_managers.handles import Staged
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partition_store import PartitionStore
@@ -70,7 +70,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [raw_events, clean_events, rejected_events]
 
 
-def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate:
+def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> PartitionCheck:
     """Per file of the day: rows read = clean + duplicates + rejected."""
 
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
@@ -90,7 +90,7 @@ def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> Gate
     return check
 
 
-def same_columns(landing: LandingZone) -> Gate:
+def same_columns(landing: LandingZone) -> PartitionCheck:
     """Warn of columns that earlier files did not have; they do no harm."""
 
     def check(day: str, _: Frame) -> dg.AssetCheckResult:
@@ -105,7 +105,7 @@ def same_columns(landing: LandingZone) -> Gate:
     return check
 
 
-def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> Gate:
+def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> PartitionCheck:
     """Compare the day with those before it, whether stored earlier or built in this run."""
     built: dict[str, int] = {}
 

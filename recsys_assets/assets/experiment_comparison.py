@@ -11,7 +11,7 @@ import pyarrow as pa
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import png_metadata
 from recsys_assets.assets.experiments import state_of
-from recsys_assets.assets.promotion import stored_promotion, winner
+from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.core.insight.model_charts import Bar, bar_panels
@@ -65,7 +65,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         models = [one for one in trained_by(store.partitions(), known, day, horizon) if one.name in names]
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         found = compared(rows, models, {one.name: fit_seconds(context.instance, one) for one in models})
-        serving = winner(stored_promotion(promotion, day))
+        serving = stored_promotion(promotion, day).winner
         served = f"served: {serving}"  # no experiment has a colon in its name
         beside = of_lists(ranker_evaluation.frame().drop("dt").collect("polars").to_arrow(), serving)
         found = {

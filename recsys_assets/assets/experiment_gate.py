@@ -7,13 +7,14 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
-from recsys_assets.assets.promotion import described, stored_promotion, usable
+from recsys_assets.assets.promotion import described, stored_promotion
 from recsys_assets.assets.tracking import register_model
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
 from recsys_assets.core.evaluation.window import collect_window, evaluate_window, targets_after
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.window import with_targets
-from recsys_assets.core.gate.promotion import Model, Promotion, promote
+from recsys_assets.core.gate.promotion import ModelRef, Promotion, promote
+from recsys_assets.core.gate.rule import confidence_of_best_of, decide, pick_baseline
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
@@ -28,7 +29,7 @@ from recsys_assets.model_registry.experiment_validation import (
 from recsys_assets.model_registry.state import (
     EXPERIMENT_CHALLENGER,
     EXPERIMENT_PROMOTION,
-    Found,
+    StoredState,
     approval,
     rejected_before,
 )
@@ -104,8 +105,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         chosen = next((one for one in models if one.name == best), None)
         path = champion.file(day)
-        stood = Found(registry_state.after, path.read_bytes() if path else b"", day, ())
-        before = usable(stood, graph.contracts["candidates"], context)
+        stood = StoredState(registry_state.after, path.read_bytes() if path else b"", day, ())
+        before = without_unusable_champion(stood, graph.contracts["candidates"], context.log.warning)
         data = model_of(partitions, chosen) if chosen else b""
         mine = challenger(chosen, before, day)
         scores = {
@@ -113,20 +114,24 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             for name, one in {"ranker": data if mine else b"", "champion": before.champion}.items()
             if one
         }
-        # The best of several, picked on the window that it is judged on, is better there than it is: its interval is
-        # as much wider as there were models to pick from (Bonferroni).
-        level = 1 - 0.05 / max(1, len(models))
+        level = confidence_of_best_of(len(models))
         evaluation = (
-            evaluate_window(collect_window(pool, activity, cut), pool, scores, settings.seed, level)
+            evaluate_window(
+                collect_window(pool, activity, cut),
+                pool,
+                scores,
+                settings.seed,
+                level=level,
+                pick_baseline=pick_baseline,
+            )
             if mine
             else arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()
         )
         said = approval(opened, mine, day) if mine else None
         if mine and rejected_before(opened, mine.sha256, day):
             said = "rejected"
-        decided = promote(
-            day, settings.mode, registry_state.after, mine, said, evaluation, settings.min_evaluated_users
-        )
+        decision = decide(evaluation, settings.min_evaluated_users)
+        decided = promote(day, settings.mode, registry_state.after, mine, said, decision)
         context.log.info(f"best: {best or 'none'}; {decided.verdict}; {decided.gate.why}")
         passed = decided.verdict in ("promoted", "waiting")
         inputs = [one.input for one in models]
@@ -186,7 +191,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [gated]
 
 
-def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Model | None:
+def challenger(chosen: TrainedExperiment | None, before: StoredState, day: str) -> ModelRef | None:
     """How the model of an experiment stands before the gate; None where there is none, or it is champion already."""
     if chosen is None:
         return None
@@ -195,7 +200,7 @@ def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Mod
         return None
     if registry_state.challenger and registry_state.challenger.sha256 == sha256:
         return registry_state.challenger
-    return Model(day, sha256, EXPERIMENT_CHALLENGER)
+    return ModelRef(day, sha256, EXPERIMENT_CHALLENGER)
 
 
 def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str) -> str | None:
@@ -226,7 +231,7 @@ def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str
     return recorded.problem if recorded.problem != OFF else None
 
 
-def register(tracking: Tracking, chosen: TrainedExperiment, data: bytes, model: Model, decided: Promotion) -> None:
+def register(tracking: Tracking, chosen: TrainedExperiment, data: bytes, model: ModelRef, decided: Promotion) -> None:
     """Make the model a version in the registry, and tell its run what the gate decided."""
 
     def write(client: Any, run_id: str) -> None:

@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import chart_metadata
-from recsys_assets.checks.gates import drifts
+from recsys_assets.checks.partition import drifts
 from recsys_assets.core.insight.counts import event_counts as count_events
 from recsys_assets.core.insight.data_charts import data_charts
 from recsys_assets.core.insight.data_page import data_page

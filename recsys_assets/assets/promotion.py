@@ -1,5 +1,6 @@
-"""Group ranking, its end: what the ranker of a day is worth, whether it becomes champion, who orders the lists."""
+"""Group ranking, its end: evaluation of the ranker of a day, whether it becomes champion, who orders the lists."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -7,23 +8,25 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
-from recsys_assets.assets.charts import bar_chart_metadata
-from recsys_assets.assets.rules import cost, rules_of
-from recsys_assets.checks.gates import beats_generators
-from recsys_assets.core.contracts import Contract
-from recsys_assets.core.evaluation.compare import Decision, choose
-from recsys_assets.core.evaluation.window import collect_window, evaluate_window
-from recsys_assets.core.gate.promotion import Model, Promotion, promote
-from recsys_assets.core.lists.evaluation import with_listed
+from recsys_assets.assets.rules import cost, reranking_policy
+from recsys_assets.checks.partition import beats_generators
+from recsys_assets.core.contracts import Contract, IdTypes
+from recsys_assets.core.engine import Frame
+from recsys_assets.core.evaluation.window import Window, collect_window, evaluate_window
+from recsys_assets.core.gate.promotion import Mode, ModelRef, Promotion, promote
+from recsys_assets.core.gate.rule import CONFIDENCE, Decision, decide, pick_baseline
+from recsys_assets.core.lists.evaluation import with_final_lists
 from recsys_assets.core.lists.recommend import recommend
+from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking import model
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.past_gains import gains_before
-from recsys_assets.model_registry.state import Found, approval, registry_state_before
+from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.objects import ObjectStore, sha256_bytes
 
 Result = dg.MaterializeResult[Staged]
 
@@ -55,10 +58,10 @@ _OUTPUTS = {
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """Evaluation and gate of a day: one step, since all three speak of the same two models."""
+    """Evaluation and gate of a day: one step, since all three outputs are about the same two models."""
     settings = graph.settings
-    horizon, least = settings.horizon_days, settings.min_evaluated_users
-    rules = rules_of(graph)
+    horizon = settings.horizon_days
+    policy = reranking_policy(graph)
 
     def evaluated_and_promoted(
         context: dg.AssetExecutionContext,
@@ -69,83 +72,27 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
-        day = context.partition_key
-        found = usable(registry_state_before(store.open(), day), graph.contracts["candidates"], context)
-        earlier, seen = gains_before(store.open(), day, horizon)
-        read = (*found.inputs, *seen)
-        path = ranker.file(day)
-        trained = path.read_bytes() if path else b""
-        mine = Model(day, sha256_bytes(trained)) if trained else None
-
-        pool = ranking_examples.frame().drop("dt")
-        contenders = {"ranker": trained, "champion": found.champion}
-        scores = {
-            name: model.score_candidates(frames.run, pool, one, graph.ids) for name, one in contenders.items() if one
-        }
-        cut = graph.day(day) - timedelta(days=horizon)
-        judging = collect_window(pool, user_activity.frame(), cut)
-        evaluation = evaluate_window(judging, pool, scores, settings.seed)
-        decided = promote(
-            day,
-            settings.mode,
-            found.registry_state,
-            mine,
-            approval(store.open(), mine, day) if mine else None,
-            evaluation,
-            least,
-            earlier,
+        day, opened = context.partition_key, store.open()
+        before = registry_state_before(opened, day)
+        state = without_unusable_champion(before, graph.contracts["candidates"], context.log.warning)
+        models = {"ranker": partition_bytes(ranker, day), "champion": state.champion}
+        candidates = ranking_examples.frame().drop("dt")
+        scores = scores_of(frames, candidates, models, graph.ids)
+        evaluation_window = collect_window(candidates, user_activity.frame(), graph.day(day) - timedelta(days=horizon))
+        evaluation = evaluate_window(
+            evaluation_window, candidates, scores, settings.seed, level=CONFIDENCE, pick_baseline=pick_baseline
         )
-        context.log.info(f"{decided.model.id if decided.model else 'no model'}: {decided.verdict}; {decided.gate.why}")
-        made_of, known = winner(decided), item_features.frame().drop("dt")
-        before = recommend(pool, decided.order_by, scores.get(made_of))
-        listed = recommend(pool, decided.order_by, scores.get(made_of), rules=rules, item_features=known)
-        whole = with_listed(evaluation, judging, made_of, before, listed if rules.any else before, known, settings.seed)
+        earlier, read = gains_before(opened, day, horizon)
+        decision = decide(evaluation, settings.min_evaluated_users, earlier)
+        promotion = promoted(opened, day, settings.mode, state, models["ranker"], decision)
+        context.log.info(f"{_name(promotion.model)}: {promotion.verdict}; {promotion.gate.why}")
+        features = item_features.frame().drop("dt")
+        evaluation = evaluate_final_lists(
+            evaluation, evaluation_window, candidates, promotion, scores, policy, features, settings.seed
+        )
         return (
-            _evaluation(context, whole, decided, choose(whole, least, earlier=earlier), found, frames),
-            frames.write_bytes(
-                context,
-                trained if decided.verdict == "promoted" else found.champion,
-                asset="champion",
-                params={"mode": settings.mode},
-                metadata={"champion": _name(decided.after.champion)},
-                inputs=read,
-            ),
-            frames.write_bytes(
-                context,
-                decided.to_json().encode(),
-                asset="promotion",
-                params={"mode": settings.mode},
-                metadata=described(decided, found),
-                inputs=read,
-            ),
-        )
-
-    def _evaluation(
-        context: dg.AssetExecutionContext,
-        evaluation: pa.Table,
-        decided: Promotion,
-        alone: Decision,
-        found: Found,
-        frames: FrameWriter,
-    ) -> Result:
-        ndcg = headline(evaluation, "ndcg")
-        return frames.write(
-            context,
-            lambda _: evaluation,
-            asset="ranker_evaluation",
-            params=asdict(rules),
-            seed=settings.seed,
-            metadata={
-                "decision": alone.why,
-                "served_by": decided.order_by,
-                "users": alone.users,
-                **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
-                **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
-                "ndcg_at_10": bar_chart_metadata("NDCG@10", ndcg),
-                **cost(evaluation, winner(decided), rules),
-            },
-            checks=[beats_generators(alone)],
-            inputs=found.inputs,
+            evaluation_result(context, frames, evaluation, promotion, decision, policy, settings.seed, state.inputs),
+            *gate_results(context, frames, promotion, models["ranker"], state, read),
         )
 
     gated = graph.multi_asset(
@@ -163,56 +110,164 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [gated]
 
 
-def usable(found: Found, candidates: Contract, context: dg.AssetExecutionContext) -> Found:
-    """What stood before, without a champion that knows other features than candidates have now."""
-    if found.champion:
-        try:
-            model.Scorer(found.champion, candidates.columns)
-        except ValueError as reason:
-            context.log.warning(f"champion {_name(found.registry_state.champion)} stands down: {reason}")
-            return found.without_champion()
-    return found
+def partition_bytes(partitions: Partitions, day: str) -> bytes:
+    """The bytes of a model as of a day; empty where there is none."""
+    path = partitions.file(day)
+    return path.read_bytes() if path else b""
 
 
-def described(decided: Promotion, found: Found) -> dict[str, object]:
-    """What the UI shows of a decision."""
-    gate = decided.gate
+def scores_of(frames: FrameWriter, candidates: Frame, models: Mapping[str, bytes], ids: IdTypes) -> dict[str, Frame]:
+    """The scores of the candidates by each model that exists."""
     return {
-        "verdict": decided.verdict,
-        "model": _name(decided.model),
+        name: model.score_candidates(frames.run, candidates, stored, ids) for name, stored in models.items() if stored
+    }
+
+
+def promoted(
+    store: ObjectStore, day: str, mode: Mode, state: StoredState, ranker: bytes, decision: Decision
+) -> Promotion:
+    """What becomes of the ranker of a day, with the approval decision about it if that counts for the day."""
+    ref = ModelRef(day, sha256_bytes(ranker)) if ranker else None
+    return promote(day, mode, state.registry_state, ref, approval(store, ref, day) if ref else None, decision)
+
+
+def evaluate_final_lists(
+    evaluation: pa.Table,
+    window: Window,
+    candidates: Frame,
+    promotion: Promotion,
+    scores: Mapping[str, Frame],
+    policy: RerankingPolicy,
+    item_features: Frame,
+    seed: int,
+) -> pa.Table:
+    """The evaluation with the final lists: those of the winner after the re-ranking policy."""
+    winner_scores = scores.get(promotion.winner)
+    ranked = recommend(candidates, promotion.order_by, winner_scores)
+    final = ranked
+    if policy.any:
+        final = recommend(candidates, promotion.order_by, winner_scores, policy=policy, item_features=item_features)
+    return with_final_lists(evaluation, window, promotion.winner, ranked, final, item_features, seed)
+
+
+def evaluation_result(
+    context: dg.AssetExecutionContext,
+    frames: FrameWriter,
+    evaluation: pa.Table,
+    promotion: Promotion,
+    decision: Decision,
+    policy: RerankingPolicy,
+    seed: int,
+    inputs: Sequence[Input],
+) -> Result:
+    """The evaluation as an output of the step: metrics of every contender, and whether the ranker won."""
+    ndcg = headline(evaluation, "ndcg")
+    ranker = decision.with_ranker
+    return frames.write(
+        context,
+        lambda _: evaluation,
+        asset="ranker_evaluation",
+        params=asdict(policy),
+        seed=seed,
+        metadata={
+            "decision": ranker.why,
+            "served_by": promotion.order_by,
+            "users": ranker.users,
+            **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
+            **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
+            "ndcg_at_10": bar_chart_metadata("NDCG@10", ndcg),
+            **cost(evaluation, promotion.winner, policy),
+        },
+        checks=[beats_generators(ranker)],
+        inputs=inputs,
+    )
+
+
+def gate_results(
+    context: dg.AssetExecutionContext,
+    frames: FrameWriter,
+    promotion: Promotion,
+    ranker: bytes,
+    state: StoredState,
+    evaluations: Sequence[Input],
+) -> tuple[Result, Result]:
+    """The champion and the promotion as outputs of the step.
+
+    Args:
+        context: of the step.
+        frames: stages them.
+        promotion: what was decided.
+        ranker: the ranker of the day.
+        state: the registry state before the gate.
+        evaluations: the partitions of the earlier windows that were read.
+    """
+    inputs, mode = (*state.inputs, *evaluations), {"mode": promotion.mode}
+    champion = frames.write_bytes(
+        context,
+        ranker if promotion.verdict == "promoted" else state.champion,
+        asset="champion",
+        params=mode,
+        metadata={"champion": _name(promotion.after.champion)},
+        inputs=inputs,
+    )
+    decision = frames.write_bytes(
+        context,
+        promotion.to_json().encode(),
+        asset="promotion",
+        params=mode,
+        metadata=described(promotion, state),
+        inputs=inputs,
+    )
+    return champion, decision
+
+
+def without_unusable_champion(state: StoredState, candidates: Contract, warn: Callable[[str], None]) -> StoredState:
+    """The registry state without a champion that needs features which candidates no longer have."""
+    if state.champion:
+        try:
+            model.Scorer(state.champion, candidates.columns)
+        except ValueError as reason:
+            warn(f"champion {_name(state.registry_state.champion)} stands down: {reason}")
+            return state.without_champion()
+    return state
+
+
+def described(promotion: Promotion, state: StoredState) -> dict[str, object]:
+    """The metadata of a decision in the UI."""
+    gate = promotion.gate
+    return {
+        "verdict": promotion.verdict,
+        "model": _name(promotion.model),
         "gate": gate.why,
         "against": gate.against or "nobody",
         **({"gain": gate.gain, "low": gate.low, "high": gate.high} if gate.gain is not None else {}),
-        "champion_before": _name(decided.before.champion),
-        "champion": _name(decided.after.champion),
-        "challenger": _name(decided.after.challenger),
-        "follows": found.since or "no earlier day",
-        "order_by": decided.order_by,
-        "why": decided.why,
-        "mode": decided.mode,
+        "champion_before": _name(promotion.before.champion),
+        "champion": _name(promotion.after.champion),
+        "challenger": _name(promotion.after.challenger),
+        "follows": state.since or "no earlier day",
+        "order_by": promotion.order_by,
+        "why": promotion.why,
+        "mode": promotion.mode,
     }
 
 
 def headline(evaluation: pa.Table, metric: str) -> dict[str, float]:
-    """A metric at 10 of every model."""
+    """A metric at 10 by contender, where it is defined."""
     rows = evaluation.to_pylist()
     return {r["model"]: r["value"] for r in rows if r["metric"] == metric and r["k"] == 10 and r["value"] is not None}
 
 
-def winner(decided: Promotion) -> str:
-    """Who orders the lists, as the evaluation of the day calls it: the ranker until it is champion."""
-    if decided.order_by != "ranker":
-        return decided.order_by
-    return "ranker" if decided.verdict == "promoted" else "champion"
-
-
 def stored_promotion(promotion: Partitions, day: str) -> Promotion:
-    """What the gate of a day decided."""
+    """The decision of the gate of a day.
+
+    Raises:
+        dagster.Failure: the day has no gate yet.
+    """
     path = promotion.file(day)
     if path is None:
         raise dg.Failure(f"promotion has no partition {day}: materialize it first", allow_retries=False)
     return Promotion.from_json(path.read_text())
 
 
-def _name(one: Model | None) -> str:
-    return one.id if one else "none"
+def _name(model: ModelRef | None) -> str:
+    return model.id if model else "none"

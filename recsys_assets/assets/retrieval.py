@@ -9,7 +9,7 @@ import pyarrow as pa
 from recsys_assets.assets.activity import event_weights
 from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.retrieval_params import factors_parameters, stored_params
-from recsys_assets.checks.gates import dense_ranks, never_itself, not_empty
+from recsys_assets.checks.partition import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.models import als, covisitation, popular, popular_windows

@@ -7,7 +7,7 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.assets.ranking import training_table, write_ranker
-from recsys_assets.core.gate.promotion import Model
+from recsys_assets.core.gate.promotion import ModelRef
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.formats import read_model
 from recsys_assets.core.ranking.split import NotEnoughExamples
@@ -82,7 +82,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [served_ranker]
 
 
-def recipe(partitions: PartitionStore, name: Model) -> tuple[model.RankerParams, Input] | None:
+def recipe(partitions: PartitionStore, name: ModelRef) -> tuple[model.RankerParams, Input] | None:
     """The parameters that a ranker was trained with, and where they stand; None where they are not known any more."""
     lineage = partitions.read_lineage(name.asset, name.day)
     if name.asset != "ranker" or lineage is None or lineage.sha256 != name.sha256:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.promotion import stored_promotion
-from recsys_assets.assets.rules import in_words, rules_of
-from recsys_assets.checks.gates import dense_ranks, not_empty, ordered_by
-from recsys_assets.checks.release import gate
+from recsys_assets.assets.promotion import partition_bytes, stored_promotion
+from recsys_assets.assets.rules import in_words, reranking_policy
+from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
+from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.lists.recommend import recommend
@@ -27,15 +27,18 @@ from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
+from recsys_assets.storage.served_lists import SERVED_LISTS
 
 Result = dg.MaterializeResult[Staged]
-LISTS = ("recommendations", "similar_items", "top_popular")
+_RELEASED = (*(served.name for served in SERVED_LISTS), "served_ranker", "promotion", "ranker_evaluation")
+"""The assets that a release is made from."""
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """What users of the platform get, as of a day."""
-    settings, rules = graph.settings, rules_of(graph)
+    """The assets as of a day that the API serves."""
+    settings, policy = graph.settings, reranking_policy(graph)
 
     @graph.asset(
         "serving",
@@ -51,44 +54,36 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         item_features: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """The best candidates of each active user, ordered by whoever won the evaluation: the champion or a generator.
+        """The best candidates of each active user, in the order of the winner of the evaluation, champion or generator.
 
-        The fused generators order them as long as there is nothing to judge on. The rules of lists are kept (items
-        bought, categories, variety, the share of new items); ``ranker_evaluation`` says what they cost.
+        The fused generators order them until there is something to evaluate on. The re-ranking policy is applied
+        (purchased items, categories, diversity, the quota of new items); `ranker_evaluation` shows its cost.
         """
         decided = stored_promotion(promotion, context.partition_key)
-        proposed, known = candidates.frame().drop("dt"), item_features.frame().drop("dt")
-        path = served_ranker.file(context.partition_key)
-        trained = path.read_bytes() if path else b""
+        pool, features = candidates.frame().drop("dt"), item_features.frame().drop("dt")
+        model = partition_bytes(served_ranker, context.partition_key)
 
         def ordered(_: str) -> Iterator[Frame]:
-            for (part,) in by_users(frames.run, proposed, proposed):
-                scores = score_candidates(frames.run, part, trained, graph.ids) if trained else None
-                yield recommend(part, decided.order_by, scores, settings.recommendations_k, rules, known)
+            for (part,) in by_users(frames.run, pool, pool):
+                scores = score_candidates(frames.run, part, model, graph.ids) if model else None
+                yield recommend(part, decided.order_by, scores, settings.recommendations_k, policy, features)
 
         return frames.write(
             context,
             ordered,
             gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
-            params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(rules)},
+            params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(policy)},
             metadata={
                 "order_by": decided.order_by,
                 "why": decided.why,
-                "rules": in_words(rules),
+                "rules": in_words(policy),
                 "champion": decided.after.champion.id if decided.after.champion else "none",
             },
         )
 
     @graph.asset(
         "serving",
-        reads={
-            "recommendations": None,
-            "similar_items": None,
-            "top_popular": None,
-            "served_ranker": None,
-            "promotion": None,
-            "ranker_evaluation": None,
-        },
+        reads=dict.fromkeys(_RELEASED),
         kinds=("arrow",),
         checks=("follows_the_gate",),
         pool="publishing",
@@ -105,83 +100,98 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
     ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
-        day = context.partition_key
-        given = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
-        lineage = {one.asset: store.partitions().read_lineage(one.asset, day) for one in given}
-        tables = {one.asset: table(one, day) for one in (recommendations, similar_items, top_popular)}
+        day, serve = context.partition_key, settings.mode == "autonomous"
+        upstream = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
+        inputs = hashes(store.partitions(), [partitions.asset for partitions in upstream], day)
+        tables = {lists.asset: table(lists, day) for lists in (recommendations, similar_items, top_popular)}
         decided = stored_promotion(promotion, day)
-        served_by = tables["recommendations"]["source"].unique().to_pylist()
-        rows = {name: one.num_rows for name, one in tables.items()}
         facts = {
             "dataset": graph.dataset.name,
             "ids": {"user": graph.ids.user, "item": graph.ids.item},
-            "served_by": served_by[0] if served_by else None,
-            "model": decided.after.champion.id if decided.after.champion and decided.order_by == "ranker" else None,
-            "lists": rows,
-            "inputs": {asset: record.sha256 for asset, record in lineage.items() if record},
+            **facts_of(tables, decided),
+            "inputs": inputs,
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
             files = release_files(tables, served_ranker, decided, ranker_evaluation, day, Path(name))
             published = store.releases().publish(
-                day, files, facts, lambda bytes_read: gate(bytes_read, facts), serve=settings.mode == "autonomous"
+                day, files, facts, lambda stored: check_release(stored, facts), serve=serve
             )
         return dg.MaterializeResult(
-            metadata={
-                "release_id": published.release_id,
-                "served": published.moved,
-                "why": published.reason,
-                "generation": published.generation,
-                "served_by": facts["served_by"],
-                "model": facts["model"] or "none",
-                **{f"{name}_rows": count for name, count in rows.items()},
-            },
+            metadata=described(published, facts),
             data_version=dg.DataVersion(published.manifest_sha256),
-            check_results=[follows(store, day, published, served=settings.mode == "autonomous")],
+            check_results=[follows(store, day, published, served=serve)],
         )
 
     return [recommendations, release]
 
 
-def table(one: Partitions, day: str) -> pa.Table:
+def hashes(partitions: PartitionStore, assets: list[str], day: str) -> dict[str, str]:
+    """The hash of each asset's partition of a day, as its lineage record has it."""
+    records = {asset: partitions.read_lineage(asset, day) for asset in assets}
+    return {asset: record.sha256 for asset, record in records.items() if record}
+
+
+def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, Any]:
+    """Facts of the manifest: who ordered the lists, and the rows of each list."""
+    sources = tables["recommendations"]["source"].unique().to_pylist()
+    champion = decided.after.champion
+    return {
+        "served_by": sources[0] if sources else None,
+        "model": champion.id if champion and decided.order_by == "ranker" else None,
+        "lists": {name: rows.num_rows for name, rows in tables.items()},
+    }
+
+
+def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a release in the UI."""
+    return {
+        "release_id": published.release_id,
+        "served": published.moved,
+        "why": published.reason,
+        "generation": published.generation,
+        "served_by": facts["served_by"],
+        "model": facts["model"] or "none",
+        **{f"{name}_rows": count for name, count in facts["lists"].items()},
+    }
+
+
+def table(partitions: Partitions, day: str) -> pa.Table:
     """A partition as stored: verified against its lineage, in its file's order."""
-    path = one.file(day)
+    path = partitions.file(day)
     if path is None:
-        raise dg.Failure(f"{one.asset} has no partition {day} to release", allow_retries=False)
+        raise dg.Failure(f"{partitions.asset} has no partition {day} to release", allow_retries=False)
     return pq.ParquetFile(path).read()
 
 
 def release_files(
-    tables: dict[str, pa.Table],
+    tables: Mapping[str, pa.Table],
     served_ranker: Partitions,
     decided: Promotion,
     ranker_evaluation: Partitions,
     day: str,
     folder: Path,
 ) -> dict[str, Path]:
-    """The files of a release: memory-mappable lists, what ordered them, what the gate decided, and the evaluation."""
-    similar = tables["similar_items"]
-    fused = similar.filter(pc.call_function("equal", [similar["source"], pa.scalar("fused")]))
-    paths = [
-        *write_lists(tables["recommendations"], "user_id", "recommendations", folder),
-        *write_lists(fused, "item_id", "similar_items", folder, item="similar_item_id"),
-        *write_lists(tables["top_popular"], "segment", "top_popular", folder),
-    ]
+    """The files of a release: memory-mappable lists, the model that ordered them, the decision and the evaluation."""
+    paths: list[Path] = []
+    for served in SERVED_LISTS:
+        rows = tables[served.name]
+        if served.source is not None:
+            rows = rows.filter(pc.call_function("equal", [rows["source"], pa.scalar(served.source)]))
+        paths += write_lists(rows, served.key, served.name, folder, item=served.item)
     evaluation = folder / "evaluation.json"
     evaluation.write_text(json.dumps(table(ranker_evaluation, day).to_pylist(), indent=1))
-    paths.append(evaluation)
     decision = folder / "promotion.json"
     decision.write_text(decided.to_json())
-    paths.append(decision)
-    if (model := served_ranker.file(day)) is not None and model.stat().st_size:
-        stored = model.read_bytes()
-        copy = folder / f"ranker{suffix_of(stored)}"
-        copy.write_bytes(stored)
+    paths += [evaluation, decision]
+    if model := partition_bytes(served_ranker, day):
+        copy = folder / f"ranker{suffix_of(model)}"
+        copy.write_bytes(model)
         paths.append(copy)
     return {path.name: path for path in paths}
 
 
 def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:
-    """What is served after publishing: this day or a newer one, unless it waits for approval or was withdrawn."""
+    """Check what is served after publishing: this day or a newer one, unless it waits for approval or was withdrawn."""
     releases = store.releases()
     releases.verify(published.release_id)
     pointer = releases.current()

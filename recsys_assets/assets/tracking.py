@@ -12,7 +12,7 @@ import pyarrow as pa
 from recsys_assets import model_registry
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.gate.promotion import Model, Promotion, Verdict
+from recsys_assets.core.gate.promotion import Promotion, Verdict
 from recsys_assets.core.insight.model_charts import bar_chart
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.tuning import Tuning
@@ -173,7 +173,7 @@ def record(
     return recorded, problem
 
 
-def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verdict: Verdict) -> None:
+def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: ModelRef, verdict: Verdict) -> None:
     """The ranker with the run that is open."""
     model = read_model(trained)
     if isinstance(model, TreesOfCatBoost | BoostedLinear):
@@ -181,7 +181,9 @@ def log_model(mlflow: Any, tracking: Tracking, trained: bytes, name: Model, verd
     register_model(tracking, tracking.client(), mlflow.active_run().info.run_id, trained, name, verdict)
 
 
-def register_model(tracking: Tracking, client: Any, run_id: str, trained: bytes, name: Model, verdict: Verdict) -> None:
+def register_model(
+    tracking: Tracking, client: Any, run_id: str, trained: bytes, name: ModelRef, verdict: Verdict
+) -> None:
     """A model of a run as a version in the registry, unless these bytes are one already."""
     if not tracking.tag_version(client, name, "verdict", verdict):
         tags = {**named_by(name), "partition": name.day, "verdict": verdict}

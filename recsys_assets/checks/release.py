@@ -1,4 +1,4 @@
-"""The gate of a release: judged on the very bytes that were published, before anyone is served from them."""
+"""The check of a release: made on the very bytes that were stored, before the release is served."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.storage.lists import RankedLists
-
-LISTS = ("recommendations", "similar_items", "top_popular")
+from recsys_assets.storage.served_lists import SERVED_LISTS
 
 
 class ReleaseRefused(ValueError):  # noqa: N818 - a verdict, not a fault of the program
-    """A release did not pass its gate; the message says why. What was served goes on being served."""
+    """A release did not pass its check; the message says why. The release served before stays."""
 
 
-def gate(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
     """Refuse a release that could not be served.
 
     Args:
-        files: name to path of what was read back from the store.
-        facts: of its manifest.
+        files: name to path of the files as read back from the store.
+        facts: of its manifest; ``lists`` holds the rows that were computed of each list.
 
     Raises:
-        ReleaseRefused: a list does not open, has another number of rows than was computed, or nobody could be served.
+        ReleaseRefused: a list has another number of rows than was computed, or is empty and must not be.
+        ListFormatError: a list does not open.
     """
     folder = next(iter(files.values())).parent
-    for name in LISTS:
-        lists = RankedLists.open(folder, name)
-        expected = facts["lists"][name]
-        # similar_items keeps three sources in the store and releases the fused one.
-        if name != "similar_items" and lists.rows != expected:
-            raise ReleaseRefused(f"{name}: {lists.rows} rows were published, {expected} were computed")
-        if name != "similar_items" and len(lists) == 0:
-            raise ReleaseRefused(f"{name} is empty: nobody could be served")
-        if name == "top_popular" and "all" not in lists:
+    for served in SERVED_LISTS:
+        lists = RankedLists.open(folder, served.name)
+        expected = facts["lists"][served.name]
+        if served.source is None and lists.rows != expected:
+            raise ReleaseRefused(f"{served.name}: {lists.rows} rows were published, {expected} were computed")
+        if not served.may_be_empty and len(lists) == 0:
+            raise ReleaseRefused(f"{served.name} is empty: nobody could be served")
+        if served.name == "top_popular" and "all" not in lists:
             raise ReleaseRefused("top_popular has no segment 'all': unknown users could not be served")

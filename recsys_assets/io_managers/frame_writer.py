@@ -21,7 +21,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.partition_store import partition_key
 
-Gate = Callable[[str, Frame], dg.AssetCheckResult]
+PartitionCheck = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
 
 _PREVIEW_ROWS = 8
@@ -74,7 +74,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
         asset: str | None = None,
-        gates: Sequence[Gate] = (),
+        gates: Sequence[PartitionCheck] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -99,8 +99,8 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:
-            of_day = params(day) if callable(params) else (params or {})
-            staged, evaluated = self._stage(context, contract, day, build(day), gates, of_day)
+            day_params = params(day) if callable(params) else (params or {})
+            staged, evaluated = self._stage(context, contract, day, build(day), gates, day_params)
             files[day] = staged
             results += [(day, check) for check in evaluated]
         if len(files) > 1:
@@ -134,19 +134,19 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         contract: Contract,
         day: str,
         frame: Frame | Iterable[Frame] | pa.Table,
-        gates: Sequence[Gate],
+        gates: Sequence[PartitionCheck],
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
         path = self._path(contract.name, day, DATA_FILE)
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
         written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
-        found = audit(self.run, written, contract)
+        report = audit(self.run, written, contract)
         checks = [
             dg.AssetCheckResult(
                 check_name="contract",
-                passed=not found.violations,
-                metadata={"rows": found.rows, **found.violations},
+                passed=not report.violations,
+                metadata={"rows": report.rows, **report.violations},
             )
         ]
         checks += [gate(day, written) for gate in gates]

@@ -1,7 +1,7 @@
-"""What people decided about models: ``approvals/<model>.json``, written once and never changed.
+"""Approval decisions about models: ``approvals/<model>.json``, written once and never changed.
 
-An approval decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay
-what they were, and a backfill of those days finds what was known then.
+A decision counts from the newest day that had a gate when it was made. So the champions of earlier days stay what they
+were, and a backfill of those days finds the decisions that counted then.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ApprovalRecord:
         model_id: of the model.
         approval: what was decided.
         counts_from: first as-of day for which it counts, ``YYYY-MM-DD``.
-        run_id: the Dagster run by which somebody decided.
-        at: when, ISO 8601 in UTC.
+        run_id: the Dagster run that recorded it.
+        at: time of the decision, ISO 8601 in UTC.
     """
 
     model_id: str
@@ -42,7 +42,11 @@ class ApprovalRecords:
         self.store = store
 
     def find(self, model_id: str) -> ApprovalRecord | None:
-        """What was decided about a model; None if nothing was."""
+        """The decision about a model; None if there is none.
+
+        Raises:
+            ValueError: the stored file is not a decision.
+        """
         key = _key(model_id)
         try:
             data = self.store.get(key)
@@ -54,7 +58,7 @@ class ApprovalRecords:
             raise ValueError(f"{self.store.uri(key)}: not an approval decision: {error}") from error
 
     def of_bytes(self, sha256: str) -> list[ApprovalRecord]:
-        """What was decided about models of these bytes, whichever day they are of."""
+        """The decisions about models with these bytes, of any day."""
         ending = f"-{sha256[:12]}.json"
         ids = [meta.key.removeprefix(f"{ROOT}/") for meta in self.store.list(ROOT) if meta.key.endswith(ending)]
         return [record for name in ids if (record := self.find(name.removesuffix(".json")))]
@@ -63,7 +67,7 @@ class ApprovalRecords:
         """Store a decision.
 
         Raises:
-            ValueError: somebody has decided about that model before.
+            ValueError: there is a decision about that model already.
         """
         check_day(approval.counts_from)
         try:
@@ -73,7 +77,3 @@ class ApprovalRecords:
             raise ValueError(
                 f"model {approval.model_id} was {earlier.approval if earlier else 'decided about'} before; that stays"
             ) from error
-
-
-def _key(model_id: str) -> str:
-    return f"{ROOT}/{check_name(model_id)}.json"

@@ -1,6 +1,6 @@
-"""What the rankers of earlier days gained on their windows, read from the evaluations that their gates left.
+"""Gains of the rankers of earlier days on their windows, read from the stored evaluations.
 
-Like the registry state (:mod:`~recsys_assets.model_registry.state`), that is no dependency that Dagster knows.
+Like the registry state (:mod:`~recsys_assets.model_registry.state`), this is a dependency that Dagster does not know.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 
 _WINDOWS = 3
-"""Earlier windows that are read. A year ago other rankers were judged, of other data."""
+"""Earlier windows that are read. Those of a year ago are of other rankers and other data."""
 
 
 def gains_before(store: ObjectStore, day: str, horizon: int) -> tuple[list[Gain], list[Input]]:
-    """What rankers gained on the newest windows that end before the window of a day begins.
+    """The gains on the newest windows that end before the window of a day begins.
 
     Args:
-        store: where partitions are.
-        day: whose window is (day - horizon, day].
+        store: holds the partitions.
+        day: its window is (day - horizon, day].
         horizon: days.
 
     Returns:
@@ -35,8 +35,8 @@ def gains_before(store: ObjectStore, day: str, horizon: int) -> tuple[list[Gain]
     """
     newest = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
     days = disjoint_windows(
-        [one for one in PartitionStore(store).days(RANKER_EVALUATION.name) if one <= newest], horizon
+        [earlier for earlier in PartitionStore(store).days(RANKER_EVALUATION.name) if earlier <= newest], horizon
     )
-    found = [stored for one in days[-_WINDOWS:] if (stored := stored_file(store, RANKER_EVALUATION.name, one))]
-    gains = [gain_of(pq.read_table(pa.BufferReader(data)), "ranker") for data, _ in found]
-    return [gain for gain in gains if gain and gain.users], [name for _, name in found]
+    files = [stored for each in days[-_WINDOWS:] if (stored := stored_file(store, RANKER_EVALUATION.name, each))]
+    gains = [gain_of(pq.read_table(pa.BufferReader(data)), "ranker") for data, _ in files]
+    return [gain for gain in gains if gain and gain.users], [read for _, read in files]

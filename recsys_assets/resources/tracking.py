@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from recsys_assets.core.gate.promotion import Model, RegistryState
+from recsys_assets.core.gate.promotion import ModelRef, RegistryState
 from recsys_assets.core.tuning.study import Record, best_of
 from recsys_assets.resources.reachable import probe, without_password
 from recsys_assets.settings import Settings
@@ -197,7 +197,7 @@ class Tracking:
 
         return self._patiently(once)
 
-    def archive(self, model: Model) -> Recorded:
+    def archive(self, model: ModelRef) -> Recorded:
         """Mark a model's version in the registry as rejected."""
 
         def once() -> None:
@@ -235,12 +235,12 @@ class Tracking:
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name, description="Orders the candidates of each user.")
 
-    def version_of(self, client: MlflowClient, model: Model) -> ModelVersion | None:
+    def version_of(self, client: MlflowClient, model: ModelRef) -> ModelVersion | None:
         """The version of a model in the registry; None if it is not there."""
         found = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
         return min(found, key=lambda version: int(version.version), default=None)
 
-    def tag_version(self, client: MlflowClient, model: Model, key: str, value: str) -> bool:
+    def tag_version(self, client: MlflowClient, model: ModelRef, key: str, value: str) -> bool:
         """Tag a model's version in the registry; False if it is not there."""
         found = self.version_of(client, model)
         if found:
@@ -343,7 +343,7 @@ class Tracking:
         return Recorded(problem=text)
 
 
-def named_by(model: Model) -> dict[str, str]:
+def named_by(model: ModelRef) -> dict[str, str]:
     """The tags by which a model is found in the registry."""
     return {"model_id": model.id, "sha256": model.sha256}
 

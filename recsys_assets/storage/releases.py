@@ -48,7 +48,7 @@ POINTER = f"{ROOT}/current.json"
 MANIFEST = "manifest.json"
 _ATTEMPTS = 40  # to move the pointer; each failure but a broken server's means that someone else has moved it
 
-Gate = Callable[[Mapping[str, Path]], None]
+ReleaseCheck = Callable[[Mapping[str, Path]], None]
 
 
 class DamagedRelease(RuntimeError):  # noqa: N818
@@ -85,7 +85,7 @@ class Releases:
         as_of: str,
         files: Mapping[str, Path],
         facts: Mapping[str, Json],
-        gate: Gate | None = None,
+        check: ReleaseCheck | None = None,
         *,
         serve: bool = True,
     ) -> Published:
@@ -95,7 +95,7 @@ class Releases:
             as_of: ``YYYY-MM-DD``.
             files: local files by the names that they get.
             facts: JSON for the manifest; like the files it must not depend on time or run.
-            gate: looks at the very bytes that were stored, and raises to refuse them.
+            check: gets the very bytes that were stored, and raises to refuse them.
             serve: if False, the release waits for ``approve``.
 
         Raises:
@@ -108,8 +108,8 @@ class Releases:
             self._upload(manifest, entry, files[entry.name])
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             stored = self._fetch(manifest, Path(folder))
-            if gate:
-                gate(stored)
+            if check:
+                check(stored)
         self._seal(manifest)
         if serve:
             pointer, moved, reason = self._move(lambda current: after_publish(manifest, current))

@@ -16,11 +16,11 @@ from recsys_assets.core.evaluation import compare, window
 from recsys_assets.core.evaluation import evaluator as evaluator
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
+from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as listed
-from recsys_assets.core.lists import new_items as explore
-from recsys_assets.core.lists import recommend
+from recsys_assets.core.lists import new_items, recommend
 from recsys_assets.core.lists import reranking as rules
 from recsys_assets.core.models import als as factors
 from recsys_assets.core.models import covisitation, popular, popular_windows
@@ -49,8 +49,9 @@ RULES = rules.RerankingPolicy(
     purchased_from=max(g.WEIGHTS.weights.values()),
     category_cap=3,
     diversity=0.3,
-    new=explore.NewItems(0.5, 3),
+    new=new_items.NewItemQuota(0.5, 3),
 )
+GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
 Call = Callable[[FunctionInputs], Any]
 
 
@@ -87,7 +88,7 @@ def _evaluated(given: FunctionInputs) -> Any:
     lists = compare.lists_from_candidates(given["candidates"])
     two = {name: lists[name] for name in ("fused", "covisit")}
     known = evaluator.popularity(given["user_activity"])
-    return compare.evaluate(two, given["targets"], given["users"], known, 30, ks=(3,), resamples=20)
+    return compare.evaluate(two, given["targets"], given["users"], known, 30, (3,), resamples=20, **GATE_RULE)
 
 
 def _window(given: FunctionInputs) -> window.Window:
@@ -95,13 +96,13 @@ def _window(given: FunctionInputs) -> window.Window:
 
 
 def _window_evaluated(given: FunctionInputs) -> Any:
-    return window.evaluate_window(_window(given), given["candidates"], {"ranker": given["scores"]}, 1)
+    return window.evaluate_window(_window(given), given["candidates"], {"ranker": given["scores"]}, 1, **GATE_RULE)
 
 
 def _ruled(given: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
     """Lists before and after rules."""
     rows, scores = given["candidates"], given["scores"] if order_by == "ranker" else None
-    ruled = recommend.recommend(rows, order_by, scores, rules=RULES, item_features=given["item_features"])
+    ruled = recommend.recommend(rows, order_by, scores, policy=RULES, item_features=given["item_features"])
     return recommend.recommend(rows, order_by, scores), ruled
 
 
@@ -185,13 +186,13 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.cf_ensemble.scored": lambda given: cf_ensemble.scored(given.known, g.CF_ENSEMBLE),
     "evaluation.compare.evaluate": _evaluated,
     "evaluation.compare.evaluate_lists": lambda given: compare.evaluate_lists(
-        _evaluator(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20
+        _evaluator(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
     ),
     "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
     "evaluation.evaluator.Evaluator.__init__": lambda given: (_evaluator(given).users, _evaluator(given).targets),
     "evaluation.evaluator.Evaluator.read": _read,
     "evaluation.evaluator.popularity": lambda given: evaluator.popularity(given["user_activity"]),
-    "lists.evaluation.with_listed": lambda given: listed.with_listed(
+    "lists.evaluation.with_final_lists": lambda given: listed.with_final_lists(
         _window_evaluated(given), _window(given), "fused", *_ruled(given, "fused"), given["item_features"]
     ),
     "evaluation.window.evaluate_window": _window_evaluated,
@@ -253,14 +254,14 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(given["ranking_examples"]),
         examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
-    "lists.new_items.explore": lambda given: explore.explore(
-        recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, explore.NewItems(0.34, 2)
+    "lists.new_items.apply_new_item_quota": lambda given: new_items.apply_new_item_quota(
+        recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, new_items.NewItemQuota(0.34, 2)
     ),
     "ranking.model.score_candidates": lambda given: model.score_candidates(
         given.engine, given["candidates"], g.model(), given.ids
     ),
-    "lists.reranking.apply_rules": lambda given: tuple(
-        rules.apply_rules(
+    "lists.reranking.apply_policy": lambda given: tuple(
+        rules.apply_policy(
             recommend.recommend(given["candidates"], order_by), given["candidates"], given["item_features"], RULES
         )
         for order_by in ("fused", "covisit")

@@ -18,8 +18,8 @@ from mlflow.pyfunc import load_model
 from pydantic import SecretStr
 
 from recsys_assets.assets import experiments
-from recsys_assets.assets.promotion import winner
-from recsys_assets.core.gate.promotion import Gate, Promotion, RegistryState
+from recsys_assets.core.gate.promotion import Promotion, RegistryState
+from recsys_assets.core.gate.rule import GateResult
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import features
 from recsys_assets.model_registry import experiment_validation as validated
@@ -165,7 +165,7 @@ def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: py
     page = (world.folder / f"store/assets/model_comparison/dt={DAY}/comparison.html").read_text()
     assert "<td>ranks</td><td>logistic_regression</td>" in page
     assert f"{woods['auc']:.4f} [" in page
-    serving = winner(promotion(world, DAY))
+    serving = promotion(world, DAY).winner
     served = f"<td>served: {serving}</td><td></td><td></td><td></td><td>{evaluated_ndcg(world, serving):.4f} ["
     assert served in page, "with whom they are to be compared"
 
@@ -244,7 +244,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
 
 def gate_without_champion(world: World, day: str) -> None:
     """What the gate of a day leaves where nothing has beaten the generators yet."""
-    gate = Gate(False, None, None, None, None, 0, "nothing was judged")
+    gate = GateResult(False, None, None, None, None, 0, "nothing was judged")
     decided = Promotion(
         day, "manual", RegistryState(), None, gate, "no model", RegistryState(), "fused", "nobody is champion"
     )

@@ -212,7 +212,7 @@ def test_manual_mode_promotes_what_was_approved_and_refuses_a_bad_model(world: W
     assert set(read(world, "recommendations", DAY)["source"]) == {"ranker"}
     train_on("bad")
     assert refresh(world, EARLIER).success
-    assert of_day(world, EARLIER) == old, "a ruling does not reach the days before it"
+    assert of_day(world, EARLIER) == old, "a decision does not reach the days before it"
 
 
 def test_a_rejected_model_never_comes_back(world: World, train_on: Train) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,19 +12,30 @@ from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecor
 from recsys_assets.storage.objects import ObjectStore
 
 MODEL = "2015-05-01-0123456789ab"
-RULING = ApprovalRecord(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
+APPROVED = ApprovalRecord(MODEL, "approved", "2015-05-02", "a-run", "2015-05-03T00:00:00+00:00")
 
 
-def test_what_was_decided_stays(store: ObjectStore) -> None:
+def test_a_decision_stays(store: ObjectStore) -> None:
     approvals = ApprovalRecords(store)
     assert approvals.find(MODEL) is None
-    approvals.record(RULING)
+    approvals.record(APPROVED)
     with pytest.raises(ValueError, match=f"model {MODEL} was approved before"):
-        approvals.record(replace(RULING, approval="rejected"))
-    assert ApprovalRecords(store).find(MODEL) == RULING
+        approvals.record(replace(APPROVED, approval="rejected"))
+    assert ApprovalRecords(store).find(MODEL) == APPROVED
 
 
-def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
+def test_the_stored_file_has_the_keys_of_every_earlier_version(store: ObjectStore) -> None:
+    ApprovalRecords(store).record(APPROVED)
+    assert json.loads(store.get(f"rulings/{MODEL}.json")) == {
+        "model_id": MODEL,
+        "ruling": "approved",
+        "counts_from": "2015-05-02",
+        "run_id": "a-run",
+        "at": "2015-05-03T00:00:00+00:00",
+    }
+
+
+def test_one_of_two_decisions_at_once_wins(store: ObjectStore) -> None:
     def decide(approval: ApprovalRecord) -> bool:
         try:
             ApprovalRecords(store).record(approval)
@@ -32,16 +44,19 @@ def test_one_of_two_at_once_decides(store: ObjectStore) -> None:
         return True
 
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(decide, [RULING, replace(RULING, approval="rejected")]))
+        done = list(pool.map(decide, [APPROVED, replace(APPROVED, approval="rejected")]))
     assert sorted(done) == [False, True]
-    found = ApprovalRecords(store).find(MODEL)
-    assert found is not None
-    assert found.approval == ("approved" if done[0] else "rejected")
+    stored = ApprovalRecords(store).find(MODEL)
+    assert stored is not None
+    assert stored.approval == ("approved" if done[0] else "rejected")
 
 
-def test_what_is_no_ruling_is_named(store: ObjectStore) -> None:
-    store.put(f"approvals/{MODEL}.json", b'{"approval": "maybe"}')
-    with pytest.raises(ValueError, match=rf"approvals/{MODEL}\.json: not an approval decision"):
+def test_a_file_that_is_no_decision_is_named(store: ObjectStore) -> None:
+    store.put(f"rulings/{MODEL}.json", b'{"ruling": "approved"}')
+    with pytest.raises(ValueError, match=rf"rulings/{MODEL}\.json: not an approval decision"):
+        ApprovalRecords(store).find(MODEL)
+    store.put(f"rulings/{MODEL}.json", b'{"approval": "approved"}')
+    with pytest.raises(ValueError, match="not an approval decision"):
         ApprovalRecords(store).find(MODEL)
     with pytest.raises(ValueError, match="expected YYYY-MM-DD"):
-        ApprovalRecords(store).record(replace(RULING, counts_from="soon"))
+        ApprovalRecords(store).record(replace(APPROVED, counts_from="soon"))

@@ -75,7 +75,7 @@ def sources(folder: Path, day: str) -> dict[str, Path]:
 
 
 def publish(store: ObjectStore, folder: Path, day: str) -> Published:
-    return Releases(store).publish(day, sources(folder, day), {"dataset": "faults"}, gate=lambda files: None)
+    return Releases(store).publish(day, sources(folder, day), {"dataset": "faults"}, check=lambda files: None)
 
 
 def prepare(store: ObjectStore, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.storage.objects import Conflict, NotFound, ObjectStore, sha256_bytes
-from recsys_assets.storage.releases import DamagedRelease, Gate, Published, Releases
+from recsys_assets.storage.releases import DamagedRelease, Published, ReleaseCheck, Releases
 
 
 class Publisher:
@@ -19,13 +19,18 @@ class Publisher:
         self.store, self.folder, self.releases = store, folder, Releases(store)
 
     def __call__(
-        self, as_of: str, word: str = "x", gate: Gate | None = None, serve: bool = True, facts: Mapping[str, str] = {}
+        self,
+        as_of: str,
+        word: str = "x",
+        check: ReleaseCheck | None = None,
+        serve: bool = True,
+        facts: Mapping[str, str] = {},
     ) -> Published:
         path = self.folder / f"{as_of}-{word}"
         if not path.exists():
             path.write_bytes(f"{as_of} {word}".encode())
         files = {"lists.arrow": path, "model.cbm": path}
-        return self.releases.publish(as_of, files, {"dataset": "test", **facts}, gate, serve=serve)
+        return self.releases.publish(as_of, files, {"dataset": "test", **facts}, check, serve=serve)
 
     def served(self) -> str:
         pointer = self.releases.current()
@@ -100,11 +105,11 @@ def test_the_gate_sees_the_stored_bytes_and_can_refuse(publish: Publisher) -> No
         raise ValueError("too few items")
 
     with pytest.raises(ValueError, match="too few items"):
-        publish("2015-08-02", gate=refuse)
+        publish("2015-08-02", check=refuse)
     assert seen == {"lists.arrow": b"2015-08-02 x", "model.cbm": b"2015-08-02 x"}
     assert publish.served() == good.release_id
     assert publish.releases.list() == [good.release_id]
-    assert publish("2015-08-02", gate=lambda files: None).moved
+    assert publish("2015-08-02", check=lambda files: None).moved
 
 
 def test_a_rollback_lasts_until_something_new_or_another_rollback(publish: Publisher) -> None:

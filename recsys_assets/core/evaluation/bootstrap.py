@@ -22,7 +22,7 @@ class Interval:
 
 
 def intervals(
-    values: Floats, per: Floats | None = None, resamples: int = 1000, seed: int = 0, level: float = 0.95
+    values: Floats, divisors: Floats | None = None, resamples: int = 1000, seed: int = 0, *, level: float
 ) -> list[Interval]:
     """The mean of each column with its interval, all columns on the same resamples of users.
 
@@ -30,19 +30,19 @@ def intervals(
 
     Args:
         values: [users, columns]; NaN leaves a user out of that column.
-        per: [users, columns] what the sum is divided by, where it is no plain mean (targets, for a share of all
-            targets); None divides by the number of users.
+        divisors: [users, columns] what the sum of the values is divided by where that is no plain mean (targets, for
+            a share of all targets); None divides by the number of users.
         resamples: how many.
         seed: of the resamples.
-        level: of the intervals.
+        level: of the intervals, such as 0.95.
 
     Returns:
         One interval per column.
     """
     users, columns = values.shape
-    known = ~np.isnan(values)
-    top = np.where(known, values, 0.0)
-    bottom = np.where(known, 1.0 if per is None else per, 0.0)
+    defined = ~np.isnan(values)
+    top = np.where(defined, values, 0.0)
+    bottom = np.where(defined, 1.0 if divisors is None else divisors, 0.0)
     if users == 0:
         return [Interval(np.nan, np.nan, np.nan)] * columns
     rng = np.random.default_rng(seed)
@@ -57,14 +57,14 @@ def intervals(
     low, high = np.percentile(means, [50 - 50 * level, 50 + 50 * level], axis=0)
     mean = _ratio(top.sum(axis=0), bottom.sum(axis=0))
     return [
-        Interval(*(float(x[at]) for x in (mean, low, high))) if known[:, at].any() else Interval(np.nan, np.nan, np.nan)
+        Interval(*(float(x[at]) for x in (mean, low, high)))
+        if defined[:, at].any()
+        else Interval(np.nan, np.nan, np.nan)
         for at in range(columns)
     ]
 
 
-def paired_difference(
-    ours: Floats, theirs: Floats, resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> Interval:
+def paired_difference(ours: Floats, theirs: Floats, resamples: int = 1000, seed: int = 0, *, level: float) -> Interval:
     """The mean of ours minus theirs over the same users, [users] each, with its interval."""
     return intervals((ours - theirs)[:, None], resamples=resamples, seed=seed, level=level)[0]
 

@@ -9,12 +9,12 @@ ndcg         sum of h_i / log2(i + 1), over the same sum for min(k, \|T\|) hits 
 map          sum of h_i * (hits among the first i) / i, over min(k, \|T\|)
 mrr          1 / place of the first hit, 0 without one
 hit          1 with any hit
-novelty      mean over L of -log2 p(i), p = share of the known users who have the item, 1 / known users
-             for an item nobody has; not defined for an empty list
-coverage     distinct items in the lists of all users, over the size of the catalogue: one figure, no mean
+novelty      mean over L of -log2 p(i), p = share of the past users who have the item, 1 / past users
+             for an item that none has; not defined for an empty list
+coverage     distinct items in the lists of all users, over the size of the catalogue: one value, not a mean
 ===========  =====================================================================================
 
-A user with targets and without a list scores 0; only novelty leaves that user out.
+A user with targets but without a list scores 0; only novelty excludes such users.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def ndcg(hits: Bools, targets: Ints, k: int) -> Floats:
 
 
 def per_user(hits: Bools, targets: Ints, k: int) -> dict[str, Floats]:
-    """Every metric that each user has a value of: recall, precision, ndcg, map, mrr and hit.
+    """The metrics with a value per user: recall, precision, ndcg, map, mrr and hit.
 
     Args:
         hits: [users, at least k] whether the item at that place is a target.
@@ -45,16 +45,16 @@ def per_user(hits: Bools, targets: Ints, k: int) -> dict[str, Floats]:
         Per metric an array [users].
     """
     top = hits[:, :k]
-    seen: Ints = top.cumsum(axis=1)
-    found: Ints = top.sum(axis=1)
-    some = found > 0
+    hits_so_far: Ints = top.cumsum(axis=1)
+    hit_count: Ints = top.sum(axis=1)
+    any_hit = hit_count > 0
     return {
-        "recall": found / targets,
-        "precision": found / k,
+        "recall": hit_count / targets,
+        "precision": hit_count / k,
         "ndcg": ndcg(hits, targets, k),
-        "map": (top * seen / np.arange(1, k + 1)).sum(axis=1) / np.minimum(k, targets),
-        "mrr": np.where(some, 1.0 / (top.argmax(axis=1) + 1), 0.0),
-        "hit": some.astype(np.float64),
+        "map": (top * hits_so_far / np.arange(1, k + 1)).sum(axis=1) / np.minimum(k, targets),
+        "mrr": np.where(any_hit, 1.0 / (top.argmax(axis=1) + 1), 0.0),
+        "hit": any_hit.astype(np.float64),
     }
 
 
@@ -74,10 +74,10 @@ def novelty(self_information: Floats, k: int) -> Floats:
 
 
 def hits_at(group: Ints, relevant: Bools, scores: Floats, k: int) -> Bools:
-    """[groups, k] whether the row at that place of a group is relevant: scores descending, equal ones as they stand.
+    """[groups, k] whether the row at that place of a group is relevant: scores descending, ties in the order of rows.
 
     Args:
-        group: [rows] code 0, 1, … of the group; each has a row.
+        group: [rows] code 0, 1, … of the group; each group has a row.
         relevant: [rows].
         scores: [rows].
         k: length of the list.

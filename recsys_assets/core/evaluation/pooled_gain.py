@@ -1,4 +1,4 @@
-"""What rankers gained on several windows, as one figure: with few users, no gain on a single one is beyond chance."""
+"""Gains of rankers, of one window and pooled over several: with few users, one window alone shows no gain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DECISIVE_K = 10
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean paired difference of NDCG@10, the bounds of its 95 % interval, and the users that it is of."""
+    """A mean paired difference of NDCG@10, the bounds of its interval, and the number of users."""
 
     value: float
     low: float
@@ -23,7 +23,7 @@ class Gain:
 
 
 def gain_of(evaluation: pa.Table, model: str) -> Gain | None:
-    """What a model gained over whatever stood on a window; None where it was not judged.
+    """The gain of a model over the baseline of its window; None if it was not evaluated.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION.
@@ -35,18 +35,18 @@ def gain_of(evaluation: pa.Table, model: str) -> Gain | None:
     return None
 
 
-def together(gains: Sequence[Gain]) -> Gain:
-    """The mean over the users of all windows, with its interval: a fixed-effect meta-analysis, weighed by users.
+def pooled_gain(gains: Sequence[Gain]) -> Gain:
+    """The mean over the users of all windows, with its interval: a fixed-effect meta-analysis, weighted by users.
 
-    The windows must share no target, so that chance on one says nothing of chance on another.
+    The windows must share no target, so that their errors are independent.
 
     Args:
-        gains: one of each window, at least one.
+        gains: one per window, at least one.
     """
-    users = sum(one.users for one in gains)
-    mean = sum(one.users * one.value for one in gains) / users
+    users = sum(gain.users for gain in gains)
+    mean = sum(gain.users * gain.value for gain in gains) / users
     below, above = (
-        math.sqrt(sum((one.users * bound) ** 2 for one, bound in zip(gains, bounds, strict=True))) / users
-        for bounds in ([one.value - one.low for one in gains], [one.high - one.value for one in gains])
+        math.sqrt(sum((gain.users * error) ** 2 for gain, error in zip(gains, errors, strict=True))) / users
+        for errors in ([gain.value - gain.low for gain in gains], [gain.high - gain.value for gain in gains])
     )
     return Gain(mean, mean - below, mean + above, users)

@@ -1,4 +1,4 @@
-r"""Metrics of scores as a classifier: rows with a label and a score, whoever's list they stand in.
+r"""Metrics of scores as a classifier: rows with a label and a score, regardless of whose list they are in.
 
 ============  ====================================================================================
 auc           share of the pairs (positive, negative) in which the positive has the higher score; ties count half
@@ -6,7 +6,7 @@ f_beta        (1 + b²) TP / ((1 + b²) TP + b² FN + FP) of "score at least the
               much as precision. 0 where nothing is positive and nothing is predicted
 ============  ====================================================================================
 
-A threshold belongs to the model: it is chosen on rows of training windows and never on those that are judged.
+A threshold belongs to the model: it is chosen on rows of training windows and never on those of the evaluation.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def auc(labels: Bools, scores: Floats) -> float:
     return _auc(labels, scores)[0]
 
 
-def auc_interval(labels: Bools, scores: Floats, group: Ints, level: float = 0.95) -> Interval:
-    """The AUC with an interval that knows that rows of one user hang together.
+def auc_interval(labels: Bools, scores: Floats, group: Ints, *, level: float) -> Interval:
+    """The AUC with an interval that takes into account that the rows of one user are dependent.
 
     The variance is that of DeLong's placements summed by user (Obuchowski, Biometrics 1997), which costs one sort
     where a bootstrap would cost a thousand.
@@ -43,7 +43,7 @@ def auc_interval(labels: Bools, scores: Floats, group: Ints, level: float = 0.95
     positives = int(labels.sum())
     each = (placements - value) / np.where(labels, positives, len(labels) - positives)
     by_user = np.bincount(group, weights=each)
-    # scipy takes a tenth of a second to import, and only steps that judge pay for it.
+    # scipy takes a tenth of a second to import; only steps that evaluate pay for it.
     from scipy.special import ndtri
 
     half = float(ndtri(0.5 + level / 2)) * float(np.sqrt(users / (users - 1) * (by_user**2).sum()))

@@ -1,4 +1,4 @@
-"""Judge what was known at the end of one day by what happened after it."""
+"""Evaluate what was recommended as of one day on what happened after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.compare import evaluate_lists, lists_from_candidates
+from recsys_assets.core.evaluation.compare import PickBaseline, evaluate_lists, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.frames import dense_rank
 
@@ -19,30 +19,36 @@ _PAIR = ["user_id", "item_id"]
 
 @dataclass(frozen=True)
 class Window:
-    """Who is judged on the targets after a day, and how many items could have been recommended by then."""
+    """The users and targets after a day, and how many items could have been recommended by then."""
 
     evaluator: Evaluator
     catalogue_size: int
 
 
 def collect_window(users: Frame, activity: Frame, cut: date) -> Window:
-    """Everything that judging on one window takes, collected once.
+    """Collect once what every evaluation on one window needs.
 
     Args:
         users: user_id of those who had candidates as of day ``cut``.
-        activity: USER_ACTIVITY with ``dt``: days up to ``cut`` say what was known, later days hold the targets.
-        cut: the last day that the contenders know.
+        activity: USER_ACTIVITY with ``dt``: days up to ``cut`` give popularity and catalogue, later days the targets.
+        cut: the last day whose events the contenders may use.
     """
-    known = activity.filter(nw.col("dt") <= cut)
-    catalogue = known.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
+    past = activity.filter(nw.col("dt") <= cut)
+    catalogue = past.select(nw.col("item_id").n_unique().fill_null(0).alias("items")).collect(backend="polars")
     evaluator = Evaluator(
-        targets_after(activity, cut), popularity(known.select(*_PAIR)), users.select("user_id").unique()
+        targets_after(activity, cut), popularity(past.select(*_PAIR)), users.select("user_id").unique()
     )
     return Window(evaluator, int(catalogue.item()))
 
 
 def evaluate_window(
-    window: Window, candidates: Frame, scores: Mapping[str, Frame], seed: int = 0, level: float = 0.95
+    window: Window,
+    candidates: Frame,
+    scores: Mapping[str, Frame],
+    seed: int = 0,
+    *,
+    level: float,
+    pick_baseline: PickBaseline,
 ) -> pa.Table:
     """Every contender on the target events after a cut (``RANKER_EVALUATION``).
 
@@ -52,15 +58,18 @@ def evaluate_window(
         scores: user_id, item_id, score of the candidates by each model that there is.
         seed: of the bootstrap.
         level: of the intervals.
+        pick_baseline: the rule that picks what models are compared with (``core.gate``).
     """
     lists = lists_from_candidates(candidates)
     for model, scored in scores.items():
         lists[model] = dense_rank(scored, ["user_id"], "score", ["item_id"])
-    return evaluate_lists(window.evaluator, lists, window.catalogue_size, seed=seed, level=level)
+    return evaluate_lists(
+        window.evaluator, lists, window.catalogue_size, seed=seed, level=level, pick_baseline=pick_baseline
+    )
 
 
 def targets_after(activity: Frame, cut: date) -> Frame:
-    """Who had a target event with what after a day: distinct user_id, item_id."""
+    """The target events after a day: distinct user_id, item_id."""
     return activity.filter((nw.col("dt") > cut) & (nw.col("targets") > 0)).select(*_PAIR).unique()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from recsys_assets.core.evaluation.bootstrap import Interval, intervals
 from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, per_user
 from recsys_assets.core.evaluation.threshold import auc_interval, f_beta_parts
+from recsys_assets.core.gate.rule import CONFIDENCE
 
 OF_LISTS = ("ndcg", "recall", "precision", "map", "mrr", "hit")
 OF_ROWS = ("auc", "f_beta")
@@ -56,7 +57,7 @@ class EvaluatedLists:
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric with its 95 % interval; NaN where it is not defined."""
+    """One metric with its interval; NaN where it is not defined."""
 
     metric: str
     value: float
@@ -99,9 +100,11 @@ def figures(
             columns[name] = _of_list(name, evaluated, scores)
     values = np.stack(list(columns.values()), axis=1)
     divisors = np.stack([per.get(name, ones) for name in columns], axis=1)
-    found: dict[str, Interval] = dict(zip(columns, intervals(values, divisors, resamples, seed), strict=True))
+    found: dict[str, Interval] = dict(
+        zip(columns, intervals(values, divisors, resamples, seed, level=CONFIDENCE), strict=True)
+    )
     if "auc" in metrics:
-        found["auc"] = auc_interval(evaluated.labels, scores, evaluated.group)
+        found["auc"] = auc_interval(evaluated.labels, scores, evaluated.group, level=CONFIDENCE)
     return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
 
 

@@ -1,4 +1,4 @@
-"""A share of each list for new items: what nobody was ever shown, nobody can be known to want."""
+"""A quota of each list for new items: without it, an item that was never shown gathers no events and stays unseen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PAIR = ["user_id", "item_id"]
 
 
 @dataclass(frozen=True)
-class NewItems:
-    """How much of a list is for new items.
+class NewItemQuota:
+    """The share of a list that is reserved for new items.
 
     Args:
         quota: share of the places, 0 to 1; taken to three digits.
-        days: for how many days from when it was first seen an item is new.
+        days: for how many days after it was first seen an item is new.
     """
 
     quota: float = 0.0
@@ -27,43 +27,42 @@ class NewItems:
 
     @property
     def any(self) -> bool:
-        """Whether there is a place for them."""
+        """Whether any place is reserved."""
         return Fraction(self.quota).limit_denominator(1000) > 0
 
 
-def explore(ranked: Frame, candidates: Frame, k: int, new: NewItems) -> Frame:
-    """Move the best new items up until each list has its share of them, everywhere in it.
+def apply_new_item_quota(ranked: Frame, candidates: Frame, k: int, quota: NewItemQuota) -> Frame:
+    """Move the best new items up until every prefix of each list has its share of them.
 
-    The places for them are fixed: with a quota of 0.1, the 10th, the 20th and so on up to ``k``. By each of these
-    places, as many new items stand in the list as there are such places so far. New items that stand there by
-    themselves count; where they are too few, the next best one comes to the place, and where a user has no more of
-    them, the order stays. So no more than quota x k items are moved up, and the order of new items among themselves,
-    and of others among themselves, stays as it is.
+    The reserved places are fixed: with a quota of 0.1, the 10th, the 20th and so on up to ``k``. Down to each of
+    these places, the list has at least as many new items as reserved places so far. New items that are ranked that high
+    anyway count. If they are too few, the next best one moves to the reserved place; if the user has no more of them,
+    the order stays. So at most quota x k items move up, and the order among new items, and among the others, stays.
 
     Args:
         ranked: user_id, item_id, rank (1 is best, dense within the user), score (non-increasing in rank) and source:
             the whole order of each user's candidates.
-        candidates: frame of contract CANDIDATES that holds these pairs; says for how long an item is known.
+        candidates: frame of contract CANDIDATES with these pairs, for the age of the items.
         k: length of the list.
-        new: quota, and what is new.
+        quota: the share, and how old a new item may be.
 
     Returns:
         The columns of ``ranked`` with new ranks. An item that was moved up has the score of the best one below it.
     """
-    share = Fraction(new.quota).limit_denominator(1000)
+    share = Fraction(quota.quota).limit_denominator(1000)
     columns = ["user_id", "item_id", "rank", "score", "source"]
     if not share:
         return ranked.select(columns)
-    age = candidates.select(*_PAIR, __new=nw.col("item_days_known") <= new.days)
+    age = candidates.select(*_PAIR, __new=nw.col("item_days_known") <= quota.days)
     rows = ranked.select(columns).join(age, on=_PAIR, how="left")
     rows = rows.with_columns(__new=nw.when(nw.col("__new")).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64))
-    # Of its kind: the n-th new item, the n-th other one.
+    # Count within its kind: the n-th new item, the n-th other one.
     rows = rows.with_columns(__nth=running_total(nw.col("__new"), ["user_id"], ["rank"]))
     is_new, nth = nw.col("__new") == 1, nw.col("__nth")
     others = nw.col("rank") - nth
     place = (nth * share.denominator + share.numerator - 1) // share.numerator
     above = nw.when(place <= k).then(nw.min_horizontal(others, place - nth)).otherwise(others)
-    # A new item stands right before the first of the others that it has no longer above it.
+    # A new item comes right before the first of the others that it overtakes.
     rows = rows.with_columns(__key=nw.when(is_new).then(2 * above).otherwise(2 * others - 1)).rename({"rank": "__old"})
     rows = rows.with_columns(__one=nw.lit(1, dtype=nw.Int64))
     rows = rows.with_columns(rank=running_total(nw.col("__one"), ["user_id"], ["__key", "__old"]))

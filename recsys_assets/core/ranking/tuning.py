@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
+from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.ranking.formats import FeatureTransform, transform
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
@@ -46,7 +47,7 @@ class Tuning:
         evaluated_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
         study: name of the search; None where there was none.
         gain: NDCG@10 of the best ranker with trees over the best linear one, on lists that stopped neither, and the
-            bounds of its 95 % interval; None where it is unknown.
+            bounds of its interval; None where it is unknown.
     """
 
     best: RankerParams
@@ -83,8 +84,8 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
     later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
     is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
-    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the whole
-    95 % interval of what the other gains over it is above zero; see :func:`crossed`. At last the fused order is mixed
+    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the
+    other beats it by the rule of the gate; see :func:`crossed`. At last the fused order is mixed
     in, as far as that orders better.
 
     Args:
@@ -123,9 +124,9 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     ours, *theirs = ([*crossed(data, params, alone)] for params in (best, *linear))
     gain = None
     if linear:
-        found = paired_difference(_ndcg(ours), _ndcg(theirs[0]), seed=base.seed) if ours else None
+        found = paired_difference(_ndcg(ours), _ndcg(theirs[0]), seed=base.seed, level=CONFIDENCE) if ours else None
         gain = (found.mean, found.low, found.high) if found else None
-        if found is None or found.low <= 0:
+        if found is None or not beats(found):
             best, ours = linear[0], theirs[0]
     if ours:
         best = replace(best, prior_weight=max(LEANINGS, key=lambda prior_weight: _ndcg(ours, prior_weight).mean()))

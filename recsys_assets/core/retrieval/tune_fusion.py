@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Bools, Floats, ndcg
+from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.ids import positions
 from recsys_assets.core.models.top_k import largest
 from recsys_assets.core.ranking.split import held_out
@@ -91,9 +92,8 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
 def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> SearchResult:
     """Search the weights with the highest NDCG@10 of the fused lists.
 
-    They are searched on one half of the users, and used if they beat the base on the other half: if the whole 95 %
-    interval of the paired difference is above zero. The sum of the weights stays that of the base, so that fused scores
-    of different days are comparable.
+    They are searched on one half of the users, and used if they beat the base on the other half, by the rule of the
+    gate. The sum of the weights stays that of the base, so that fused scores of different days are comparable.
 
     Args:
         data: of a window that ends before the one that evaluates the weights later.
@@ -115,10 +115,10 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
     records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
     best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
     before, after = validation_half.ndcg(base), validation_half.ndcg(best)
-    gain = paired_difference(after, before, seed=search.seed)
-    better = gain.low > 0
+    gain = paired_difference(after, before, seed=search.seed, level=CONFIDENCE)
+    kept = beats(gain)
     return SearchResult(
-        values={**base, **best} if better else dict(base),
+        values={**base, **best} if kept else dict(base),
         trials=tuple(records),
         tuned_on=day,
         study=search.study,
@@ -127,7 +127,7 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
             "ndcg_before": float(before.mean()),
             "ndcg_after": float(after.mean()),
             "gain_low": gain.low,
-            "kept": float(better),
+            "kept": float(kept),
         },
     )
 

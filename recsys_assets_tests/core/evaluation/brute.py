@@ -1,4 +1,4 @@
-"""The metrics once more, user by user in plain Python, and one random case of lists and targets."""
+"""The metrics again, user by user in plain Python, and a random case of lists and targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Case:
-    """Who had what before, who did what after, and what was recommended in between."""
+    """Interactions before a cut, targets after it, and the lists recommended at the cut."""
 
     known: pl.DataFrame
     targets: pl.DataFrame
@@ -35,39 +35,39 @@ def case(seed: int, users: int = 40, items: int = 60, longest: int = 30) -> Case
             orient="row",
         )
 
-    listed = [
+    ranked = [
         (user, item, rank)
         for user in range(users)
         if rng.random() < 0.9
         for rank, item in enumerate(rng.sample(range(items), rng.randrange(longest)), start=1)
     ]
-    lists = pl.DataFrame(listed, schema=["user_id", "item_id", "rank"], orient="row")
+    lists = pl.DataFrame(ranked, schema=["user_id", "item_id", "rank"], orient="row")
     return Case(pairs(300, items), pairs(150, items + 5), lists)
 
 
 def means(case: Case, k: int) -> dict[str, float]:
     """Every metric, as the mean over users with a target."""
-    wanted: dict[int, set[int]] = {}
+    targets_of: dict[int, set[int]] = {}
     for user, item in case.targets.rows():
-        wanted.setdefault(user, set()).add(item)
-    listed: dict[int, list[int]] = {}
+        targets_of.setdefault(user, set()).add(item)
+    list_of: dict[int, list[int]] = {}
     for user, item, _ in sorted(case.lists.rows(), key=lambda row: (row[0], row[2], row[1])):
-        listed.setdefault(user, []).append(item)
+        list_of.setdefault(user, []).append(item)
     owners: dict[int, set[int]] = {}
     for user, item in case.known.rows():
         owners.setdefault(item, set()).add(user)
-    people = len({user for user, _ in case.known.rows()})
-    scores = [user_metrics(listed.get(user, [])[:k], targets, k) for user, targets in wanted.items()]
-    found = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
-    tops = [listed[user][:k] for user in wanted if listed.get(user)]
+    user_count = len({user for user, _ in case.known.rows()})
+    scores = [user_metrics(list_of.get(user, [])[:k], targets, k) for user, targets in targets_of.items()]
+    values = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
+    tops = [list_of[user][:k] for user in targets_of if list_of.get(user)]
     self_informations = [
-        sum(-math.log2(len(owners.get(item, {-1})) / people) for item in top) / len(top) for top in tops
+        sum(-math.log2(len(owners.get(item, {-1})) / user_count) for item in top) / len(top) for top in tops
     ]
-    found["novelty"] = sum(self_informations) / len(self_informations)
-    found["coverage"] = len({item for top in tops for item in top}) / len(owners)
-    hits = sum(len(targets & set(listed.get(user, []))) for user, targets in wanted.items())
-    found["candidate_recall"] = hits / sum(map(len, wanted.values()))
-    return found
+    values["novelty"] = sum(self_informations) / len(self_informations)
+    values["coverage"] = len({item for top in tops for item in top}) / len(owners)
+    hits = sum(len(targets & set(list_of.get(user, []))) for user, targets in targets_of.items())
+    values["candidate_recall"] = hits / sum(map(len, targets_of.values()))
+    return values
 
 
 def user_metrics(top: Sequence[int], targets: set[int], k: int) -> Mapping[str, float]:

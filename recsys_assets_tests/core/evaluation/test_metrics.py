@@ -13,6 +13,7 @@ import pytest
 from recsys_assets.core.evaluation.compare import evaluate
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import novelty, per_user
+from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets_tests.core.evaluation.brute import Case, case, means
 
 _EVALUATOR = Path(__file__).resolve().parents[4] / "shared" / "tools" / "evaluate.py"
@@ -31,6 +32,8 @@ def figures(of: Case, k: int, resamples: int = 50) -> dict[str, dict]:
         of.known["item_id"].n_unique(),
         ks=(k,),
         resamples=resamples,
+        level=CONFIDENCE,
+        pick_baseline=pick_baseline,
     )
     return {row["metric"]: row for row in table.to_pylist()}
 
@@ -98,7 +101,7 @@ def test_an_item_listed_twice_counts_once_at_its_better_rank():
     targets = pl.DataFrame({"user_id": [0, 0], "item_id": [7, 7]})
     read = Evaluator(lazy(targets), popularity(lazy(targets))).read(lazy(lists), 2)
     assert read.hits.tolist() == [[False, True]]
-    assert (read.longest, read.found.tolist()) == (2, [1])
+    assert (read.longest, read.recalled.tolist()) == (2, [1])
 
 
 def test_only_users_with_candidates_and_known_ids_are_judged():

@@ -43,13 +43,13 @@ def test_what_is_not_defined() -> None:
     assert np.isnan(auc(~none, some))
     assert f_beta(none, none) == 0
     assert best_threshold(none, some) == np.inf
-    assert np.isnan(auc_interval(none, some, np.arange(4)).low)
+    assert np.isnan(auc_interval(none, some, np.arange(4), level=0.95).low)
 
 
 def test_the_interval_of_the_auc_is_about_that_of_a_bootstrap_over_users() -> None:
     """Rows of a user hang together here: an interval over rows would be too narrow."""
     labels, scores, group = drawn(1, users=150)
-    found = auc_interval(labels, scores, group)
+    found = auc_interval(labels, scores, group, level=0.95)
     rng = np.random.default_rng(0)
     rows = np.arange(len(group)).reshape(150, -1)
     means = [

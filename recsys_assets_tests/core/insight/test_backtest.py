@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 import pytest
 
 from recsys_assets.core.contracts import RANKER_EVALUATION, RECOMMENDATIONS, IdTypes
-from recsys_assets.core.gate.promotion import Gate, Model, Promotion, RegistryState
+from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
+from recsys_assets.core.gate.rule import GateResult
 from recsys_assets.core.insight.backtest import METRICS, BacktestInputs, BacktestParams, backtest, list_changes
 from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.backtest_page import HEAD, backtest_page, day_rows
@@ -100,9 +101,9 @@ def evaluated(days: list[int], models: tuple[str, ...], seed: int = 0) -> list[R
 
 
 def decided(n: int, verdict: str, gain: float | None, order_by: str) -> Promotion:
-    model = None if verdict == "no model" else Model(day(n), "ab" * 32)
+    model = None if verdict == "no model" else ModelRef(day(n), "ab" * 32)
     low, high = (None, None) if gain is None else (gain - 0.1, gain + 0.1)
-    gate = Gate(verdict == "promoted", "fused", gain, low, high, 50, "why <so>")
+    gate = GateResult(verdict == "promoted", "fused", gain, low, high, 50, "why <so>")
     return Promotion(
         day(n), "autonomous", RegistryState(), model, gate, verdict,  # type: ignore[arg-type]
         RegistryState(model if verdict == "promoted" else None), order_by, "because",

@@ -1,4 +1,4 @@
-"""The rules of lists against the greedy choice that they stand for, made item by item."""
+"""The re-ranking policy against the greedy choice that defines it, item by item."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Shop:
             features.append({"item_id": item, "category_id": category, "root_id": root})
         self.features = frame(features, ITEM_FEATURES, ids, day=False)
 
-    def lists(self, rules: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> Lists:
-        found = self.rows(rules, order_by, k)
-        return {user: mine["item_id"].to_list() for (user,), mine in found.group_by("user_id", maintain_order=True)}
+    def lists(self, policy: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> Lists:
+        rows = self.rows(policy, order_by, k)
+        return {user: mine["item_id"].to_list() for (user,), mine in rows.group_by("user_id", maintain_order=True)}
 
-    def rows(self, rules: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> pl.DataFrame:
-        got = recommend(self.candidates, order_by, self.scores, k, rules, self.features)
-        return got.collect(backend="polars").to_native().sort("user_id", "rank")
+    def rows(self, policy: RerankingPolicy | None, order_by: str = "ranker", k: int = 100) -> pl.DataFrame:
+        recommended = recommend(self.candidates, order_by, self.scores, k, policy, self.features)
+        return recommended.collect(backend="polars").to_native().sort("user_id", "rank")
 
     def like(self, one: Any, other: Any) -> float:
         mine, theirs = self.tree.get(one), self.tree.get(other)
@@ -62,25 +62,25 @@ class Shop:
             return 0.0
         return 1.0 if mine[0] == theirs[0] else 0.5 if mine[1] == theirs[1] else 0.0
 
-    def chosen(self, user: Any, order: list[Any], rules: RerankingPolicy) -> list[Any]:
-        """Item by item, as maximal marginal relevance is stated."""
-        left = [item for item in order if not (rules.exclude_purchased and (user, item) in self.purchased)]
+    def chosen(self, user: Any, order: list[Any], policy: RerankingPolicy) -> list[Any]:
+        """The list by the definition of maximal marginal relevance, item by item."""
+        left = [item for item in order if not (policy.exclude_purchased and (user, item) in self.purchased)]
         place = {item: n + 1 for n, item in enumerate(left)}
-        found: list[Any] = []
+        ordered: list[Any] = []
         while left:
-            nearest = {item: max((self.like(item, other) for other in found), default=0.0) for item in left}
-            value = {i: 10 / (9 + place[i]) * (1 - rules.diversity) - nearest[i] * rules.diversity for i in left}
-            found.append(min(left, key=lambda item: (-value[item], place[item])))
-            left.remove(found[-1])
-        held: dict[str, int] = {}
-        kept = []
-        for item in found:
+            nearest = {item: max((self.like(item, other) for other in ordered), default=0.0) for item in left}
+            value = {i: 10 / (9 + place[i]) * (1 - policy.diversity) - nearest[i] * policy.diversity for i in left}
+            ordered.append(min(left, key=lambda item: (-value[item], place[item])))
+            left.remove(ordered[-1])
+        per_category: dict[str, int] = {}
+        capped = []
+        for item in ordered:
             category = self.tree[item][0] if item in self.tree else None
             if category is not None:
-                held[category] = held.get(category, 0) + 1
-            if category is None or not rules.category_cap or held[category] <= rules.category_cap:
-                kept.append(item)
-        return kept
+                per_category[category] = per_category.get(category, 0) + 1
+            if category is None or not policy.category_cap or per_category[category] <= policy.category_cap:
+                capped.append(item)
+        return capped
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def shop() -> Shop:
 
 
 ALL = RerankingPolicy(exclude_purchased=True, purchased_from=0.7, category_cap=2, diversity=0.2)
-RULES = {
+POLICIES = {
     "bought": RerankingPolicy(exclude_purchased=True, purchased_from=0.7),
     "cap": RerankingPolicy(category_cap=1),
     "vary a little": RerankingPolicy(diversity=0.1),
@@ -100,18 +100,18 @@ RULES = {
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-@pytest.mark.parametrize("named", RULES)
-def test_lists_are_those_of_the_choice_item_by_item(named: str, ids: IdTypes):
-    shop, rules = Shop(ids), RULES[named]
+@pytest.mark.parametrize("named", POLICIES)
+def test_lists_equal_the_greedy_choice(named: str, ids: IdTypes):
+    shop, policy = Shop(ids), POLICIES[named]
     for order_by in ("ranker", "repeat"):
-        plain, ruled = (shop.lists(kept, order_by) for kept in (None, rules))
-        assert ruled == {user: shop.chosen(user, order, rules) for user, order in plain.items()}
-        assert ruled != plain, "the rules had something to do"
+        plain, reranked = (shop.lists(applied, order_by) for applied in (None, policy))
+        assert reranked == {user: shop.chosen(user, order, policy) for user, order in plain.items()}
+        assert reranked != plain, "the policy had an effect"
 
 
 @pytest.mark.parametrize("order_by", ["ranker", "fused", *BUILT_IN.names])
-def test_lists_stay_lists(shop: Shop, order_by: str):
-    """Dense, full where enough is left, falling in score, and of the winner or the fusion as before."""
+def test_lists_stay_valid(shop: Shop, order_by: str):
+    """Dense ranks, full where enough items are left, scores non-increasing, sources unchanged."""
     rows, plain = shop.rows(ALL, order_by, k=8), shop.lists(None, order_by)
     pairs = shop.rows(None, order_by).select("user_id", "item_id", "source").rows()
     sources = {(user, item): source for user, item, source in pairs}
@@ -126,30 +126,30 @@ def test_lists_stay_lists(shop: Shop, order_by: str):
     assert shop.rows(ALL, order_by, k=8).equals(rows)
 
 
-def test_rules_that_ask_for_nothing_change_nothing(shop: Shop):
+def test_a_policy_without_effect_changes_nothing(shop: Shop):
     plain = shop.rows(None)
     assert shop.rows(RerankingPolicy(purchased_from=0.7)).equals(plain)
     loose = RerankingPolicy(exclude_purchased=True, purchased_from=2.0, category_cap=EACH)
-    assert shop.rows(loose).equals(plain), "nothing was bought, and no category is as large"
+    assert shop.rows(loose).equals(plain), "nothing was purchased, and no category is as large"
     without = Shop(categories=False)
     assert without.rows(replace(ALL, exclude_purchased=False)).equals(without.rows(None)), (
-        "unknown categories are alike to none"
+        "items without a category are similar to none"
     )
 
 
-def test_variety_grows_with_the_setting(shop: Shop):
-    """For each user the number of categories in the first places; over all users, how unlike two items are."""
+def test_diversity_grows_with_the_setting(shop: Shop):
+    """Per user the number of categories in the first places; over all users the dissimilarity of two items."""
     settings = [0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
-    found = [shop.lists(RerankingPolicy(diversity=value), k=10) for value in settings]
-    for user in found[0]:
-        many = [len({shop.tree.get(item, (item,))[0] for item in lists[user]}) for lists in found]
-        assert many == sorted(many)
-    likeness = [
+    results = [shop.lists(RerankingPolicy(diversity=value), k=10) for value in settings]
+    for user in results[0]:
+        categories = [len({shop.tree.get(item, (item,))[0] for item in lists[user]}) for lists in results]
+        assert categories == sorted(categories)
+    similarity = [
         sum(shop.like(a, b) for items in lists.values() for n, a in enumerate(items) for b in items[:n])
-        for lists in found
+        for lists in results
     ]
-    assert likeness == sorted(likeness, reverse=True)
-    assert likeness[-1] < 0.7 * likeness[0]
+    assert similarity == sorted(similarity, reverse=True)
+    assert similarity[-1] < 0.7 * similarity[0]
 
 
 def test_no_candidate_is_lost_by_reordering(shop: Shop):
@@ -157,6 +157,6 @@ def test_no_candidate_is_lost_by_reordering(shop: Shop):
     assert {user: sorted(items) for user, items in plain.items()} == {u: sorted(i) for u, i in varied.items()}
 
 
-def test_rules_without_features_are_named(shop: Shop):
-    with pytest.raises(ValueError, match="rules need the items' features"):
-        recommend(shop.candidates, "fused", rules=ALL)
+def test_a_policy_without_features_is_an_error(shop: Shop):
+    with pytest.raises(ValueError, match="policy needs the items' features"):
+        recommend(shop.candidates, "fused", policy=ALL)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import IdTypes
-from recsys_assets.core.evaluation.compare import choose, evaluate, lists_from_candidates
+from recsys_assets.core.evaluation.compare import evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
+from recsys_assets.core.gate.rule import CONFIDENCE, decide, pick_baseline
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.formats import BoostedLinear, read_model
 from recsys_assets.core.ranking.linear import fit_linear
@@ -37,13 +38,14 @@ def test_the_ranker_learns_a_planted_rule_and_beats_every_generator(trained):
     scores = score_candidates(ENGINE, candidates, trained.model, ids)
     lists = {**lists_from_candidates(candidates), "ranker": recommend(candidates, "ranker", scores)}
 
-    result = evaluate(lists, targets, None, popularity(candidates.select("user_id", "item_id")), 120, resamples=200)
+    known = popularity(candidates.select("user_id", "item_id"))
+    result = evaluate(lists, targets, None, known, 120, resamples=200, level=CONFIDENCE, pick_baseline=pick_baseline)
 
     ndcg = {row["model"]: row["low"] for row in result.to_pylist() if (row["metric"], row["k"]) == ("ndcg", 10)}
     gain = next(row for row in result.to_pylist() if (row["model"], row["metric"]) == ("ranker", "ndcg_gain"))
     assert ndcg["ranker"] > 0.8
     assert gain["low"] > 0.1
-    assert choose(result).order_by == "ranker"
+    assert decide(result, 30).with_ranker.order_by == "ranker"
     assert set(list(trained.feature_importance)[:2]) == {"ui_hours_since", "item_conversion"}
     assert sum(trained.feature_importance.values()) == pytest.approx(100)
     assert set(trained.feature_importance) == set(FEATURE_COLUMNS)

@@ -1,7 +1,7 @@
 import dagster as dg
 import pytest
 
-from recsys_assets.checks.gates import volume
+from recsys_assets.checks.partition import volume
 from recsys_assets.checks.results import merge_results
 
 WEEK = [1000, 1100, 900, 1050, 950, 300, 400]

@@ -1,4 +1,4 @@
-"""Checks between the stages that a contract cannot state. Each takes a day and its frame and gives a result."""
+"""Checks of partitions beyond their contract. Each takes a day and its frame and returns a result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import dagster as dg
 import narwhals as nw
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.compare import Decision
+from recsys_assets.core.gate.rule import Winner
 from recsys_assets.core.quality import gaps_in_rank
 
 _WARN_BELOW, _FAIL_BELOW, _ENOUGH_DAYS = -3.0, -12.0, 7
-_LEAST_SPREAD = 0.25  # days that hardly differ would make any change look grave; this is about a quarter up or down
+_LEAST_SPREAD = 0.25  # about a quarter up or down: where days hardly differ, any change would look large
 
 
 def dense_ranks(*by: str) -> Callable[[str, Frame], dg.AssetCheckResult]:
@@ -41,19 +41,19 @@ def never_itself(_: str, frame: Frame) -> dg.AssetCheckResult:
 
 
 def volume(rows: int, trailing: Sequence[int]) -> dg.AssetCheckResult:
-    """A day much quieter than those before it: a warning, and far beyond what those days vary by, a failure.
+    """A day with far fewer rows than those before it: a warning, and far beyond the variation of those days, a failure.
 
     The distance is the robust z-score of the logarithm of the rows (median and median absolute deviation; Iglewicz and
-    Hoaglin, 1993), so that a shop with steady days is held to it and a small data set with bursts is not. A day without
-    any event is a warning too: shops close, and nothing downstream is built from that day alone.
+    Hoaglin, 1993), so the limit is tight for a shop with steady days and loose for a small data set with bursts. A day
+    without any event is only a warning: shops close, and nothing downstream is built from that day alone.
     """
     if len(trailing) < _ENOUGH_DAYS:
-        about = {"rows": rows, "days_before": len(trailing), "note": "too few days before it to judge"}
-        return dg.AssetCheckResult(check_name="volume", passed=True, metadata=about)
+        metadata = {"rows": rows, "days_before": len(trailing), "note": "too few days before it to judge"}
+        return dg.AssetCheckResult(check_name="volume", passed=True, metadata=metadata)
     logs = [log1p(before) for before in trailing]
-    middle = median(logs)
-    spread = max(_LEAST_SPREAD, 1.4826 * median(abs(one - middle) for one in logs))
-    z = (log1p(rows) - middle) / spread
+    center = median(logs)
+    spread = max(_LEAST_SPREAD, 1.4826 * median(abs(log - center) for log in logs))
+    z = (log1p(rows) - center) / spread
     return dg.AssetCheckResult(
         check_name="volume",
         passed=z > _WARN_BELOW,
@@ -67,28 +67,30 @@ def count(frame: Frame) -> int:
     return int(frame.select(n=nw.len()).collect(backend="polars").item())
 
 
-def beats_generators(decision: Decision) -> dg.AssetCheckResult:
-    """The ranker won. Losing is a warning: the winner is served instead."""
+def beats_generators(winner: Winner) -> dg.AssetCheckResult:
+    """The ranker would order the lists. Losing is a warning: what beats it orders them instead."""
     return dg.AssetCheckResult(
         check_name="ranker_beats_generators",
-        passed=decision.order_by == "ranker",
+        passed=winner.order_by == "ranker",
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"decision": decision.why, "users": decision.users},
+        metadata={"decision": winner.why, "users": winner.users},
     )
 
 
 def drifts(drift: Mapping[str, Mapping[str, Any]]) -> dg.AssetCheckResult:
-    """The day's mix is much like that of the days before. A warning: a campaign is no fault."""
+    """The day's mix of events resembles that of the days before. A warning: a campaign is no fault."""
     return dg.AssetCheckResult(
         check_name="drift",
-        passed=all(one["verdict"] != "major" for one in drift.values()),
+        passed=all(column["verdict"] != "major" for column in drift.values()),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={f"{name}_{key}": one[key] for name, one in drift.items() for key in ("psi", "chance", "verdict")},
+        metadata={
+            f"{name}_{key}": column[key] for name, column in drift.items() for key in ("psi", "chance", "verdict")
+        },
     )
 
 
 def ordered_by(winner: str) -> Callable[[str, Frame], dg.AssetCheckResult]:
-    """Every list is the winner's; where a generator's list ended, the fused generators went on."""
+    """Every list is in the winner's order; past the end of a generator's list, in that of the fused generators."""
 
     def check(_: str, frame: Frame) -> dg.AssetCheckResult:
         wrong = count(frame.filter(~nw.col("source").is_in([winner, "fused"])))

@@ -1,0 +1,34 @@
+"""The lists that a release holds and the API serves: what publishes, checks and reads them goes by this declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ServedList:
+    """A set of ranked lists, made from the asset of the same name.
+
+    Attributes:
+        name: of the asset, and of the files in the release.
+        key: column whose values are looked up.
+        key_type: type of the key: that of the data set's user or item ids, or a string.
+        item: column of the items in the lists.
+        source: the rows of this source are released; None releases all rows.
+        may_be_empty: whether a release without any of these lists can be served.
+    """
+
+    name: str
+    key: str
+    key_type: Literal["user", "item", "string"]
+    item: str = "item_id"
+    source: str | None = None
+    may_be_empty: bool = False
+
+
+SERVED_LISTS = (
+    ServedList("recommendations", "user_id", "user"),
+    ServedList("similar_items", "item_id", "item", item="similar_item_id", source="fused", may_be_empty=True),
+    ServedList("top_popular", "segment", "string"),
+)
