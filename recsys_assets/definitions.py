@@ -36,6 +36,7 @@ from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
+from recsys_assets.automation.staleness import marts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
@@ -118,9 +119,11 @@ def build_definitions(
     on = settings.automation
     registry = registry or GeneratorRegistry.installed()
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
+    assets = [asset for group in _GROUPS for asset in group.build(graph)]
+    marts = marts_of(spec for asset in assets for spec in specs_of(asset))
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     return dg.Definitions(
-        assets=[asset for group in _GROUPS for asset in group.build(graph)],
+        assets=assets,
         jobs=[
             jobs.stage_landing,
             jobs.history,
@@ -144,7 +147,7 @@ def build_definitions(
         sensors=[
             *(
                 [
-                    landing_sensor(graph.partitions, settings),
+                    landing_sensor(graph.partitions, settings, marts),
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
                 ]
@@ -153,10 +156,15 @@ def build_definitions(
             ),
             *notification_sensors(notifier_of(settings)),
         ],
-        schedules=daily_schedules(graph.partitions, settings) if on else [],
+        schedules=daily_schedules(graph.partitions, settings, marts) if on else [],
         resources={**build_resources(settings, dataset, registry), **(resources or {})},
         executor=executor,
     )
+
+
+def specs_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetSpec]:
+    """What is declared of the assets of a definition."""
+    return [asset] if isinstance(asset, dg.AssetSpec) else list(asset.specs)
 
 
 defs = build_definitions(*load_settings())

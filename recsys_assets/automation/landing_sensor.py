@@ -1,7 +1,7 @@
 """The landing sensor: what comes into the landing zone, changes there or goes, becomes the days that it touches."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -54,7 +54,9 @@ class LandingCursor:
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.SensorDefinition:
+def landing_sensor(
+    partitions: dg.DailyPartitionsDefinition, settings: Settings, marts: Sequence[str]
+) -> dg.SensorDefinition:
     """The sensor of a graph.
 
     Two steps, each in a tick of its own, because reading a file may take minutes and a tick must not. New files that
@@ -63,6 +65,7 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
     Args:
         partitions: the days of the graph.
         settings: where its store is.
+        marts: names of its marts.
     """
     tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
 
@@ -81,7 +84,9 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
             cursor = LandingCursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
         days = span(partitions)
         retry_queue = cursor.retry_queue if accepted.generation > cursor.generation else ()
-        outdated = outdated_days(accepted, store.partitions(), days, cursor.generation, cursor.until, retry_queue)
+        outdated = outdated_days(
+            accepted, store.partitions(), marts, days, cursor.generation, cursor.until, retry_queue
+        )
         requests = [
             dg.RunRequest(
                 run_key=f"history:{accepted.id}:{accepted.generation}:{first}:{last}",

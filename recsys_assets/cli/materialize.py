@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges, training_days
+from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
@@ -39,6 +39,7 @@ class Materializer:
         self._dataset = dataset
         self._progress = progress
         self._definitions = build_definitions(settings, dataset)
+        self._marts = marts_of(self._definitions.resolve_all_asset_specs())
         self._instance = instance or dg.DagsterInstance.get()
         self._owns_instance = instance is None
         self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri)
@@ -97,7 +98,7 @@ class Materializer:
         if newest is None:
             raise MaterializeError(self._nothing_found())
         self._first = next(day for day in accepted.event_days() if day >= days[0])
-        self._outdated = outdated_days(accepted, self._store.partitions(), days)
+        self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days)
         for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._runner.run("history", history_tags(begin, last))
