@@ -152,18 +152,20 @@ def reject_model() -> None:
     archive()
 
 
-def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecision, store: StoreResource) -> Model:
+def _decide(context: dg.OpExecutionContext, model_id: str, decision: ApprovalDecision, store: StoreResource) -> Model:
     """Record what was decided about the challenger that waits, and by which run."""
     newest, registry_state = current_registry_state(store.open())
     waiting = registry_state.challenger
     if newest is None or waiting is None or waiting.id != model_id:
-        found = waiting.id if waiting else "none"
-        raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
+        waiting_id = waiting.id if waiting else "none"
+        raise dg.Failure(
+            f"model {model_id} does not wait for an approval; waiting is: {waiting_id}", allow_retries=False
+        )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, word, newest, context.run_id, at))
+    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, decision, newest, context.run_id, at))
     # The gate of an experiment comes after that of its day, so that the next day's is the first that it can count for.
     soonest = (
         f"run refresh of {newest} to have it at once" if waiting.asset == "ranker" else "the next day's gate has it"
     )
-    context.log.info(f"model {model_id} is {word}; it counts from {newest} on: {soonest}")
+    context.log.info(f"model {model_id} is {decision}; it counts from {newest} on: {soonest}")
     return waiting

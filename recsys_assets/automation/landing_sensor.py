@@ -136,5 +136,5 @@ def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
 
 def _unfinished(instance: dg.DagsterInstance) -> str | None:
     """The run that is reading files now, if any."""
-    found = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
-    return found[0].run_id if found else None
+    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
+    return runs[0].run_id if runs else None

@@ -63,10 +63,10 @@ class Eraser:
             if not self.waited():
                 break
             erasure, stored = self._round(erasure, token)
-        left = holders(self.store, self.person)
-        if left:
-            shown = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(left.items())[:10])
-            raise ErasureError(f"{len(left)} stored files still hold the person: {shown}")
+        remaining = holders(self.store, self.person)
+        if remaining:
+            examples = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(remaining.items())[:10])
+            raise ErasureError(f"{len(remaining)} stored files still hold the person: {examples}")
         serving = Releases(self.store).current()
         rows_after = {part: record.rows for part, record in stored.records.items()}
         erasure = erasure.finished(rows_after, erased_rows(self.store), serving.release_id if serving else None)
@@ -75,19 +75,19 @@ class Eraser:
 
     def _round(self, erasure: Erasure, token: str) -> tuple[Erasure, Stored]:
         """Plan and do all that there is to do; does nothing where nothing is left."""
-        held = holders(self.store, self.person)
+        holding_keys = holders(self.store, self.person)
         stored = Stored(PartitionStore(self.store))
-        erasure = _planned(erasure, stored, _parts(held))
+        erasure = _planned(erasure, stored, _parts(holding_keys))
         if erasure.erased_before is None:
             erasure = replace(erasure, erased_before=erased_rows(self.store))
         write_erasure(self.store, token, erasure)
         for before, after in forget_staged(self.store, self.person):
             self.note(f"{before.name}: {after.erased - before.erased} rows taken out of what was staged of it")
-        self._rebuild(erasure, stored, _parts(held))
+        self._rebuild(erasure, stored, _parts(holding_keys))
         suspicion = Suspicion(
             stored,
             since=min((part.day for part in erasure.affected), default=_NEVER),
-            holding=frozenset(key.split("/")[1] for key in held if key.startswith("releases/")),
+            holding=frozenset(key.split("/")[1] for key in holding_keys if key.startswith("releases/")),
         )
         self._serve_without(suspicion)
         for release in self._releases_to_delete(suspicion):
@@ -97,12 +97,12 @@ class Eraser:
             Releases(self.store).delete(release)
         return erasure, stored
 
-    def _rebuild(self, erasure: Erasure, stored: Stored, held: set[Part]) -> None:
+    def _rebuild(self, erasure: Erasure, stored: Stored, with_rows: set[Part]) -> None:
         affected = {(part.asset, part.day) for part in erasure.affected} & stored.records.keys()
         # What reads no other partition cannot show by its inputs that a write of it was cut off.
         torn = {root for root in erasure.roots if root in stored.records and not stored.is_whole(root)}
         for day in sorted({day for _, day in affected}):
-            due = stored.outdated({part for part in affected if part[1] == day}, held | torn)
+            due = stored.outdated({part for part in affected if part[1] == day}, with_rows | torn)
             for part in sorted(part for part in due if part[0].startswith(stored_as(""))):
                 # Its file may say something else by now; whoever wants it materializes it again.
                 self.note(f"{day}: {part[0]} is deleted, which learned from the person")
@@ -123,8 +123,8 @@ class Eraser:
             return
         self.note(f"release {current.release_id} is served and is replaced")
         self.rebuild(current.as_of, ["release"])
-        of_day = [releases.manifest(release) for release in releases.list() if release.startswith(current.as_of)]
-        fresh = [manifest.release_id for manifest in of_day if not suspicion.falls_on(manifest)]
+        manifests = [releases.manifest(release) for release in releases.list() if release.startswith(current.as_of)]
+        fresh = [manifest.release_id for manifest in manifests if not suspicion.falls_on(manifest)]
         if not fresh:
             raise ErasureError(f"no release as of {current.as_of} replaces {current.release_id}, which is served")
         now = releases.current()
@@ -134,23 +134,23 @@ class Eraser:
     def _releases_to_delete(self, suspicion: Suspicion) -> list[str]:
         """Releases that the person took part in, or may have, and what is left of publishing that was cut off."""
         releases = Releases(self.store)
-        found = [one for one in releases.list() if suspicion.falls_on(releases.manifest(one))]
-        return [*found, *(releases.leftovers() if suspicion.since != _NEVER or suspicion.holding else ())]
+        suspects = [release for release in releases.list() if suspicion.falls_on(releases.manifest(release))]
+        return [*suspects, *(releases.leftovers() if suspicion.since != _NEVER or suspicion.holding else ())]
 
 
-def _planned(erasure: Erasure, stored: Stored, held: set[Part]) -> Erasure:
+def _planned(erasure: Erasure, stored: Stored, with_rows: set[Part]) -> Erasure:
     """The record with all partitions that held the person, now or when it was begun, and all that read them."""
-    if erasure.status == "done" and not held:
+    if erasure.status == "done" and not with_rows:
         return erasure
     # Whoever was erased and came back is erased from the beginning.
     earlier = erasure if erasure.status == "running" else Erasure()
-    known = {(part.asset, part.day): part for part in earlier.affected}
-    for part in sorted(stored.dependents({*held, *earlier.roots})):
-        if part not in known:
-            known[part] = Affected(*part, stored.records[part].rows, part in held)
-        elif part in held:
-            known[part] = replace(known[part], held=True)
-    return replace(earlier, affected=tuple(known[part] for part in sorted(known)))
+    affected = {(part.asset, part.day): part for part in earlier.affected}
+    for part in sorted(stored.dependents({*with_rows, *earlier.roots})):
+        if part not in affected:
+            affected[part] = Affected(*part, stored.records[part].rows, part in with_rows)
+        elif part in with_rows:
+            affected[part] = replace(affected[part], held=True)
+    return replace(earlier, affected=tuple(affected[part] for part in sorted(affected)))
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,8 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:
-            of_day = params(day) if callable(params) else (params or {})
-            staged, evaluated = self._stage(context, contract, day, build(day), gates, of_day)
+            day_params = params(day) if callable(params) else (params or {})
+            staged, evaluated = self._stage(context, contract, day, build(day), gates, day_params)
             files[day] = staged
             results += [(day, check) for check in evaluated]
         if len(files) > 1:
@@ -141,12 +141,12 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         path = self._path(contract.name, day, DATA_FILE)
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
         written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
-        found = audit(self.run, written, contract)
+        report = audit(self.run, written, contract)
         checks = [
             dg.AssetCheckResult(
                 check_name="contract",
-                passed=not found.violations,
-                metadata={"rows": found.rows, **found.violations},
+                passed=not report.violations,
+                metadata={"rows": report.rows, **report.violations},
             )
         ]
         checks += [gate(day, written) for gate in gates]

@@ -29,8 +29,8 @@ class Partitions:
 
     def frame(self, *days: str) -> Frame:
         """A lazy frame over the given days (all that exist by default), with the day as column ``dt``."""
-        wanted = set(days)
-        return self.scan([day for day in self.days if not wanted or day in wanted])
+        selected = set(days)
+        return self.scan([day for day in self.days if not selected or day in selected])
 
     def file(self, day: str) -> Path | None:
         """The partition's file on local disk, checked against its lineage; None where the day is missing."""

@@ -47,9 +47,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """A handle of the upstream partitions that this step's partitions map to."""
         asset = context.asset_key.to_user_string()
         partitions, engine = self.store.partitions(), self.engine.open()
-        wanted = sorted(context.asset_partition_keys)
-        uris = dict(partitions.uris(asset, wanted))
-        days = tuple(day for day in wanted if day in uris)
+        expected = sorted(context.asset_partition_keys)
+        uris = dict(partitions.uris(asset, expected))
+        days = tuple(day for day in expected if day in uris)
         self._reads[_step(context)] += [Input(asset, day, self._sha256(partitions, asset, day)) for day in days]
         ids = IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 raise RuntimeError(f"{asset} of {day} is fetched outside of a run")
             return partitions.fetch(asset, day, Path(self._folder.name))
 
-        return Partitions(asset, days, tuple(day for day in wanted if day not in uris), scan, fetch)
+        return Partitions(asset, days, tuple(day for day in expected if day not in uris), scan, fetch)
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
         """Store every staged file with its lineage; equal bytes from equal inputs move nothing."""

@@ -237,15 +237,15 @@ class Tracking:
 
     def version_of(self, client: MlflowClient, model: Model) -> ModelVersion | None:
         """The version of a model in the registry; None if it is not there."""
-        found = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
-        return min(found, key=lambda version: int(version.version), default=None)
+        versions = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
+        return min(versions, key=lambda version: int(version.version), default=None)
 
     def tag_version(self, client: MlflowClient, model: Model, key: str, value: str) -> bool:
         """Tag a model's version in the registry; False if it is not there."""
-        found = self.version_of(client, model)
-        if found:
-            client.set_model_version_tag(self.registered_name, str(found.version), key, value)
-        return found is not None
+        version = self.version_of(client, model)
+        if version:
+            client.set_model_version_tag(self.registered_name, str(version.version), key, value)
+        return version is not None
 
     def set_aliases(self, client: MlflowClient, registry_state: RegistryState) -> None:
         """Point the aliases to the versions of those who stand; an alias of nobody goes.
@@ -267,8 +267,8 @@ class Tracking:
 
     def _find(self, client: MlflowClient, tags: Mapping[str, str]) -> str | None:
         experiment = client.get_experiment_by_name(self._experiment)
-        wanted = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
-        runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
+        query = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
+        runs = client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
         return runs[0].info.run_id if runs else None
 
     @contextmanager

@@ -75,9 +75,9 @@ def decode(data: bytes, where: str) -> Lineage:
         raise ValueError(f"{where}: not a lineage record: {error!r}") from error
 
 
-def same_facts(one: Lineage, other: Lineage) -> bool:
+def same_facts(first: Lineage, second: Lineage) -> bool:
     """Whether two records differ in nothing but the run."""
-    return content_hash(one) == content_hash(other)
+    return content_hash(first) == content_hash(second)
 
 
 def content_hash(lineage: Lineage) -> str:

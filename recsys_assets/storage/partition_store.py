@@ -79,9 +79,9 @@ class PartitionStore:
     def uris(self, asset: str, days: Iterable[str]) -> list[tuple[str, str]]:
         """Day and URI of the data of each of the given days that exists, ascending, after a single listing."""
         existing = self._data_files(asset)
-        wanted = sorted(day for day in set(days) if check_day(day) in existing)
+        stored = sorted(day for day in set(days) if check_day(day) in existing)
         return [
-            (day, self.store.uri(partition_key(asset, day, self._current(asset, day, existing[day])))) for day in wanted
+            (day, self.store.uri(partition_key(asset, day, self._current(asset, day, existing[day])))) for day in stored
         ]
 
     def days(self, asset: str) -> list[str]:
@@ -105,12 +105,12 @@ class PartitionStore:
             raise NotFound(f"{self.store.uri(partition_key(asset, day, LINEAGE_FILE))} does not exist")
         key = partition_key(asset, day, lineage.file)
         try:
-            path, found = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
+            path, sha256 = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
         except FileNotFoundError:
-            path, found = None, "no data"
-        if path is None or found != lineage.sha256:
+            path, sha256 = None, "no data"
+        if path is None or sha256 != lineage.sha256:
             raise TornPartition(
-                f"{self.store.uri(key)}: expected sha256 {lineage.sha256} (its lineage), found {found}: "
+                f"{self.store.uri(key)}: expected sha256 {lineage.sha256} (its lineage), found {sha256}: "
                 f"a write was cut off; materialize {asset} for {day} again"
             )
         return path
