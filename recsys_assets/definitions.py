@@ -1,6 +1,6 @@
-"""The only place that wires: settings, resources, assets, jobs.
+"""Assembles the code location: settings, resources, assets, jobs, sensors and schedules.
 
-``defs`` is what Dagster loads. Tests and the command line build the same graph with other settings or resources.
+Dagster loads ``defs``. Tests and the command line build the same graph with other settings or resources.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def build_resources(settings: Settings, dataset: Dataset, registry: GeneratorReg
     generators = list((registry or GeneratorRegistry.installed()).names)
     s3 = S3Resource()
     store = StoreResource(uri=settings.storage_uri, s3=s3)
-    # Not copied for each of its owners: all frames of a run have to live on one engine.
+    # Configured at launch so that the two resources below share it: all frames of a run must be on one engine.
     engine = EngineResource.configure_at_launch(
         options=EngineOptions(
             name=settings.engine, memory_limit=settings.memory_limit, spill_folder=settings.spill_folder
@@ -111,10 +111,10 @@ def build_definitions(
         settings: see :class:`Settings`.
         dataset: the data set that the settings name.
         resources: replacements by name, for tests.
-        registry: the generators; None for our own and those of the packages that are installed.
+        registry: the generators; None for the built-in ones and those of installed packages.
 
     Raises:
-        ValueError: a setting or an entry point of a package names a generator that cannot be.
+        ValueError: a setting or an entry point of a package names an invalid generator.
     """
     on = settings.automation
     registry = registry or GeneratorRegistry.installed()
@@ -138,7 +138,7 @@ def build_definitions(
             jobs.reject_model,
             erase_job(
                 dataset,
-                # Its runs are of a graph with the same settings.
+                # Built when the job runs: the graph of its own runs has the same settings.
                 lambda instance: (
                     InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri).rebuild
                 ),
