@@ -23,7 +23,7 @@ SECONDS = 30
 
 @dataclass(frozen=True)
 class Handled:
-    """What was made of a file.
+    """The state of a file.
 
     Attributes:
         etag: of the content that was looked at; empty where the file is gone.
@@ -41,7 +41,7 @@ class Handled:
 
 @dataclass(frozen=True)
 class ExperimentsCursor:
-    """What the sensor knows between two ticks. It may be lost: run keys name what was requested.
+    """The state of the sensor between two ticks. It may be lost, since run keys name what was requested.
 
     Attributes:
         version: of this record.
@@ -84,7 +84,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
                 if cursor.seen.get(key) != meta.etag:
                     waiting.append(f"{key}: not whole yet")
                     continue
-                handled[key] = look_at(landing, meta, before, file_of_name, generators)
+                handled[key] = inspect_file(landing, meta, before, file_of_name, generators)
                 if handled[key].fault:
                     new_faults.append(handled[key].fault)
             name = None if handled.get(key, Handled()).fault else _name(key)
@@ -98,7 +98,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
                     )
                 )
         partitions = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
-        # A file at fault was an experiment perhaps, and is one still: its model stands until the file is repaired.
+        # A faulty file may have been an experiment: its model is kept until the file is repaired.
         gone = {
             name
             for key in handled
@@ -123,10 +123,10 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
     return sensor
 
 
-def look_at(
+def inspect_file(
     landing: LandingZone, meta: ObjectMeta, before: Handled, file_of_name: Mapping[str, str], generators: Sequence[str]
 ) -> Handled:
-    """What is made of a file whose content is new; ``there`` says which file each name was found in."""
+    """The state of a file with new content; ``file_of_name`` holds the files that were read before it in this tick."""
     looked = replace(before, etag=meta.etag, fault="")
     try:
         name = name_of(meta.key)

@@ -127,7 +127,7 @@ def note_fault(store: ObjectStore, digest: str, error: str) -> None:
 
 
 def find_fault(store: ObjectStore, digest: str) -> str | None:
-    """Why a content could not be staged; None if nobody failed at it."""
+    """Why a content could not be staged; None if no attempt failed."""
     try:
         return store.get(_fault_key(digest)).decode()
     except NotFound:

@@ -49,7 +49,7 @@ class LandingZone:
         dataset: which files there are, and how they are read.
         store: where staged files go.
         open_landing: opens the place of the files; called once, when one of them is needed.
-        list_files: what is there now; :func:`list_landing` where a plain listing does.
+        list_files: lists the files now; :func:`list_landing` lists a plain store.
         scan: of the engine that days are read with.
         only_accepted: whether only the files count that were accepted as whole.
     """
@@ -100,7 +100,7 @@ class LandingZone:
         }
 
     def accept(self, changes: Mapping[str, AcceptedFile | None], note: Note = lambda _: None) -> Accepted:
-        """Stage changed files and let them count; if one cannot be used, none counts: better no day than half of one.
+        """Stage and accept changed files: all of them, or none if one cannot be used, so that no day is built in part.
 
         Raises:
             DataFileError: naming each file that cannot be used, or that changed while it was read.
@@ -124,7 +124,7 @@ class LandingZone:
         return accept(self._store, staged)
 
     def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
-        """Why files cannot be staged, of those at which somebody failed."""
+        """Why files cannot be staged, of those that were tried."""
         return [fault for file in files if file and (fault := find_fault(self._store, file.digest)) is not None]
 
     def digests(self, kind: Kind, day: str) -> list[str]:
@@ -222,7 +222,7 @@ class LandingZone:
         return replace(file, days=tuple(sorted(staged.days)))
 
     def _unstage(self, file: AcceptedFile) -> None:
-        """Take back that a file was staged, so that it is read anew."""
+        """Delete the index of a staged file, so that it is read again."""
         if file.kind == "categories" or file.kind == "embeddings":
             self._store.delete(table_key(file.kind, file.digest))
         else:
