@@ -1,6 +1,6 @@
-"""The only place that wires: settings, resources, assets, jobs.
+"""Assembles the code location: settings, resources, assets, jobs, sensors and schedules.
 
-``defs`` is what Dagster loads. Tests and the command line build the same graph with other settings or resources.
+Dagster loads ``defs``. Tests and the command line build the same graph with other settings or resources.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
+from recsys_assets.automation.staleness import marts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
@@ -75,7 +76,7 @@ def build_resources(settings: Settings, dataset: Dataset, registry: GeneratorReg
     generators = list((registry or GeneratorRegistry.installed()).names)
     s3 = S3Resource()
     store = StoreResource(uri=settings.storage_uri, s3=s3)
-    # Not copied for each of its owners: all frames of a run have to live on one engine.
+    # Configured at launch so that the two resources below share it: all frames of a run must be on one engine.
     engine = EngineResource.configure_at_launch(
         options=EngineOptions(
             name=settings.engine, memory_limit=settings.memory_limit, spill_folder=settings.spill_folder
@@ -110,17 +111,19 @@ def build_definitions(
         settings: see :class:`Settings`.
         dataset: the data set that the settings name.
         resources: replacements by name, for tests.
-        registry: the generators; None for our own and those of the packages that are installed.
+        registry: the generators; None for the built-in ones and those of installed packages.
 
     Raises:
-        ValueError: a setting or an entry point of a package names a generator that cannot be.
+        ValueError: a setting or an entry point of a package names an invalid generator.
     """
     on = settings.automation
     registry = registry or GeneratorRegistry.installed()
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
+    assets = [asset for group in _GROUPS for asset in group.build(graph)]
+    marts = marts_of(spec for asset in assets for spec in specs_of(asset))
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     return dg.Definitions(
-        assets=[asset for group in _GROUPS for asset in group.build(graph)],
+        assets=assets,
         jobs=[
             jobs.stage_landing,
             jobs.history,
@@ -135,7 +138,7 @@ def build_definitions(
             jobs.reject_model,
             erase_job(
                 dataset,
-                # Its runs are of a graph with the same settings.
+                # Built when the job runs: the graph of its own runs has the same settings.
                 lambda instance: (
                     InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri).rebuild
                 ),
@@ -144,7 +147,7 @@ def build_definitions(
         sensors=[
             *(
                 [
-                    landing_sensor(graph.partitions, settings),
+                    landing_sensor(graph.partitions, settings, marts),
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
                 ]
@@ -153,10 +156,15 @@ def build_definitions(
             ),
             *notification_sensors(notifier_of(settings)),
         ],
-        schedules=daily_schedules(graph.partitions, settings) if on else [],
+        schedules=daily_schedules(graph.partitions, settings, marts) if on else [],
         resources={**build_resources(settings, dataset, registry), **(resources or {})},
         executor=executor,
     )
+
+
+def specs_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetSpec]:
+    """What is declared of the assets of a definition."""
+    return [asset] if isinstance(asset, dg.AssetSpec) else list(asset.specs)
 
 
 defs = build_definitions(*load_settings())

@@ -1,4 +1,4 @@
-"""Jobs: selections of the graph that people, schedules and ``make run`` start."""
+"""Jobs, as started by people, schedules, sensors and ``make run``."""
 
 from datetime import UTC, datetime
 
@@ -56,33 +56,33 @@ validate_experiments = dg.define_asset_job(
 
 
 class Changes(dg.Config):
-    """Files of the landing zone that were found whole: name to digest, or to nothing where the file is gone."""
+    """Complete files of the landing zone: name to digest; an empty digest stands for a deleted file."""
 
     files: dict[str, str]
 
 
 @dg.op(pool="landing")
 def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.ResourceParam[LandingZone]) -> None:
-    """Read new and changed files once, split them by day, and let them count; all of them or none."""
+    """Read new and changed files, split them by day, and accept all of them or none."""
     changes = landing.changes()
-    still = {name: changes[name] for name in config.files if name in changes}
-    whole = {name: file for name, file in still.items() if config.files[name] == (file.digest if file else "")}
+    unaccepted = {name: changes[name] for name in config.files if name in changes}
+    whole = {name: file for name, file in unaccepted.items() if config.files[name] == (file.digest if file else "")}
     try:
         accepted = landing.accept(whole, context.log.info)
     except DataFileError as error:
-        # The file is as it is: reading it again would fail again.
+        # Reading the same file again would fail again.
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info(f"generation {accepted.generation}: {len(whole)} of {len(config.files)} files changed")
 
 
 @dg.job(description="Read the files that the landing sensor found whole; it starts this by itself.")
 def stage_landing() -> None:
-    """Take files in."""
+    """Accept files."""
     accept_files()
 
 
 class ReleaseChoice(dg.Config):
-    """Which release to serve."""
+    """The release to serve."""
 
     release_id: str
 
@@ -114,7 +114,7 @@ def approve_release() -> None:
 
 
 class ModelChoice(dg.Config):
-    """Which challenger to decide about."""
+    """The challenger to decide about."""
 
     model_id: str
 
@@ -123,7 +123,7 @@ class ModelChoice(dg.Config):
 def promote(
     context: dg.OpExecutionContext, config: ModelChoice, store: StoreResource, tracking: dg.ResourceParam[Tracking]
 ) -> None:
-    """Let a waiting challenger be champion from the newest as-of day on."""
+    """Make a waiting challenger the champion, from the newest as-of day on."""
     _decide(context, config.model_id, "approved", store)
     tracking.mirror(current_registry_state(store.open())[1])
 
@@ -132,7 +132,7 @@ def promote(
 def archive(
     context: dg.OpExecutionContext, config: ModelChoice, store: StoreResource, tracking: dg.ResourceParam[Tracking]
 ) -> None:
-    """Let a waiting challenger wait no longer; the champion stays."""
+    """Reject a waiting challenger; the champion stays."""
     model = _decide(context, config.model_id, "rejected", store)
     tracking.archive(model)
     tracking.mirror(current_registry_state(store.open())[1])
@@ -148,22 +148,28 @@ def approve_model() -> None:
     description="Archive the challenger that waits; it never becomes champion. Config: ops.archive.config.model_id."
 )
 def reject_model() -> None:
-    """Refuse a model."""
+    """Reject a model."""
     archive()
 
 
-def _decide(context: dg.OpExecutionContext, model_id: str, word: ApprovalDecision, store: StoreResource) -> ModelRef:
-    """Record what was decided about the challenger that waits, and by which run."""
+def _decide(context: dg.OpExecutionContext, model_id: str, decision: ApprovalDecision, store: StoreResource) -> ModelRef:
+    """Record the decision about the waiting challenger, and the run that made it.
+
+    Raises:
+        dagster.Failure: another model waits, or none.
+    """
     newest, registry_state = current_registry_state(store.open())
     waiting = registry_state.challenger
     if newest is None or waiting is None or waiting.id != model_id:
-        found = waiting.id if waiting else "none"
-        raise dg.Failure(f"model {model_id} does not wait for an approval; waiting is: {found}", allow_retries=False)
+        waiting_id = waiting.id if waiting else "none"
+        raise dg.Failure(
+            f"model {model_id} does not wait for an approval; waiting is: {waiting_id}", allow_retries=False
+        )
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, word, newest, context.run_id, at))
+    ApprovalRecords(store.open()).record(ApprovalRecord(model_id, decision, newest, context.run_id, at))
     # The gate of an experiment comes after that of its day, so that the next day's is the first that it can count for.
-    soonest = (
+    effect = (
         f"run refresh of {newest} to have it at once" if waiting.asset == "ranker" else "the next day's gate has it"
     )
-    context.log.info(f"model {model_id} is {word}; it counts from {newest} on: {soonest}")
+    context.log.info(f"model {model_id} is {decision}; it counts from {newest} on: {effect}")
     return waiting

@@ -234,24 +234,24 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     """
     _reject_renamed((name for name in os.environ if name.upper().startswith(_PREFIX)), _PREFIX)
     try:
-        stated = Settings(**overrides)
+        explicit = Settings(**overrides)
     except ValidationError as error:
         raise ValueError(_explain(error, _PREFIX)) from None
     try:
-        dataset = load_dataset(stated.dataset)
+        dataset = load_dataset(explicit.dataset)
     except DatasetError as error:
         raise ValueError(f"RECSYS_DATASET: {error}") from error
     _reject_renamed(dataset.defaults, where=f"data set {dataset.name!r}: [defaults]: ")
     unknown = sorted(set(dataset.defaults) - set(Settings.model_fields))
     if unknown:
         raise ValueError(f"data set {dataset.name!r}: [defaults] names unknown settings: {', '.join(unknown)}")
-    completed: dict[str, Any] = {k: v for k, v in dataset.defaults.items() if k not in stated.model_fields_set}
-    completed["landing_uri"] = _absolute(stated.landing_uri or f"data/landing/{dataset.name}")
-    completed["storage_uri"] = _absolute(stated.storage_uri or f"data/store/{dataset.name}")
-    completed |= _mlflow(stated, dataset.name, completed["storage_uri"])
-    completed["tuning_storage_uri"] = _tuning(stated, dataset.name, completed["storage_uri"])
-    completed["start_date"] = stated.start_date or dataset.start_date
-    completed["end_date"] = stated.end_date or dataset.end_date
+    completed: dict[str, Any] = {k: v for k, v in dataset.defaults.items() if k not in explicit.model_fields_set}
+    completed["landing_uri"] = _absolute(explicit.landing_uri or f"data/landing/{dataset.name}")
+    completed["storage_uri"] = _absolute(explicit.storage_uri or f"data/store/{dataset.name}")
+    completed |= _mlflow(explicit, dataset.name, completed["storage_uri"])
+    completed["tuning_storage_uri"] = _tuning(explicit, dataset.name, completed["storage_uri"])
+    completed["start_date"] = explicit.start_date or dataset.start_date
+    completed["end_date"] = explicit.end_date or dataset.end_date
     try:
         settings = Settings(**{**overrides, **completed})
     except ValidationError as error:
@@ -287,22 +287,22 @@ def _expect_categories(settings: Settings, dataset: Dataset) -> None:
             )
 
 
-def _mlflow(stated: Settings, name: str, storage_uri: str) -> dict[str, Any]:
+def _mlflow(explicit: Settings, name: str, storage_uri: str) -> dict[str, Any]:
     """Where MLflow records and keeps files; a server decides by itself where files go."""
-    tracking = stated.mlflow_tracking_uri.get_secret_value()
-    artifacts = stated.mlflow_artifacts_uri
+    tracking = explicit.mlflow_tracking_uri.get_secret_value()
+    artifacts = explicit.mlflow_artifacts_uri
     if not artifacts and not tracking.startswith("http"):
         artifacts = f"{storage_uri}/mlflow"
     return {
         "mlflow_tracking_uri": SecretStr(tracking or f"sqlite:///{Path('data/mlflow').resolve() / f'{name}.db'}"),
         "mlflow_artifacts_uri": _absolute(artifacts) if artifacts else "",
-        "mlflow_experiment": stated.mlflow_experiment or name,
+        "mlflow_experiment": explicit.mlflow_experiment or name,
     }
 
 
-def _tuning(stated: Settings, name: str, storage_uri: str) -> SecretStr:
+def _tuning(explicit: Settings, name: str, storage_uri: str) -> SecretStr:
     """Where searches are kept: beside the assets, as far as that is a folder of this machine."""
-    uri = stated.tuning_storage_uri.get_secret_value()
+    uri = explicit.tuning_storage_uri.get_secret_value()
     if not uri:
         uri = f"{storage_uri}/tuning" if storage_uri.startswith("file://") else f"data/tuning/{name}"
     return SecretStr(uri if uri == "memory" else _absolute(uri))

@@ -18,6 +18,7 @@ PLATFORM = ROOT / "recsys_assets"
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 TESTS = sorted((ROOT / "recsys_assets_tests").rglob("*.py"))
 MOST_LINES = 400
+MOST_ASSET_LINES = 40
 
 # Assembled, so that this file does not hold what it looks for.
 FOREIGN_TEXT = {
@@ -179,6 +180,41 @@ def test_files_stay_readable() -> None:
         str(path.relative_to(ROOT)): lines
         for path in [*SOURCES, *TESTS]
         if (lines := len(path.read_text().splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
+DECLARES = ("graph.asset", "graph.multi_asset", "dg.asset", "dg.multi_asset", "dg.op")
+
+
+def declared_functions(tree: ast.AST) -> list[ast.FunctionDef]:
+    """The functions of assets and ops: decorated as such, or passed to what such a call returns."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Call)]
+    passed = {
+        argument.id
+        for call in calls
+        if isinstance(call.func, ast.Call) and ast.unparse(call.func.func) in DECLARES
+        for argument in call.args
+        if isinstance(argument, ast.Name)
+    }
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and (
+            node.name in passed
+            or any(ast.unparse(d.func if isinstance(d, ast.Call) else d) in DECLARES for d in node.decorator_list)
+        )
+    ]
+
+
+def test_functions_of_assets_are_declarations() -> None:
+    """At most 40 lines, signature and docstring included: what is longer is logic, which belongs to ``core``."""
+    long = {
+        f"{path.relative_to(ROOT)}: {function.name}": lines
+        for path in sorted((PLATFORM / "assets").glob("*.py"))
+        for function in declared_functions(ast.parse(path.read_text()))
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > MOST_ASSET_LINES
     }
     assert long == {}
 

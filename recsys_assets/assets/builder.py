@@ -1,4 +1,4 @@
-"""What every asset of the graph has in common, in one place: partitions, owners, kinds, checks, column tables."""
+"""Declares assets: adds what all of them share, such as partitions, owners, checks and column tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys_assets.io_managers.handles import FILE
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import DATA_FILE
 
-# Ours by choice, and pinned with Dagster's exact version: whoever uses the platform need not read about it.
+# Preview and beta features that are used on purpose, with Dagster pinned to an exact version.
 warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec is", dg.PreviewWarning)
 warnings.filterwarnings("ignore", "Parameter `backfill_policy` of function `(multi_)?asset` is", dg.BetaWarning)
 warnings.filterwarnings("ignore", "Parameter `use_user_code_server` of", dg.BetaWarning)
@@ -62,14 +62,14 @@ class Output:
 
 @dataclass(frozen=True)
 class GraphBuilder:
-    """Declares assets; ``build(graph)`` of each module in this package returns the assets of one group."""
+    """Declares assets. Each module of this package has a ``build(graph)`` that returns the assets of one group."""
 
     settings: Settings
     dataset: Dataset
     partitions: dg.DailyPartitionsDefinition
     registry: GeneratorRegistry
     as_of_policy: dg.AutomationCondition[Any] | None = None
-    """What makes as-of assets run by themselves; None: nothing does."""
+    """The automation condition of as-of assets; None: they only run on request."""
 
     @property
     def ids(self) -> IdTypes:
@@ -124,10 +124,10 @@ class GraphBuilder:
             checks: blocking checks that the function returns results for.
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
-            pool: what at most one step at a time may do; by default, to write this asset.
-            watched: whether the UI warns when it was not written for ``RECSYS_FRESH_HOURS``.
-            last: whether whatever else can go on in a run goes first.
-            asked_for: whether it is made only when somebody asks for it, and never by itself.
+            pool: concurrency pool; by default the asset's own, so that one step at a time writes it.
+            watched: whether the UI warns if it was not written for ``RECSYS_FRESH_HOURS``.
+            last: whether it has the lowest priority in a run.
+            asked_for: whether it runs on request only, without automation.
             file: name of a partition's file in the store; anything but a frame has one of its own.
         """
 
@@ -208,11 +208,11 @@ class GraphBuilder:
         return decorate
 
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
-        """What makes an asset run by itself: days are requested by the landing sensor, as-of days follow them."""
+        """The automation condition of an asset. The landing sensor requests days; as-of days follow them."""
         return self.as_of_policy if grain == "as_of" else None
 
     def freshness(self) -> dg.FreshnessPolicy:
-        """How old an asset may be."""
+        """Fails when the asset was not written for ``RECSYS_FRESH_HOURS``."""
         return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=self.settings.fresh_hours))
 
     def checks(self, asset: str, blocking: Sequence[str], advisory: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
@@ -256,13 +256,13 @@ def inputs(reads: Reads | None) -> dict[str, dg.AssetIn]:
 
 
 def backfill_policy(grain: Grain) -> dg.BackfillPolicy:
-    """Days that depend on themselves alone go in one run; as-of days one by one, so that each passes its own gates."""
+    """Marts of a range of days are built in one run; as-of days in a run each, so that each passes its own gates."""
     return dg.BackfillPolicy.single_run() if grain == "day" else dg.BackfillPolicy.multi_run(1)
 
 
 def through_io_manager(function: Callable[..., Any]) -> None:
-    """Let Dagster hand the function's values to the IO manager.
+    """Let Dagster pass the function's values to the IO manager.
 
-    It takes the annotation ``MaterializeResult`` for "stores its output by itself", whether or not there is a value.
+    Dagster reads the annotation ``MaterializeResult`` as "stores its output by itself", even if the result has a value.
     """
     function.__annotations__.pop("return", None)

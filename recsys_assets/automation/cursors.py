@@ -23,10 +23,10 @@ def read_cursor(kind: type[C], text: str | None) -> C:
     """The record of the last tick; an empty one before the first, if it cannot be read or has another version."""
     empty = kind()
     try:
-        found = TypeAdapter(kind).validate_json(text or "{}")
+        cursor = TypeAdapter(kind).validate_json(text or "{}")
     except ValueError:
         return empty
-    return found if found.version == empty.version else empty
+    return cursor if cursor.version == empty.version else empty
 
 
 def write_cursor(cursor: Versioned) -> str:

@@ -23,7 +23,7 @@ SECONDS = 30
 
 @dataclass(frozen=True)
 class Handled:
-    """What was made of a file.
+    """The state of a file.
 
     Attributes:
         etag: of the content that was looked at; empty where the file is gone.
@@ -41,7 +41,7 @@ class Handled:
 
 @dataclass(frozen=True)
 class ExperimentsCursor:
-    """What the sensor knows between two ticks. It may be lost: run keys name what was requested.
+    """The state of the sensor between two ticks. It may be lost, since run keys name what was requested.
 
     Attributes:
         version: of this record.
@@ -74,9 +74,9 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
         cursor = read_cursor(ExperimentsCursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)
-        there: dict[str, str] = {}
+        file_of_name: dict[str, str] = {}
         requests: list[dg.RunRequest] = []
-        told: list[str] = []
+        new_faults: list[str] = []
         waiting: list[str] = []
         for key, meta in sorted(files.items()):
             before = handled.get(key, Handled())
@@ -84,25 +84,29 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
                 if cursor.seen.get(key) != meta.etag:
                     waiting.append(f"{key}: not whole yet")
                     continue
-                handled[key] = look_at(landing, meta, before, there, generators)
+                handled[key] = inspect_file(landing, meta, before, file_of_name, generators)
                 if handled[key].fault:
-                    told.append(handled[key].fault)
+                    new_faults.append(handled[key].fault)
             name = None if handled.get(key, Handled()).fault else _name(key)
             if name is None:
                 continue
-            there[name] = key
+            file_of_name[name] = key
             if handled[key].edition != before.edition:
                 requests.append(
                     dg.RunRequest(
                         run_key=f"{name}:{handled[key].sha256}:{handled[key].edition}", partition_key=name, tags=tags
                     )
                 )
-        known = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
-        # A file at fault was an experiment perhaps, and is one still: its model stands until the file is repaired.
-        gone = {name for key in handled if key not in files and (name := _name(key)) in known and name not in there}
+        partitions = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
+        # A faulty file may have been an experiment: its model is kept until the file is repaired.
+        gone = {
+            name
+            for key in handled
+            if key not in files and (name := _name(key)) in partitions and name not in file_of_name
+        }
         for key in [key for key in handled if key not in files]:
             handled[key] = replace(handled[key], etag="", sha256="", fault="")
-        for fault in told:
+        for fault in new_faults:
             context.log.warning(fault)
         faults = [one.fault for key, one in sorted(handled.items()) if one.fault and key in files]
         seen = {key: meta.etag for key, meta in files.items()}
@@ -110,24 +114,26 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
             run_requests=requests,
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
             cursor=write_cursor(ExperimentsCursor(handled=handled, seen=seen)),
-            dynamic_partitions_requests=partitions_requests(set(there) - known, {one for one in gone if one}),
-            asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in told],
+            dynamic_partitions_requests=partitions_requests(
+                set(file_of_name) - partitions, {one for one in gone if one}
+            ),
+            asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in new_faults],
         )
 
     return sensor
 
 
-def look_at(
-    landing: LandingZone, meta: ObjectMeta, before: Handled, there: Mapping[str, str], generators: Sequence[str]
+def inspect_file(
+    landing: LandingZone, meta: ObjectMeta, before: Handled, file_of_name: Mapping[str, str], generators: Sequence[str]
 ) -> Handled:
-    """What is made of a file whose content is new; ``there`` says which file each name was found in."""
+    """The state of a file with new content; ``file_of_name`` holds the files that were read before it in this tick."""
     looked = replace(before, etag=meta.etag, fault="")
     try:
         name = name_of(meta.key)
         if name is None:
             return looked
-        if name in there:
-            raise ExperimentError(f"{meta.key}: name: {there[name]} is there too")
+        if name in file_of_name:
+            raise ExperimentError(f"{meta.key}: name: {file_of_name[name]} is there too")
         if meta.size > MOST_BYTES:
             raise ExperimentError(f"{meta.key}: expected at most {MOST_BYTES} bytes, found {meta.size}")
         data = landing.experiment_file(meta.key)

@@ -1,7 +1,7 @@
-"""The landing sensor: what comes into the landing zone, changes there or goes, becomes the days that it touches."""
+"""The landing sensor: requests runs for the days of new, changed and deleted files in the landing zone."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -31,18 +31,18 @@ UNFINISHED = [
 
 @dataclass(frozen=True)
 class LandingCursor:
-    """What the sensor knows between two ticks. It may be lost: lineage knows which days are built.
+    """The state of the sensor between two ticks. It may be lost, since lineage records which days are built.
 
     Attributes:
         version: of this record.
-        id: which line of generations it speaks of; see :class:`Accepted`.
-        lines: how many lines it has seen: a store that was emptied may get the same files again.
+        id: the line of generations that it refers to; see :class:`Accepted`.
+        lines: number of such lines so far: a store that was emptied may get the same files again.
         generation: all days that changed up to this one were requested …
         until: … if they are not later than this day, the last one of the graph then.
-        retry_queue: days that were requested. What a gate held back among them goes again with the next change, by
-            which it may have been repaired: a run over several days is stopped by one of them.
+        retry_queue: days that were requested last. Those that a gate stopped are requested again with the next change,
+            which may have repaired them: one faulty day stops a run over several days.
         seen: files that differ from what was accepted, with the digest of their name, size and fingerprint in the last
-            tick (none: gone). A file counts when the next tick finds it the same.
+            tick (empty: deleted). A file counts as complete when two ticks in a row see the same digest.
     """
 
     version: int = 1
@@ -54,15 +54,18 @@ class LandingCursor:
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.SensorDefinition:
+def landing_sensor(
+    partitions: dg.DailyPartitionsDefinition, settings: Settings, marts: Sequence[str]
+) -> dg.SensorDefinition:
     """The sensor of a graph.
 
-    Two steps, each in a tick of its own, because reading a file may take minutes and a tick must not. New files that
-    have stopped growing are read by the job ``stage_landing``. Then days whose files changed go through ``history``.
+    It works in two steps, each in a tick of its own, because reading a file may take minutes and a tick must not. First
+    the job ``stage_landing`` reads new files that have stopped growing. Then ``history`` builds the days that changed.
 
     Args:
         partitions: the days of the graph.
         settings: where its store is.
+        marts: names of its marts.
     """
     tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
 
@@ -81,7 +84,9 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
             cursor = LandingCursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
         days = span(partitions)
         retry_queue = cursor.retry_queue if accepted.generation > cursor.generation else ()
-        outdated = outdated_days(accepted, store.partitions(), days, cursor.generation, cursor.until, retry_queue)
+        outdated = outdated_days(
+            accepted, store.partitions(), marts, days, cursor.generation, cursor.until, retry_queue
+        )
         requests = [
             dg.RunRequest(
                 run_key=f"history:{accepted.id}:{accepted.generation}:{first}:{last}",
@@ -120,16 +125,16 @@ def landing_sensor(partitions: dg.DailyPartitionsDefinition, settings: Settings)
 
 
 def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
-    """Names a request to read files: the same files after the same history, at most once a day.
+    """Run key of a request to read files: the same files after the same history are read at most once a day.
 
-    Once more on the next day, since what stopped the run may have been the network. A file that is itself at fault is
-    remembered and waits for its change.
+    They are requested again on the next day, since the network may have stopped the run. A faulty file is remembered
+    and not read again until it changes.
     """
     files = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     return f"stage:{line}:{accepted.id}:{accepted.generation}:{files}:{datetime.now(UTC).date()}"
 
 
 def _unfinished(instance: dg.DagsterInstance) -> str | None:
-    """The run that is reading files now, if any."""
-    found = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
-    return found[0].run_id if found else None
+    """Id of the run that is reading files now; None if there is none."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
+    return runs[0].run_id if runs else None

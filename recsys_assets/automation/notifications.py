@@ -1,4 +1,4 @@
-"""Tells people of releases and of failures, on the channels that the settings name."""
+"""Notifies people of releases and failures on the configured channels."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of every run that made a release.",
+        description="Notifies of every run that made a release.",
     )
     def notify_success(context: dg.RunStatusSensorContext) -> None:
         for facts in _releases(context):
@@ -30,7 +30,7 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
 
     @dg.run_failure_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of every run that failed and is not tried again.",
+        description="Notifies of every run that failed and is not retried.",
     )
     def notify_failure(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
@@ -47,35 +47,35 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
             "error": error[:_ERROR_LIMIT],
         }
         where = f" at step {step}" if step else ""
-        of_day = f" for {facts['partition']}" if facts["partition"] else ""
-        text = f"Run {run.run_id} of {run.job_name}{of_day} failed{where}: {facts['error']}"
+        partition = f" for {facts['partition']}" if facts["partition"] else ""
+        text = f"Run {run.run_id} of {run.job_name}{partition} failed{where}: {facts['error']}"
         notifier.send(text, facts, context.log.warning)
 
     return [notify_success, notify_failure]
 
 
 def _releases(context: dg.RunStatusSensorContext) -> list[dict[str, Any]]:
-    """What each release that the run made says of itself."""
+    """The facts of each release that a run made."""
     logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    made = [entry.asset_materialization for entry in logs if entry.asset_materialization]
-    found: list[dict[str, Any]] = []
-    for one in made:
-        if one.asset_key == dg.AssetKey("release"):
-            told = {name: value.value for name, value in one.metadata.items()}
-            found.append(
+    materializations = [entry.asset_materialization for entry in logs if entry.asset_materialization]
+    releases: list[dict[str, Any]] = []
+    for materialization in materializations:
+        if materialization.asset_key == dg.AssetKey("release"):
+            facts = {name: value.value for name, value in materialization.metadata.items()}
+            releases.append(
                 {
-                    "release_id": told.get("release_id"),
-                    "day": one.partition,
-                    "ordered_by": told.get("served_by"),
-                    "served": told.get("served") or told.get("why") == "current",
-                    "why": told.get("why"),
+                    "release_id": facts.get("release_id"),
+                    "day": materialization.partition,
+                    "ordered_by": facts.get("served_by"),
+                    "served": facts.get("served") or facts.get("why") == "current",
+                    "why": facts.get("why"),
                 }
             )
-    return found
+    return releases
 
 
 def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step died of, without Dagster's wrapping."""
+    """The message of the error that a step failed with, without Dagster's wrapping."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause

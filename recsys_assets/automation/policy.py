@@ -1,7 +1,7 @@
-"""The automation policy of everything that is as of a day, and the sensor that evaluates it.
+"""The automation policy of the as-of assets, and the sensor that evaluates it.
 
-The conditions look at the store and the event log, and keep no state between two ticks: what ``make run``, the UI or a
-backfill did counts like what automation asked for, and a restart in the middle loses nothing.
+The conditions read the store and the event log and keep no state between two ticks. So runs of ``make run``, the UI or
+a backfill count like runs that automation requested, and a restart loses nothing.
 """
 
 from collections.abc import Sequence
@@ -33,16 +33,15 @@ def as_of_policy(settings: Settings) -> dg.AutomationCondition[Any]:
     """The policy of all as-of assets: one as-of day at a time, the whole chain of that day as one run.
 
     - ``DueDay``: the newest day with events, or before it the oldest day that its ranker still lacks. Dagster's own
-      "latest time window" goes by the clock, and data may end years ago. Late data make an old day's marts again,
-      but of the as-of days only the newest: what was known at an old day's end is history.
-    - ``Changed``, or a dependency is requested in this very tick: the asset was never tried for that day, or something
-      that it reads has another content than at the last try. A try that failed is a try: the day goes again when its
-      data were repaired, and not before. Equal bytes, written again, start nothing.
+      "latest time window" goes by the clock, but the data may end years ago. Late data rebuild an old day's marts, but
+      of the as-of days only the newest: an as-of day in the past records what was known then.
+    - ``Changed``, or a dependency is requested in the same tick: there was no attempt at that day yet, or an input has
+      another content than at the last attempt. A failed attempt counts: the day runs again when its data were
+      repaired, and not before. Equal bytes, written again, start nothing.
     - ``UpstreamIsWhole``: nothing that the chain of that day reads is being written, has failed or has failed a
-      blocking check. It is one answer for all assets, so that a day is not torn into several runs. There is no "all
-      checks have passed": a day without events may never have been built, and windows reach over the edge of the data.
-    - ``StoppedByGate``: a dependency that is not in the same run failed, or failed a blocking check, so what it holds
-      goes nowhere.
+      blocking check. The answer is the same for all assets, so that a day is not split into several runs. "All checks
+      have passed" would be wrong: a day without events may never have been built, and windows reach beyond the data.
+    - ``StoppedByGate``: a dependency that is not in the same run failed, or failed a blocking check.
     """
     requested = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     due = DueDay(settings) & (Changed(settings) | requested)
@@ -54,7 +53,7 @@ def automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinit
     return dg.AutomationConditionSensorDefinition(
         "as_of_automation",
         target=AS_OF,
-        # Conditions of our own can only be evaluated where our code is.
+        # Our own conditions can only be evaluated in the process that has our code.
         use_user_code_server=True,
         run_tags=store_tag(settings.storage_uri),
         minimum_interval_seconds=SECONDS,
@@ -65,14 +64,14 @@ def automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinit
 
 @dataclass(frozen=True)
 class Due:
-    """An as-of day that is wanted, for itself or for what its examples teach the ranker of the newest day."""
+    """An as-of day to build: the newest, or an earlier one whose examples the ranker of the newest day learns from."""
 
     day: str
     newest: str
 
     @property
     def examples_only(self) -> bool:
-        """Whether only the examples of that day are wanted."""
+        """Whether only the examples of that day are needed."""
         return self.day != self.newest
 
 
@@ -94,7 +93,7 @@ class _Condition(dg.AutomationCondition[Any]):
 
 
 class DueDay(_Condition):
-    """True for one day: the oldest that the ranker of the newest day lacks, then the newest day with events."""
+    """True for one day: the oldest training day that the newest day's ranker lacks, then the newest day with events."""
 
     def evaluate(self, context: Context) -> Result:
         """See the class."""
@@ -104,12 +103,12 @@ class DueDay(_Condition):
 
 
 class UpstreamIsWhole(_Condition):
-    """True where all that the chain of the day reads is written, checked and not being written again."""
+    """True where everything that the chain of the day reads is written, checked and not being written again."""
 
     async def evaluate(self, context: Context) -> Result:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See the class."""
         view = context.asset_graph_view
-        due, whole = due_day(view, self._settings), _remembered(view, "whole")
+        due, whole = due_day(view, self._settings), _cached(view, "whole")
         if due is None or context.candidate_subset.is_empty:
             return _true_for(context, [])
         if due not in whole:
@@ -118,7 +117,7 @@ class UpstreamIsWhole(_Condition):
 
 
 class Changed(_Condition):
-    """True where the asset was never tried, or something that it reads has another content than at the last try."""
+    """True where there was no attempt yet, or an input has another content than at the last attempt."""
 
     def evaluate(self, context: Context) -> Result:
         """See the class."""
@@ -128,14 +127,16 @@ class Changed(_Condition):
     def _is_true_for(self, context: Context, day: str) -> bool:
         view = context.asset_graph_view
         log = event_log(view, self._settings)
-        tried = log.last_attempt(context.key, day)
-        if tried is None:
+        attempt = log.last_attempt(context.key, day)
+        if attempt is None:
             return True
-        asked = _subset(view, context.key, [day])
-        read = {parent: asked.compute_mapped_subset(parent, direction="up") for parent in _parents(view, context.key)}
+        partition = _subset(view, context.key, [day])
+        upstream = {
+            parent: partition.compute_mapped_subset(parent, direction="up") for parent in _parents(view, context.key)
+        }
         return any(
-            log.changed_since(tried, parent, sorted(days.expensively_compute_partition_keys()))
-            for parent, days in read.items()
+            log.changed_since(attempt, parent, sorted(days.expensively_compute_partition_keys()))
+            for parent, days in upstream.items()
         )
 
 
@@ -156,21 +157,21 @@ class StoppedByGate(_Condition):
 
 
 def due_day(view: View, settings: Settings) -> Due | None:
-    """Which as-of day is wanted now.
+    """The as-of day to build now; None if there are no events.
 
     Args:
         view: of the asset graph in this tick.
         settings: the store, and horizon and windows of the ranker.
     """
-    known = _remembered(view, "due")
-    if "due" not in known:
-        known["due"] = _due_day(view, settings)
-    return known["due"]
+    cache = _cached(view, "due")
+    if "due" not in cache:
+        cache["due"] = _due_day(view, settings)
+    return cache["due"]
 
 
 def event_log(view: View, settings: Settings) -> EventLog:
-    """The event log, as far as it is about the store of the settings."""
-    return _remembered(view, "log").setdefault(0, EventLog(view.instance, settings.storage_uri))
+    """The event log, restricted to the store of the settings."""
+    return _cached(view, "log").setdefault(0, EventLog(view.instance, settings.storage_uri))
 
 
 def _due_day(view: View, settings: Settings) -> Due | None:
@@ -191,18 +192,18 @@ def _due_day(view: View, settings: Settings) -> Due | None:
 
 
 async def _is_whole(view: View, due: Due, settings: Settings) -> bool:
-    """Whether all that the chains of a day and of the newest one read is whole, and no run of theirs is on."""
+    """Whether all that the chains of a day and of the newest day read is whole, and none of their runs is active."""
     days, log = sorted({due.day, due.newest}), event_log(view, settings)
     for key in sorted(AS_OF.resolve(view.asset_graph)):
         own = _subset(view, key, sorted({*days, *training_days(settings, due.newest)}))
         if not (await view.compute_run_in_progress_subset(key=key, from_subset=own)).compute_intersection(own).is_empty:
             return False
         for parent in _parents(view, key, "day"):
-            read = _subset(view, key, days).compute_mapped_subset(parent, direction="up")
-            busy = await view.compute_run_in_progress_subset(key=parent, from_subset=read)
-            if not busy.compute_intersection(read).is_empty:
+            upstream = _subset(view, key, days).compute_mapped_subset(parent, direction="up")
+            busy = await view.compute_run_in_progress_subset(key=parent, from_subset=upstream)
+            if not busy.compute_intersection(upstream).is_empty:
                 return False
-            if not (await _failed(view, log, parent, read)).is_empty:
+            if not (await _failed(view, log, parent, upstream)).is_empty:
                 return False
     return True
 
@@ -210,18 +211,18 @@ async def _is_whole(view: View, due: Due, settings: Settings) -> bool:
 async def _failed(view: View, log: EventLog, key: dg.AssetKey, among: Subset) -> Subset:
     """The partitions whose last run ended before they were written, or that failed a blocking check when they were."""
     failed = (await view.compute_execution_failed_subset(key=key, from_subset=among)).compute_intersection(among)
-    ours = log.tried(key, failed.expensively_compute_partition_keys())
-    known = _remembered(view, "checks")
-    if key not in known:
+    unwritten = log.attempted(key, failed.expensively_compute_partition_keys())
+    failed_checks = _cached(view, "checks")
+    if key not in failed_checks:
         checks = [check for check in view.asset_graph.get(key).check_keys if view.asset_graph.get(check).blocking]
-        known[key] = log.failed_days(checks)
-    return _subset(view, key, [*ours, *(known[key] & set(among.expensively_compute_partition_keys()))])
+        failed_checks[key] = log.failed_days(checks)
+    return _subset(view, key, [*unwritten, *(failed_checks[key] & set(among.expensively_compute_partition_keys()))])
 
 
 def _parents(view: View, key: dg.AssetKey, grain: str | None = None) -> list[dg.AssetKey]:
-    """What an asset reads, of one grain or of any but the landing zone's."""
-    nodes = {parent: view.asset_graph.get(parent).tags.get(GRAIN) for parent in view.asset_graph.get(key).parent_keys}
-    return sorted(parent for parent, found in nodes.items() if found is not None and grain in (None, found))
+    """The upstream assets of one grain, or of any grain; files of the landing zone have none."""
+    grains = {parent: view.asset_graph.get(parent).tags.get(GRAIN) for parent in view.asset_graph.get(key).parent_keys}
+    return sorted(parent for parent, tag in grains.items() if tag is not None and grain in (None, tag))
 
 
 def _up_to_examples(view: View) -> set[dg.AssetKey]:
@@ -235,13 +236,13 @@ def _subset(view: View, key: dg.AssetKey, days: Sequence[str]) -> Subset:
 def _true_for(context: Context, days: Sequence[str]) -> Result:
     if not days:
         return dg.AutomationResult(context, context.get_empty_subset())
-    wanted = _subset(context.asset_graph_view, context.key, days)
-    return dg.AutomationResult(context, context.candidate_subset.compute_intersection(wanted))
+    subset = _subset(context.asset_graph_view, context.key, days)
+    return dg.AutomationResult(context, context.candidate_subset.compute_intersection(subset))
 
 
-_answers: WeakKeyDictionary[Any, dict[str, dict[Any, Any]]] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[Any, dict[str, dict[Any, Any]]] = WeakKeyDictionary()
 
 
-def _remembered(view: View, question: str) -> dict[Any, Any]:
-    """Answers that are the same for all assets of a tick, which has a view of its own."""
-    return _answers.setdefault(view, {}).setdefault(question, {})
+def _cached(view: View, question: str) -> dict[Any, Any]:
+    """A cache of answers that are the same for all assets of a tick; each tick has a view of its own."""
+    return _caches.setdefault(view, {}).setdefault(question, {})

@@ -18,7 +18,7 @@ from recsys_assets.resources.landing import ACCEPTED_ONLY
 # Dagster's own job of all assets, which the UI's "Materialize" uses too.
 _ANY_ASSETS = "__ASSET_JOB"
 _HOST, _PROCESS = "recsys/host", "recsys/process"
-# Errors are told once, as MaterializeError.
+# Errors are reported as a MaterializeError, not logged as well.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -86,7 +86,7 @@ class InProcessRunner:
 
 
 def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step died of, without Dagster's wrapping."""
+    """The message of the error that a step failed with, without Dagster's wrapping."""
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause

@@ -1,8 +1,10 @@
-"""The safety net: once a day, compare what should be built with what is, without any memory of earlier days.
+"""The safety net: once a day, compare what should be built with what is built, with no cursor from earlier days.
 
-The schedules ask for what the sensors would have, had they and their runs never failed. Each state of the landing zone
-is asked for once, so that a gate that fails is not tried for ever.
+The schedules request what the sensors would have requested if they and their runs had never failed. Each state of the
+landing zone is requested once, so a run that a gate stops is not started again every day.
 """
+
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -19,8 +21,16 @@ from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import sha256_bytes
 
 
-def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> list[dg.ScheduleDefinition]:
-    """The schedules of a graph: stale days first, and where there are none the release of the newest day."""
+def daily_schedules(
+    partitions: dg.DailyPartitionsDefinition, settings: Settings, marts: Sequence[str]
+) -> list[dg.ScheduleDefinition]:
+    """The schedules of a graph: outdated days first, and where there are none the release of the newest day.
+
+    Args:
+        partitions: the days of the graph.
+        settings: where its store is.
+        marts: names of its marts.
+    """
     tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
 
     @dg.schedule(
@@ -33,7 +43,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         accepted = landing.accepted()
-        outdated = outdated_days(accepted, store.partitions(), span(partitions))
+        outdated = outdated_days(accepted, store.partitions(), marts, span(partitions))
         requests = [
             dg.RunRequest(
                 run_key=f"daily:{accepted.id}:{accepted.generation}:{first}:{last}",
@@ -54,7 +64,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
     ) -> dg.RunRequest | dg.SkipReason:
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)
-        if newest is None or outdated_days(accepted, store.partitions(), days):
+        if newest is None or outdated_days(accepted, store.partitions(), marts, days):
             return dg.SkipReason("there are no days to build it from, or not all of them yet")
         if any(name.startswith(newest) for name in store.releases().list()):
             return dg.SkipReason(f"there is a release as of {newest}")
@@ -76,7 +86,7 @@ def daily_schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings
         due = unvalidated(stored, models, gated[-1]) if gated else []
         if not due:
             return dg.SkipReason("every experiment that has a model was validated on the newest day")
-        contents = sha256_bytes(repr([one.input for one in models]).encode())[:16]
+        contents = sha256_bytes(repr([model.input for model in models]).encode())[:16]
         return dg.RunRequest(run_key=f"validate:{gated[-1]}:{contents}", partition_key=gated[-1], tags=tags)
 
     return [daily_history, daily_refresh, daily_experiments]

@@ -1,4 +1,4 @@
-"""What the landing zone calls for and the store does not have: one answer for sensors, schedules and ``make run``."""
+"""Which days have to be built: the rule that sensors, schedules and ``make run`` share."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
+import dagster as dg
+
+from recsys_assets.assets.builder import GRAIN
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.partition_store import PartitionStore
 
-MARTS = ("user_activity", "item_activity", "item_pairs", "target_pairs")
+EVENTS = "clean_events"
 _READERS = 16
-
 
 Span = tuple[str, str]
 """The first and the last day that the graph has a partition for."""
 
 
+def marts_of(specs: Iterable[dg.AssetSpec]) -> tuple[str, ...]:
+    """The marts among some assets: those that depend on one day alone and read its events."""
+    return tuple(
+        sorted(
+            spec.key.to_user_string()
+            for spec in specs
+            if spec.tags.get(GRAIN) == "day" and dg.AssetKey(EVENTS) in {dep.asset_key for dep in spec.deps}
+        )
+    )
+
+
 def outdated_days(
     accepted: Accepted,
     partitions: PartitionStore,
+    marts: Sequence[str],
     span: Span,
     since: int = 0,
     until: str = "",
@@ -29,14 +43,15 @@ def outdated_days(
 ) -> list[str]:
     """Days that were not built from the files that they have now, ascending.
 
-    The lineage of the partitions decides, whoever built them.
+    The lineage records decide, not the event log.
 
     Args:
         accepted: the files that count.
-        partitions: what is built.
+        partitions: the partitions of the store.
+        marts: names of the marts; see :func:`marts_of`.
         span: of the graph.
         since: leave out what did not change after this generation …
-        until: … unless it is later than this day, the last one of the graph when somebody looked at that generation …
+        until: … unless it is later than this day, the last one of the graph when that generation was requested …
         retry_queue: … or one of these.
     """
     days = [
@@ -48,7 +63,7 @@ def outdated_days(
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
 
     def is_outdated(day: str) -> bool:
-        return not _is_current(day, accepted, partitions, trees if day == newest else None)
+        return not _is_current(day, accepted, partitions, marts, trees if day == newest else None)
 
     # On S3 a record takes a round trip, and a first look asks for all days.
     with ThreadPoolExecutor(_READERS) as pool:
@@ -63,7 +78,7 @@ def newest_day(accepted: Accepted, span: Span) -> str | None:
 def training_days(settings: Settings, newest: str, first: str | None = None) -> list[str]:
     """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
 
-    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D itself judges on the candidates of D-h.
+    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D is evaluated on the candidates of D-h.
 
     Args:
         settings: horizon, windows, and the first day of the graph.
@@ -76,14 +91,18 @@ def training_days(settings: Settings, newest: str, first: str | None = None) -> 
     return [day for day in days if day >= max(settings.first_day.isoformat(), first or "")]
 
 
-def ranges(days: Iterable[str], known: Collection[str]) -> list[tuple[str, str]]:
+def ranges(days: Iterable[str], with_files: Collection[str]) -> list[tuple[str, str]]:
     """Ascending days as ranges (first, last), for one run each.
 
-    A range goes on over days on which nothing happened (no file knows them): a run costs more than empty partitions.
+    A range includes days that no file has rows of, because a run costs more than some empty partitions.
+
+    Args:
+        days: ascending.
+        with_files: days that files have rows of.
     """
     joined: list[tuple[str, str]] = []
     for day in days:
-        if joined and not any(between in known for between in _days_between(joined[-1][1], day)):
+        if joined and not any(between in with_files for between in _days_between(joined[-1][1], day)):
             joined[-1] = (joined[-1][0], day)
         else:
             joined.append((day, day))
@@ -95,10 +114,12 @@ def history_tags(first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
-def _is_current(day: str, accepted: Accepted, partitions: PartitionStore, trees: Sequence[str] | None) -> bool:
+def _is_current(
+    day: str, accepted: Accepted, partitions: PartitionStore, marts: Sequence[str], trees: Sequence[str] | None
+) -> bool:
     """Whether a day was built from the files that it has now, and its marts from those very events."""
     files, properties = accepted.digests("events", day), accepted.digests("properties", day)
-    events = partitions.read_lineage("clean_events", day)
+    events = partitions.read_lineage(EVENTS, day)
     if events is None:
         return not files and not properties
     if events.params.get("files") != files:
@@ -110,9 +131,9 @@ def _is_current(day: str, accepted: Accepted, partitions: PartitionStore, trees:
         tree = partitions.read_lineage("category_tree", day)
         if tree is None or tree.params.get("files") != trees:
             return False
-    built_from = Input("clean_events", day, events.sha256)
-    marts = [partitions.read_lineage(name, day) for name in MARTS]
-    return all(mart is not None and built_from in mart.inputs for mart in marts)
+    built_from = Input(EVENTS, day, events.sha256)
+    records = (partitions.read_lineage(name, day) for name in marts)
+    return all(record is not None and built_from in record.inputs for record in records)
 
 
 def _days_between(first: str, last: str) -> list[str]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges, training_days
+from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
@@ -39,6 +39,7 @@ class Materializer:
         self._dataset = dataset
         self._progress = progress
         self._definitions = build_definitions(settings, dataset)
+        self._marts = marts_of(self._definitions.resolve_all_asset_specs())
         self._instance = instance or dg.DagsterInstance.get()
         self._owns_instance = instance is None
         self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri)
@@ -97,7 +98,7 @@ class Materializer:
         if newest is None:
             raise MaterializeError(self._nothing_found())
         self._first = next(day for day in accepted.event_days() if day >= days[0])
-        self._outdated = outdated_days(accepted, self._store.partitions(), days)
+        self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days)
         for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._runner.run("history", history_tags(begin, last))
@@ -105,12 +106,12 @@ class Materializer:
 
     def build_training_windows(self, newest: str) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first."""
-        # Candidates read trailing windows: a day that changed makes every later as-of day stale.
+        # Candidates read trailing windows, so a changed day makes every later as-of day outdated.
         changed = min(self._outdated, default="9999")
         stored = self._store.partitions().days("ranking_examples")
-        have = {day for day in stored if day < changed} | self._done
+        built = {day for day in stored if day < changed} | self._done
         for day in training_days(self._settings, newest, self._first):
-            if day not in have:
+            if day not in built:
                 with self._progress.step(f"examples as of {day}"):
                     self._runner.run("examples", {"dagster/partition": day})
                 self._done.add(day)
@@ -126,7 +127,7 @@ class Materializer:
             self._untracked.append(day)
 
     def track(self) -> None:
-        """Tell MLflow of what was refreshed. Apart, so that nobody waits for it who waits for answers."""
+        """Record in MLflow what was refreshed; a step of its own, so that serving need not wait for it."""
         while self._untracked:
             day = self._untracked.pop(0)
             with self._progress.step(f"MLflow as of {day}"):
@@ -141,14 +142,14 @@ class Materializer:
         return self._store.releases().list()
 
     def sample_user(self, day: str) -> tuple[str, str, str]:
-        """A user with recommendations, a user nobody knows, and an item to ask about."""
+        """A user with recommendations, the id of a user without any events, and an item."""
         with tempfile.TemporaryDirectory() as folder:
             path = self._store.partitions().fetch("recommendations", day, Path(folder))
-            first = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
-        if not first:
+            rows = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
+        if not rows:
             raise MaterializeError(f"nobody has recommendations as of {day}")
-        unknown = str(2**62) if isinstance(first[0]["user_id"], int) else "nobody-knows-me"
-        return str(first[0]["user_id"]), unknown, str(first[0]["item_id"])
+        unknown = str(2**62) if isinstance(rows[0]["user_id"], int) else "nobody-knows-me"
+        return str(rows[0]["user_id"]), unknown, str(rows[0]["item_id"])
 
     def _nothing_found(self) -> str:
         return (

@@ -83,13 +83,13 @@ class Service:
         return True
 
 
-def free_port(wanted: int) -> int:
-    """The wanted loopback port, or any free one if it is taken (or 0)."""
+def free_port(port: int) -> int:
+    """A loopback port; any free one if it is taken (or 0)."""
     with socket.socket() as probe:
         # A port in TIME_WAIT of an earlier run is free for a server, so it must be free for the probe.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

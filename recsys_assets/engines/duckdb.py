@@ -89,12 +89,12 @@ class DuckDBEngine:
         if any(uri.startswith("s3://") for uri in uris):
             self._read_s3()
         relation = self._connection.read_parquet(list(uris), hive_partitioning=True)
-        found = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        types = dict(zip(relation.columns, map(str, relation.types), strict=True))
         expected = {field.name: _SQL_TYPES[field.type] for field in schema} | {_DAY: "DATE"}
         wrong = [
-            f"{name} is {found.get(name, 'missing')}, expected {sql}"
+            f"{name} is {types.get(name, 'missing')}, expected {sql}"
             for name, sql in expected.items()
-            if found.get(name) != sql
+            if types.get(name) != sql
         ]
         if wrong:
             raise ValueError(f"{uris[0]}: {'; '.join(wrong)}")
@@ -175,9 +175,9 @@ def s3_filesystem(storage_options: Mapping[str, str] | None) -> Any:
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.fsspec import FsspecStore
 
-    given = dict(storage_options or {})
-    allow_http = given.pop("aws_allow_http", "false") == "true"
-    config: Any = {name.removeprefix("aws_"): value for name, value in given.items()}
+    options = dict(storage_options or {})
+    allow_http = options.pop("aws_allow_http", "false") == "true"
+    config: Any = {name.removeprefix("aws_"): value for name, value in options.items()}
     return FsspecStore(
         "s3",
         config=config,

@@ -106,13 +106,13 @@ class PolarsEngine:
             return write_parquet((_sorted(part, schema, sort_by) for part in parts), path, schema)
         narrow = _narrow(frame, schema)
         batches = iter(narrow.collect_batches(chunk_size=ROW_GROUP, maintain_order=False, engine="streaming"))
-        held, rows = [_from_arrow(schema.empty_table())], 0
+        buffer, rows = [_from_arrow(schema.empty_table())], 0
         for batch in batches:
-            held.append(batch)
+            buffer.append(batch)
             rows += batch.height
             if rows > SORTED_IN_MEMORY:
-                return _sink_large(chain(held, batches), path, schema, sort_by)
-        return write_parquet([_sorted(pl.concat(held), schema, sort_by)], path, schema)
+                return _sink_large(chain(buffer, batches), path, schema, sort_by)
+        return write_parquet([_sorted(pl.concat(buffer), schema, sort_by)], path, schema)
 
     def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
         """Factors by ``implicit``; see :class:`Engine`."""

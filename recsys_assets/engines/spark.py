@@ -117,14 +117,14 @@ class SparkEngine:
         types = _spark_schema(schema)
         narrow = _native(as_one_frame(frame)).select(*(sf.col(field.name).cast(field.dataType) for field in types))
         # A sort by ranges reads its input twice: once to find the ranges.
-        kept = narrow.persist(StorageLevel.MEMORY_AND_DISK)
+        persisted = narrow.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            ordered = kept.sort(*(sf.asc_nulls_last(name) for name in sort_by))
+            ordered = persisted.sort(*(sf.asc_nulls_last(name) for name in sort_by))
             batches = ordered.mapInArrow(_packed, f"{_BATCH} binary")
             return write_parquet(map(_unpacked, batches.toLocalIterator()), path, schema)
         finally:
-            for one in (kept, *self._kept):
-                one.unpersist()
+            for cached in (persisted, *self._kept):
+                cached.unpersist()
             self._kept.clear()
 
     def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
@@ -194,7 +194,7 @@ def _expect_columns(path: Path, schema: pa.Schema) -> None:
 
 def _read_dated(path: Path, schema: pa.Schema) -> pa.Table:
     _expect_columns(path, schema)
-    found = re.search(_DAY, str(path))
-    day = pa.scalar(found.group(1) if found else None).cast(pa.date32())
+    match = re.search(_DAY, str(path))
+    day = pa.scalar(match.group(1) if match else None).cast(pa.date32())
     table = pq.ParquetFile(path).read(columns=schema.names).cast(schema)
     return table.append_column("dt", pa.repeat(day, table.num_rows))

@@ -42,9 +42,9 @@ def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
     from pyspark.ml.recommendation import ALS
     from pyspark.sql import functions as sf
 
-    kept = pairs.persist(StorageLevel.MEMORY_AND_DISK)
+    persisted = pairs.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        users, items, met = _distinct(kept, "user_id"), _distinct(kept, "item_id"), kept.count()
+        users, items, met = _distinct(persisted, "user_id"), _distinct(persisted, "item_id"), persisted.count()
         if not met:
             nothing = pa.array([], pa.list_(pa.float32()))
             return Factors(
@@ -52,11 +52,11 @@ def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
             )
         certain = params.alpha * sf.log1p("weight") - 1.0
         ratings = (
-            kept.join(_numbered(kept, users, "user_id", "user"), "user_id")
-            .join(_numbered(kept, items, "item_id", "item"), "item_id")
+            persisted.join(_numbered(persisted, users, "user_id", "user"), "user_id")
+            .join(_numbered(persisted, items, "item_id", "item"), "item_id")
             .select("user", "item", sf.greatest(certain, sf.lit(_LEAST_RATING)).alias("rating"))
         )
-        blocks = min(_MOST_BLOCKS, int(kept.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")))
+        blocks = min(_MOST_BLOCKS, int(persisted.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")))
         model = ALS(
             rank=params.factors,
             maxIter=params.iterations,
@@ -74,7 +74,7 @@ def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
         ).fit(ratings)
         return Factors(_vectors(model.userFactors, users, "user_id"), _vectors(model.itemFactors, items, "item_id"))
     finally:
-        kept.unpersist()
+        persisted.unpersist()
 
 
 def _distinct(pairs: DataFrame, key: str) -> pa.Array:
@@ -88,5 +88,5 @@ def _numbered(pairs: DataFrame, ids: pa.Array, key: str, number: str) -> DataFra
 
 
 def _vectors(factors: DataFrame, ids: pa.Array, key: str) -> pa.Table:
-    found = factors.toArrow().sort_by("id")
-    return pa.table({key: ids.take(found["id"]), "factors": found["features"].cast(pa.list_(pa.float32()))})
+    by_id = factors.toArrow().sort_by("id")
+    return pa.table({key: ids.take(by_id["id"]), "factors": by_id["features"].cast(pa.list_(pa.float32()))})

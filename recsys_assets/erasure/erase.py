@@ -1,7 +1,7 @@
-"""Removes a person from everything that a store holds, and says what it rewrote.
+"""Removes a person from everything that a store holds, and reports what it rewrote.
 
-The order makes it safe to be cut off anywhere and started again: first nobody can bring the person back, then what is
-to be done is written down, then it is done, and the last step looks at every stored file.
+The order of steps makes it safe to be interrupted anywhere and started again: the person is put on the suppression
+list, the plan is stored and then carried out, and the last step checks every stored file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MORE_ROUNDS = 3
 
 
 class ErasureError(RuntimeError):
-    """Something of the person is left; the message says where. Starting the erasure again goes on from there."""
+    """Rows of the person are left; the message names the files. A second start continues from there."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Eraser:
     """Erases one person.
 
     Attributes:
-        store: all that we hold.
-        person: whom.
+        store: everything that the platform stores.
+        person: the person to erase.
         rebuild: materializes assets as of a day; raises if that fails.
-        note: told what is being done.
-        waited: waits until no other run is in progress, which may store rows that it read before; says whether it had
-            to.
+        note: called with a line per step.
+        wait_for_other_runs: waits for runs that may still store rows which they have read; returns whether there were
+            any.
     """
 
     store: ObjectStore
     person: Person
     rebuild: Rebuild
     note: Callable[[str], None]
-    waited: Callable[[], bool]
+    wait_for_other_runs: Callable[[], bool]
 
     def run(self) -> Erasure:
         """Erase, and return the record; nothing found is a record without rows, too.
@@ -60,13 +60,13 @@ class Eraser:
         token = suppress(self.store, self.person.id)
         erasure, stored = self._round(read_erasure(self.store, token), token)
         for _ in range(_MORE_ROUNDS):
-            if not self.waited():
+            if not self.wait_for_other_runs():
                 break
             erasure, stored = self._round(erasure, token)
-        left = holders(self.store, self.person)
-        if left:
-            shown = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(left.items())[:10])
-            raise ErasureError(f"{len(left)} stored files still hold the person: {shown}")
+        remaining = holders(self.store, self.person)
+        if remaining:
+            examples = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(remaining.items())[:10])
+            raise ErasureError(f"{len(remaining)} stored files still hold the person: {examples}")
         serving = Releases(self.store).current()
         rows_after = {part: record.rows for part, record in stored.records.items()}
         erasure = erasure.finished(rows_after, erased_rows(self.store), serving.release_id if serving else None)
@@ -74,37 +74,37 @@ class Eraser:
         return erasure
 
     def _round(self, erasure: Erasure, token: str) -> tuple[Erasure, Stored]:
-        """Plan and do all that there is to do; does nothing where nothing is left."""
-        held = holders(self.store, self.person)
+        """Plan and carry out what is left to do."""
+        holding_keys = holders(self.store, self.person)
         stored = Stored(PartitionStore(self.store))
-        erasure = _planned(erasure, stored, _parts(held))
+        erasure = _planned(erasure, stored, _parts(holding_keys))
         if erasure.erased_before is None:
             erasure = replace(erasure, erased_before=erased_rows(self.store))
         write_erasure(self.store, token, erasure)
         for before, after in forget_staged(self.store, self.person):
             self.note(f"{before.name}: {after.erased - before.erased} rows taken out of what was staged of it")
-        self._rebuild(erasure, stored, _parts(held))
-        suspicion = Suspicion(
+        self._rebuild(erasure, stored, _parts(holding_keys))
+        tainted = TaintedReleases(
             stored,
             since=min((part.day for part in erasure.affected), default=_NEVER),
-            holding=frozenset(key.split("/")[1] for key in held if key.startswith("releases/")),
+            holding=frozenset(key.split("/")[1] for key in holding_keys if key.startswith("releases/")),
         )
-        self._serve_without(suspicion)
-        for release in self._releases_to_delete(suspicion):
+        self._replace_served_release(tainted)
+        for release in self._releases_to_delete(tainted):
             self.note(f"release {release} is deleted")
             erasure = replace(erasure, releases_deleted=tuple(sorted({*erasure.releases_deleted, release})))
             write_erasure(self.store, token, erasure)
             Releases(self.store).delete(release)
         return erasure, stored
 
-    def _rebuild(self, erasure: Erasure, stored: Stored, held: set[Part]) -> None:
+    def _rebuild(self, erasure: Erasure, stored: Stored, with_rows: set[Part]) -> None:
         affected = {(part.asset, part.day) for part in erasure.affected} & stored.records.keys()
-        # What reads no other partition cannot show by its inputs that a write of it was cut off.
+        # A partition without inputs does not show in its lineage that a write of it was interrupted.
         torn = {root for root in erasure.roots if root in stored.records and not stored.is_whole(root)}
         for day in sorted({day for _, day in affected}):
-            due = stored.outdated({part for part in affected if part[1] == day}, held | torn)
+            due = stored.outdated({part for part in affected if part[1] == day}, with_rows | torn)
             for part in sorted(part for part in due if part[0].startswith(stored_as(""))):
-                # Its file may say something else by now; whoever wants it materializes it again.
+                # The experiment's file may have changed since, so the model is not rebuilt by itself.
                 self.note(f"{day}: {part[0]} is deleted, which learned from the person")
                 PartitionStore(self.store).delete(*part)
                 del stored.records[part]
@@ -115,51 +115,51 @@ class Eraser:
                 self.rebuild(day, assets)
                 stored.refresh(due)
 
-    def _serve_without(self, suspicion: Suspicion) -> None:
-        """Replace the release being served, if the person took part in it, by one of the same day."""
+    def _replace_served_release(self, tainted: TaintedReleases) -> None:
+        """If the person contributed to the release being served, replace it by a clean one of the same day."""
         releases = Releases(self.store)
         current = releases.current()
-        if current is None or not suspicion.falls_on(releases.manifest(current.release_id)):
+        if current is None or not tainted.includes(releases.manifest(current.release_id)):
             return
         self.note(f"release {current.release_id} is served and is replaced")
         self.rebuild(current.as_of, ["release"])
-        of_day = [releases.manifest(release) for release in releases.list() if release.startswith(current.as_of)]
-        fresh = [manifest.release_id for manifest in of_day if not suspicion.falls_on(manifest)]
+        manifests = [releases.manifest(release) for release in releases.list() if release.startswith(current.as_of)]
+        fresh = [manifest.release_id for manifest in manifests if not tainted.includes(manifest)]
         if not fresh:
             raise ErasureError(f"no release as of {current.as_of} replaces {current.release_id}, which is served")
         now = releases.current()
-        if now and now.release_id == current.release_id:  # RECSYS_MODE=manual: who erases approves
+        if now and now.release_id == current.release_id:  # RECSYS_MODE=manual: an erasure approves by itself
             releases.approve(fresh[-1])
 
-    def _releases_to_delete(self, suspicion: Suspicion) -> list[str]:
-        """Releases that the person took part in, or may have, and what is left of publishing that was cut off."""
+    def _releases_to_delete(self, tainted: TaintedReleases) -> list[str]:
+        """Releases that the person contributed to, or may have, and leftovers of interrupted publishing."""
         releases = Releases(self.store)
-        found = [one for one in releases.list() if suspicion.falls_on(releases.manifest(one))]
-        return [*found, *(releases.leftovers() if suspicion.since != _NEVER or suspicion.holding else ())]
+        to_delete = [release for release in releases.list() if tainted.includes(releases.manifest(release))]
+        return [*to_delete, *(releases.leftovers() if tainted.since != _NEVER or tainted.holding else ())]
 
 
-def _planned(erasure: Erasure, stored: Stored, held: set[Part]) -> Erasure:
-    """The record with all partitions that held the person, now or when it was begun, and all that read them."""
-    if erasure.status == "done" and not held:
+def _planned(erasure: Erasure, stored: Stored, with_rows: set[Part]) -> Erasure:
+    """The record with every partition that held the person, now or at the start, and everything that read those."""
+    if erasure.status == "done" and not with_rows:
         return erasure
-    # Whoever was erased and came back is erased from the beginning.
+    # A person who was erased and came back is erased from the beginning.
     earlier = erasure if erasure.status == "running" else Erasure()
-    known = {(part.asset, part.day): part for part in earlier.affected}
-    for part in sorted(stored.dependents({*held, *earlier.roots})):
-        if part not in known:
-            known[part] = Affected(*part, stored.records[part].rows, part in held)
-        elif part in held:
-            known[part] = replace(known[part], held=True)
-    return replace(earlier, affected=tuple(known[part] for part in sorted(known)))
+    affected = {(part.asset, part.day): part for part in earlier.affected}
+    for part in sorted(stored.dependents({*with_rows, *earlier.roots})):
+        if part not in affected:
+            affected[part] = Affected(*part, stored.records[part].rows, part in with_rows)
+        elif part in with_rows:
+            affected[part] = replace(affected[part], held=True)
+    return replace(earlier, affected=tuple(affected[part] for part in sorted(affected)))
 
 
 @dataclass(frozen=True)
-class Suspicion:
-    """Which releases have to go.
+class TaintedReleases:
+    """The releases that hold the person, or may hold what was learned from the person.
 
     Attributes:
         stored: the partitions without the person.
-        since: first day from which on the person may have taken part.
+        since: first day to which the person may have contributed.
         holding: ids of releases in which the person was found.
     """
 
@@ -167,10 +167,10 @@ class Suspicion:
     since: str
     holding: frozenset[str]
 
-    def falls_on(self, manifest: Manifest) -> bool:
-        """Whether a release holds the person, or is not what would be made now of the day's partitions.
+    def includes(self, manifest: Manifest) -> bool:
+        """Whether a release holds the person, or was made of other partitions than the ones that the day has now.
 
-        Those are known to be clean. A release made of others may hold what they had learned.
+        The partitions that the day has now are clean. A release of other ones may hold what they had learned.
         """
         if manifest.release_id in self.holding or manifest.as_of < self.since:
             return manifest.release_id in self.holding

@@ -25,7 +25,7 @@ _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRu
 
 
 class EraseUserConfig(dg.Config):
-    """Whom to erase."""
+    """The user to erase, and how long to wait for other runs."""
 
     user_id: str
     wait_minutes: float = 30.0
@@ -35,11 +35,11 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
     """The job for a data set; it starts further runs.
 
     Args:
-        dataset: whose ids it reads.
-        rebuild_on: gives, for an instance, what materializes assets of a day again in runs with the given tags.
+        dataset: defines the type of user ids.
+        rebuild_on: returns the function that rebuilds assets in runs on an instance.
     """
 
-    # No two erasures at once, and no file is staged meanwhile.
+    # The pool keeps two erasures apart, and keeps files from being staged meanwhile.
     @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
         context: dg.OpExecutionContext,
@@ -47,14 +47,14 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
         landing: dg.ResourceParam[LandingZone],
         store: StoreResource,
     ) -> None:
-        """Remove a person from all that is stored, and materialize again what was made with the person's rows."""
+        """Remove a person from everything stored, and rebuild what was made with the person's rows."""
         try:
             person = Person(parse_user(config.user_id, dataset.ids.user), dataset)
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        wait_until_quiet(context, config.wait_minutes)
+        wait_for_other_runs(context, config.wait_minutes)
         if not landing.accepted().files:
-            # Everything was built by hand so far; the runs below read the files that were accepted.
+            # Everything was built by hand so far, but the runs below read accepted files only.
             landing.accept(landing.changes(), context.log.info)
         rebuild = rebuild_on(context.instance)
         eraser = Eraser(
@@ -62,7 +62,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
             person,
             lambda day, assets: rebuild(day, assets, _OWN_RUNS),
             context.log.info,
-            lambda: wait_until_quiet(context, config.wait_minutes),
+            lambda: wait_for_other_runs(context, config.wait_minutes),
         )
         try:
             erasure = eraser.run()
@@ -72,7 +72,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
                 allow_retries=False,
             ) from error
         token = read_suppressed(store.open()).token(person.id)
-        context.add_output_metadata(described(erasure, store.open().uri(report_key(token))))
+        context.add_output_metadata(metadata_of(erasure, store.open().uri(report_key(token))))
         context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")
 
     @dg.job(
@@ -86,8 +86,8 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
     return erase_user
 
 
-def wait_until_quiet(context: dg.OpExecutionContext, minutes: float) -> bool:
-    """Wait while other runs are in progress: what they read before may come back after. Returns whether any was.
+def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
+    """Wait for other runs, which may still store rows that they have read. Returns whether there were any.
 
     Raises:
         dagster.Failure: they did not end in time; names them.
@@ -97,7 +97,7 @@ def wait_until_quiet(context: dg.OpExecutionContext, minutes: float) -> bool:
     while others := [
         f"{run.run_id} ({run.job_name})"
         for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
-        # Dead ones of an erasure that was killed, which this one finishes: two at once are not let run.
+        # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
         if run.job_name != JOB and not _OWN_RUNS.items() <= run.tags.items()
     ]:
         names = ", ".join(others)
@@ -114,18 +114,18 @@ def wait_until_quiet(context: dg.OpExecutionContext, minutes: float) -> bool:
     return waited
 
 
-def described(erasure: Erasure, report: str) -> dict[str, dg.MetadataValue[Any]]:
-    """What the UI shows of an erasure."""
+def metadata_of(erasure: Erasure, report: str) -> dict[str, dg.MetadataValue[Any]]:
+    """The metadata that the UI shows for an erasure."""
     rows = [
         dg.TableRecord(
             {
-                "asset": one.asset,
-                "partitions": one.partitions,
-                "rows before": one.rows_before,
-                "rows after": one.rows_after,
+                "asset": asset.asset,
+                "partitions": asset.partitions,
+                "rows before": asset.rows_before,
+                "rows after": asset.rows_after,
             }
         )
-        for one in erasure.rewritten
+        for asset in erasure.rewritten
     ]
     columns = [
         dg.TableColumn("asset"),

@@ -136,16 +136,16 @@ def _without(store: ObjectStore, key: str | None, rows: Callable[[pa.Table], pa.
         return 0
     with tempfile.TemporaryDirectory(prefix="erasing-") as scratch, store.open(key) as stream:
         file = pq.ParquetFile(stream)
-        path, kept = Path(scratch) / "day.parquet", 0
+        path, rows_kept = Path(scratch) / "day.parquet", 0
         with pq.ParquetWriter(path, file.schema_arrow, compression="zstd") as writer:
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
                 table = table.filter(pc.call_function("invert", [rows(table)]))
-                kept += table.num_rows
+                rows_kept += table.num_rows
                 writer.write_table(table)
-        if kept != file.metadata.num_rows:
+        if rows_kept != file.metadata.num_rows:
             store.put(key, path)
-    return kept
+    return rows_kept
 
 
 def _count(mask: pa.Array | pa.ChunkedArray) -> int:

@@ -53,33 +53,33 @@ class Stored:
         """The roots that exist, and every partition that was computed from one of them, directly or not."""
         readers: dict[Part, list[Part]] = defaultdict(list)
         for part, record in self.records.items():
-            for read in record.inputs:
-                readers[read.asset, read.day].append(part)
-        found: set[Part] = set()
+            for source in record.inputs:
+                readers[source.asset, source.day].append(part)
+        dependent: set[Part] = set()
         waiting = [part for part in roots if part in self.records]
         while waiting:
             part = waiting.pop()
-            if part not in found:
-                found.add(part)
+            if part not in dependent:
+                dependent.add(part)
                 waiting += readers[part]
-        return found
+        return dependent
 
-    def outdated(self, parts: Collection[Part], known: Collection[Part]) -> set[Part]:
+    def outdated(self, parts: Collection[Part], invalid: Collection[Part]) -> set[Part]:
         """Those of some partitions of one day that have to be computed again.
 
         Args:
             parts: all of the same day.
-            known: partitions that are out of date for another reason than lineage tells.
+            invalid: partitions that are out of date for a reason that lineage does not show.
 
         Returns:
-            Those known, those whose inputs are no longer what they were computed from, and those that read such ones.
+            The invalid ones, those whose inputs have changed since, and those that read any of these.
         """
-        found = {part for part in parts if part in known or self._has_moved(part)}
+        outdated = {part for part in parts if part in invalid or self._has_moved(part)}
         size = -1
-        while size != len(found):
-            size = len(found)
-            found |= {p for p in parts if any((i.asset, i.day) in found for i in self.records[p].inputs)}
-        return found
+        while size != len(outdated):
+            size = len(outdated)
+            outdated |= {p for p in parts if any((i.asset, i.day) in outdated for i in self.records[p].inputs)}
+        return outdated
 
     def _has_moved(self, part: Part) -> bool:
-        return any(self.sha256((read.asset, read.day)) != read.sha256 for read in self.records[part].inputs)
+        return any(self.sha256((source.asset, source.day)) != source.sha256 for source in self.records[part].inputs)

@@ -94,8 +94,8 @@ class Accepted:
         }
         if not changes:
             return self
-        kept = {name: file for name, file in self.files.items() if name not in changes}
-        files = {**kept, **{name: file for name, file in changes.items() if file}}
+        unchanged = {name: file for name, file in self.files.items() if name not in changes}
+        files = {**unchanged, **{name: file for name, file in changes.items() if file}}
         after = replace(self, id=self.id or uuid.uuid4().hex[:12], generation=self.generation + 1, files=files)
         both = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
         interacted = {day for file in both for day in file.days}
@@ -127,7 +127,7 @@ def note_fault(store: ObjectStore, digest: str, error: str) -> None:
 
 
 def find_fault(store: ObjectStore, digest: str) -> str | None:
-    """Why a content could not be staged; None if nobody failed at it."""
+    """Why a content could not be staged; None if no attempt failed."""
     try:
         return store.get(_fault_key(digest)).decode()
     except NotFound:
@@ -137,12 +137,12 @@ def find_fault(store: ObjectStore, digest: str) -> str | None:
 def _swap(store: ObjectStore, change: Callable[[Accepted], Accepted]) -> Accepted:
     for _ in range(_ATTEMPTS):
         accepted, etag = _read(store)
-        wanted = change(accepted)
-        if wanted is accepted:
+        changed = change(accepted)
+        if changed is accepted:
             return accepted
         try:
-            store.replace(KEY, _RECORD.dump_json(wanted), etag)
-            return wanted
+            store.replace(KEY, _RECORD.dump_json(changed), etag)
+            return changed
         except Conflict:
             continue
     raise Conflict(f"{store.uri(KEY)}: could not be changed in {_ATTEMPTS} attempts")

@@ -49,7 +49,7 @@ class LandingZone:
         dataset: which files there are, and how they are read.
         store: where staged files go.
         open_landing: opens the place of the files; called once, when one of them is needed.
-        list_files: what is there now; :func:`list_landing` where a plain listing does.
+        list_files: lists the files now; :func:`list_landing` lists a plain store.
         scan: of the engine that days are read with.
         only_accepted: whether only the files count that were accepted as whole.
     """
@@ -71,12 +71,12 @@ class LandingZone:
 
     def listing(self) -> dict[str, AcceptedFile]:
         """The files that are there now and that the data set knows, by name; their days are not known yet."""
-        found: dict[str, AcceptedFile] = {}
+        files: dict[str, AcceptedFile] = {}
         for file in sorted(self._list_files(), key=lambda file: file.name):
             kind = self._dataset.kind_of(file.name)
             if kind is not None:
-                found[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, self._digest(kind, file))
-        return found
+                files[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, self._digest(kind, file))
+        return files
 
     def experiment_files(self) -> list[ObjectMeta]:
         """The files of the folder ``experiments``, by name; they are no data, and nothing is staged of them."""
@@ -92,15 +92,15 @@ class LandingZone:
 
     def changes(self) -> dict[str, AcceptedFile | None]:
         """How the landing zone differs from what was accepted; None: the file is gone."""
-        accepted, found = self.accepted().files, self.listing()
+        accepted, listed = self.accepted().files, self.listing()
         return {
-            name: found.get(name)
-            for name in sorted({*accepted, *found})
-            if name not in found or name not in accepted or found[name].digest != accepted[name].digest
+            name: listed.get(name)
+            for name in sorted({*accepted, *listed})
+            if name not in listed or name not in accepted or listed[name].digest != accepted[name].digest
         }
 
     def accept(self, changes: Mapping[str, AcceptedFile | None], note: Note = lambda _: None) -> Accepted:
-        """Stage changed files and let them count; if one cannot be used, none counts: better no day than half of one.
+        """Stage and accept changed files: all of them, or none if one cannot be used, so that no day is built in part.
 
         Raises:
             DataFileError: naming each file that cannot be used, or that changed while it was read.
@@ -124,7 +124,7 @@ class LandingZone:
         return accept(self._store, staged)
 
     def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
-        """Why files cannot be staged, of those at which somebody failed."""
+        """Why files cannot be staged, of those that were tried."""
         return [fault for file in files if file and (fault := find_fault(self._store, file.digest)) is not None]
 
     def digests(self, kind: Kind, day: str) -> list[str]:
@@ -138,14 +138,14 @@ class LandingZone:
             if self._only_accepted:
                 self._files = self.accepted()
             else:
-                known = self.accepted().files
-                found = {
-                    name: known[name]
-                    if name in known and known[name].digest == file.digest
+                accepted = self.accepted().files
+                staged = {
+                    name: accepted[name]
+                    if name in accepted and accepted[name].digest == file.digest
                     else self._stage(file, lambda _: None)
                     for name, file in self.listing().items()
                 }
-                self._files = Accepted().with_changes(found)
+                self._files = Accepted().with_changes(staged)
         return self._files
 
     def events(self, day: str) -> Frame:
@@ -181,13 +181,13 @@ class LandingZone:
         """How the columns of a day's event files differ from those of the files before them, by file."""
         files = [file for file in self.files().files.values() if file.kind == "events" and file.days]
         files.sort(key=lambda file: (file.days[0], file.name))
-        found: dict[str, list[str]] = {}
+        by_file: dict[str, list[str]] = {}
         for n, file in enumerate(files):
             if day in file.days:
-                earlier = [self._index("events", one).columns for one in files[max(n - _EARLIER, 0) : n]]
+                earlier = [self._index("events", other).columns for other in files[max(n - _EARLIER, 0) : n]]
                 if changed := differences(self._index("events", file).columns, earlier):
-                    found[file.name] = changed
-        return found
+                    by_file[file.name] = changed
+        return by_file
 
     def _of(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
         """What was staged of the files that have rows of a day, by name."""
@@ -214,15 +214,15 @@ class LandingZone:
         if file.kind == "categories" or file.kind == "embeddings":
             stage_table(file.kind, file.name, file.digest, lambda: landing.open(file.name), self._dataset, store)
             return file
-        known = read_staged(file.kind, file.digest, store)
-        if known is None:
+        staged = read_staged(file.kind, file.digest, store)
+        if staged is None:
             note(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
             source = LandingFile(landing.uri(file.name), file.name, file.size, file.fingerprint)
-            known = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
-        return replace(file, days=tuple(sorted(known.days)))
+            staged = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
+        return replace(file, days=tuple(sorted(staged.days)))
 
     def _unstage(self, file: AcceptedFile) -> None:
-        """Take back that a file was staged, so that it is read anew."""
+        """Delete the index of a staged file, so that it is read again."""
         if file.kind == "categories" or file.kind == "embeddings":
             self._store.delete(table_key(file.kind, file.digest))
         else:

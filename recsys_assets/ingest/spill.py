@@ -42,15 +42,15 @@ class DayBuckets:
     def read(self, day: str, rows: int) -> Iterator[pa.Table]:
         """The rows of a day in tables of ``rows`` rows (the last may be shorter), however they were added."""
         parts: list[pa.Table] = []
-        held = 0
+        buffered = 0
         for part in self._stored(day):
             parts.append(part)
-            held += part.num_rows
-            while held >= rows:
+            buffered += part.num_rows
+            while buffered >= rows:
                 joined = pa.concat_tables(parts)
                 yield joined.slice(0, rows).combine_chunks()
-                parts, held = [joined.slice(rows)], held - rows
-        if held:
+                parts, buffered = [joined.slice(rows)], buffered - rows
+        if buffered:
             yield pa.concat_tables(parts).combine_chunks()
 
     def drop(self, day: str) -> None:

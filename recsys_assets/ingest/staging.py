@@ -210,8 +210,8 @@ class _Staging:
             raise NoGoodRowsError(f"{name}: none of {self.total:,} rows is good: {dict(self.reasons.most_common())}")
         rows, rejected, erased = sum(good.values()), sum(bad.values()), self.erased.total()
         if self.total != rows + rejected + self.ignored + erased:
-            found = f"{rows} good + {rejected} rejected + {self.ignored} ignored + {erased} erased"
-            raise RowsLostError(f"{name}: {self.total} rows in, {found}")
+            counted = f"{rows} good + {rejected} rejected + {self.ignored} ignored + {erased} erased"
+            raise RowsLostError(f"{name}: {self.total} rows in, {counted}")
         first_day = min(dated, default=None)
         days: dict[str, StagedDay] = {}
         for day in sorted({*dated, *bad} - {UNDATED}):
@@ -266,16 +266,16 @@ class _Staging:
 
 def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
     """Names what the staged bytes depend on, and nothing else: a new weight must not parse a file again."""
-    stated = dataset.model_dump(mode="json")
-    recipe = {part: stated[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
+    config = dataset.model_dump(mode="json")
+    recipe = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
     if kind == "events":
         recipe["events"] = {
-            **stated["events"],
-            "types": {raw: one["name"] for raw, one in stated["events"]["types"].items()},
+            **config["events"],
+            "types": {raw: event_type["name"] for raw, event_type in config["events"]["types"].items()},
         }
     recipe[kind] = {key: value for key, value in recipe[kind].items() if key != "files"}
-    known = [PARSER_VERSION, kind, file.name, file.fingerprint, recipe]
-    return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    content = [PARSER_VERSION, kind, file.name, file.fingerprint, recipe]
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 def _iso(micros: int) -> str:

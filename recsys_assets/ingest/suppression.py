@@ -64,8 +64,8 @@ class Suppressed:
 
     def hold_raw(self, raw: pa.Array | pa.ChunkedArray, column: str, kind: IdType) -> pa.Array:
         """Which rejected rows are about a suppressed person; see :func:`ids_in_raw`."""
-        found = [any(map(self._holds, ids_in_raw(text, column, kind))) for text in raw.to_pylist()]
-        return pa.array(found, pa.bool_())
+        of_erased = [any(map(self._holds, ids_in_raw(text, column, kind))) for text in raw.to_pylist()]
+        return pa.array(of_erased, pa.bool_())
 
     def _holds(self, user: UserId | None) -> bool:
         return user is not None and self.token(user) in self.tokens
@@ -73,22 +73,22 @@ class Suppressed:
 
 def without_erased(parsed: Parsed, suppressed: Suppressed, dataset: Dataset) -> tuple[Parsed, list[str]]:
     """Parsed rows of an event file without those of suppressed persons, and the day of each row that was left out."""
-    held = (
+    of_erased = (
         suppressed.hold(parsed.good["user_id"]),
         suppressed.hold_raw(parsed.rejected["raw"], dataset.events.columns.user_id, dataset.ids.user),
     )
-    out = [*parsed.good.filter(held[0])["dt"].to_pylist(), *parsed.rejected.filter(held[1])["dt"].to_pylist()]
+    out = [*parsed.good.filter(of_erased[0])["dt"].to_pylist(), *parsed.rejected.filter(of_erased[1])["dt"].to_pylist()]
     good, rejected = (
         rows.filter(pc.call_function("invert", [gone]))
-        for rows, gone in zip((parsed.good, parsed.rejected), held, strict=True)
+        for rows, gone in zip((parsed.good, parsed.rejected), of_erased, strict=True)
     )
     days = [UNDATED if day is None else day.isoformat() for day in out]
     return replace(parsed, good=good, rejected=rejected), days
 
 
-def matching(users: pa.Array | pa.ChunkedArray, wanted: Iterable[UserId]) -> pa.Array | pa.ChunkedArray:
+def matching(users: pa.Array | pa.ChunkedArray, ids: Iterable[UserId]) -> pa.Array | pa.ChunkedArray:
     """Which ids are among the wanted, as booleans; null is not."""
-    return pc.call_function("is_in", [users], pc.SetLookupOptions(pa.array(list(wanted), users.type), skip_nulls=True))
+    return pc.call_function("is_in", [users], pc.SetLookupOptions(pa.array(list(ids), users.type), skip_nulls=True))
 
 
 def parse_user(value: object, kind: IdType) -> UserId:
@@ -126,8 +126,8 @@ def ids_in_raw(raw: str, column: str, kind: IdType) -> set[UserId]:
         line = row if isinstance(row, str) else raw
         values = [*_CELL.split(line), *_WORD.findall(line)]
         values += cast("list[Any]", row) if isinstance(row, list) else []
-    found = (_as_id(_text(value), kind) for value in values)
-    return {user for user in found if user is not None}
+    users = (_as_id(_text(value), kind) for value in values)
+    return {user for user in users if user is not None}
 
 
 def read_suppressed(store: ObjectStore) -> Suppressed:
@@ -140,15 +140,19 @@ def suppress(store: ObjectStore, user: UserId) -> str:
     for _ in range(_ATTEMPTS):
         try:
             data, etag = store.get_with_etag(LIST)
-            known = _decode(data, store.uri(LIST))
+            suppressed = _decode(data, store.uri(LIST))
         except NotFound:
-            known, etag = Suppressed(salt=secrets.token_hex(32)), None
-        token = known.token(user)
-        if token in known.tokens:
+            suppressed, etag = Suppressed(salt=secrets.token_hex(32)), None
+        token = suppressed.token(user)
+        if token in suppressed.tokens:
             return token
-        wanted = {"format_version": FORMAT_VERSION, "salt": known.salt, "tokens": sorted({*known.tokens, token})}
+        record = {
+            "format_version": FORMAT_VERSION,
+            "salt": suppressed.salt,
+            "tokens": sorted({*suppressed.tokens, token}),
+        }
         try:
-            store.replace(LIST, canonical_json(wanted), etag)
+            store.replace(LIST, canonical_json(record), etag)
             return token
         except Conflict:
             continue

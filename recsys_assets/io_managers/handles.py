@@ -1,4 +1,4 @@
-"""What passes between assets: handles of stored partitions on the way in, staged files on the way out."""
+"""The values that assets exchange: handles of stored partitions as inputs, staged files as outputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ FILE = "recsys/file"
 
 @dataclass(frozen=True)
 class Partitions:
-    """The partitions of an upstream asset within the window asked for.
+    """The partitions of an upstream asset within the window that a step reads.
 
-    Nothing is read until asked. ``days`` exist in storage, ``missing`` do not; both ascend.
+    Nothing is read before a method is called.
+
+    Attributes:
+        asset: name.
+        days: days that exist in the store, ascending.
+        missing: days of the window that do not, ascending.
+        scan: makes a lazy frame of some days.
+        fetch: makes a local copy of the file of a day.
     """
 
     asset: str
@@ -29,8 +36,8 @@ class Partitions:
 
     def frame(self, *days: str) -> Frame:
         """A lazy frame over the given days (all that exist by default), with the day as column ``dt``."""
-        wanted = set(days)
-        return self.scan([day for day in self.days if not wanted or day in wanted])
+        selected = set(days)
+        return self.scan([day for day in self.days if not selected or day in selected])
 
     def file(self, day: str) -> Path | None:
         """The partition's file on local disk, checked against its lineage; None where the day is missing."""

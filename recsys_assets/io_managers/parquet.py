@@ -1,4 +1,4 @@
-"""The one road between Dagster and the store: staged files out, handles of stored partitions in.
+"""The IO manager: stores staged files, and loads inputs as handles of stored partitions.
 
 Every partition is one file (parquet for frames; a model or its parameters keep their own format) with a lineage record
 beside it. The record holds the exact bytes of every input, which Dagster's own provenance does not beyond 100 upstream
@@ -47,9 +47,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """A handle of the upstream partitions that this step's partitions map to."""
         asset = context.asset_key.to_user_string()
         partitions, engine = self.store.partitions(), self.engine.open()
-        wanted = sorted(context.asset_partition_keys)
-        uris = dict(partitions.uris(asset, wanted))
-        days = tuple(day for day in wanted if day in uris)
+        expected = sorted(context.asset_partition_keys)
+        uris = dict(partitions.uris(asset, expected))
+        days = tuple(day for day in expected if day in uris)
         self._reads[_step(context)] += [Input(asset, day, self._sha256(partitions, asset, day)) for day in days]
         ids = IdTypes(user=self.user_ids, item=self.item_ids)  # type: ignore[arg-type]
 
@@ -62,13 +62,13 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 raise RuntimeError(f"{asset} of {day} is fetched outside of a run")
             return partitions.fetch(asset, day, Path(self._folder.name))
 
-        return Partitions(asset, days, tuple(day for day in wanted if day not in uris), scan, fetch)
+        return Partitions(asset, days, tuple(day for day in expected if day not in uris), scan, fetch)
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
         """Store every staged file with its lineage; equal bytes from equal inputs move nothing."""
         asset = context.asset_key.to_user_string()
         days, partitions = context.asset_partition_keys, self.store.partitions()
-        # A step may have several outputs, and a step that is tried again loads its inputs again.
+        # A step may have several outputs, and a retried step loads its inputs again.
         reads = list(dict.fromkeys([*self._reads[_step(context)], *obj.inputs]))
         changed = size = 0
         for day in days:
@@ -110,5 +110,5 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
 
 def _step(context: dg.InputContext | dg.OutputContext) -> str:
-    """What joins the inputs and the outputs of one step."""
+    """The step that an input or output belongs to."""
     return context.op_def.name

@@ -74,7 +74,7 @@ class EmrServerlessResource(ResourceWithBoto3Configuration):
 
     @contextmanager
     def _application(self, client: Any) -> Generator[str]:
-        made = client.create_application(
+        response = client.create_application(
             name=_NAME,
             releaseLabel=self.release,
             type="SPARK",
@@ -82,7 +82,7 @@ class EmrServerlessResource(ResourceWithBoto3Configuration):
             autoStopConfiguration={"enabled": True, "idleTimeoutMinutes": _IDLE_MINUTES},
             **({"imageConfiguration": {"imageUri": self.image}} if self.image else {}),
         )
-        application = made["applicationId"]
+        application = response["applicationId"]
 
         def state() -> str:
             return client.get_application(applicationId=application)["application"]["state"]
@@ -118,11 +118,11 @@ class EmrServerlessResource(ResourceWithBoto3Configuration):
             _await(f"session {session}", state, {"TERMINATED", "FAILED"})
 
 
-def _await(what: str, state: Callable[[], str], wanted: set[str]) -> None:
+def _await(what: str, state: Callable[[], str], expected: set[str]) -> None:
     end = time.monotonic() + _WAIT_SECONDS
-    while (found := state()) not in wanted:
-        if found in {"FAILED", "TERMINATED"} or time.monotonic() > end:
-            raise RuntimeError(f"EMR Serverless: {what}: expected {' or '.join(sorted(wanted))}, found {found}")
+    while (current := state()) not in expected:
+        if current in {"FAILED", "TERMINATED"} or time.monotonic() > end:
+            raise RuntimeError(f"EMR Serverless: {what}: expected {' or '.join(sorted(expected))}, found {current}")
         time.sleep(_POLL_SECONDS)
 
 
@@ -138,8 +138,8 @@ def _channel(client: Any, application: str, session: str) -> "DefaultChannelBuil
         def metadata(self) -> list[tuple[str, str]]:
             """What goes with each request."""
             if datetime.now(UTC) > self._until:
-                found = _endpoint(client, application, session)
-                self._token, self._until = found["authToken"], found["authTokenExpiresAt"] - _EARLY
+                endpoint = _endpoint(client, application, session)
+                self._token, self._until = endpoint["authToken"], endpoint["authTokenExpiresAt"] - _EARLY
             return [*super().metadata(), ("x-aws-proxy-auth", self._token)]
 
     return Channel(address(_endpoint(client, application, session)["endpoint"]))

@@ -51,9 +51,9 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             return list_landing(self._open())
         parts = urlsplit(self.uri)
         prefix = parts.path.strip("/")
-        found = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        listed = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
         # boto3's stubs leave open whether a listed object has a key and a size.
-        objects = cast("list[dict[str, Any]]", found)
+        objects = cast("list[dict[str, Any]]", listed)
         return [
             LandingFile(f"s3://{parts.netloc}/{o['Key']}", name, o["Size"], o["ETag"].strip('"'))
             for o in objects

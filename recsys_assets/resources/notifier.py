@@ -61,7 +61,7 @@ class Notifier:
         Args:
             text: for people.
             facts: for programs; goes to the webhook.
-            warn: told of each channel that could not be reached, without address or token.
+            warn: called for each channel that could not be reached, without address or token.
         """
         channels = self.channels
         # At the same time: a sensor has a minute for all runs of a tick.

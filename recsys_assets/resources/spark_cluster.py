@@ -53,9 +53,9 @@ class SparkClusterResource(dg.ConfigurableResource[Any]):
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close the session and end what was started for it, also where a step failed or the run was cancelled."""
-        held, self._held, self._session = self._held, None, None
-        if held is not None:
-            held.close()
+        stack, self._held, self._session = self._held, None, None
+        if stack is not None:
+            stack.close()
 
     def _open(self) -> AbstractContextManager["SparkSession"]:
         if self.cluster == LOCAL:

@@ -50,7 +50,7 @@ def s3_options(s3: S3Resource) -> S3Options:
     finds them (environment, instance role, SSO …) and renews them in a long run.
     """
     meta = s3.get_client().meta
-    found = None
+    credentials = None
     if s3.aws_access_key_id or s3.profile_name:
         session = boto3.Session(
             profile_name=s3.profile_name,
@@ -58,8 +58,8 @@ def s3_options(s3: S3Resource) -> S3Options:
             aws_secret_access_key=s3.aws_secret_access_key,
             aws_session_token=s3.aws_session_token,
         )
-        found = session.get_credentials()
-    frozen = found.get_frozen_credentials() if found else None
+        credentials = session.get_credentials()
+    frozen = credentials.get_frozen_credentials() if credentials else None
     return S3Options(
         endpoint=meta.endpoint_url,
         region=meta.region_name,

@@ -112,25 +112,27 @@ class Tracking:
             failed: whether it tells of something that failed.
         """
 
-        def once() -> str:
+        def call() -> str:
             with self._run(name, tags, failed=failed) as mlflow:
                 write(mlflow)
                 return mlflow.active_run().info.run_id
 
-        return self._patiently(once)
+        return self._with_retries(call)
 
     def record_search(self, search: Searched, tags: Mapping[str, str]) -> Recorded:
         """Write a run with a nested run per trial, and end them all; nothing where this search is there already."""
 
-        def once() -> str:
+        def call() -> str:
             self._prepare()
             client = self.client()
             experiment = client.get_experiment_by_name(self._experiment)
             if experiment is None:
                 raise RuntimeError(f"experiment {self._experiment} is gone")
             place = experiment.experiment_id
-            there = client.search_runs([place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{search.study}'")
-            return there[0].info.run_id if there else write(client, place)
+            finished = client.search_runs(
+                [place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{search.study}'"
+            )
+            return finished[0].info.run_id if finished else write(client, place)
 
         def write(client: MlflowClient, place: str) -> str:
             from mlflow.entities import Metric, Param
@@ -157,7 +159,7 @@ class Tracking:
                 )
             return parent
 
-        return self._patiently(once)
+        return self._with_retries(call)
 
     def add(self, tags: Mapping[str, str], write: Callable[[MlflowClient, str], None]) -> Recorded:
         """Add to the newest run that has some tags and ended well; it stays as it ended.
@@ -168,14 +170,14 @@ class Tracking:
                 middle. It is not called where there is no such run, whose ``run_id`` is None then.
         """
 
-        def once() -> str | None:
+        def call() -> str | None:
             client = self.client()
             run_id = self._find(client, tags)
             if run_id is not None:
                 write(client, run_id)
             return run_id
 
-        return self._patiently(once)
+        return self._with_retries(call)
 
     @contextmanager
     def failures(self, name: str, tags: Mapping[str, str], but: type[Exception]) -> Generator[None]:
@@ -192,18 +194,18 @@ class Tracking:
     def mirror(self, registry_state: RegistryState) -> Recorded:
         """Let the aliases ``champion`` and ``challenger`` of the registry name those who stand."""
 
-        def once() -> None:
+        def call() -> None:
             self.set_aliases(self.client(), registry_state)
 
-        return self._patiently(once)
+        return self._with_retries(call)
 
     def archive(self, model: ModelRef) -> Recorded:
         """Mark a model's version in the registry as rejected."""
 
-        def once() -> None:
+        def call() -> None:
             self.tag_version(self.client(), model, "verdict", "archived")
 
-        return self._patiently(once)
+        return self._with_retries(call)
 
     def client(self) -> MlflowClient:
         """A client of the registry, which opens no run."""
@@ -237,15 +239,15 @@ class Tracking:
 
     def version_of(self, client: MlflowClient, model: ModelRef) -> ModelVersion | None:
         """The version of a model in the registry; None if it is not there."""
-        found = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
-        return min(found, key=lambda version: int(version.version), default=None)
+        versions = client.search_model_versions(f"name = '{self.registered_name}' and tags.sha256 = '{model.sha256}'")
+        return min(versions, key=lambda version: int(version.version), default=None)
 
     def tag_version(self, client: MlflowClient, model: ModelRef, key: str, value: str) -> bool:
         """Tag a model's version in the registry; False if it is not there."""
-        found = self.version_of(client, model)
-        if found:
-            client.set_model_version_tag(self.registered_name, str(found.version), key, value)
-        return found is not None
+        version = self.version_of(client, model)
+        if version:
+            client.set_model_version_tag(self.registered_name, str(version.version), key, value)
+        return version is not None
 
     def set_aliases(self, client: MlflowClient, registry_state: RegistryState) -> None:
         """Point the aliases to the versions of those who stand; an alias of nobody goes.
@@ -267,8 +269,8 @@ class Tracking:
 
     def _find(self, client: MlflowClient, tags: Mapping[str, str]) -> str | None:
         experiment = client.get_experiment_by_name(self._experiment)
-        wanted = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
-        runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
+        query = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
+        runs = client.search_runs([experiment.experiment_id], query, max_results=1) if experiment else []
         return runs[0].info.run_id if runs else None
 
     @contextmanager
@@ -312,7 +314,7 @@ class Tracking:
             if {"dagster_run_id", _WRITTEN_BY} & set(run.data.tags):
                 client.set_terminated(run.info.run_id, "FAILED")
 
-    def _patiently(self, once: Callable[[], str | None]) -> Recorded:
+    def _with_retries(self, call: Callable[[], str | None]) -> Recorded:
         if self._uri == OFF:
             return Recorded(problem="off")
         for name, value in _QUICK.items():
@@ -329,14 +331,14 @@ class Tracking:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    return Recorded(run_id=once())
+                    return Recorded(run_id=call())
             except LookupError as error:
-                return self._told(str(error))
+                return self._problem(str(error))
             except Exception as error:  # a client of a server fails in more ways than it declares
                 problem = f"failed: {type(error).__name__}: {error}"
-        return self._told(f"{problem} ({self._attempts} attempts at {self._uri})")
+        return self._problem(f"{problem} ({self._attempts} attempts at {self._uri})")
 
-    def _told(self, problem: str) -> Recorded:
+    def _problem(self, problem: str) -> Recorded:
         text = f"mlflow: {without_password(problem, self._uri)}"
         if self._context.log:
             self._context.log.warning(f"{text}. Nothing but MLflow lacks it: who is champion stands in the store.")

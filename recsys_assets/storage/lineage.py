@@ -1,4 +1,4 @@
-"""What made a partition: the record that is stored beside its data."""
+"""The lineage record that is stored beside the data of each partition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Lineage:
-    """One partition and all that decided its bytes.
+    """One partition and everything that determines its bytes.
 
     Attributes:
         asset: name.
@@ -36,7 +36,7 @@ class Lineage:
         params: settings that it depends on.
         seed: None if nothing random took part.
         inputs: the partitions that it was computed from, in any order.
-        run_id: who computed it; says nothing about the content.
+        run_id: the run that computed it; does not affect the content.
         file: name of the data file within the partition.
         sha256: hex, of the data file; left empty by the computing side, filled in when it is written.
         bytes: size of the data file; filled in likewise.
@@ -75,13 +75,13 @@ def decode(data: bytes, where: str) -> Lineage:
         raise ValueError(f"{where}: not a lineage record: {error!r}") from error
 
 
-def same_facts(one: Lineage, other: Lineage) -> bool:
-    """Whether two records differ in nothing but the run."""
-    return content_hash(one) == content_hash(other)
+def same_facts(first: Lineage, second: Lineage) -> bool:
+    """Whether two records are equal except for the run."""
+    return content_hash(first) == content_hash(second)
 
 
 def content_hash(lineage: Lineage) -> str:
-    """Hex SHA-256 of a record but for the run: equal where the same was computed from the same."""
+    """Hex SHA-256 of a record without the run: equal if the same was computed from the same inputs."""
     return sha256_bytes(encode(replace(lineage, run_id="")))
 
 

@@ -175,15 +175,15 @@ def _view(array: pa.Array) -> npt.NDArray[np.generic] | pa.Array:
 
 def _column(table: pa.Table, column: str, dtype: pa.DataType, name: str) -> pa.Array:
     """One column as one contiguous array of a type, without nulls."""
-    found = table.column(column)
-    if found.null_count:
-        raise ListFormatError(f"{name}: column {column!r} must not be null, found {found.null_count} nulls")
-    if found.type != dtype:
+    values = table.column(column)
+    if values.null_count:
+        raise ListFormatError(f"{name}: column {column!r} must not be null, found {values.null_count} nulls")
+    if values.type != dtype:
         try:
-            found = found.cast(dtype)
+            values = values.cast(dtype)
         except pa.ArrowInvalid as error:
-            raise ListFormatError(f"{name}: column {column!r} must be {dtype}, found {found.type}: {error}") from error
-    joined = found.combine_chunks()
+            raise ListFormatError(f"{name}: column {column!r} must be {dtype}, found {values.type}: {error}") from error
+    joined = values.combine_chunks()
     return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
 
 
@@ -223,11 +223,11 @@ def _sources(table: pa.Table, name: str) -> pa.DictionaryArray:
         zeros = pa.array(np.zeros(table.num_rows, np.int8))
         return pa.DictionaryArray.from_arrays(zeros, pa.array([name], pa.string()))
     encoded = _column(table, "source", pa.string(), name).dictionary_encode()
-    found: list[str] = encoded.dictionary.to_pylist()
-    names = sorted(found)
+    unsorted: list[str] = encoded.dictionary.to_pylist()
+    names = sorted(unsorted)
     if len(names) > np.iinfo(np.int8).max:
         raise ListFormatError(f"{name}: column 'source' must hold at most 127 names, found {len(names)}")
-    place = np.array([names.index(source) for source in found], np.int8)
+    place = np.array([names.index(source) for source in unsorted], np.int8)
     return pa.DictionaryArray.from_arrays(pa.array(place[encoded.indices.to_numpy()]), pa.array(names, pa.string()))
 
 

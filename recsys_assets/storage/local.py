@@ -76,15 +76,15 @@ class LocalStore:
             return
         with _locked(target):
             try:
-                found = target.stat()
+                stat = target.stat()
             except _MISSING:
                 raise Conflict(f"{target}: expected etag {etag}, found no object") from None
-            if _etag(found) != etag:
-                raise Conflict(f"{target}: expected etag {etag}, found {_etag(found)}")
+            if _etag(stat) != etag:
+                raise Conflict(f"{target}: expected etag {etag}, found {_etag(stat)}")
             with _temporary(target, data) as temporary:
                 # The clock of a file system ticks in milliseconds and inodes are used again: time must move by our
                 # hand, or two writes of equal length could carry the same etag.
-                stamp = max(time.time_ns(), found.st_mtime_ns + 1)
+                stamp = max(time.time_ns(), stat.st_mtime_ns + 1)
                 os.utime(temporary, ns=(stamp, stamp))
                 temporary.replace(target)
         _sync(target.parent)
@@ -102,15 +102,15 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> list[ObjectMeta]:
         """All objects under a folder; see :class:`ObjectStore`."""
-        found: list[ObjectMeta] = []
+        objects: list[ObjectMeta] = []
         for folder, folders, files in os.walk(self._path(prefix) if prefix else self._root):
             folders[:] = [name for name in folders if not hidden(name)]
             for name in files:
                 path = Path(folder, name)
                 with suppress(FileNotFoundError):  # deleted since the folder was read
                     if not hidden(name):
-                        found.append(_meta(path.relative_to(self._root).as_posix(), path.stat()))
-        return sorted(found, key=lambda meta: meta.key)
+                        objects.append(_meta(path.relative_to(self._root).as_posix(), path.stat()))
+        return sorted(objects, key=lambda meta: meta.key)
 
     def delete(self, key: str) -> None:
         """Remove an object; see :class:`ObjectStore`."""

@@ -79,8 +79,8 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     """Read a manifest; ``ValueError`` names ``where`` if it is none or is of a newer format."""
     record = _record(data, where)
     if record.get("format_version") != FORMAT_VERSION:
-        found = record.get("format_version")
-        raise ValueError(f"{where}: manifest format_version: expected {FORMAT_VERSION}, found {found!r}")
+        version = record.get("format_version")
+        raise ValueError(f"{where}: manifest format_version: expected {FORMAT_VERSION}, found {version!r}")
     try:
         record["files"] = tuple(ReleaseFile(**file) for file in record["files"])
         return Manifest(**record)

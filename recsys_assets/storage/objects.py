@@ -1,4 +1,4 @@
-"""What the platform asks of the place where its bytes live, and the errors that it speaks in.
+"""The protocol of object stores, and its errors.
 
 A store is a flat map from keys to immutable byte strings: a folder of files or a prefix of an S3 bucket, with equal
 behaviour. Writers see one of two things, the whole object or none of it; readers never see half of one.
@@ -37,7 +37,7 @@ class InvalidKey(ValueError):  # noqa: N818
 
 @dataclass(frozen=True)
 class ObjectMeta:
-    """What a listing says of one object.
+    """The metadata of one object.
 
     Attributes:
         key: relative to the store's root.

@@ -1,6 +1,6 @@
 """Partitions of assets: ``assets/<asset>/dt=<day>/<file>`` with ``_lineage.json`` beside it.
 
-The layout is hive's, so Polars, DuckDB, Spark and Athena read it as it is.
+The layout is Hive's, so Polars, DuckDB, Spark and Athena can read it directly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LINEAGE_FILE = "_lineage.json"
 
 
 class TornPartition(RuntimeError):  # noqa: N818
-    """Data and lineage of a partition do not belong together: a write was cut off between the two."""
+    """Data and lineage of a partition do not match: a write was interrupted between the two."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Written:
     Attributes:
         sha256: hex, of the data file.
         bytes: its size.
-        changed: False if all was there before, and not a byte was written.
+        changed: False if data and lineage were stored already and nothing was written.
     """
 
     sha256: str
@@ -41,16 +41,16 @@ class PartitionStore:
         self.store = store
 
     def write(self, asset: str, day: str, file: Path, lineage: Lineage) -> Written:
-        """Store a data file and then its lineage; write nothing if both are there already.
+        """Store a data file and then its lineage; write nothing if both are stored already.
 
         Args:
             asset: name.
             day: ``YYYY-MM-DD``.
             file: local file with the data.
-            lineage: what made it; ``sha256`` and ``bytes`` are filled in here.
+            lineage: its record; ``sha256`` and ``bytes`` are filled in here.
 
         Raises:
-            ValueError: the lineage speaks of another partition or of other bytes.
+            ValueError: the lineage is of another partition or of other bytes.
         """
         sha256 = sha256_file(file)
         if (lineage.asset, lineage.day) != (asset, day) or lineage.sha256 not in ("", sha256):
@@ -68,7 +68,7 @@ class PartitionStore:
         return Written(sha256, lineage.bytes, changed=True)
 
     def read_lineage(self, asset: str, day: str) -> Lineage | None:
-        """The record of a partition; None if it was never written to its end."""
+        """The record of a partition; None if it was never written completely."""
         key = partition_key(asset, day, LINEAGE_FILE)
         try:
             data = self.store.get(key)
@@ -79,9 +79,9 @@ class PartitionStore:
     def uris(self, asset: str, days: Iterable[str]) -> list[tuple[str, str]]:
         """Day and URI of the data of each of the given days that exists, ascending, after a single listing."""
         existing = self._data_files(asset)
-        wanted = sorted(day for day in set(days) if check_day(day) in existing)
+        stored = sorted(day for day in set(days) if check_day(day) in existing)
         return [
-            (day, self.store.uri(partition_key(asset, day, self._current(asset, day, existing[day])))) for day in wanted
+            (day, self.store.uri(partition_key(asset, day, self._current(asset, day, existing[day])))) for day in stored
         ]
 
     def days(self, asset: str) -> list[str]:
@@ -98,25 +98,25 @@ class PartitionStore:
 
         Raises:
             NotFound: there is no such partition.
-            TornPartition: the data is not what the lineage says.
+            TornPartition: the data do not match the lineage.
         """
         lineage = self.read_lineage(asset, day)
         if lineage is None:
             raise NotFound(f"{self.store.uri(partition_key(asset, day, LINEAGE_FILE))} does not exist")
         key = partition_key(asset, day, lineage.file)
         try:
-            path, found = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
+            path, sha256 = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
         except FileNotFoundError:
-            path, found = None, "no data"
-        if path is None or found != lineage.sha256:
+            path, sha256 = None, "no data"
+        if path is None or sha256 != lineage.sha256:
             raise TornPartition(
-                f"{self.store.uri(key)}: expected sha256 {lineage.sha256} (its lineage), found {found}: "
+                f"{self.store.uri(key)}: expected sha256 {lineage.sha256} (its lineage), found {sha256}: "
                 f"a write was cut off; materialize {asset} for {day} again"
             )
         return path
 
     def delete(self, asset: str, day: str) -> None:
-        """Remove a partition: its record first, without which there is none."""
+        """Remove a partition: its record first, because a partition exists only with its record."""
         lineage = self.read_lineage(asset, day)
         self.store.delete(partition_key(asset, day, LINEAGE_FILE))
         if lineage:
@@ -145,7 +145,7 @@ class PartitionStore:
     def _holds(self, key: str, lineage: Lineage) -> bool:
         """Whether the stored data are the bytes of the record.
 
-        The size alone would not do: after a cut-off write, other data of equal size could stand beside an old record.
+        The size alone is not enough: an interrupted write can leave other data of equal size beside an old record.
         """
         try:
             return self.store.head(key).size == lineage.bytes and sha256_object(self.store, key) == lineage.sha256

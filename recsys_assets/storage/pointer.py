@@ -14,28 +14,28 @@ for an approval."""
 
 def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
     """The pointer moves to a release of its day or a later one, unless a rollback has withdrawn that."""
-    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    target = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
     if current is None:
-        return wanted, "published"
+        return target, "published"
     if current.release_id == manifest.release_id:
         return current, "current"
     if manifest.release_id in current.withdrawn:
         return current, "withdrawn"
     if manifest.as_of < current.as_of:
         return current, "older"
-    return _next(wanted, current, current.withdrawn), "published"
+    return _next(target, current, current.withdrawn), "published"
 
 
 def after_rollback(manifest: Manifest, current: Pointer | None, releases: list[str]) -> tuple[Pointer, Reason]:
     """The pointer moves to the target, and what is of its day or later is withdrawn."""
-    wanted = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
+    target = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
     if current is None:
-        return wanted, "rolled back"
+        return target, "rolled back"
     if current.release_id == manifest.release_id:
         return current, "current"
     abandoned = {release for release in (*releases, current.release_id) if release[:10] >= manifest.as_of}
     withdrawn = (abandoned | set(current.withdrawn)) - {manifest.release_id}
-    return _next(wanted, current, tuple(sorted(withdrawn))), "rolled back"
+    return _next(target, current, tuple(sorted(withdrawn))), "rolled back"
 
 
 def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:
@@ -49,5 +49,5 @@ def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:
     return (replace(current, previous=None) if current.previous == release_id else current), "current"
 
 
-def _next(wanted: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
-    return replace(wanted, previous=current.release_id, generation=current.generation + 1, withdrawn=withdrawn)
+def _next(target: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
+    return replace(target, previous=current.release_id, generation=current.generation + 1, withdrawn=withdrawn)

@@ -200,7 +200,7 @@ class Releases:
         """
         current = self.current()
         if current:
-            self._move(lambda found: after_delete(release_id, found or current))
+            self._move(lambda pointer: after_delete(release_id, pointer or current))
         keys = [meta.key for meta in self.store.list(_key(release_id))]
         for key in sorted(keys, key=lambda key: key.endswith(f"/{MANIFEST}")):
             self.store.delete(key)
@@ -227,9 +227,9 @@ class Releases:
         paths: dict[str, Path] = {}
         for entry in manifest.files:
             key = _key(manifest.release_id, entry.name)
-            paths[entry.name], found = local_file(self.store, key, into / entry.name)
-            if found != entry.sha256:
-                raise DamagedRelease(f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found {found}")
+            paths[entry.name], sha256 = local_file(self.store, key, into / entry.name)
+            if sha256 != entry.sha256:
+                raise DamagedRelease(f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found {sha256}")
         return paths
 
     def _seal(self, manifest: Manifest) -> None:
@@ -247,14 +247,14 @@ class Releases:
             current, etag = self.current_with_etag()
             if attempted and attempted[0] == current:
                 return attempted[0], True, attempted[1]  # the swap was made, its answer was lost
-            wanted, reason = decide(current)
-            if wanted == current:
-                return wanted, False, reason
+            target, reason = decide(current)
+            if target == current:
+                return target, False, reason
             try:
-                self.store.replace(POINTER, encode_pointer(wanted), etag)
-                return wanted, True, reason
+                self.store.replace(POINTER, encode_pointer(target), etag)
+                return target, True, reason
             except Conflict:
-                attempted = wanted, reason
+                attempted = target, reason
                 time.sleep(random.uniform(0, 0.01 * min(attempt, 10)))
         raise Conflict(
             f"{self.store.uri(POINTER)}: could not be moved in {_ATTEMPTS} attempts; does this server keep If-Match "

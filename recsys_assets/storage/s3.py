@@ -164,8 +164,8 @@ class S3Store:
         """All objects under a folder; see :class:`ObjectStore`."""
         folder = check_key(prefix) if prefix else None
         pages = obstore.list(self._client, folder)  # pyright: ignore[reportUnknownMemberType]
-        found = [_meta(entry) for page in pages for entry in page if not hidden(entry["path"])]
-        return sorted(found, key=lambda meta: meta.key)
+        objects = [_meta(entry) for page in pages for entry in page if not hidden(entry["path"])]
+        return sorted(objects, key=lambda meta: meta.key)
 
     def delete(self, key: str) -> None:
         """Remove an object; see :class:`ObjectStore`."""

@@ -121,7 +121,7 @@ class Driver:
 
     def land(self) -> list[str]:
         """Ticks of the landing sensor until it rests; what ran."""
-        return self._until_quiet("landing_sensor", quiet=2)
+        return self._until_idle("landing_sensor", idle_ticks=2)
 
     def follow(self) -> list[Run]:
         """Ticks of automation until it rests; what ran."""
@@ -146,9 +146,9 @@ class Driver:
         draft.write_bytes(content)
         draft.replace(self.world.landing / name)
 
-    def _until_quiet(self, sensor: str, quiet: int) -> list[str]:
+    def _until_idle(self, sensor: str, idle_ticks: int) -> list[str]:
         runs, rest = [], 0
-        while rest < quiet:
+        while rest < idle_ticks:
             ran = self.tick(sensor)
             runs += [str(run) for run in ran]
             rest = 0 if ran else rest + 1
