@@ -1,4 +1,4 @@
-"""What each frame of the platform looks like, declared once.
+"""The contracts of all frames, each declared once.
 
 A contract names a frame's columns, their types and ranges, the key that is unique and the order its rows are written
 in. The parquet schema, the sort that makes files byte-identical, the blocking asset check, and the column table in the
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-# With "as": whoever takes a contract from here takes what it is made of from here, too.
+# With "as", which re-exports: contracts and their parts are imported from one module.
 from recsys_assets.core.contract import Column as Column
 from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
@@ -288,7 +288,7 @@ RECOMMENDATIONS = Contract(
 
 
 def fitted_generator_contract(generator: str) -> Contract:
-    """What a generator with an asset of its own proposes."""
+    """Candidates of a fitted generator, from its own asset."""
     return Contract(
         f"{generator}_items",
         {
@@ -322,14 +322,14 @@ def examples_contract(generators: Iterable[str]) -> Contract:
 
 
 def generators_in(columns: Iterable[str]) -> tuple[str, ...]:
-    """The generators whose scores and ranks a frame of candidates or examples holds, in the order of its columns."""
-    there = tuple(columns)
-    ranked = [name.removesuffix("_rank") for name in there if name.endswith("_rank") and name not in FEATURES]
-    return tuple(name for name in ranked if name != "fused" and f"{name}_score" in there)
+    """The generators whose scores and ranks a frame of candidates or examples has, in the order of its columns."""
+    names = tuple(columns)
+    ranked = [name.removesuffix("_rank") for name in names if name.endswith("_rank") and name not in FEATURES]
+    return tuple(name for name in ranked if name != "fused" and f"{name}_score" in names)
 
 
 def feature_columns(generators: Iterable[str]) -> tuple[str, ...]:
-    """What the ranker sees of candidates, in the order of its feature vector."""
+    """The columns of candidates that are features of the ranker, in the order of its feature vector."""
     return tuple(
         name for name in candidates_contract(generators).columns if name not in ("user_id", "item_id", "fused_rank")
     )

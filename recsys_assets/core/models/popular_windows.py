@@ -1,8 +1,8 @@
-"""Which popularity serves best: windows and half-lives, judged by what happened after earlier days.
+"""The choice of popularity windows and half-lives, by the recall of their lists on earlier days.
 
-What is popular is a matter of hours for news and of a season for gifts. So each window of a ladder makes the list that
-it would have made at the end of some earlier days, and the window whose lists held most of what users then went for is
-taken for D: over the horizon for 'all' and the categories, on the next day for 'trending'. Nothing after D is read.
+Popularity changes within hours for news and within a season for gifts. So each window of a ladder gives the lists that
+it would have given at the end of some earlier days, and the window with the highest recall is used for D: over the
+horizon for 'all' and the categories, on the next day for 'trending'. Nothing after D is read.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _SCORES = pa.schema(
 
 @dataclass(frozen=True)
 class WindowParams:
-    """How popularity windows are found.
+    """How popularity windows are chosen.
 
     Args:
-        horizon_days: 'all' and the categories are judged by the targets of so many days after a list.
-        fewest: with fewer users to judge by, the windows that were set stay.
+        horizon_days: recall of 'all' and the categories is over the targets of so many days after a list.
+        fewest: with fewer users to evaluate, the windows of the settings stay.
         days: windows to choose from for 'all' and for the categories, ascending.
         half_lives: to choose from for 'trending', in days, ascending; those below one day count hours.
-        cuts: earlier lists that are judged, a horizon apart, or a day apart for 'trending'.
+        cuts: earlier lists that are evaluated, a horizon apart, or a day apart for 'trending'.
         k: length of the lists.
         category_k: length of the list of a category.
     """
@@ -55,12 +55,12 @@ class WindowParams:
 
     @property
     def target_days(self) -> int:
-        """Days of ``USER_ACTIVITY`` that lists are judged by."""
+        """Days of ``USER_ACTIVITY`` with the targets of the lists."""
         return self.cuts * self.horizon_days
 
     @property
     def activity_days(self) -> int:
-        """Days of ``ITEM_ACTIVITY`` that lists are made of."""
+        """Days of ``ITEM_ACTIVITY`` that the lists are made from."""
         return max(self.days[-1] + self.target_days, _window(self.half_lives[-1]) + self.cuts)
 
     @property
@@ -74,7 +74,7 @@ class Windows:
     """The windows of a day.
 
     Args:
-        params: with the windows found in the place of those that were set.
+        params: those of the settings with the chosen windows.
         scores: segment, days (the window or half-life), recall (mean over users of the share of their targets that the
             lists held; null where there were too few users), chosen.
     """
@@ -101,7 +101,7 @@ def find_windows(
     stated: PopularParams,
     how: WindowParams,
 ) -> Windows:
-    """The windows that would have served best lately; of equals, the longest.
+    """The windows with the highest recall lately; of equals, the longest.
 
     Args:
         item_activity: ``ITEM_ACTIVITY`` with ``dt``, :attr:`WindowParams.activity_days` of it.
@@ -110,8 +110,8 @@ def find_windows(
         user_activity: ``USER_ACTIVITY`` with ``dt``, :attr:`WindowParams.target_days` of it.
         item_features: ``ITEM_FEATURES`` of D, for the categories and the availability.
         as_of: D.
-        stated: sizes, and the windows where there is too little to tell.
-        how: what to choose from, and by what.
+        stated: sizes, and the windows where there are too few users.
+        how: the windows to choose from, and the evaluation.
     """
     past = _Past.read(
         item_activity, hours, item_features, as_of, how.activity_days, keep_gone=not stated.exclude_unavailable

@@ -107,7 +107,7 @@ def test_the_graph_of_many_items_finds_nearly_all_of_it_and_the_same_each_time()
     assert recommend(asked, many).equals(table)
 
 
-def test_vectors_of_length_zero_say_nothing_and_without_vectors_nothing_is_proposed():
+def test_vectors_of_length_zero_are_ignored_and_without_vectors_there_are_no_candidates():
     happened = [("u", "a", 0), ("v", "z", 0), ("w", "a", 0), ("w", "b", 0), ("w", "c", 0)]
     given: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
     found = lists(recommend(known(happened, given, STRINGS)))

@@ -223,7 +223,7 @@ def test_features_equal_brute_force():
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids: IdTypes):
+def test_without_repeats_no_item_of_the_history_comes_back_and_the_lists_stay_full(ids: IdTypes):
     happened = events(seed=33, items=60, ids=ids)
     found = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
     interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
@@ -236,7 +236,7 @@ def test_without_repeats_nothing_touched_comes_back_and_the_lists_stay_full(ids:
         assert given == len(users) * QUOTAS[name].k, f"{name} found others in the place of what was touched"
 
 
-def test_what_is_known_to_be_gone_is_in_no_list_and_the_setting_can_keep_it():
+def test_unavailable_items_are_in_no_list_unless_the_setting_keeps_them():
     happened, snapshots = events(seed=34), properties(seed=34)
     given = inputs(happened, snapshots)
     gone = {row["item_id"] for row in rows(given.item_features) if not row["available"]}

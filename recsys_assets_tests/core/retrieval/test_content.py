@@ -1,4 +1,4 @@
-"""New items by category and price: a case worked out by hand, and what must never be proposed."""
+"""New items by category and price: a case worked out by hand, and which items must never be recommended."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_case_by_hand(ids: IdTypes):
     }
 
 
-def test_new_is_what_is_known_for_days_or_was_never_touched_and_few_have_touched():
+def test_new_items_are_known_for_days_or_without_events_and_have_few_users():
     catalog = items(INTS, *((item, "c", "c", None, days) for item, days in ((1, 3), (2, 4), (3, 40), (4, 2), (5, 40))))
     counts = {1: 2, 2: 1, 4: 3, 5: 1}
     activity = [
@@ -92,7 +92,7 @@ def test_new_is_what_is_known_for_days_or_was_never_touched_and_few_have_touched
     assert [row["newness"] for row in found] == [pytest.approx(0.5 ** (2 / 3)), pytest.approx(0.5**13)]
 
 
-def test_without_categories_nothing_is_proposed_and_without_prices_the_newest_comes_first():
+def test_without_categories_there_are_no_candidates_and_without_prices_the_newest_comes_first():
     seen = history(INTS, (1, 1, 1.0))
     bare = items(INTS, (1, None, None, 5.0, 9), (2, None, None, 5.0, 1))
     assert rows(alike(seen, bare, bare.with_columns(newness=nw.lit(1.0)), 3, 9)) == []

@@ -37,7 +37,7 @@ def test_history_equals_brute_force():
         assert row["hours_since"] == pytest.approx((end_of(DAY) - last[key]).total_seconds() / 3600)
 
 
-def test_listed_gives_k_and_replaces_what_was_touched():
+def test_a_shared_list_gives_k_and_replaces_items_of_the_history():
     users, items = table(user_id=[0, 1, 2]), table(item_id=[5, 6, 7, 8], score=[4.0, 3.0, 3.0, 1.0])
     interacted = table(user_id=[0, 0, 1, 1, 1, 1, 9], item_id=[5, 99, 5, 6, 7, 8, 5])
     assert set(scores(generators.shared_list(users, items, 2, None))) == {(u, i) for u in (0, 1, 2) for i in (5, 6)}

@@ -54,7 +54,7 @@ def tuned(frame: pl.DataFrame, running: Callable[[str], Search] = search, min_us
     return tune_als(known(frame), AFTER, BASE, "2020-03-15", running, min_users)
 
 
-def test_fresh_tastes_are_found_to_count_and_nothing_after_the_window_does() -> None:
+def test_a_short_half_life_is_found_for_changing_tastes() -> None:
     frame = activity()
     found = tuned(frame)
     assert found.trials[0].params == als_values(BASE)

@@ -45,7 +45,7 @@ def learn(table: pa.Table, trials: int = 45, min_users: int = 30, base: dict[str
     return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", search, min_users)
 
 
-def test_noise_is_silenced_and_the_next_window_is_ordered_better() -> None:
+def test_noise_gets_no_weight_and_the_next_window_is_ordered_better() -> None:
     found = learn(window(0))
     assert found.values["covisit"] <= 0.05 * sum(found.values.values())
     assert found.values["repeat"] > found.values["popular"] > found.values["covisit"]
@@ -57,7 +57,7 @@ def test_noise_is_silenced_and_the_next_window_is_ordered_better() -> None:
     assert learn(window(0)) == found
 
 
-def test_what_is_no_better_on_users_apart_is_not_kept() -> None:
+def test_weights_that_are_no_better_on_held_out_users_are_not_used() -> None:
     """Labels that nothing explains: the search finds something to like about them, and the weights stay."""
     base = {"popular": 0.5, "covisit": 0.75, "repeat": 6.0}
     for seed in range(4):
