@@ -18,7 +18,7 @@ from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, ExperimentModel, models_to_test
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
@@ -61,7 +61,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()
         names = {row["experiment"] for row in rows}
         known = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = [one for one in trained_by(store.partitions(), known, day, horizon) if one.name in names]
+        models = [one for one in models_to_test(store.partitions(), known, day, horizon) if one.name in names]
         best = best_of(rows, {one.name: one.facts["target"] for one in models})
         found = compared(rows, models, {one.name: fit_seconds(context.instance, one) for one in models})
         serving = winner(stored_promotion(promotion, day))
@@ -106,7 +106,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
 
 def compared(
-    rows: Sequence[Mapping[str, Any]], models: Sequence[TrainedExperiment], seconds: Mapping[str, float]
+    rows: Sequence[Mapping[str, Any]], models: Sequence[ExperimentModel], seconds: Mapping[str, float]
 ) -> Figures:
     """The figures to draw, a panel each: metrics, gain, seconds of training, size."""
     found: dict[str, dict[str, Bar]] = {}
@@ -139,7 +139,7 @@ def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
     }
 
 
-def fit_seconds(instance: dg.DagsterInstance, one: TrainedExperiment) -> float:
+def fit_seconds(instance: dg.DagsterInstance, one: ExperimentModel) -> float:
     """How long training took, as the event log has it: it is no part of what is stored; NaN where it forgot."""
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[one.name])
     for record in instance.fetch_materializations(wanted, limit=20).records:
@@ -150,7 +150,7 @@ def fit_seconds(instance: dg.DagsterInstance, one: TrainedExperiment) -> float:
 
 
 def table(
-    models: Sequence[TrainedExperiment], found: Figures, best: str | None, served: str
+    models: Sequence[ExperimentModel], found: Figures, best: str | None, served: str
 ) -> tuple[list[str], list[list[str]]]:
     """Headings and one line per experiment, the best first; below them whoever orders the lists."""
     columns = ["experiment", "model", "as of", "target", *found]

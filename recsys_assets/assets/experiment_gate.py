@@ -17,12 +17,18 @@ from recsys_assets.core.gate.promotion import Model, Promotion, promote
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
+from recsys_assets.model_registry.experiment_models import (
+    ASSET,
+    EXPERIMENTS,
+    ExperimentModel,
+    models_to_test,
+    read_model_bytes,
+)
 from recsys_assets.model_registry.experiment_validation import (
     CODE_VERSION,
     VALIDATION,
-    known_rows,
-    scored,
+    score_models,
+    stored_rows,
     window_sha256,
 )
 from recsys_assets.model_registry.state import (
@@ -69,7 +75,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         opened, partitions = store.open(), store.partitions()
         registry_state = stored_promotion(promotion, day)
-        models = trained_by(partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day, horizon)
+        models = models_to_test(
+            partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day, horizon
+        )
         pool, activity = ranking_examples.frame().drop("dt"), user_activity.frame()
         cut = graph.day(day) - timedelta(days=horizon)
 
@@ -78,8 +86,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             return rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
 
         evaluated_by = window_sha256(partitions, day, ranking_examples, user_activity)
-        table, fresh = scored(
-            partitions, models, known_rows(partitions, day, evaluated_by), rows_to_evaluate, settings.seed
+        table, fresh = score_models(
+            partitions, models, stored_rows(partitions, day, evaluated_by), rows_to_evaluate, settings.seed
         )
         rows = table.to_pylist()
         context.log.info(f"{len(fresh)} of {len(models)} experiments were not validated on this window yet")
@@ -93,7 +101,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         path = champion.file(day)
         stood = Found(registry_state.after, path.read_bytes() if path else b"", day, ())
         before = usable(stood, graph.contracts["candidates"], context)
-        data = model_of(partitions, chosen) if chosen else b""
+        data = read_model_bytes(partitions, chosen) if chosen else b""
         mine = challenger(chosen, before, day)
         scores = {
             name: score_candidates(frames.run, pool, one, graph.ids)
@@ -182,7 +190,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [gated]
 
 
-def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Model | None:
+def challenger(chosen: ExperimentModel | None, before: Found, day: str) -> Model | None:
     """How the model of an experiment stands before the gate; None where there is none, or it is champion already."""
     if chosen is None:
         return None
@@ -194,7 +202,7 @@ def challenger(chosen: TrainedExperiment | None, before: Found, day: str) -> Mod
     return Model(day, sha256, EXPERIMENT_CHALLENGER)
 
 
-def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str) -> str | None:
+def record(tracking: Tracking, one: ExperimentModel, table: pa.Table, day: str) -> str | None:
     """Log the metrics of a day's test window into the run that the model has; why not, where that failed.
 
     The step of a metric is its day, so that the newest window is what MLflow shows, in whatever order they come. A tag
@@ -222,7 +230,7 @@ def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str
     return recorded.problem if recorded.problem != OFF else None
 
 
-def register(tracking: Tracking, chosen: TrainedExperiment, data: bytes, model: Model, decided: Promotion) -> None:
+def register(tracking: Tracking, chosen: ExperimentModel, data: bytes, model: Model, decided: Promotion) -> None:
     """Make the model a version in the registry, and tell its run what the gate decided."""
 
     def write(client: Any, run_id: str) -> None:

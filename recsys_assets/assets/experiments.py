@@ -28,7 +28,7 @@ from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, ExperimentModel, stored_as
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
@@ -105,7 +105,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 run_id=context.run.run_id,
             ),
         )
-        stored = TrainedExperiment(name, made)
+        stored = ExperimentModel(name, made)
         measures = {
             **{f"{one.metric}_val": one.value for one in found if known(one.value) is not None},
             **({} if threshold is None else {"threshold": threshold}),
@@ -222,7 +222,7 @@ def flat(experiment: Experiment, as_of: str, windows: list[str]) -> dict[str, st
     return {**{k: str(v) for k, v in facts.items()}, **lists, **params, "as_of": as_of, "windows": ", ".join(windows)}
 
 
-def tags_of(one: TrainedExperiment, experiment: Experiment, graph: GraphBuilder) -> dict[str, str]:
+def tags_of(one: ExperimentModel, experiment: Experiment, graph: GraphBuilder) -> dict[str, str]:
     """What a run in MLflow leads back to."""
     return {
         **one.tags,

@@ -20,7 +20,7 @@ from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
-from recsys_assets.model_registry.search_results import carried, search_of
+from recsys_assets.model_registry.search_results import reused_result, search_of
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
@@ -92,7 +92,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         The newest training window judges what was learned from the older ones.
         """
         day = context.partition_key
-        kept = carried(
+        kept = reused_result(
             store.open(),
             "ranker_params",
             graph.day(day),

@@ -19,7 +19,7 @@ from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.partitions import Partitions, Staged
-from recsys_assets.model_registry.search_results import carried, search_of, stored_frame
+from recsys_assets.model_registry.search_results import reused_result, search_of, stored_frame
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input
@@ -65,7 +65,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
 
         def kept(part: str) -> Found | None:
             """What the latest earlier day of the period found."""
-            found = carried(
+            found = reused_result(
                 store.open(),
                 "retrieval_params",
                 day,

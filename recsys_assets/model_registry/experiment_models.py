@@ -24,7 +24,7 @@ EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiments")
 
 
 @dataclass(frozen=True)
-class TrainedExperiment:
+class ExperimentModel:
     """A model of an experiment.
 
     Attributes:
@@ -56,26 +56,26 @@ def stored_as(experiment: str) -> str:
     return f"{ASSET}.{experiment}"
 
 
-def trained_by(
+def models_to_test(
     partitions: PartitionStore, experiments: Iterable[str], day: str, horizon: int
-) -> list[TrainedExperiment]:
+) -> list[ExperimentModel]:
     """The newest model of each experiment that may be tested on the window of a day.
 
     It is as of that day or earlier, and what it learned from ends before the window begins. That follows from the
     former, unless the horizon was another when it was trained.
     """
     cut = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
-    found: list[TrainedExperiment] = []
+    found: list[ExperimentModel] = []
     for name in sorted(experiments):
         for as_of in reversed(partitions.days(stored_as(name), MODEL_FILE)):
             lineage = partitions.read_lineage(stored_as(name), as_of) if as_of <= day else None
             if lineage and max(read.day for read in lineage.inputs) <= cut:
-                found.append(TrainedExperiment(name, lineage))
+                found.append(ExperimentModel(name, lineage))
                 break
     return found
 
 
-def model_of(partitions: PartitionStore, one: TrainedExperiment) -> bytes:
+def read_model_bytes(partitions: PartitionStore, one: ExperimentModel) -> bytes:
     """The bytes of a model.
 
     Raises:

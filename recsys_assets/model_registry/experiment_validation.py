@@ -13,7 +13,7 @@ from recsys_assets.core.experiments.metrics import STANDARD, figures, known
 from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.partitions import Partitions
-from recsys_assets.model_registry.experiment_models import TrainedExperiment, model_of
+from recsys_assets.model_registry.experiment_models import ExperimentModel, read_model_bytes
 from recsys_assets.storage.lineage import DATA_FILE, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partitions import PartitionStore, partition_key
@@ -32,7 +32,7 @@ def window_sha256(partitions: PartitionStore, day: str, *read: Partitions) -> st
     return sha256_bytes(repr((day, contents)).encode())
 
 
-def known_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
+def stored_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
     """What was stored of a day for the very same window; nothing where anything has changed since."""
     stored = partitions.read_lineage(VALIDATION, day)
     if stored is None or stored.code_version != CODE_VERSION or stored.params.get("window") != window:
@@ -45,16 +45,16 @@ def known_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
     return found
 
 
-def unvalidated(partitions: PartitionStore, models: Sequence[TrainedExperiment], day: str) -> list[str]:
+def unvalidated(partitions: PartitionStore, models: Sequence[ExperimentModel], day: str) -> list[str]:
     """The experiments whose model was not scored on the window of a day, as the lineage of the validation says."""
     stored: Lineage | None = partitions.read_lineage(VALIDATION, day)
     read = stored.inputs if stored else ()
     return [one.name for one in models if one.input not in read]
 
 
-def scored(
+def score_models(
     partitions: PartitionStore,
-    models: Sequence[TrainedExperiment],
+    models: Sequence[ExperimentModel],
     stored: StoredRows,
     rows_to_evaluate: Callable[[], pa.Table],
     seed: int,
@@ -71,7 +71,7 @@ def scored(
         seed: of the bootstrap.
     """
     found: list[Row] = []
-    due: list[tuple[TrainedExperiment, str, tuple[str, ...]]] = []
+    due: list[tuple[ExperimentModel, str, tuple[str, ...]]] = []
     for one in models:
         record, metrics = content_hash(one.lineage), tuple(dict.fromkeys([*one.facts["metrics"], *STANDARD]))
         if (one.name, record) in stored:
@@ -84,7 +84,7 @@ def scored(
         lists = evaluated(table)
         for one, record, metrics in due:
             try:
-                scores = Scorer(model_of(partitions, one), table.column_names).score(table)
+                scores = Scorer(read_model_bytes(partitions, one), table.column_names).score(table)
             except ValueError as reason:
                 faults[one.name] = str(reason)
                 continue
@@ -105,7 +105,7 @@ def scored(
     return pa.Table.from_pylist(found, schema=schema), faults
 
 
-def threshold_of(one: TrainedExperiment) -> float:
+def threshold_of(one: ExperimentModel) -> float:
     """From which score on a row counts as predicted."""
     stated = one.facts["threshold"]
     return float("inf") if stated is None else float(stated)

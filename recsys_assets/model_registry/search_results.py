@@ -36,7 +36,7 @@ def period_start(day: date, settings: Settings) -> date:
     return day - timedelta(days=passed % settings.tuning_every_days if passed > 0 else 0)
 
 
-def carried(
+def reused_result(
     store: ObjectStore,
     asset: str,
     day: date,

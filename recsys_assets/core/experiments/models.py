@@ -31,7 +31,7 @@ MIN_USERS = 20
 
 
 @dataclass(frozen=True)
-class Trained:
+class FittedModel:
     """A model and what there is to say about it.
 
     Attributes:
@@ -53,10 +53,10 @@ def held_out_users(rows: pa.Table, experiment: Experiment) -> list[int] | list[s
     Raises:
         NotEnoughExamples: too few users have a positive.
     """
-    return _split(rows, experiment).ids_apart()
+    return _split(rows, experiment).held_out_ids()
 
 
-def train(rows: pa.Table, experiment: Experiment) -> Trained:
+def train(rows: pa.Table, experiment: Experiment) -> FittedModel:
     """Train the model of an experiment.
 
     Args:
@@ -73,17 +73,17 @@ def _split(rows: pa.Table, experiment: Experiment) -> Split:
     return split_by_users(rows, MIN_USERS, VALIDATION_SHARE, experiment.seed, experiment.features)
 
 
-def _boosted(rows: pa.Table, experiment: Experiment) -> Trained:
+def _boosted(rows: pa.Table, experiment: Experiment) -> FittedModel:
     """CatBoost's trees, stopped early on the held-out users."""
     stated: dict[str, Any] = {"loss": model.CLASSIFIER_LOSS, **experiment.params.model_dump()}
     params = model.RankerParams(
         kind="trees", **stated, seed=experiment.seed, validation_share=VALIDATION_SHARE, min_users=MIN_USERS
     )
     trained = model.train(rows, params, experiment.features)
-    return Trained(trained.model, trained.feature_importance)
+    return FittedModel(trained.model, trained.feature_importance)
 
 
-def _logistic(rows: pa.Table, experiment: Experiment) -> Trained:
+def _logistic(rows: pa.Table, experiment: Experiment) -> FittedModel:
     # Imported where it is used: it takes a second that loading the graph must not take.
     from sklearn.linear_model import LogisticRegression
 
@@ -97,10 +97,10 @@ def _logistic(rows: pa.Table, experiment: Experiment) -> Trained:
         ).fit((matrix - means) / scales, labels)
     coefficients = np.asarray(fitted.coef_[0], dtype=np.float64)
     made = Linear(experiment.features, medians, means, scales, coefficients, np.asarray(fitted.intercept_, np.float64))
-    return Trained(made.to_bytes(), _ordered(experiment, np.abs(coefficients)))
+    return FittedModel(made.to_bytes(), _ordered(experiment, np.abs(coefficients)))
 
 
-def _forest(rows: pa.Table, experiment: Experiment) -> Trained:
+def _forest(rows: pa.Table, experiment: Experiment) -> FittedModel:
     from sklearn.ensemble import RandomForestClassifier
 
     params = _params(experiment, kinds.ForestParams)
@@ -115,7 +115,7 @@ def _forest(rows: pa.Table, experiment: Experiment) -> Trained:
             random_state=experiment.seed,
             n_jobs=1,
         ).fit(matrix.astype(np.float32), labels)
-    return Trained(
+    return FittedModel(
         forest_of(fitted, experiment.features, medians).to_bytes(), _ordered(experiment, fitted.feature_importances_)
     )
 
@@ -145,11 +145,11 @@ def forest_of(fitted: Any, columns: tuple[str, ...], medians: Floats) -> Forest:
     )
 
 
-def _generator(rows: pa.Table, experiment: Experiment) -> Trained:
-    return Trained(GeneratorOrder(_params(experiment, kinds.GeneratorParams).by).to_bytes(), {})
+def _generator(rows: pa.Table, experiment: Experiment) -> FittedModel:
+    return FittedModel(GeneratorOrder(_params(experiment, kinds.GeneratorParams).by).to_bytes(), {})
 
 
-TRAINERS: Mapping[str, Callable[[pa.Table, Experiment], Trained]] = {
+TRAINERS: Mapping[str, Callable[[pa.Table, Experiment], FittedModel]] = {
     "catboost_ranker": _boosted,
     "catboost_classifier": _boosted,
     "logistic_regression": _logistic,
@@ -162,13 +162,13 @@ TRAINERS: Mapping[str, Callable[[pa.Table, Experiment], Trained]] = {
 def _learnt_from(rows: pa.Table, experiment: Experiment) -> tuple[Floats, NDArray[np.int64], Floats]:
     """Matrix [rows, features] without nulls, labels [rows] and medians [features] of the users not held out."""
     parts = _split(rows, experiment)
-    matrix = parts.matrix[~parts.apart].astype(np.float64)
+    matrix = parts.matrix[~parts.held_out].astype(np.float64)
     known = ~np.isnan(matrix)
     medians = np.asarray(
         [np.median(matrix[known[:, at], at]) if known[:, at].any() else 0.0 for at in range(matrix.shape[1])]
     )
     full = np.stack([filled(matrix[:, at], medians[at]) for at in range(matrix.shape[1])], axis=1)
-    return full, parts.labels[~parts.apart].astype(np.int64), medians
+    return full, parts.labels[~parts.held_out].astype(np.int64), medians
 
 
 def _ordered(experiment: Experiment, importance: Floats) -> dict[str, float]:
