@@ -21,7 +21,6 @@ import numpy as np
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, describe_apart, judge_apart
 from benchmarks.report import Line, table, write_section
-from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import arrow_schema, contracts_of
@@ -34,6 +33,7 @@ from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.sample.generate import SampleConfig, generate
@@ -198,7 +198,7 @@ def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
     first = (date.fromisoformat(day) - reach).isoformat()
     stored = [one for one in store.days("ranking_examples") if first <= one <= day]
     uris = [uri for _, uri in store.uris("ranking_examples", disjoint_windows(stored, settings.horizon_days))]
-    rows = learnable(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
+    rows = collect_training_rows(PolarsEngine().scan(uris, arrow_schema(CONTRACTS["ranking_examples"], dataset.ids)))
     params: Any = lineage.params
     return train(rows, RankerParams(**params)).model
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
-from recsys_assets.core.experiments.metrics import STANDARD, figures, known
+from recsys_assets.core.experiments.metrics import STANDARD, defined, figures
 from recsys_assets.core.experiments.window import evaluated
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.partitions import Partitions
@@ -94,9 +94,9 @@ def score_models(
                     "trained_as_of": one.lineage.day,
                     "model_record": record,
                     "metric": figure.metric,
-                    "value": known(figure.value),
-                    "low": known(figure.low),
-                    "high": known(figure.high),
+                    "value": defined(figure.value),
+                    "low": defined(figure.low),
+                    "high": defined(figure.high),
                     "users": len(lists.targets),
                 }
                 for figure in figures(lists, scores, threshold_of(one), metrics, seed=seed)

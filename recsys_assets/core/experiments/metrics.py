@@ -105,7 +105,7 @@ def figures(
     return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
 
 
-def known(value: float) -> float | None:
+def defined(value: float) -> float | None:
     """A figure as JSON and tables have it: None where it is not defined."""
     return value if math.isfinite(value) else None
 
