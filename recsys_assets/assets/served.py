@@ -1,4 +1,4 @@
-"""Group ranking, after the gate: the model that orders the lists, learned from the newest window as well."""
+"""Group ranking, after the gate: the model that orders the lists, trained on the newest window too."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """What orders the lists as of a day."""
+    """The model that orders the lists of a day."""
     settings = graph.settings
     horizon = settings.horizon_days
 
@@ -57,32 +57,32 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         path = champion.file(day)
         evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
 
-        def as_judged(why: str) -> Result:
+        def as_evaluated(why: str) -> Result:
             return frames.write_bytes(context, "served_ranker", evaluated, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
         if not evaluated or name is None:
-            return as_judged(f"{decided.order_by} orders the lists")
+            return as_evaluated(f"{decided.order_by} orders the lists")
         if not settings.refit:
-            return as_judged("RECSYS_REFIT is false")
-        known = recipe(store.partitions(), name)
-        if known is None:
-            return as_judged(f"the parameters of {name.asset} {name.id} are not those of a ranker of this version")
-        params, made_with = known
+            return as_evaluated("RECSYS_REFIT is false")
+        training = recipe(store.partitions(), name)
+        if training is None:
+            return as_evaluated(f"the parameters of {name.asset} {name.id} are not those of a ranker of this version")
+        params, source = training
         try:
             with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 rows = training_table(ranking_examples, horizon)
                 trained = model.train(rows, params, read_model(evaluated).columns)
         except NotEnoughExamples as reason:
-            return as_judged(str(reason))
+            return as_evaluated(str(reason))
         metadata = {"refit": True, "champion": name.id}
-        return write_ranker(context, frames, "served_ranker", trained, params, metadata, (made_with,))
+        return write_ranker(context, frames, "served_ranker", trained, params, metadata, (source,))
 
     return [served_ranker]
 
 
 def recipe(partitions: PartitionStore, name: Model) -> tuple[model.RankerParams, Input] | None:
-    """The parameters that a ranker was trained with, and where they stand; None where they are not known any more."""
+    """The parameters that a ranker was trained with, and the partition that records them; None where that is gone."""
     lineage = partitions.read_lineage(name.asset, name.day)
     if name.asset != "ranker" or lineage is None or lineage.sha256 != name.sha256:
         return None

@@ -6,7 +6,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from recsys_assets.core.experiments.best import best_of
+from recsys_assets.core.experiments.best import best_of, selection_level
 from recsys_assets.core.experiments.window import evaluated, with_targets
 from recsys_assets.engines.polars import PolarsEngine
 
@@ -66,3 +66,7 @@ def test_a_user_is_one_group_in_each_window() -> None:
         }
     )
     assert evaluated(table).group.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_the_best_of_more_models_needs_a_wider_interval() -> None:
+    assert [round(selection_level(models), 4) for models in (0, 1, 2, 10)] == [0.95, 0.95, 0.975, 0.995]
