@@ -52,10 +52,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """All experiments and who orders the lists side by side on the test window of the day: metrics with intervals.
+        """All experiments and the model that orders the lists, side by side.
 
-        Times and sizes of the experiments beside them.
-        In MLflow, the run `model_comparison <day>`; the aliases of the registry are brought up to who stands.
+        Metrics with intervals on the day's test window; times and sizes of the experiments.
+        In MLflow, the run `model_comparison <day>`; the aliases of the registry are updated to champion and challenger.
         """
         day = context.partition_key
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()

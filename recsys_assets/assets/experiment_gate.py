@@ -48,11 +48,11 @@ Result = dg.MaterializeResult[Staged]
 STEP = "experiment_gate"
 
 _ABOUT = {
-    VALIDATION: "Every experiment on the targets of the last horizon, which none of them was built on: metrics with "
-    "intervals, on the same users. A model that was scored on these very rows before is not scored again.",
+    VALIDATION: "Every experiment on the targets of the last horizon, which none of them was trained on: metrics with "
+    "intervals, on the same users. A model that was scored on the same rows before is not scored again.",
     EXPERIMENT_CHALLENGER: "The model of the best experiment if it passed the gate; else an empty file.",
-    EXPERIMENT_PROMOTION: "What the gate decided about the best experiment, once the day had its champion. It counts "
-    "from the gate of the next day on.",
+    EXPERIMENT_PROMOTION: "The gate's decision about the best experiment, after the day's champion was decided. It "
+    "takes effect from the gate of the next day on.",
 }
 _KINDS = {VALIDATION: {"parquet"}, EXPERIMENT_CHALLENGER: {"catboost", "scikitlearn"}, EXPERIMENT_PROMOTION: {"json"}}
 

@@ -63,9 +63,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> dg.MaterializeResult[Any]:
-        """The model that a file `experiments/<name>.yaml` describes, measured on users it did not learn from.
+        """The model that a file `experiments/<name>.yaml` describes, with metrics on users that were held out.
 
-        It learns from the windows that the ranker of its as-of day would, so that day's own window is left to test on.
+        It is trained on the windows that the ranker of its as-of day would be, so that day's window is left to test on.
         """
         name = context.partition_key
         config, experiment = read_config(landing, name, graph.registry.names)

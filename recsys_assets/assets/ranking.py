@@ -59,9 +59,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         bot_users: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """Candidates of one horizon ago of the users who acted since, labelled with what they acted on.
+        """Candidates of one horizon ago of the users who acted since, labelled with the items they acted on.
 
-        Nothing is injected, and bots are left out. Empty where that day has no candidates yet.
+        No positives are added, and bots are left out. Empty where that day has no candidates yet.
         """
 
         def labelled(day: str) -> Frame:
@@ -87,9 +87,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """Parameters of the ranker, searched by Optuna on the training windows alone; in between, carried forward.
+        """Parameters of the ranker, searched by Optuna on the training windows; reused for the rest of the period.
 
-        The newest training window judges what was learned from the older ones.
+        Trials are trained on the older training windows and evaluated on the newest.
         """
         reused = reused_result(
             store.open(),
@@ -123,9 +123,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """A ranker of candidates: linear, corrected by CatBoost's trees, or trees alone, as the search found.
+        """A ranker of candidates: linear, linear with residual boosted by CatBoost, or trees only, as the search chose.
 
-        An empty file where there is too little to learn from: then the fused generators are served.
+        An empty file where there are too few examples: then the fused generators are served.
         """
         day = context.partition_key
         path = ranker_params.file(day)

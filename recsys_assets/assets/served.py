@@ -46,11 +46,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """What orders the lists: the champion's parameters, learned once more, from the windows up to this day.
+        """The model that orders the lists: the champion's parameters, trained again on the windows up to this day.
 
-        The gate judges on the newest window, which no champion may have seen then; what is served should know it. An
-        empty file where a generator orders the lists. With `RECSYS_REFIT=false`, and where the champion was an
-        experiment, it is the champion as it was judged.
+        The gate evaluates on the newest window, which no champion may be trained on; the served model should use it.
+        An empty file where a generator orders the lists. With `RECSYS_REFIT=false`, or if the champion was an
+        experiment, it is the champion as it was evaluated.
         """
         day = context.partition_key
         decided = stored_promotion(promotion, day)

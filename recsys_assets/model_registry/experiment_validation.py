@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
 from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, defined, figures
-from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.experiments.window import lists_to_evaluate
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.partitions import Partitions
 from recsys_assets.model_registry.experiment_models import ExperimentModel, read_model_bytes
@@ -69,7 +69,7 @@ def score_models(
         partitions: where the models are.
         models: of the experiments.
         stored: rows that need not be computed again.
-        rows_to_evaluate: gives the rows for :func:`.evaluated`; called at most once.
+        rows_to_evaluate: gives the rows for :func:`.lists_to_evaluate`; called at most once.
         seed: of the bootstrap.
 
     Returns:
@@ -87,7 +87,7 @@ def score_models(
     faults: dict[str, str] = {model.name: "" for model in due}
     table = rows_to_evaluate() if due else None
     if table is not None and table.num_rows:
-        lists = evaluated(table)
+        lists = lists_to_evaluate(table)
         for model in due:
             try:
                 rows += _rows_of(model, read_model_bytes(partitions, model), table, lists, seed)

@@ -15,7 +15,7 @@ from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.experiments.config import Experiment
 from recsys_assets.core.experiments.metrics import Figure, defined, figures
 from recsys_assets.core.experiments.models import FittedModel, held_out_users
-from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.experiments.window import lists_to_evaluate
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
 
@@ -115,6 +115,6 @@ def held_out_figures(
     """
     users = pa.array(held_out_users(rows, experiment), examples.schema.field("user_id").type)
     held_out = examples.filter(pc.call_function("is_in", [examples["user_id"]], pc.SetLookupOptions(users)))
-    lists, scores = evaluated(held_out), Scorer(model, held_out.column_names).score(held_out)
+    lists, scores = lists_to_evaluate(held_out), Scorer(model, held_out.column_names).score(held_out)
     threshold = best_threshold(lists.labels, scores)
     return defined(threshold), figures(lists, scores, threshold, experiment.metrics, seed=seed)

@@ -25,7 +25,7 @@ def with_targets(examples: Frame, targets: Frame) -> Frame:
     return examples.join(counts, on="user_id", how="inner")
 
 
-def evaluated(rows: pa.Table) -> EvaluatedLists:
+def lists_to_evaluate(rows: pa.Table) -> EvaluatedLists:
     """The arrays to evaluate on.
 
     Args:

@@ -25,7 +25,7 @@ def label(candidates: Frame, targets: Frame) -> Frame:
 
     Returns:
         Frame of contract RANKING_EXAMPLES: every candidate of a user with a target, and ``label``, 1 for a target and 0
-        otherwise. A user whose targets are not among the candidates is there with zeros only.
+        otherwise. A user whose targets are not among the candidates is included with zeros only.
     """
     positives = targets.select(_KEY).unique(subset=_KEY).with_columns(label=nw.lit(1, dtype=nw.Int64))
     users = positives.select("user_id").unique()

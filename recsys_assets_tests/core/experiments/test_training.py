@@ -15,7 +15,7 @@ from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import parse
 from recsys_assets.core.experiments.metrics import Figure
 from recsys_assets.core.experiments.training import TrainingResult, held_out_figures, training_windows
-from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.experiments.window import lists_to_evaluate
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
@@ -45,7 +45,7 @@ def test_figures_are_of_all_candidates_of_the_held_out_users_and_no_others() -> 
     model = models.train(sample, EXPERIMENT).data
     users = models.held_out_users(sample, EXPERIMENT)
     held_out = np.isin(examples["user_id"].to_numpy(), users)
-    lists = evaluated(examples.filter(pa.array(held_out)))
+    lists = lists_to_evaluate(examples.filter(pa.array(held_out)))
     scores = Scorer(model, examples.column_names).score(examples.filter(pa.array(held_out)))
 
     threshold, figures = held_out_figures(examples, sample, model, EXPERIMENT, seed=0)
