@@ -13,7 +13,6 @@ import polars as pl
 
 from benchmarks.quality_apart import Scan
 from benchmarks.quality_backtests import example_days, scan_examples, scan_of, window_of
-from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.contracts import feature_columns
@@ -25,6 +24,7 @@ from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.retrieval.candidates import fuse
@@ -185,7 +185,7 @@ def _ranked(
     """The lists of a ranker that learned without some generators; None where there is too little to learn from."""
     if not past:
         return None
-    examples = learnable(memory(nw.concat(past, how="vertical")))
+    examples = collect_training_rows(memory(nw.concat(past, how="vertical")))
     try:
         model = train(examples, RankerParams(seed=settings.seed), columns_without(names)).model
     except NotEnoughExamples:

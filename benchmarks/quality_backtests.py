@@ -21,7 +21,6 @@ import numpy as np
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, add_breakdown, describe_apart
 from benchmarks.report import Line, table, write_section
-from recsys_assets.assets.ranking import learnable
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import arrow_schema, contracts_of
@@ -35,6 +34,7 @@ from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.sample.generate import SampleConfig, generate
@@ -204,7 +204,7 @@ def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:
     lineage = PartitionStore(open_store(settings.storage_uri)).read_lineage("ranker", day)
     if lineage is None or not lineage.params:
         return b""
-    rows = learnable(scan_examples(settings, dataset, example_days(settings, day)))
+    rows = collect_training_rows(scan_examples(settings, dataset, example_days(settings, day)))
     params: Any = lineage.params
     return train(rows, RankerParams(**params)).model
 

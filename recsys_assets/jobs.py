@@ -152,7 +152,9 @@ def reject_model() -> None:
     archive()
 
 
-def _decide(context: dg.OpExecutionContext, model_id: str, decision: ApprovalDecision, store: StoreResource) -> ModelRef:
+def _decide(
+    context: dg.OpExecutionContext, model_id: str, decision: ApprovalDecision, store: StoreResource
+) -> ModelRef:
     """Record the decision about the waiting challenger, and the run that made it.
 
     Raises:

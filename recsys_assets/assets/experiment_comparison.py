@@ -1,7 +1,7 @@
-"""Group experiments, what people look at: all of them side by side, in the UI, as a page and in MLflow."""
+"""Group experiments: the comparison of all of them, in the UI, as a page and in MLflow."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from recsys_assets.core.insight.model_charts import Bar, bar_panels
 from recsys_assets.core.insight.report_page import Table, png_image, report_page
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, trained_by
+from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, ExperimentModel, models_to_test
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.resources.tracking import Tracking
+from recsys_assets.resources.tracking import Recorded, Tracking
 
 Result = dg.MaterializeResult[Staged]
 Figures = Mapping[str, Mapping[str, Bar]]
@@ -53,66 +53,61 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """All experiments and who orders the lists side by side on the test window of the day: metrics with intervals.
+        """All experiments and the model that orders the lists, side by side.
 
-        Times and sizes of the experiments beside them.
-        In MLflow, the run `model_comparison <day>`; the aliases of the registry are brought up to who stands.
+        Metrics with intervals on the day's test window; times and sizes of the experiments.
+        In MLflow, the run `model_comparison <day>`; the aliases of the registry are updated to champion and challenger.
         """
         day = context.partition_key
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()
         names = {row["experiment"] for row in rows}
-        known = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = [one for one in trained_by(store.partitions(), known, day, horizon) if one.name in names]
-        best = best_of(rows, {one.name: one.facts["target"] for one in models})
-        found = compared(rows, models, {one.name: fit_seconds(context.instance, one) for one in models})
-        serving = stored_promotion(promotion, day).winner
-        served = f"served: {serving}"  # no experiment has a colon in its name
-        beside = of_lists(ranker_evaluation.frame().drop("dt").collect("polars").to_arrow(), serving)
-        found = {
-            metric: {**bars, served: beside[metric]} if metric in beside else bars for metric, bars in found.items()
-        }
-        chart = bar_panels(f"Experiments on the test window of {day}", found, served) if found else b""
-        columns, lines = table(models, found, best, served)
+        partitions = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        models = [
+            model for model in models_to_test(store.partitions(), partitions, day, horizon) if model.name in names
+        ]
+        best = best_of(rows, {model.name: model.facts["target"] for model in models})
+        winning = stored_promotion(promotion, day).winner
+        served = f"served: {winning}"  # no experiment has a colon in its name
+        seconds = {model.name: fit_seconds(context.instance, model) for model in models}
+        evaluation = ranker_evaluation.frame().drop("dt").collect("polars").to_arrow()
+        figures = with_served(compared(rows, models, seconds), served, of_lists(evaluation, winning))
+        chart = bar_panels(f"Experiments on the test window of {day}", figures, served) if figures else b""
+        columns, lines = table(models, figures, best, served)
         page = to_html(day, columns, lines, chart)
-
-        def artifacts(log: Any) -> None:
-            with tempfile.TemporaryDirectory(prefix="recsys-comparison-") as folder:
-                for name, data in {"comparison.html": page, "comparison.png": chart}.items():
-                    path = Path(folder) / name
-                    path.write_bytes(data)
-                    log(str(path))
-
-        tags = {"comparison_of": day}
-        recorded = tracking.add(tags, lambda client, run: artifacts(lambda path: client.log_artifact(run, path)))
-        if recorded.run_id is None and recorded.problem is None:
-            shown = {**tags, "partition": day, "best": best or "none"}
-            recorded = tracking.record(f"model_comparison {day}", shown, lambda mlflow: artifacts(mlflow.log_artifact))
+        recorded = record(tracking, day, best, {"comparison.html": page, "comparison.png": chart})
         mirrored = tracking.mirror(current_registry_state(store.open())[1])
-        return frames.write_bytes(
-            context,
-            page,
-            metadata={
-                "best": best or "none",
-                "served_by": serving,
-                "experiments": len(models),
-                "comparison": png_metadata("comparison", chart)
-                if chart
-                else dg.MetadataValue.md("nothing to compare yet"),
-                "table": to_ui(columns, lines),
-                "mlflow": state_of(recorded, tracking),
-                "aliases": mirrored.problem or "as they stand",
-            },
-        )
+        metadata = {
+            "best": best or "none",
+            "served_by": winning,
+            "experiments": len(models),
+            "comparison": to_metadata(chart),
+            "table": to_ui(columns, lines),
+            "mlflow": state_of(recorded, tracking),
+            "aliases": mirrored.problem or "as they stand",
+        }
+        return frames.write_bytes(context, page, metadata=metadata)
 
     return [model_comparison]
 
 
+def validated(models: Sequence[ExperimentModel], rows: Sequence[Mapping[str, Any]]) -> list[ExperimentModel]:
+    """The models that have rows of contract EXPERIMENT_VALIDATION."""
+    names = {row["experiment"] for row in rows}
+    return [model for model in models if model.name in names]
+
+
 def compared(
-    rows: Sequence[Mapping[str, Any]], models: Sequence[TrainedExperiment], seconds: Mapping[str, float]
+    rows: Sequence[Mapping[str, Any]], models: Sequence[ExperimentModel], seconds: Mapping[str, float]
 ) -> Figures:
-    """The figures to draw, a panel each: metrics, gain, seconds of training, size."""
-    found: dict[str, dict[str, Bar]] = {}
-    targets = [one.facts["target"] for one in models]
+    """The figures to draw, one panel each: metrics, gain, seconds of training, size.
+
+    Args:
+        rows: of contract EXPERIMENT_VALIDATION.
+        models: of the experiments.
+        seconds: that their training took, by experiment.
+    """
+    figures: dict[str, dict[str, Bar]] = {}
+    targets = [model.facts["target"] for model in models]
     for metric in dict.fromkeys([*targets, *STANDARD, GAIN]):
         bars = {
             row["experiment"]: Bar(row["value"], row["low"], row["high"])
@@ -120,19 +115,45 @@ def compared(
             if row["metric"] == metric and row["value"] is not None
         }
         if bars:
-            found[metric] = bars
+            figures[metric] = bars
     if models:
-        found[_SECONDS] = {name: Bar(value) for name, value in seconds.items()}
-        found[_KIB] = {one.name: Bar(one.lineage.bytes / 1024) for one in models}
-    return found
+        figures[_SECONDS] = {name: Bar(value) for name, value in seconds.items()}
+        figures[_KIB] = {model.name: Bar(model.lineage.bytes / 1024) for model in models}
+    return figures
+
+
+def with_served(figures: Figures, served: str, bars: Mapping[str, Bar]) -> Figures:
+    """The figures with a bar for the model that orders the lists, where it has that metric."""
+    return {
+        metric: {**experiments, served: bars[metric]} if metric in bars else experiments
+        for metric, experiments in figures.items()
+    }
+
+
+def record(tracking: Tracking, day: str, best: str | None, files: Mapping[str, bytes]) -> Recorded:
+    """Log the files into the MLflow run of the day's comparison, and make that run if there is none."""
+
+    def log_files(log_artifact: Callable[[str], None]) -> None:
+        with tempfile.TemporaryDirectory(prefix="recsys-comparison-") as folder:
+            for name, data in files.items():
+                path = Path(folder) / name
+                path.write_bytes(data)
+                log_artifact(str(path))
+
+    tags = {"comparison_of": day}
+    recorded = tracking.add(tags, lambda client, run: log_files(lambda path: client.log_artifact(run, path)))
+    if recorded.run_id is None and recorded.problem is None:
+        of_run = {**tags, "partition": day, "best": best or "none"}
+        return tracking.record(f"model_comparison {day}", of_run, lambda mlflow: log_files(mlflow.log_artifact))
+    return recorded
 
 
 def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
-    """Metrics of a model of the gate, named as experiments name theirs; measured on the same users and window.
+    """Metrics of a contender at the gate, named like those of experiments; on the same users and window.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION.
-        model: as it is called there.
+        model: its name in that table.
     """
     return {
         f"{row['metric']}_at_{row['k']}": Bar(row["value"], row["low"], row["high"])
@@ -141,39 +162,39 @@ def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
     }
 
 
-def fit_seconds(instance: dg.DagsterInstance, one: TrainedExperiment) -> float:
-    """How long training took, as the event log has it: it is no part of what is stored; NaN where it forgot."""
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[one.name])
+def fit_seconds(instance: dg.DagsterInstance, model: ExperimentModel) -> float:
+    """Seconds of training from the event log, since stored data hold no times; NaN where the log has no such event."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[model.name])
     for record in instance.fetch_materializations(wanted, limit=20).records:
-        made = record.asset_materialization
-        if made and made.metadata["sha256"].value == one.lineage.sha256:
-            return float(str(made.metadata["fit_seconds"].value))
+        event = record.asset_materialization
+        if event and event.metadata["sha256"].value == model.lineage.sha256:
+            return float(str(event.metadata["fit_seconds"].value))
     return float("nan")
 
 
 def table(
-    models: Sequence[TrainedExperiment], found: Figures, best: str | None, served: str
+    models: Sequence[ExperimentModel], figures: Figures, best: str | None, served: str
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and one line per experiment, the best first; below them whoever orders the lists."""
-    columns = ["experiment", "model", "as of", "target", *found]
-    ordered = sorted(models, key=lambda one: (one.name != best, one.name))
+    """Headings and one line per experiment, the best first; last the model that orders the lists."""
+    columns = ["experiment", "model", "as of", "target", *figures]
+    ordered = sorted(models, key=lambda model: (model.name != best, model.name))
     lines = [
         [
-            f"{one.name} (best)" if one.name == best else one.name,
-            one.facts["model"],
-            one.lineage.day,
-            one.facts["target"],
-            *(str(found[metric].get(one.name, "")) for metric in found),
+            f"{model.name} (best)" if model.name == best else model.name,
+            model.facts["model"],
+            model.lineage.day,
+            model.facts["target"],
+            *(str(figures[metric].get(model.name, "")) for metric in figures),
         ]
-        for one in ordered
+        for model in ordered
     ]
-    if found:
-        lines.append([served, "", "", "", *(str(found[metric].get(served, "")) for metric in found)])
+    if figures:
+        lines.append([served, "", "", "", *(str(figures[metric].get(served, "")) for metric in figures)])
     return columns, lines
 
 
 def to_ui(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dg.TableMetadataValue:
-    """The table for the UI, which is not wide enough for a column per metric: a column per model."""
+    """The table for the UI, transposed: one column per model, because the UI has no room for a column per metric."""
     head, *rest = zip(columns, *lines, strict=True)
     records = [dg.TableRecord(dict(zip(head, line, strict=True))) for line in rest]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in head]))

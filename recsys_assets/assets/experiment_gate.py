@@ -1,29 +1,33 @@
-"""Group experiments, their end: what each model is worth on the test window of a day, and the best before the gate."""
+"""Group experiments, last step: metrics of each model on the test window of a day, and the gate for the best."""
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
-from recsys_assets.assets.promotion import described, stored_promotion
+from recsys_assets.assets.experiment_metrics import EvaluationWindow, record, validate, validation_output
+from recsys_assets.assets.promotion import described, stored_promotion, without_unusable_champion
 from recsys_assets.assets.tracking import register_model
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
-from recsys_assets.core.evaluation.window import collect_window, evaluate_window, targets_after
-from recsys_assets.core.experiments.best import best_of
-from recsys_assets.core.experiments.window import with_targets
-from recsys_assets.core.gate.promotion import ModelRef, Promotion, promote
+from recsys_assets.core.evaluation.window import collect_window, evaluate_window
+from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef, Promotion, promote
 from recsys_assets.core.gate.rule import confidence_of_best_of, decide, pick_baseline
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, TrainedExperiment, model_of, trained_by
+from recsys_assets.model_registry.experiment_models import (
+    ASSET,
+    EXPERIMENTS,
+    ExperimentModel,
+    models_to_test,
+    read_model_bytes,
+)
 from recsys_assets.model_registry.experiment_validation import (
     CODE_VERSION,
     VALIDATION,
-    known_rows,
-    scored,
     window_sha256,
 )
 from recsys_assets.model_registry.state import (
@@ -35,8 +39,9 @@ from recsys_assets.model_registry.state import (
 )
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
-from recsys_assets.resources.tracking import OFF, Tracking
-from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.resources.tracking import Tracking
+from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.objects import ObjectStore
 
 Result = dg.MaterializeResult[Staged]
 
@@ -44,8 +49,8 @@ STEP = "experiment_gate"
 
 _OUTPUTS = {
     VALIDATION: Output(
-        "Every experiment on the targets of the last horizon, which none of them was built on: metrics with intervals, "
-        "on the same users. A model that was scored on these very rows before is not scored again.",
+        "Every experiment on the targets of the last horizon, which none of them was trained on: metrics with "
+        "intervals, on the same users. A model that was scored on the same rows before is not scored again.",
         code_version=CODE_VERSION,
         checks=("contract",),
     ),
@@ -56,8 +61,8 @@ _OUTPUTS = {
         file="model.bin",
     ),
     EXPERIMENT_PROMOTION: Output(
-        "What the gate decided about the best experiment, once the day had its champion. It counts from the gate of "
-        "the next day on.",
+        "The gate's decision about the best experiment, after the day's champion was decided. It takes effect from "
+        "the gate of the next day on.",
         kinds=("json",),
         code_version=CODE_VERSION,
         file="promotion.json",
@@ -66,11 +71,11 @@ _OUTPUTS = {
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """Validation and gate of experiments: one step, since both speak of the same rows."""
+    """Validation and gate of experiments: one step, because both use the same rows."""
     settings = graph.settings
     horizon = settings.horizon_days
 
-    def validated_and_evaluated(
+    def validate_and_gate(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         user_activity: Partitions,
@@ -81,99 +86,29 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         tracking: dg.ResourceParam[Tracking],
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
-        opened, partitions = store.open(), store.partitions()
-        registry_state = stored_promotion(promotion, day)
-        models = trained_by(partitions, context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)), day, horizon)
-        pool, activity = ranking_examples.frame().drop("dt"), user_activity.frame()
-        cut = graph.day(day) - timedelta(days=horizon)
-
-        def rows_to_evaluate() -> pa.Table:
-            rows = with_targets(pool, targets_after(activity, cut))
-            return rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-
-        evaluated_by = window_sha256(partitions, day, ranking_examples, user_activity)
-        table, fresh = scored(
-            partitions, models, known_rows(partitions, day, evaluated_by), rows_to_evaluate, settings.seed
+        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        models = models_to_test(store.partitions(), names, day, horizon)
+        test = EvaluationWindow(
+            ranking_examples.frame().drop("dt"), user_activity.frame(), graph.day(day) - timedelta(days=horizon)
         )
-        rows = table.to_pylist()
-        context.log.info(f"{len(fresh)} of {len(models)} experiments were not validated on this window yet")
-        faults = [f"{name}: {fault}" for name, fault in fresh.items() if fault]
-        for fault in faults:
-            context.log.warning(f"experiment {fault}")
-        problems = [record(tracking, one, table, day) for one in models if not fresh.get(one.name)]
-
-        best = best_of(rows, {one.name: one.facts["target"] for one in models})
-        chosen = next((one for one in models if one.name == best), None)
+        window_hash = window_sha256(store.partitions(), day, ranking_examples, user_activity)
+        validation = validate(context, store.partitions(), models, test, window_hash, settings.seed)
+        unrecorded = [
+            record(tracking, model, validation.table, day) for model in models if not validation.faults.get(model.name)
+        ]
         path = champion.file(day)
-        stood = StoredState(registry_state.after, path.read_bytes() if path else b"", day, ())
-        before = without_unusable_champion(stood, graph.contracts["candidates"], context.log.warning)
-        data = model_of(partitions, chosen) if chosen else b""
-        mine = challenger(chosen, before, day)
-        scores = {
-            name: score_candidates(frames.run, pool, one, graph.ids)
-            for name, one in {"ranker": data if mine else b"", "champion": before.champion}.items()
-            if one
-        }
-        level = confidence_of_best_of(len(models))
-        evaluation = (
-            evaluate_window(
-                collect_window(pool, activity, cut),
-                pool,
-                scores,
-                settings.seed,
-                level=level,
-                pick_baseline=pick_baseline,
-            )
-            if mine
-            else arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()
+        registry_state = StoredState(
+            stored_promotion(promotion, day).after, path.read_bytes() if path else b"", day, ()
         )
-        said = approval(opened, mine, day) if mine else None
-        if mine and rejected_before(opened, mine.sha256, day):
-            said = "rejected"
-        decision = decide(evaluation, settings.min_evaluated_users)
-        decided = promote(day, settings.mode, registry_state.after, mine, said, decision)
-        context.log.info(f"best: {best or 'none'}; {decided.verdict}; {decided.gate.why}")
-        passed = decided.verdict in ("promoted", "waiting")
-        inputs = [one.input for one in models]
-        params = {"mode": settings.mode, "best": best or "", "level": level}
-        shown = {"best": best or "none", **described(decided, before)}
-        results = (
-            frames.write(
-                context,
-                lambda _: table,
-                asset=VALIDATION,
-                seed=settings.seed,
-                params={"window": evaluated_by},
-                metadata={
-                    "best": best or "none",
-                    "experiments": len(models),
-                    "scored_now": ", ".join(sorted(fresh)) or "none",
-                    "faults": "; ".join(faults) or "none",
-                    "users": max((row["users"] for row in rows), default=0),
-                    "mlflow": "; ".join(sorted({problem for problem in problems if problem})) or "recorded",
-                },
-                inputs=inputs,
-            ),
-            frames.write_bytes(
-                context,
-                data if passed else b"",
-                asset=EXPERIMENT_CHALLENGER,
-                params=params,
-                metadata=shown,
-                inputs=inputs,
-            ),
-            frames.write_bytes(
-                context,
-                decided.to_json().encode(),
-                asset=EXPERIMENT_PROMOTION,
-                params=params,
-                metadata=shown,
-                inputs=inputs,
-            ),
+        result = gate_best(context, graph, frames, store, validation.best, len(models), test, registry_state)
+        inputs = [model.input for model in models]
+        outputs = (
+            validation_output(context, frames, validation, unrecorded, window_hash, settings.seed, inputs),
+            *_gate_outputs(context, frames, result, settings.mode, inputs),
         )
-        if chosen and mine and passed:
-            register(tracking, chosen, data, mine, decided)
-        return results
+        if result.model and result.passed and validation.best:
+            register(tracking, validation.best, result.data, result.model, result.promotion)
+        return outputs
 
     gated = graph.multi_asset(
         STEP,
@@ -187,15 +122,108 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         },
         grain="experiment",
         deps=[dg.AssetDep(ASSET, partition_mapping=dg.AllPartitionMapping())],
-    )(validated_and_evaluated)
+    )(validate_and_gate)
     return [gated]
 
 
-def challenger(chosen: TrainedExperiment | None, before: StoredState, day: str) -> ModelRef | None:
-    """How the model of an experiment stands before the gate; None where there is none, or it is champion already."""
-    if chosen is None:
+@dataclass(frozen=True)
+class ExperimentDecision:
+    """What the gate decided about the best experiment.
+
+    Attributes:
+        best: name of the experiment; None where there is none.
+        model: as a contender; None where there is none, or it is champion already.
+        data: its stored model; empty where there is none.
+        before: the registry state that it met.
+        promotion: the decision.
+        level: of the interval.
+    """
+
+    best: str | None
+    model: ModelRef | None
+    data: bytes
+    before: StoredState
+    promotion: Promotion
+    level: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed the gate."""
+        return self.promotion.verdict in ("promoted", "waiting")
+
+
+def gate_best(
+    context: dg.AssetExecutionContext,
+    graph: GraphBuilder,
+    frames: FrameWriter,
+    store: StoreResource,
+    best: ExperimentModel | None,
+    candidates: int,
+    test: EvaluationWindow,
+    registry_state: StoredState,
+) -> ExperimentDecision:
+    """Compare the best of several experiments with the champion and the generators, and decide about it."""
+    settings, day = graph.settings, context.partition_key
+    before = without_unusable_champion(registry_state, graph.contracts["candidates"], context.log.warning)
+    data = read_model_bytes(store.partitions(), best) if best else b""
+    model, level = challenger(best, before, day), confidence_of_best_of(candidates)
+    evaluation = arrow_schema(RANKER_EVALUATION, IdTypes()).empty_table()
+    approval_decision = None
+    if model:
+        scores = {
+            name: score_candidates(frames.run, test.examples, contender, graph.ids)
+            for name, contender in {"ranker": data, "champion": before.champion}.items()
+            if contender
+        }
+        window_of_day = collect_window(test.examples, test.activity, test.cut)
+        evaluation = evaluate_window(
+            window_of_day, test.examples, scores, settings.seed, level=level, pick_baseline=pick_baseline
+        )
+        approval_decision = approval_of(store.open(), model, day)
+    decided = promote(
+        day,
+        settings.mode,
+        registry_state.registry_state,
+        model,
+        approval_decision,
+        decide(evaluation, settings.min_evaluated_users),
+    )
+    name = best.name if best else None
+    context.log.info(f"best: {name or 'none'}; {decided.verdict}; {decided.gate.why}")
+    return ExperimentDecision(name, model, data, before, decided, level)
+
+
+def approval_of(store: ObjectStore, model: ModelRef, day: str) -> ApprovalDecision | None:
+    """What people decided about a model by a day: bytes that were ever rejected stay rejected."""
+    return "rejected" if rejected_before(store, model.sha256, day) else approval(store, model, day)
+
+
+def _gate_outputs(
+    context: dg.AssetExecutionContext,
+    frames: FrameWriter,
+    result: ExperimentDecision,
+    mode: str,
+    inputs: Sequence[Input],
+) -> tuple[Result, Result]:
+    """The challenger's model if it passed the gate, and the decision."""
+    outputs = {
+        EXPERIMENT_CHALLENGER: result.data if result.passed else b"",
+        EXPERIMENT_PROMOTION: result.promotion.to_json().encode(),
+    }
+    params = {"mode": mode, "best": result.best or "", "level": result.level}
+    metadata = {"best": result.best or "none", **described(result.promotion, result.before)}
+    model, promotion = (
+        frames.write_bytes(context, content, asset=asset, params=params, metadata=metadata, inputs=inputs)
+        for asset, content in outputs.items()
+    )
+    return model, promotion
+
+
+def challenger(best: ExperimentModel | None, before: StoredState, day: str) -> ModelRef | None:
+    """The model of an experiment as a contender; None where there is none, or it is champion already."""
+    if best is None:
         return None
-    sha256, registry_state = chosen.lineage.sha256, before.registry_state
+    sha256, registry_state = best.lineage.sha256, before.registry_state
     if registry_state.champion and registry_state.champion.sha256 == sha256:
         return None
     if registry_state.challenger and registry_state.challenger.sha256 == sha256:
@@ -203,40 +231,12 @@ def challenger(chosen: TrainedExperiment | None, before: StoredState, day: str) 
     return ModelRef(day, sha256, EXPERIMENT_CHALLENGER)
 
 
-def record(tracking: Tracking, one: TrainedExperiment, table: pa.Table, day: str) -> str | None:
-    """Log the metrics of a day's test window into the run that the model has; why not, where that failed.
-
-    The step of a metric is its day, so that the newest window is what MLflow shows, in whatever order they come. A tag
-    says what was logged of a day: what MLflow has is not logged again, and what it missed is made up for.
-    """
-    step = date.fromisoformat(day).toordinal()
-    rows = [row for row in table.to_pylist() if row["experiment"] == one.name and row["value"] is not None]
-    rows.sort(key=lambda row: row["metric"])
-    tag, logged = f"validated.{day}", sha256_bytes(repr(rows).encode())[:16]
-
-    def write(client: Any, run_id: str) -> None:
-        if client.get_run(run_id).data.tags.get(tag) == logged:
-            return
-        for row in rows:
-            client.log_metric(run_id, f"{row['metric']}_test", row["value"], step=step)
-            for bound in ("low", "high"):
-                if row[bound] is not None:
-                    client.log_metric(run_id, f"{row['metric']}_test_{bound}", row[bound], step=step)
-        client.log_metric(run_id, "users_test", max((row["users"] for row in rows), default=0), step=step)
-        client.set_tag(run_id, tag, logged)
-
-    recorded = tracking.add(one.tags, write)
-    if recorded.problem is None and recorded.run_id is None:
-        return f"{one.name} has no run: materialize its experiment_model again"
-    return recorded.problem if recorded.problem != OFF else None
-
-
-def register(tracking: Tracking, chosen: TrainedExperiment, data: bytes, model: ModelRef, decided: Promotion) -> None:
-    """Make the model a version in the registry, and tell its run what the gate decided."""
+def register(tracking: Tracking, best: ExperimentModel, data: bytes, model: ModelRef, decided: Promotion) -> None:
+    """Register the model as a version in MLflow, and log the gate's decision into its run."""
 
     def write(client: Any, run_id: str) -> None:
         register_model(tracking, client, run_id, data, model, decided.verdict)
         client.set_tag(run_id, "verdict", decided.verdict)
         client.set_tag(run_id, "why", decided.gate.why[:5000])
 
-    tracking.add(chosen.tags, write)
+    tracking.add(best.tags, write)

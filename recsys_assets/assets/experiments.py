@@ -4,32 +4,32 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.assets.charts import bar_chart_metadata
-from recsys_assets.assets.ranking import learnable
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.threshold import best_threshold
-from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.experiments import models
 from recsys_assets.core.experiments.config import Experiment, ExperimentError, name_of, parse
-from recsys_assets.core.experiments.metrics import Figure, figures, known
-from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.experiments.training import TrainingResult, held_out_figures, training_windows
 from recsys_assets.core.insight.model_charts import bar_chart
+from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.formats import suffix_of
-from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, MODEL_FILE, TrainedExperiment, stored_as
+from recsys_assets.model_registry.experiment_models import (
+    ASSET,
+    EXPERIMENTS,
+    MODEL_FILE,
+    ExperimentModel,
+    stored_as,
+    write_model,
+)
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
@@ -42,13 +42,13 @@ EXAMPLES = "ranking_examples"
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The model of an experiment."""
-    horizon = graph.settings.horizon_days
+    settings = graph.settings
 
     @dg.asset(
         name=ASSET,
         group_name="experiments",
         partitions_def=EXPERIMENTS,
-        # Which days it reads is in the file, so it reads the store by itself, and its lineage says which days it read.
+        # The file says which days are read, so the asset reads the store itself and records the days in its lineage.
         deps=[dg.AssetDep(EXAMPLES, partition_mapping=dg.AllPartitionMapping())],
         pool=ASSET,
         kinds={"catboost", "scikitlearn", "mlflow"},
@@ -64,86 +64,34 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> dg.MaterializeResult[Any]:
-        """The model that a file `experiments/<name>.yaml` describes, measured on users it did not learn from.
+        """The model that a file `experiments/<name>.yaml` describes, with metrics on users that were held out.
 
-        It learns from the windows that the ranker of its as-of day would, so that day's own window is left to test on.
+        It is trained on the windows that the ranker of its as-of day would be, so that day's window is left to test on.
         """
         name = context.partition_key
-        data, experiment = read_config(landing, name, graph.registry.names)
+        config, experiment = read_config(landing, name, graph.registry.names)
         partitions = store.partitions()
-        as_of, windows = windows_of(experiment, partitions.days(EXAMPLES), horizon)
-        schema = frames.schema_of(graph.contracts[EXAMPLES])
-        frame = frames.run.scan([uri for _, uri in partitions.uris(EXAMPLES, windows)], schema)
-        run_name, told = f"experiment {name}", {"experiment": name, "partition": as_of}
-        started = time.monotonic()
         try:
-            with tracking.failures(run_name, told, but=NotEnoughExamples):
-                rows = learnable(frame)
-                trained = models.train(rows, experiment)
+            as_of, windows = training_windows(experiment, partitions.days(EXAMPLES), settings.horizon_days)
+            uris = [uri for _, uri in partitions.uris(EXAMPLES, windows)]
+            examples = frames.run.scan(uris, frames.schema_of(graph.contracts[EXAMPLES]))
+            with tracking.failures(
+                run_name(experiment), {"experiment": name, "partition": as_of}, but=NotEnoughExamples
+            ):
+                result, seconds = train(examples, experiment, as_of, windows, settings.seed)
         except NotEnoughExamples as reason:
             raise dg.Failure(f"experiment {name}: {reason}", allow_retries=False) from reason
-        seconds = time.monotonic() - started
-        threshold, found = measured(frame, rows, trained.data, experiment, graph.settings.seed)
-        made = write_model(
-            partitions,
-            trained.data,
-            Lineage(
-                asset=stored_as(name),
-                day=as_of,
-                file=MODEL_FILE,
-                rows=rows.num_rows,
-                code_version=CODE_VERSION,
-                params={
-                    **experiment.facts(),
-                    "config_sha256": sha256_bytes(data),
-                    "horizon_days": horizon,
-                    "windows": windows,
-                    "threshold": threshold,
-                    "validation": {one.metric: [known(one.value), known(one.low), known(one.high)] for one in found},
-                },
-                seed=experiment.seed,
-                inputs=tuple(_input(partitions, day) for day in windows),
-                run_id=context.run.run_id,
-            ),
-        )
-        stored = TrainedExperiment(name, made)
-        measures = {
-            **{f"{one.metric}_val": one.value for one in found if known(one.value) is not None},
-            **({} if threshold is None else {"threshold": threshold}),
-            "fit_seconds": seconds,
-            "model_bytes": float(made.bytes),
-            "training_rows": float(rows.num_rows),
-        }
-
-        def write(mlflow: Any) -> None:
-            mlflow.log_params(flat(experiment, as_of, windows))
-            mlflow.log_metrics(measures)
-            mlflow.log_text(data.decode(), f"{name}.yaml")
-            with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
-                path = Path(folder) / f"model{suffix_of(trained.data)}"
-                path.write_bytes(trained.data)
-                mlflow.log_artifact(str(path), "model")
-                if trained.importance:
-                    chart = Path(folder) / "importance.png"
-                    chart.write_bytes(bar_chart("Feature importance", trained.importance))
-                    mlflow.log_artifact(str(chart), "plots")
-
-        recorded = tracking.add(stored.tags, lambda _client, _run: None)
-        if recorded.run_id is None and recorded.problem is None:
-            recorded = tracking.record(run_name, tags_of(stored, experiment, graph), write)
+        facts = result.facts(sha256_bytes(config), settings.horizon_days)
+        lineage = lineage_of(partitions, result, facts, context.run.run_id)
+        model = ExperimentModel(name, write_model(partitions, result.fitted.data, lineage))
+        recorded = record(tracking, model, result, config, seconds, graph.dataset.name)
+        uri = store.open().uri(f"assets/{model.lineage.asset}/dt={as_of}/{MODEL_FILE}")
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.sha256),
+            data_version=dg.DataVersion(model.lineage.sha256),
             metadata={
-                **measures,
-                "model": experiment.model,
-                "about": experiment.about,
-                "as_of": as_of,
-                "windows": ", ".join(windows),
-                "features": len(experiment.features),
-                "params": dg.MetadataValue.json(experiment.params.model_dump()),
-                "importance": bar_chart_metadata("Feature importance", trained.importance),
-                "uri": dg.MetadataValue.path(store.open().uri(f"assets/{made.asset}/dt={as_of}/{MODEL_FILE}")),
-                "sha256": made.sha256,
+                **described(result, seconds),
+                "uri": dg.MetadataValue.path(uri),
+                "sha256": model.lineage.sha256,
                 "mlflow": state_of(recorded, tracking),
             },
         )
@@ -152,10 +100,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
 
 def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
-    """The file of an experiment, and what it says.
+    """The file of an experiment, as bytes and parsed.
 
     Raises:
-        dagster.Failure: there is no such file, or it is at fault.
+        dagster.Failure: there is no such file, or it is invalid.
     """
     for meta in landing.experiment_files():
         try:
@@ -168,79 +116,104 @@ def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> t
     raise dg.Failure(f"there is no file experiments/{name}.yaml in the landing zone", allow_retries=False)
 
 
-def windows_of(experiment: Experiment, days: list[str], horizon: int) -> tuple[str, list[str]]:
-    """The as-of day of an experiment, and the days of the examples that it learns from.
+def train(
+    examples: Frame, experiment: Experiment, as_of: str, windows: Sequence[str], seed: int
+) -> tuple[TrainingResult, float]:
+    """Train an experiment and measure it on held-out users; also the seconds that training took."""
+    started = time.monotonic()
+    rows = collect_training_rows(examples)
+    fitted = models.train(rows, experiment)
+    seconds = time.monotonic() - started
+    everything = examples.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
+    threshold, figures = held_out_figures(everything, rows, fitted.data, experiment, seed)
+    return TrainingResult(experiment, as_of, windows, fitted, rows.num_rows, threshold, figures), seconds
+
+
+def lineage_of(partitions: PartitionStore, result: TrainingResult, facts: dict[str, Any], run_id: str) -> Lineage:
+    """The lineage record of a trained model.
 
     Args:
-        experiment: which says how many, and as of when.
-        days: of the examples that exist.
-        horizon: days; the newest window ends as long before the as-of day.
+        partitions: hold the examples that it was trained on.
+        result: of the training.
+        facts: of the result.
+        run_id: of Dagster.
     """
-    as_of = experiment.as_of.isoformat() if experiment.as_of else max(days, default="")
-    newest = (date.fromisoformat(as_of) - timedelta(days=horizon)).isoformat() if as_of else ""
-    windows = disjoint_windows([day for day in days if day <= newest], horizon)[-experiment.training_windows :]
-    if not windows:
-        when = f"as of {as_of}, which would end {horizon} days before it" if as_of else "yet"
-        raise dg.Failure(
-            f"experiment {experiment.name}: there are no examples to learn from {when}", allow_retries=False
-        )
-    return as_of, windows
+    return Lineage(
+        asset=stored_as(result.experiment.name),
+        day=result.as_of,
+        file=MODEL_FILE,
+        rows=result.rows,
+        code_version=CODE_VERSION,
+        params=facts,
+        seed=result.experiment.seed,
+        inputs=tuple(_input(partitions, day) for day in result.windows),
+        run_id=run_id,
+    )
 
 
-def measured(
-    frame: Frame, rows: pa.Table, data: bytes, experiment: Experiment, seed: int
-) -> tuple[float | None, list[Figure]]:
-    """The threshold of a model, chosen on the held-out users of the training windows, and its figures on them.
+def record(
+    tracking: Tracking, model: ExperimentModel, result: TrainingResult, config: bytes, seconds: float, dataset: str
+) -> Recorded:
+    """Record the training as a run in MLflow, unless this very model has one already."""
 
-    All of their candidates count here, as on the test window, and not the sample that models learn from. Without a
-    threshold (None) nothing is predicted.
-    """
-    everything = frame.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
-    users = pa.array(models.held_out_users(rows, experiment), everything.schema.field("user_id").type)
-    held = everything.filter(pc.call_function("is_in", [everything["user_id"]], pc.SetLookupOptions(users)))
-    lists, scores = evaluated(held), Scorer(data, held.column_names).score(held)
-    threshold = best_threshold(lists.labels, scores)
-    return known(threshold), figures(lists, scores, threshold, experiment.metrics, seed=seed)
+    def write(mlflow: Any) -> None:
+        mlflow.log_params(result.params())
+        mlflow.log_metrics({**result.metrics(), "fit_seconds": seconds})
+        mlflow.log_text(config.decode(), f"{model.name}.yaml")
+        with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
+            path = Path(folder) / f"model{suffix_of(result.fitted.data)}"
+            path.write_bytes(result.fitted.data)
+            mlflow.log_artifact(str(path), "model")
+            if result.fitted.importance:
+                chart = Path(folder) / "importance.png"
+                chart.write_bytes(bar_chart("Feature importance", result.fitted.importance))
+                mlflow.log_artifact(str(chart), "plots")
 
-
-def write_model(partitions: PartitionStore, data: bytes, lineage: Lineage) -> Lineage:
-    """Store a model with its lineage; returns the record as stored."""
-    with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
-        path = Path(folder) / MODEL_FILE
-        path.write_bytes(data)
-        partitions.write(lineage.asset, lineage.day, path, lineage)
-    stored = partitions.read_lineage(lineage.asset, lineage.day)
-    if stored is None:
-        raise RuntimeError(f"{lineage.asset} of {lineage.day} was stored and is not there")
-    return stored
+    recorded = tracking.add(model.tags, lambda _client, _run: None)
+    if recorded.run_id is None and recorded.problem is None:
+        recorded = tracking.record(run_name(result.experiment), tags_of(model, result.experiment, dataset), write)
+    return recorded
 
 
-def flat(experiment: Experiment, as_of: str, windows: list[str]) -> dict[str, str]:
-    """What MLflow shows of an experiment as parameters."""
-    facts = experiment.facts()
-    params = {f"params.{name}": str(value) for name, value in facts.pop("params").items()}
-    lists = {name: ", ".join(facts.pop(name)) for name in ("features", "metrics")}
-    return {**{k: str(v) for k, v in facts.items()}, **lists, **params, "as_of": as_of, "windows": ", ".join(windows)}
+def run_name(experiment: Experiment) -> str:
+    """The name of its run in MLflow."""
+    return f"experiment {experiment.name}"
 
 
-def tags_of(one: TrainedExperiment, experiment: Experiment, graph: GraphBuilder) -> dict[str, str]:
-    """What a run in MLflow leads back to."""
+def described(result: TrainingResult, seconds: float) -> dict[str, Any]:
+    """The metadata of a trained model in the UI."""
+    experiment = result.experiment
     return {
-        **one.tags,
-        "partition": one.lineage.day,
-        "dataset": graph.dataset.name,
+        **result.metrics(),
+        "fit_seconds": seconds,
+        "model": experiment.model,
+        "about": experiment.about,
+        "as_of": result.as_of,
+        "windows": ", ".join(result.windows),
+        "features": len(experiment.features),
+        "params": dg.MetadataValue.json(experiment.params.model_dump()),
+        "importance": bar_chart_metadata("Feature importance", result.fitted.importance),
+    }
+
+
+def tags_of(model: ExperimentModel, experiment: Experiment, dataset: str) -> dict[str, str]:
+    """The tags of its run in MLflow, which lead back to its origin."""
+    return {
+        **model.tags,
+        "partition": model.lineage.day,
+        "dataset": dataset,
         "kind": experiment.model,
         "target": experiment.target,
         "about": experiment.about or "-",
-        "lineage_sha256": content_hash(one.lineage),
+        "lineage_sha256": content_hash(model.lineage),
         "code_version": f"{version('recsys-assets')}/{CODE_VERSION}",
-        "trained_by_dagster_run": one.lineage.run_id,
+        "trained_by_dagster_run": model.lineage.run_id,
         "config": json.dumps(experiment.facts())[:5000],
     }
 
 
 def state_of(recorded: Recorded, tracking: Tracking) -> str:
-    """What became of recording, for people."""
+    """The outcome of recording, for people."""
     return recorded.problem or f"run {recorded.run_id} at {tracking.address}"
 
 

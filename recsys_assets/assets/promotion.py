@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
+from recsys_assets.assets.charts import bar_chart_metadata
 from recsys_assets.assets.rules import cost, reranking_policy
 from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import Contract, IdTypes

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
-import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
@@ -20,26 +19,27 @@ from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.search_results import carried, search_of
+from recsys_assets.model_registry.search_results import reused_result, search_of
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
+from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
 
 Result = dg.MaterializeResult[Staged]
 
 _TUNING = "4"
-"""Version of the code that searches: another one searches anew."""
+"""Version of the search: a change of it discards the studies of older ones."""
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """How candidates are learned to be ordered, as of a day."""
+    """Examples, parameters and ranker of a day."""
     settings = graph.settings
     horizon = settings.horizon_days
     label_window = window(horizon)
     one_horizon_ago = window(1, lag=horizon)
-    # Labels of examples[E] lie in (E-h, E]. The ranker of D is judged on (D-h, D], so it learns from E <= D-h;
-    # `served_ranker`, which nobody judges, from E <= D.
+    # Labels of examples[E] lie in (E-h, E]. The ranker of D is evaluated on (D-h, D], so it is trained on E <= D-h;
+    # `served_ranker`, which is not evaluated, on E <= D.
     past_windows = window(horizon * (settings.training_windows - 1) + 1, lag=horizon)
     base = model.RankerParams(seed=settings.seed)
 
@@ -59,9 +59,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         bot_users: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """Candidates of one horizon ago of the users who acted since, labelled with what they acted on.
+        """Candidates of one horizon ago of the users who acted since, labelled with the items they acted on.
 
-        Nothing is injected, and bots are left out. Empty where that day has no candidates yet.
+        No positives are added, and bots are left out. Empty where that day has no candidates yet.
         """
 
         def labelled(day: str) -> Frame:
@@ -90,56 +90,27 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """Parameters of the ranker, searched by Optuna on the training windows alone; in between, carried forward.
+        """Parameters of the ranker, searched by Optuna on the training windows; reused for the rest of the period.
 
-        The newest training window judges what was learned from the older ones.
+        Trials are trained on the older training windows and evaluated on the newest.
         """
-        day = context.partition_key
-        kept = carried(
+        reused = reused_result(
             store.open(),
             "ranker_params",
-            graph.day(day),
+            graph.day(context.partition_key),
             settings,
             tuning.Tuning.from_json,
-            lambda one: bool(one.trials),
+            lambda result: bool(result.trials),
         )
-        found = kept[0] if kept else searched(context, ranking_examples, tracking)
+        result = reused[0] if reused else search(context, settings, ranking_examples, tracking, base)
         return frames.write_bytes(
             context,
-            found.to_json().encode(),
+            result.to_json().encode(),
             params={"trials": settings.tuning_trials, "every_days": settings.tuning_every_days},
             seed=settings.seed,
-            metadata={
-                "params": asdict(found.best),
-                "tuned_on": found.tuned_on or "not yet: the defaults",
-                "carried_from": kept[1].day if kept else "searched today",
-                "evaluated_by": found.evaluated_by or "nobody",
-                "trees_over_linear": "{:+.4f} [{:+.4f}, {:+.4f}]".format(*found.gain) if found.gain else "unknown",
-                **search_metadata("NDCG@10", found.trials, {"kind": tuple(tuning.VARIED)}),
-            },
-            inputs=[kept[1]] if kept else (),
+            metadata={"carried_from": reused[1].day if reused else "searched today", **described_search(result)},
+            inputs=[reused[1]] if reused else (),
         )
-
-    def searched(context: dg.AssetExecutionContext, ranking_examples: Partitions, tracking: Tracking) -> tuning.Tuning:
-        day = context.partition_key
-        try:
-            with tracking.failures(f"ranker_params {day}", {"partition": day}, but=NotEnoughExamples):
-                rows = training_table(ranking_examples, horizon)
-                budget = (settings.tuning_trials, settings.tuning_seconds)
-                name = study_name(
-                    f"ranker_params {day}",
-                    content_of(rows),
-                    version("recsys-assets"),
-                    _TUNING,
-                    base,
-                    budget,
-                    settings.seed,
-                )
-                search = search_of(settings, name, settings.tuning_trials, context.log.info)
-                return tuning.tune(rows, day, search, base)
-        except NotEnoughExamples as reason:
-            context.log.info(f"the defaults are kept: {reason}")
-            return tuning.Tuning(base)
 
     @graph.asset(
         "ranking",
@@ -155,9 +126,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """A ranker of candidates: linear, corrected by CatBoost's trees, or trees alone, as the search found.
+        """A ranker of candidates: linear, linear with residual boosted by CatBoost, or trees only, as the search chose.
 
-        An empty file where there is too little to learn from: then the fused generators are served.
+        An empty file where there are too few examples: then the fused generators are served.
         """
         day = context.partition_key
         path = ranker_params.file(day)
@@ -168,9 +139,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 trained = model.train(training_table(ranking_examples, horizon), params)
         except NotEnoughExamples as reason:
-            told = {"trained": False, "why": str(reason)}
-            return frames.write_bytes(context, b"", metadata=told)
-        importance = dict(sorted(trained.feature_importance.items(), key=lambda item: -item[1]))
+            return frames.write_bytes(context, b"", metadata={"trained": False, "why": str(reason)})
         return write_ranker(
             context,
             frames,
@@ -181,11 +150,43 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
                 "windows": ", ".join(disjoint_windows(ranking_examples.days, horizon)),
-                "feature_importance": bar_chart_metadata("Feature importance, %", importance),
+                "feature_importance": bar_chart_metadata("Feature importance, %", trained.feature_importance),
             },
         )
 
     return [ranking_examples, ranker_params, ranker]
+
+
+def search(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    ranking_examples: Partitions,
+    tracking: Tracking,
+    base: model.RankerParams,
+) -> tuning.Tuning:
+    """Search the ranker's parameters for the day of a step; the base parameters where there are too few examples."""
+    day = context.partition_key
+    try:
+        with tracking.failures(f"ranker_params {day}", {"partition": day}, but=NotEnoughExamples):
+            rows = training_table(ranking_examples, settings.horizon_days)
+            budget = (settings.tuning_trials, settings.tuning_seconds)
+            parts = (content_of(rows), version("recsys-assets"), _TUNING, base, budget, settings.seed)
+            name = study_name(f"ranker_params {day}", *parts)
+            return tuning.tune(rows, day, search_of(settings, name, settings.tuning_trials, context.log.info), base)
+    except NotEnoughExamples as reason:
+        context.log.info(f"the defaults are kept: {reason}")
+        return tuning.Tuning(base)
+
+
+def described_search(result: tuning.Tuning) -> dict[str, Any]:
+    """The metadata of a search result in the UI."""
+    return {
+        "params": asdict(result.best),
+        "tuned_on": result.tuned_on or "not yet: the defaults",
+        "evaluated_by": result.evaluated_by or "nobody",
+        "trees_over_linear": "{:+.4f} [{:+.4f}, {:+.4f}]".format(*result.gain) if result.gain else "unknown",
+        **search_metadata("NDCG@10", result.trials, {"kind": tuple(tuning.VARIED)}),
+    }
 
 
 def write_ranker(
@@ -196,7 +197,7 @@ def write_ranker(
     metadata: Mapping[str, Any],
     inputs: Sequence[Input] = (),
 ) -> Result:
-    """Stage a ranker as the partition of an asset, with what it was trained with, from which it can be learned anew."""
+    """Stage a ranker as the partition of an asset; its parameters in the lineage allow to train it again."""
     facts = {"kind": params.kind, "trees": trained.trees, "validation_ndcg": trained.validation_ndcg}
     return frames.write_bytes(
         context,
@@ -209,21 +210,5 @@ def write_ranker(
 
 
 def training_table(ranking_examples: Partitions, horizon: int) -> pa.Table:
-    """The rows that are learned from, of all windows that an asset reads, with the window's day as ``dt``."""
-    return learnable(ranking_examples.scan(disjoint_windows(ranking_examples.days, horizon)))
-
-
-def learnable(frame: Frame) -> pa.Table:
-    """The rows of some windows' examples from which a model learns, sorted."""
-    rows = examples.training_rows(frame)
-    # Counted by a query of its own, which reads three columns of sixty and takes about a tenth of the time. A count
-    # within the one that reads is no faster, and holds rows that are then left out.
-    spread = -(-rows.select(nw.len()).collect(backend="polars").item() // _MOST_ROWS)
-    if spread > 1:
-        rows = examples.training_rows(frame, negatives=_HARD, spread=spread)
-    return rows.sort("dt", "user_id", "item_id").collect(backend="polars").to_arrow()
-
-
-_MOST_ROWS, _HARD = 2_000_000, 20
-"""Rows to learn from, about: they take a gigabyte or two while a ranker is fitted. Where there are more, so many of a
-user's best negatives by fused rank stay, and of the others every second, third, …"""
+    """The training rows of all windows that an asset reads, with the window's day as ``dt``."""
+    return examples.collect_training_rows(ranking_examples.scan(disjoint_windows(ranking_examples.days, horizon)))

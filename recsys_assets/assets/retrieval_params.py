@@ -20,7 +20,7 @@ from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
 from recsys_assets.core.tuning.study import Search, content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.search_results import carried, search_of, stored_frame
+from recsys_assets.model_registry.search_results import reused_result, search_of, stored_frame
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input
@@ -108,7 +108,7 @@ class _Searches:
 
     def reused(self, part: str) -> SearchResult | None:
         """The result of the latest earlier day of the period that searched; None where this day has to."""
-        earlier = carried(
+        earlier = reused_result(
             self.store.open(),
             "retrieval_params",
             self.day,

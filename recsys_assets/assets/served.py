@@ -1,4 +1,4 @@
-"""Group ranking, after the gate: the model that orders the lists, learned from the newest window as well."""
+"""Group ranking, after the gate: the model that orders the lists, trained on the newest window too."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """What orders the lists as of a day."""
+    """The model that orders the lists of a day."""
     settings = graph.settings
     horizon = settings.horizon_days
 
@@ -47,43 +47,43 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
-        """What orders the lists: the champion's parameters, learned once more, from the windows up to this day.
+        """The model that orders the lists: the champion's parameters, trained again on the windows up to this day.
 
-        The gate judges on the newest window, which no champion may have seen then; what is served should know it. An
-        empty file where a generator orders the lists. With `RECSYS_REFIT=false`, and where the champion was an
-        experiment, it is the champion as it was judged.
+        The gate evaluates on the newest window, which no champion may be trained on; the served model should use it.
+        An empty file where a generator orders the lists. With `RECSYS_REFIT=false`, or if the champion was an
+        experiment, it is the champion as it was evaluated.
         """
         day = context.partition_key
         decided = stored_promotion(promotion, day)
         path = champion.file(day)
         evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
 
-        def as_judged(why: str) -> Result:
+        def as_evaluated(why: str) -> Result:
             return frames.write_bytes(context, evaluated, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
         if not evaluated or name is None:
-            return as_judged(f"{decided.order_by} orders the lists")
+            return as_evaluated(f"{decided.order_by} orders the lists")
         if not settings.refit:
-            return as_judged("RECSYS_REFIT is false")
-        known = recipe(store.partitions(), name)
-        if known is None:
-            return as_judged(f"the parameters of {name.asset} {name.id} are not those of a ranker of this version")
-        params, made_with = known
+            return as_evaluated("RECSYS_REFIT is false")
+        training = recipe(store.partitions(), name)
+        if training is None:
+            return as_evaluated(f"the parameters of {name.asset} {name.id} are not those of a ranker of this version")
+        params, source = training
         try:
             with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 rows = training_table(ranking_examples, horizon)
                 trained = model.train(rows, params, read_model(evaluated).columns)
         except NotEnoughExamples as reason:
-            return as_judged(str(reason))
+            return as_evaluated(str(reason))
         metadata = {"refit": True, "champion": name.id}
-        return write_ranker(context, frames, trained, params, metadata, (made_with,))
+        return write_ranker(context, frames, trained, params, metadata, (source,))
 
     return [served_ranker]
 
 
 def recipe(partitions: PartitionStore, name: ModelRef) -> tuple[model.RankerParams, Input] | None:
-    """The parameters that a ranker was trained with, and where they stand; None where they are not known any more."""
+    """The parameters that a ranker was trained with, and the partition that records them; None where that is gone."""
     lineage = partitions.read_lineage(name.asset, name.day)
     if name.asset != "ranker" or lineage is None or lineage.sha256 != name.sha256:
         return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from recsys_assets import model_registry
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import headline, stored_promotion
-from recsys_assets.core.gate.promotion import Promotion, Verdict
+from recsys_assets.core.gate.promotion import ModelRef, Promotion, Verdict
 from recsys_assets.core.insight.model_charts import bar_chart
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
 from recsys_assets.core.ranking.tuning import Tuning

@@ -12,7 +12,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.model_registry.experiment_models import EXPERIMENTS, trained_by
+from recsys_assets.model_registry.experiment_models import EXPERIMENTS, models_to_test
 from recsys_assets.model_registry.experiment_validation import unvalidated
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
@@ -82,7 +82,7 @@ def daily_schedules(
         stored = store.partitions()
         gated = stored.days("promotion")
         names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = trained_by(stored, names, gated[-1], settings.horizon_days) if gated else []
+        models = models_to_test(stored, names, gated[-1], settings.horizon_days) if gated else []
         due = unvalidated(stored, models, gated[-1]) if gated else []
         if not due:
             return dg.SkipReason("every experiment that has a model was validated on the newest day")

@@ -77,3 +77,7 @@ class ApprovalRecords:
             raise ValueError(
                 f"model {approval.model_id} was {earlier.approval if earlier else 'decided about'} before; that stays"
             ) from error
+
+
+def _key(model_id: str) -> str:
+    return f"{ROOT}/{check_name(model_id)}.json"

@@ -1,14 +1,16 @@
 """The models of experiments in the store: ``assets/experiment_model.<experiment>/dt=<as-of day>/model.bin``.
 
-The partitions of ``experiment_model`` are experiments, while what is stored is as of a day like all else, so that
-lineage leads from it and to it, and an erasure finds it. What there is to say of a model stands in its lineage.
+The partitions of ``experiment_model`` are experiments, but models are stored by as-of day like everything else, so that
+lineage and erasure cover them. The lineage record of a model holds its configuration and figures.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -24,12 +26,12 @@ EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiments")
 
 
 @dataclass(frozen=True)
-class TrainedExperiment:
+class ExperimentModel:
     """A model of an experiment.
 
     Attributes:
         name: of the experiment.
-        lineage: what made it; ``params`` holds the experiment, its threshold and its figures on held-out users.
+        lineage: of the model; ``params`` holds the experiment, its threshold and its figures on held-out users.
     """
 
     name: str
@@ -37,51 +39,68 @@ class TrainedExperiment:
 
     @property
     def input(self) -> Input:
-        """How lineage names it."""
+        """The model as an input of a lineage record."""
         return Input(self.lineage.asset, self.lineage.day, self.lineage.sha256)
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See ``lineage``."""
+        """The ``params`` of its lineage."""
         return cast(Mapping[str, Any], self.lineage.params)
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags by which its run in MLflow is found: equal bytes of equal configuration are one run."""
+        """The tags that identify its run in MLflow: equal bytes of equal configuration are one run."""
         return {"experiment": self.name, "config_sha256": self.facts["config_sha256"], "sha256": self.lineage.sha256}
 
 
 def stored_as(experiment: str) -> str:
-    """What the store calls the models of an experiment."""
+    """The asset name under which the store holds the models of an experiment."""
     return f"{ASSET}.{experiment}"
 
 
-def trained_by(
+def models_to_test(
     partitions: PartitionStore, experiments: Iterable[str], day: str, horizon: int
-) -> list[TrainedExperiment]:
+) -> list[ExperimentModel]:
     """The newest model of each experiment that may be tested on the window of a day.
 
-    It is as of that day or earlier, and what it learned from ends before the window begins. That follows from the
-    former, unless the horizon was another when it was trained.
+    It is as of that day or earlier, and its training windows end before the test window begins. The latter follows from
+    the former unless the horizon was different when it was trained.
     """
     cut = (date.fromisoformat(day) - timedelta(days=horizon)).isoformat()
-    found: list[TrainedExperiment] = []
+    models: list[ExperimentModel] = []
     for name in sorted(experiments):
         for as_of in reversed(partitions.days(stored_as(name))):
             lineage = partitions.read_lineage(stored_as(name), as_of) if as_of <= day else None
             if lineage and max(read.day for read in lineage.inputs) <= cut:
-                found.append(TrainedExperiment(name, lineage))
+                models.append(ExperimentModel(name, lineage))
                 break
-    return found
+    return models
 
 
-def model_of(partitions: PartitionStore, one: TrainedExperiment) -> bytes:
+def write_model(partitions: PartitionStore, data: bytes, lineage: Lineage) -> Lineage:
+    """Store a model with its lineage.
+
+    Returns:
+        The record as stored.
+    """
+    with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
+        path = Path(folder) / MODEL_FILE
+        path.write_bytes(data)
+        partitions.write(lineage.asset, lineage.day, path, lineage)
+    stored = partitions.read_lineage(lineage.asset, lineage.day)
+    if stored is None:
+        raise RuntimeError(f"{lineage.asset} of {lineage.day} was stored and is not there")
+    return stored
+
+
+def read_model_bytes(partitions: PartitionStore, model: ExperimentModel) -> bytes:
     """The bytes of a model.
 
     Raises:
-        ValueError: they are not those of its record, because a write was cut off or the model is being made again.
+        ValueError: they do not match the lineage record: a write was interrupted, or the model is being trained again.
     """
-    data = partitions.store.get(partition_key(one.lineage.asset, one.lineage.day, one.lineage.file))
-    if sha256_bytes(data) != one.lineage.sha256:
+    lineage = model.lineage
+    data = partitions.store.get(partition_key(lineage.asset, lineage.day, MODEL_FILE))
+    if sha256_bytes(data) != lineage.sha256:
         raise ValueError("its bytes are not those of its record: materialize experiment_model again")
     return data

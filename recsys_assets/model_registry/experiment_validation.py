@@ -1,4 +1,4 @@
-"""What experiments were found to be worth on the test window of a day, and which of them are still to be scored."""
+"""Metrics of experiments on the test window of a day: those stored, and those still to be computed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
-from recsys_assets.core.experiments.metrics import STANDARD, figures, known
-from recsys_assets.core.experiments.window import evaluated
+from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, defined, figures
+from recsys_assets.core.experiments.window import lists_to_evaluate
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.io_managers.handles import Partitions
-from recsys_assets.model_registry.experiment_models import TrainedExperiment, model_of
+from recsys_assets.model_registry.experiment_models import ExperimentModel, read_model_bytes
 from recsys_assets.storage.lineage import DATA_FILE, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
@@ -26,86 +26,101 @@ StoredRows = Mapping[tuple[str, str], Sequence[Row]]
 
 
 def window_sha256(partitions: PartitionStore, day: str, *read: Partitions) -> str:
-    """Hash of all contents that say what happened in the window of a day: equal where the same was judged by."""
-    found = {(one.asset, of): partitions.read_lineage(one.asset, of) for one in read for of in one.days}
-    contents = [(*part, lineage.sha256 if lineage else "") for part, lineage in sorted(found.items())]
+    """Hash of all contents that describe the test window of a day; equal hashes mean equal rows."""
+    lineages = {
+        (asset.asset, stored): partitions.read_lineage(asset.asset, stored) for asset in read for stored in asset.days
+    }
+    contents = [(*partition, lineage.sha256 if lineage else "") for partition, lineage in sorted(lineages.items())]
     return sha256_bytes(repr((day, contents)).encode())
 
 
-def known_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
-    """What was stored of a day for the very same window; nothing where anything has changed since."""
+def stored_rows(partitions: PartitionStore, day: str, window: str) -> StoredRows:
+    """The stored rows of a day that were computed on this very window; none where anything has changed since."""
     stored = partitions.read_lineage(VALIDATION, day)
     if stored is None or stored.code_version != CODE_VERSION or stored.params.get("window") != window:
         return {}
     with partitions.store.open(partition_key(VALIDATION, day, DATA_FILE)) as stream:
         rows = pq.read_table(stream).to_pylist()
-    found: dict[tuple[str, str], list[Row]] = {}
+    by_model: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((row["experiment"], row["model_record"]), []).append(row)
-    return found
+        by_model.setdefault((row["experiment"], row["model_record"]), []).append(row)
+    return by_model
 
 
-def unvalidated(partitions: PartitionStore, models: Sequence[TrainedExperiment], day: str) -> list[str]:
-    """The experiments whose model was not scored on the window of a day, as the lineage of the validation says."""
+def unvalidated(partitions: PartitionStore, models: Sequence[ExperimentModel], day: str) -> list[str]:
+    """The experiments whose model is not among the inputs of the validation of a day."""
     stored: Lineage | None = partitions.read_lineage(VALIDATION, day)
     read = stored.inputs if stored else ()
-    return [one.name for one in models if one.input not in read]
+    return [model.name for model in models if model.input not in read]
 
 
-def scored(
+def score_models(
     partitions: PartitionStore,
-    models: Sequence[TrainedExperiment],
+    models: Sequence[ExperimentModel],
     stored: StoredRows,
     rows_to_evaluate: Callable[[], pa.Table],
     seed: int,
 ) -> tuple[pa.Table, dict[str, str]]:
-    """The table of all models, and the names of those that had to be scored for it, with why one could not be.
+    """Validate models, reusing stored rows.
 
-    A model that cannot be used, such as one of a feature that candidates no longer have, stops no other.
+    A model that cannot be used, such as one trained on a feature that candidates no longer have, stops no other.
 
     Args:
         partitions: where the models are.
         models: of the experiments.
-        stored: rows that need not be made again.
-        rows_to_evaluate: gives what :func:`.evaluated` takes; called at most once.
+        stored: rows that need not be computed again.
+        rows_to_evaluate: gives the rows for :func:`.lists_to_evaluate`; called at most once.
         seed: of the bootstrap.
+
+    Returns:
+        The table of all models, and the names of those that were not among the stored rows, each with the reason why it
+        could not be scored, or ''.
     """
-    found: list[Row] = []
-    due: list[tuple[TrainedExperiment, str, tuple[str, ...]]] = []
-    for one in models:
-        record, metrics = content_hash(one.lineage), tuple(dict.fromkeys([*one.facts["metrics"], *STANDARD]))
-        if (one.name, record) in stored:
-            found += stored[one.name, record]
+    rows: list[Row] = []
+    due: list[ExperimentModel] = []
+    for model in models:
+        reused = stored.get((model.name, content_hash(model.lineage)))
+        if reused is None:
+            due.append(model)
         else:
-            due.append((one, record, metrics))
-    faults: dict[str, str] = {one.name: "" for one, _, _ in due}
+            rows += reused
+    faults: dict[str, str] = {model.name: "" for model in due}
     table = rows_to_evaluate() if due else None
     if table is not None and table.num_rows:
-        lists = evaluated(table)
-        for one, record, metrics in due:
+        lists = lists_to_evaluate(table)
+        for model in due:
             try:
-                scores = Scorer(model_of(partitions, one), table.column_names).score(table)
+                rows += _rows_of(model, read_model_bytes(partitions, model), table, lists, seed)
             except ValueError as reason:
-                faults[one.name] = str(reason)
-                continue
-            found += [
-                {
-                    "experiment": one.name,
-                    "trained_as_of": one.lineage.day,
-                    "model_record": record,
-                    "metric": figure.metric,
-                    "value": known(figure.value),
-                    "low": known(figure.low),
-                    "high": known(figure.high),
-                    "users": len(lists.targets),
-                }
-                for figure in figures(lists, scores, threshold_of(one), metrics, seed=seed)
-            ]
+                faults[model.name] = str(reason)
     schema = arrow_schema(EXPERIMENT_VALIDATION, IdTypes())
-    return pa.Table.from_pylist(found, schema=schema), faults
+    return pa.Table.from_pylist(rows, schema=schema), faults
 
 
-def threshold_of(one: TrainedExperiment) -> float:
+def _rows_of(model: ExperimentModel, data: bytes, table: pa.Table, lists: EvaluatedLists, seed: int) -> list[Row]:
+    """The rows of one model: its own metrics and the standard ones.
+
+    Raises:
+        ValueError: it cannot score the table.
+    """
+    scores = Scorer(data, table.column_names).score(table)
+    metrics = tuple(dict.fromkeys([*model.facts["metrics"], *STANDARD]))
+    return [
+        {
+            "experiment": model.name,
+            "trained_as_of": model.lineage.day,
+            "model_record": content_hash(model.lineage),
+            "metric": figure.metric,
+            "value": defined(figure.value),
+            "low": defined(figure.low),
+            "high": defined(figure.high),
+            "users": len(lists.targets),
+        }
+        for figure in figures(lists, scores, threshold_of(model), metrics, seed=seed)
+    ]
+
+
+def threshold_of(model: ExperimentModel) -> float:
     """From which score on a row counts as predicted."""
-    stated = one.facts["threshold"]
-    return float("inf") if stated is None else float(stated)
+    threshold = model.facts["threshold"]
+    return float("inf") if threshold is None else float(threshold)

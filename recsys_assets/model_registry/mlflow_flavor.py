@@ -1,4 +1,4 @@
-"""A ranker in MLflow's own form, by code and file: MLflow runs this module when it loads one. Nothing is pickled.
+"""A ranker as an MLflow model from code: MLflow runs this module when it loads one. Nothing is pickled.
 
 See https://mlflow.org/docs/latest/ml/model/models-from-code.
 """
@@ -24,7 +24,7 @@ class StoredRanker(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> Any:
-        """Scores [rows] of a frame with the columns of the signature; missing is NaN."""
+        """Scores [rows] of a frame with the columns of the signature; missing values are NaN."""
         return self.model.score(model_input[list(self.model.columns)].to_numpy(dtype=np.float32))
 
 

@@ -1,11 +1,11 @@
-"""When parameters are searched, and where they are kept in between.
+"""When parameters are searched, and how later days reuse the result.
 
-Searches take time and change little from day to day, so one serves ``RECSYS_TUNING_EVERY_DAYS`` days. Periods are
-counted from the first day of the graph: which days search follows from settings and stored partitions, never from the
-clock, and a backfill searches on the same days. The first day of a period that has enough to search on does it, and
-the later ones carry forward what it found.
+A search takes time and its result changes little from day to day, so it serves ``RECSYS_TUNING_EVERY_DAYS`` days.
+Periods are counted from the first day of the graph: the days that search follow from settings and stored partitions,
+never from the clock, so a backfill searches on the same days. The first day of a period with enough examples searches,
+and the later days reuse its result.
 
-The earlier day is read from the store and recorded as an input. A dependency that Dagster knew would make each day wait
+The earlier day is read from the store and recorded as an input. As a dependency in Dagster it would make each day wait
 for the one before, which need not exist (see :mod:`recsys_assets.model_registry.state`).
 """
 
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 def period_start(day: date, settings: Settings) -> date:
-    """The first day of the period that a day lies in; a day before the first of the graph is a period of its own."""
+    """The first day of the period of a day; a day before the first of the graph is a period of its own."""
     passed = (day - settings.first_day).days
     return day - timedelta(days=passed % settings.tuning_every_days if passed > 0 else 0)
 
 
-def carried(
+def reused_result(
     store: ObjectStore,
     asset: str,
     day: date,
@@ -43,42 +43,46 @@ def carried(
     read: Callable[[str], T],
     is_searched: Callable[[T], bool],
 ) -> tuple[T, Input] | None:
-    """What the latest earlier day of the same period holds, if it was searched.
+    """The search result of the latest earlier day of the same period.
 
     Args:
         store: where partitions are.
-        asset: whose parameters.
-        day: the day that asks.
+        asset: that holds the parameters.
+        day: that may reuse a result.
         settings: length and beginning of the periods.
-        read: makes parameters of the text of a partition; ValueError where the text is of another version.
-        is_searched: whether parameters come from a search; defaults are not carried forward.
+        read: parses the text of a partition; ValueError where the text is of another version.
+        is_searched: whether parameters come from a search; defaults are not reused.
 
     Returns:
-        The parameters, and the partition as the lineage names it; None where the day is to search itself.
+        The parameters, and their partition as an input of a lineage record; None where the day has to search.
     """
     since, until = period_start(day, settings).isoformat(), day.isoformat()
-    for earlier in reversed([one for one in PartitionStore(store).days(asset) if since <= one < until]):
-        found = stored_file(store, asset, earlier)
+    stored_days = PartitionStore(store).days(asset)
+    for earlier in reversed([stored for stored in stored_days if since <= stored < until]):
+        file = stored_file(store, asset, earlier)
+        if file is None:
+            continue
+        data, partition = file
         try:
-            params = read(found[0].decode()) if found else None
+            params = read(data.decode())
         except ValueError:
             continue
-        if found and params is not None and is_searched(params):
-            return params, found[1]
+        if is_searched(params):
+            return params, partition
     return None
 
 
 def stored_frame(store: StoreResource, frames: FrameWriter, contract: Contract, day: str) -> tuple[Frame, Input] | None:
-    """A frame of a day that the graph of assets cannot show as read, and how lineage names it.
+    """A frame of a day that is read outside the asset graph, and its partition as an input of a lineage record.
 
     Args:
         store: where partitions are.
-        frames: gives the engine and the id types.
-        contract: of the frame, which is also the asset's name.
+        frames: give the engine and the id types.
+        contract: of the frame; its name is the asset's.
         day: of the partition.
 
     Returns:
-        The frame, without ``dt``; None where that day is not there.
+        The frame, without ``dt``; None where the partition does not exist.
     """
     partitions = store.partitions()
     record, uris = partitions.read_lineage(contract.name, day), partitions.uris(contract.name, [day])
@@ -94,7 +98,7 @@ def search_of(settings: Settings, study: str, trials: int, on_trial: Callable[[s
     Args:
         settings: of the process.
         study: its name.
-        trials: most parameter sets.
+        trials: maximum number of trials.
         on_trial: takes a line per trial.
     """
     return Search(

@@ -249,6 +249,7 @@ FUNCTIONS: Mapping[str, Call] = {
         quality.gaps_in_rank(given["similar_items"], ("item_id",)),
         quality.gaps_in_rank(given["top_popular"].filter(nw.col("rank") != 2), ("segment",)),
     ),
+    "ranking.examples.collect_training_rows": lambda given: examples.collect_training_rows(given["ranking_examples"]),
     "ranking.examples.label": lambda given: examples.label(given["candidates"], given["targets"]),
     "ranking.examples.training_rows": lambda given: (
         examples.training_rows(given["ranking_examples"]),

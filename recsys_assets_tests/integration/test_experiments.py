@@ -192,7 +192,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     for asset in ("champion", "promotion"):
         world.store.partitions().delete(asset, DAY)  # it comes after the experiments of the day before
     gate_without_champion(world, EARLIER)
-    monkeypatch.setattr(experiments, "learnable", lambda _: many_of(world, EARLIER, DAY))
+    monkeypatch.setattr(experiments, "collect_training_rows", lambda _: many_of(world, EARLIER, DAY))
     forest = "model: random_forest\nparams: {n_estimators: 20, max_depth: 20, min_samples_leaf: 1}\n"
     put(world, "woods", f"{forest}window: {{as_of: {EARLIER}}}\n")
     put(world, "order", f"model: generator\nparams: {{by: popular}}\nwindow: {{as_of: {EARLIER}}}\n")

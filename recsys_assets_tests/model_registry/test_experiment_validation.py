@@ -1,4 +1,4 @@
-"""Models of experiments in the store: which may be tested on a day, and that one at fault stops no other."""
+"""Models of experiments in the store: which may be tested on a day, and that a broken one stops no other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from recsys_assets.core.experiments.metrics import STANDARD
 from recsys_assets.core.ranking.formats import GeneratorOrder
-from recsys_assets.model_registry.experiment_models import MODEL_FILE, stored_as, trained_by
-from recsys_assets.model_registry.experiment_validation import scored, unvalidated
+from recsys_assets.model_registry.experiment_models import MODEL_FILE, models_to_test, stored_as
+from recsys_assets.model_registry.experiment_validation import score_models, unvalidated
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
@@ -32,13 +32,13 @@ def put(partitions: PartitionStore, name: str, as_of: str, window: str, by: str 
     partitions.write(lineage.asset, as_of, path, lineage)
 
 
-def test_a_model_is_tested_on_days_whose_window_begins_after_what_it_learned_from(partitions: PartitionStore) -> None:
+def test_a_model_is_tested_on_days_whose_window_begins_after_its_training_windows(partitions: PartitionStore) -> None:
     put(partitions, "a", "2015-05-10", "2015-05-03")
     put(partitions, "a", "2015-05-20", "2015-05-13")
     put(partitions, "b", "2015-05-12", "2015-05-09")  # the horizon was three days then
 
     def tested(day: str) -> dict[str, str]:
-        return {one.name: one.lineage.day for one in trained_by(partitions, ["b", "a", "none"], day, HORIZON)}
+        return {model.name: model.lineage.day for model in models_to_test(partitions, ["b", "a", "none"], day, HORIZON)}
 
     assert tested("2015-05-09") == {}
     assert tested("2015-05-10") == {"a": "2015-05-10"}
@@ -47,24 +47,24 @@ def test_a_model_is_tested_on_days_whose_window_begins_after_what_it_learned_fro
     assert tested("2015-05-20") == {"a": "2015-05-20", "b": "2015-05-12"}
 
 
-def test_a_model_that_cannot_be_used_is_told_and_stops_no_other(partitions: PartitionStore) -> None:
-    for name, by in (("good", "covisit"), ("gone", "palmistry"), ("torn", "fused")):
+def test_a_model_that_cannot_be_used_is_reported_and_stops_no_other(partitions: PartitionStore) -> None:
+    for name, by in (("good", "covisit"), ("unknown", "palmistry"), ("torn", "fused")):
         put(partitions, name, "2015-05-10", "2015-05-03", by)
     partitions.store.put(partition_key(stored_as("torn"), "2015-05-10", MODEL_FILE), b"half")
-    models = trained_by(partitions, ["good", "gone", "torn"], "2015-05-10", HORIZON)
+    models = models_to_test(partitions, ["good", "unknown", "torn"], "2015-05-10", HORIZON)
     rows = synthetic.examples(20, 12)
-    table, told = scored(partitions, models, {}, lambda: rows, seed=0)
+    table, faults = score_models(partitions, models, {}, lambda: rows, seed=0)
     assert set(table["experiment"].to_pylist()) == {"good"}
     assert set(table["metric"].to_pylist()) == {"recall_at_20", *STANDARD, "ndcg_at_10_gain"}
-    assert told["good"] == ""
-    assert "palmistry_rank" in told["gone"]
-    assert "materialize experiment_model again" in told["torn"]
+    assert faults["good"] == ""
+    assert "palmistry_rank" in faults["unknown"]
+    assert "materialize experiment_model again" in faults["torn"]
 
 
-def test_what_is_due_is_what_no_validation_of_that_day_read(partitions: PartitionStore) -> None:
+def test_models_that_no_validation_of_the_day_read_are_due(partitions: PartitionStore) -> None:
     for name in ("a", "b"):
         put(partitions, name, "2015-05-10", "2015-05-03")
-    a, b = trained_by(partitions, ["a", "b"], "2015-05-10", HORIZON)
+    a, b = models_to_test(partitions, ["a", "b"], "2015-05-10", HORIZON)
     assert unvalidated(partitions, [a, b], "2015-05-10") == ["a", "b"]
     path = Path(partitions.store.uri()).parent / "staged"
     lineage = Lineage("experiment_validation", "2015-05-10", 0, "1", inputs=(a.input,))
@@ -72,5 +72,5 @@ def test_what_is_due_is_what_no_validation_of_that_day_read(partitions: Partitio
     assert unvalidated(partitions, [a, b], "2015-05-10") == ["b"]
     assert unvalidated(partitions, [a, b], "2015-05-11") == ["a", "b"]
     put(partitions, "a", "2015-05-10", "2015-05-03", "popular")
-    (again,) = trained_by(partitions, ["a"], "2015-05-10", HORIZON)
+    (again,) = models_to_test(partitions, ["a"], "2015-05-10", HORIZON)
     assert unvalidated(partitions, [again], "2015-05-10") == ["a"], "an edited one is another model"

@@ -1,4 +1,4 @@
-"""A stored model in MLflow's own form: whoever loads it there has the scores that the platform orders by."""
+"""A stored model as an MLflow model: loaded by MLflow, it gives the scores that the platform orders by."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def rows() -> pa.Table:
 
 
 def of_experiment(kind: str, rows: pa.Table) -> bytes:
-    chosen = "all" if kind == "generator" else "[popular_rank, ui_hours_since, item_conversion]"
-    text = f"model: {kind}\nparams: {SMALL.get(kind, '{}')}\nfeatures: {chosen}\n"
+    columns = "all" if kind == "generator" else "[popular_rank, ui_hours_since, item_conversion]"
+    text = f"model: {kind}\nparams: {SMALL.get(kind, '{}')}\nfeatures: {columns}\n"
     return models.train(rows, parse(text.encode(), "experiments/one.yaml", BUILT_IN.names)).data
 
 
@@ -42,9 +42,9 @@ def of_the_platform(kind: Kind, rows: pa.Table) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OWN])
-def test_loaded_by_mlflow_it_scores_the_same_bits(kind: str, rows: pa.Table, tmp_path: Path) -> None:
-    """Of every experiment and of the platform's own; the frame has the columns that the signature states, no others."""
-    own = next((one for one in OWN if one == kind), None)
+def test_a_model_loaded_by_mlflow_gives_the_same_scores_bit_by_bit(kind: str, rows: pa.Table, tmp_path: Path) -> None:
+    """Every kind of experiment and of own ranker; the frame has the columns of the signature and no others."""
+    own = next((platform_kind for platform_kind in OWN if platform_kind == kind), None)
     stored = of_the_platform(own, rows) if own else of_experiment(kind, rows)
     saved = tmp_path / "saved"
     pyfunc.save_model(str(saved), **as_pyfunc(stored, tmp_path))

@@ -11,8 +11,8 @@ from recsys_assets.core.experiments.metrics import DECISIVE
 def best_of(rows: Sequence[Mapping[str, Any]], targets: Mapping[str, str]) -> str | None:
     """The best experiment.
 
-    Those that name the same target metric compete in it. Where several targets are named, the winner with the best
-    NDCG@10 comes first, since that is what the gate decides by. Of equals, the first by name.
+    Experiments with the same target metric compete in it. Of the winners of several targets, the one with the best
+    NDCG@10, by which the gate decides, is the best. Ties go to the first by name.
 
     Args:
         rows: of contract EXPERIMENT_VALIDATION, all of one window.
@@ -24,12 +24,12 @@ def best_of(rows: Sequence[Mapping[str, Any]], targets: Mapping[str, str]) -> st
     values = {(row["experiment"], row["metric"]): row["value"] for row in rows if row["value"] is not None}
 
     def winner(names: Sequence[str], metrics: Mapping[str, str]) -> list[str]:
-        known = [name for name in names if (name, metrics[name]) in values]
-        return sorted(known, key=lambda name: (-values[name, metrics[name]], name))[:1]
+        measured = [name for name in names if (name, metrics[name]) in values]
+        return sorted(measured, key=lambda name: (-values[name, metrics[name]], name))[:1]
 
     winners = [
         name
         for target in sorted(set(targets.values()))
-        for name in winner([one for one in targets if targets[one] == target], targets)
+        for name in winner([name for name in targets if targets[name] == target], targets)
     ]
     return next(iter(winner(winners, dict.fromkeys(winners, DECISIVE))), None)

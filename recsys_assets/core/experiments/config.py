@@ -1,6 +1,6 @@
-"""What a file ``experiments/<name>.yaml`` of the landing zone may say; whatever else it says is told by line and field.
+"""The configuration files ``experiments/<name>.yaml`` of the landing zone; every fault is reported by line and field.
 
-Files come from outside, so nothing in them names code: models, parameters, features and metrics are from tables.
+Files come from outside, so nothing in them names code: models, parameters, features and metrics come from fixed tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys_assets.core.experiments.kinds import KINDS, GeneratorParams, Params
 from recsys_assets.core.experiments.metrics import STANDARD, check_metric
 
 FOLDER = "experiments"
-"""Where such files lie within the landing zone."""
+"""The folder of these files within the landing zone."""
 
 MOST_BYTES = 64 * 1024
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -30,22 +30,22 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class ExperimentError(ValueError):
-    """A file that is no experiment; the message names it, and for each fault the line, the field and what was found."""
+    """A file is no valid experiment; the message gives the file and, per fault, the line, the field and the value."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: a model to train, and how it is judged.
+    """One experiment: a model to train, and how it is evaluated.
 
     Attributes:
-        name: the file's, without its ending.
-        about: what it is for, in the words of who wrote it.
+        name: of the file, without its suffix.
+        about: free text on its purpose.
         model: one of ``KINDS``.
         params: of that model.
-        features: the columns that it learns from, in the order of the contract; empty for a generator.
+        features: the columns that it is trained on, in the order of the contract; empty for a generator.
         as_of: the day it is trained as of; None for the newest.
-        training_windows: how many past windows it learns from, at most.
-        metrics: what is logged of it.
+        training_windows: maximum number of past windows to train on.
+        metrics: to log.
         target: the metric by which it competes.
         seed: of the model and of the choice of held-out users.
     """
@@ -62,7 +62,7 @@ class Experiment:
     seed: int
 
     def facts(self) -> dict[str, Any]:
-        """All of it that decides the model and how it is judged, as JSON knows it."""
+        """All that determines the model and its evaluation, as JSON values."""
         return {
             "model": self.model,
             "params": self.params.model_dump(),
@@ -96,7 +96,7 @@ class _File(_Strict):
 
     @field_validator("model")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _model(cls, value: str) -> str:
         if value not in KINDS:
             raise ValueError(f"expected one of {', '.join(KINDS)}")
         return value
@@ -108,10 +108,10 @@ class _File(_Strict):
 
 
 def name_of(key: str) -> str | None:
-    """The experiment that a file of the landing zone describes; None where it describes none.
+    """The name of the experiment that a file of the landing zone describes; None where it describes none.
 
     Raises:
-        ExperimentError: the file's name does not do as a name.
+        ExperimentError: the file's name is not a valid name.
     """
     path = PurePosixPath(key)
     if path.parent != PurePosixPath(FOLDER) or path.suffix not in _SUFFIXES:
@@ -122,12 +122,12 @@ def name_of(key: str) -> str | None:
 
 
 def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
-    """Read an experiment.
+    """Parse an experiment.
 
     Args:
         data: the file.
         key: its name within the landing zone.
-        generators: names of those that there are.
+        generators: names of the existing generators.
 
     Raises:
         ExperimentError: with one line per fault: ``file:line: field: what is wrong (found …)``.
@@ -179,11 +179,11 @@ def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
 
 Path = tuple[str | int, ...]
 Lines = Mapping[Path, int]
-"""Path of a field to the line on which it stands, from 1."""
+"""Path of a field to its line, from 1."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data alone: no tags of Python (SafeLoader), no aliases (a small file could unfold into a huge one)."""
+    """Plain data only: no Python tags (SafeLoader), no aliases (a small file could unfold into a huge one)."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -192,7 +192,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-# YAML 1.1 takes 1e-3 for a word; nobody who writes it means one.
+# YAML 1.1 reads 1e-3 as a string; in these files it is a number.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
 )
@@ -234,33 +234,33 @@ def _note_lines(node: yaml.Node, path: Path, lines: dict[Path, int], key: str) -
 
 
 def _features(
-    stated: list[str] | Literal["all"], there: tuple[str, ...]
+    globs: list[str] | Literal["all"], columns: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[tuple[int, str]]]:
-    """The columns that globs choose of those there are, and the globs that choose none, by their place."""
-    if stated == "all":
-        return there, []
-    unknown = [(at, g) for at, g in enumerate(stated) if not any(fnmatchcase(name, g) for name in there)]
-    return tuple(name for name in there if any(fnmatchcase(name, glob) for glob in stated)), unknown
+    """The columns that globs match, and the globs that match none, with their index."""
+    if globs == "all":
+        return columns, []
+    unknown = [(at, glob) for at, glob in enumerate(globs) if not any(fnmatchcase(name, glob) for name in columns)]
+    return tuple(name for name in columns if any(fnmatchcase(name, glob) for glob in globs)), unknown
 
 
 def _explain(error: ValidationError, key: str, lines: Lines, below: Path = ()) -> str:
     faults: list[str] = []
-    for one in error.errors(include_url=False):
-        stated = (*below, *one["loc"])
-        # Of a field that may be one of two things, pydantic names both after the field.
+    for fault in error.errors(include_url=False):
+        stated = (*below, *fault["loc"])
+        # For a field of a union type, pydantic appends the type to the path.
         path = next((stated[:n] for n in range(len(stated), 0, -1) if stated[:n] in lines), stated)
-        if one["type"] == "missing":
-            faults.append(f"{key}:{lines[()]}: {_dotted(stated)}: {one['msg']}")
-        elif one["type"] == "extra_forbidden":
+        if fault["type"] == "missing":
+            faults.append(f"{key}:{lines[()]}: {_dotted(stated)}: {fault['msg']}")
+        elif fault["type"] == "extra_forbidden":
             faults.append(f"{key}:{lines[path]}: {_dotted(stated)}: no such field")
         else:
-            faults.append(_fault(key, lines, path, one["msg"].removeprefix("Value error, "), one["input"]))
+            faults.append(_fault(key, lines, path, fault["msg"].removeprefix("Value error, "), fault["input"]))
     return "\n".join(dict.fromkeys(faults))
 
 
-def _fault(key: str, lines: Lines, path: Path, what: str, found: object) -> str:
+def _fault(key: str, lines: Lines, path: Path, what: str, value: object) -> str:
     line = next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
-    return f"{key}:{line}: {_dotted(path)}: {what} (found {str(found)[:80]!r})"
+    return f"{key}:{line}: {_dotted(path)}: {what} (found {str(value)[:80]!r})"
 
 
 def _dotted(path: Path) -> str:

@@ -12,7 +12,7 @@ ClassWeight = Literal["balanced"] | None
 
 
 class Params(BaseModel):
-    """Parameters of a model."""
+    """Parameters of a kind of model."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -27,8 +27,8 @@ class BoostingParams(Params):
     early_stopping: int = Field(30, ge=1, le=1000)
 
 
-class RankerParams(BoostingParams):
-    """Of CatBoost as a ranker of lists."""
+class CatBoostRankerParams(BoostingParams):
+    """Of CatBoost with a ranking loss."""
 
     loss: Literal["QuerySoftMax", "YetiRank", "QueryRMSE", "PairLogit"] = "QuerySoftMax"
 
@@ -52,7 +52,7 @@ class ForestParams(Params):
 
 
 class GeneratorParams(Params):
-    """Of a generator's own order; who knows which generators there are says whether ``by`` is one."""
+    """Of a generator's own order; ``by`` is checked where the generators are known."""
 
     by: str = "fused"
 
@@ -62,8 +62,8 @@ class Kind:
     """A model that an experiment may name.
 
     Attributes:
-        params: what it takes.
-        about: for people.
+        params: the class of its parameters.
+        about: description for people.
     """
 
     params: type[Params]
@@ -71,10 +71,10 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "catboost_ranker": Kind(RankerParams, "CatBoost with a ranking loss over each user's list"),
+    "catboost_ranker": Kind(CatBoostRankerParams, "CatBoost with a ranking loss over each user's list"),
     "catboost_classifier": Kind(BoostingParams, "CatBoost with a loss over single candidates"),
     "logistic_regression": Kind(LogisticParams, "scikit-learn's logistic regression on standardised features"),
     "random_forest": Kind(ForestParams, "scikit-learn's random forest"),
-    "generator": Kind(GeneratorParams, "the order of one generator, or of their fusion; nothing is learned"),
+    "generator": Kind(GeneratorParams, "the order of one generator, or of their fusion; nothing is trained"),
 }
 """The allow-list, by the name that a file uses."""

@@ -1,4 +1,4 @@
-"""What an experiment may be measured by, and its figures with intervals."""
+"""The metrics of experiments, and their values with intervals."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from recsys_assets.core.gate.rule import CONFIDENCE
 OF_LISTS = ("ndcg", "recall", "precision", "map", "mrr", "hit")
 OF_ROWS = ("auc", "f_beta")
 STANDARD = ("ndcg_at_10", "recall_at_10", "precision_at_10", "map_at_10", "mrr_at_10", "hit_at_10", *OF_ROWS)
-"""Measured of every experiment, so that all can be compared."""
+"""Measured for every experiment, so that all can be compared."""
 
 DECISIVE = "ndcg_at_10"
 GAIN = "ndcg_at_10_gain"
-"""NDCG@10 minus that of the fused generators, over the same users."""
+"""NDCG@10 minus that of the fused generators, on the same users."""
 
 _OF_LIST = re.compile(rf"({'|'.join(OF_LISTS)})_at_([1-9][0-9]?|100)")
 _DECIMALS = 12
 
 
 def check_metric(name: str) -> str:
-    """A metric's name.
+    """Check and return the name of a metric.
 
     Raises:
         ValueError: there is no such metric.
@@ -40,13 +40,13 @@ def check_metric(name: str) -> str:
 
 @dataclass(frozen=True)
 class EvaluatedLists:
-    """Lists to judge by: the rows of some users, each user's (in a window) one group.
+    """Lists to evaluate on: the rows of some users; a group is one user in one window.
 
     Attributes:
         group: [rows] code 0, 1, … of the group.
         labels: [rows] whether the user acted on the item.
-        targets: [groups] how many items the user acted on, among the rows or not.
-        fused: [rows] scores of the fused generators, with which others are compared.
+        targets: [groups] number of items the user acted on, among the rows or not.
+        fused: [rows] scores of the fused generators, the baseline.
     """
 
     group: Ints
@@ -73,10 +73,10 @@ def figures(
     resamples: int = 1000,
     seed: int = 0,
 ) -> list[Figure]:
-    """Metrics of a model, and its gain over the fused generators, all on the same resamples of users.
+    """Metrics of a model and its gain over the fused generators, all on the same resamples of users.
 
     Args:
-        evaluated: rows that the model has not learned from.
+        evaluated: rows that the model was not trained on.
         scores: [rows].
         threshold: from which score on a row counts as predicted; chosen elsewhere.
         metrics: see :func:`check_metric`.
@@ -84,32 +84,32 @@ def figures(
         seed: of the bootstrap.
 
     Returns:
-        A figure per metric, in order, and ``GAIN`` last.
+        One figure per metric, in order, and ``GAIN`` last.
     """
     groups = len(evaluated.targets)
     columns: dict[str, Floats] = {}
-    per: dict[str, Floats] = {}
+    denominators: dict[str, Floats] = {}
     ones = np.ones(groups)
     for name in (*metrics, GAIN):
         if name == "f_beta":
             top, bottom = f_beta_parts(evaluated.labels, scores >= threshold, evaluated.group, groups)
-            columns[name], per[name] = top, bottom
+            columns[name], denominators[name] = top, bottom
         elif name == GAIN:
             columns[name] = _of_list(DECISIVE, evaluated, scores) - _of_list(DECISIVE, evaluated, evaluated.fused)
         elif name != "auc":
             columns[name] = _of_list(name, evaluated, scores)
     values = np.stack(list(columns.values()), axis=1)
-    divisors = np.stack([per.get(name, ones) for name in columns], axis=1)
-    found: dict[str, Interval] = dict(
+    divisors = np.stack([denominators.get(name, ones) for name in columns], axis=1)
+    values_of: dict[str, Interval] = dict(
         zip(columns, intervals(values, divisors, resamples, seed, level=CONFIDENCE), strict=True)
     )
     if "auc" in metrics:
-        found["auc"] = auc_interval(evaluated.labels, scores, evaluated.group, level=CONFIDENCE)
-    return [_rounded(name, found[name]) for name in (*metrics, GAIN)]
+        values_of["auc"] = auc_interval(evaluated.labels, scores, evaluated.group, level=CONFIDENCE)
+    return [_rounded(name, values_of[name]) for name in (*metrics, GAIN)]
 
 
-def known(value: float) -> float | None:
-    """A figure as JSON and tables have it: None where it is not defined."""
+def defined(value: float) -> float | None:
+    """A value for JSON and tables: None where it is not defined (NaN or infinite)."""
     return value if math.isfinite(value) else None
 
 
@@ -120,5 +120,5 @@ def _of_list(name: str, evaluated: EvaluatedLists, scores: Floats) -> Floats:
     return per_user(hits, evaluated.targets, int(k))[metric]
 
 
-def _rounded(name: str, found: Interval) -> Figure:
-    return Figure(name, *(round(one, _DECIMALS) for one in (found.mean, found.low, found.high)))
+def _rounded(name: str, interval: Interval) -> Figure:
+    return Figure(name, *(round(value, _DECIMALS) for value in (interval.mean, interval.low, interval.high)))

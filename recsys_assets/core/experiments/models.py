@@ -1,7 +1,7 @@
-"""Trains the models of experiments: one table, from the name in a file to the function that trains.
+"""Training of the models of experiments: one table maps the model name of a file to the function that trains it.
 
-None of them is stored by pickle; see :mod:`recsys_assets.core.ranking.formats`. scikit-learn's models are written down
-as the numbers that they consist of, and score to the same within 1e-9.
+No model is pickled; see :mod:`recsys_assets.core.ranking.formats`. scikit-learn's models are stored as plain arrays,
+and their scores agree with scikit-learn's within 1e-9.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ MIN_USERS = 20
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model and what there is to say about it.
+class FittedModel:
+    """A trained model.
 
     Attributes:
         data: the stored model; equal rows and parameters give equal bytes.
-        importance: per feature, in the model's own measure, largest first; none for a generator.
+        importance: per feature, by the model's own measure, largest first; empty for a generator.
     """
 
     data: bytes
@@ -44,23 +44,23 @@ class Trained:
 
 
 def held_out_users(rows: pa.Table, experiment: Experiment) -> list[int] | list[str]:
-    """The users whom an experiment does not learn from.
+    """The users whom an experiment is not trained on.
 
     Args:
         rows: training rows, as for :func:`train`.
-        experiment: whose seed chooses.
+        experiment: its seed determines them.
 
     Raises:
         NotEnoughExamples: too few users have a positive.
     """
-    return _split(rows, experiment).ids_apart()
+    return _split(rows, experiment).held_out_ids()
 
 
-def train(rows: pa.Table, experiment: Experiment) -> Trained:
+def train(rows: pa.Table, experiment: Experiment) -> FittedModel:
     """Train the model of an experiment.
 
     Args:
-        rows: table of contract RANKING_EXAMPLES with ``dt``, training windows alone.
+        rows: table of contract RANKING_EXAMPLES with ``dt``, of the training windows only.
         experiment: what to train.
 
     Raises:
@@ -73,61 +73,63 @@ def _split(rows: pa.Table, experiment: Experiment) -> Split:
     return split_by_users(rows, MIN_USERS, VALIDATION_SHARE, experiment.seed, experiment.features)
 
 
-def _boosted(rows: pa.Table, experiment: Experiment) -> Trained:
+def _boosted(rows: pa.Table, experiment: Experiment) -> FittedModel:
     """CatBoost's trees, stopped early on the held-out users."""
     stated: dict[str, Any] = {"loss": model.CLASSIFIER_LOSS, **experiment.params.model_dump()}
     params = model.RankerParams(
         kind="trees", **stated, seed=experiment.seed, validation_share=VALIDATION_SHARE, min_users=MIN_USERS
     )
     trained = model.train(rows, params, experiment.features)
-    return Trained(trained.model, trained.feature_importance)
+    return FittedModel(trained.model, trained.feature_importance)
 
 
-def _logistic(rows: pa.Table, experiment: Experiment) -> Trained:
-    # Imported where it is used: it takes a second that loading the graph must not take.
+def _logistic(rows: pa.Table, experiment: Experiment) -> FittedModel:
+    # Imported here because it takes a second, which loading the graph must not.
     from sklearn.linear_model import LogisticRegression
 
     params = _params(experiment, kinds.LogisticParams)
-    matrix, labels, medians = _learnt_from(rows, experiment)
+    matrix, labels, medians = _training_arrays(rows, experiment)
     means, scales = matrix.mean(axis=0), matrix.std(axis=0)
     scales[scales == 0] = 1.0
-    with threadpool_limits(limits=1):  # the same bits whatever the cores
+    with threadpool_limits(limits=1):  # the same bits on any number of cores
         fitted: Any = LogisticRegression(
             C=params.C, class_weight=params.class_weight, max_iter=params.max_iter, random_state=experiment.seed
         ).fit((matrix - means) / scales, labels)
     coefficients = np.asarray(fitted.coef_[0], dtype=np.float64)
-    made = Linear(experiment.features, medians, means, scales, coefficients, np.asarray(fitted.intercept_, np.float64))
-    return Trained(made.to_bytes(), _ordered(experiment, np.abs(coefficients)))
+    linear = Linear(
+        experiment.features, medians, means, scales, coefficients, np.asarray(fitted.intercept_, np.float64)
+    )
+    return FittedModel(linear.to_bytes(), _ordered(experiment, np.abs(coefficients)))
 
 
-def _forest(rows: pa.Table, experiment: Experiment) -> Trained:
+def _forest(rows: pa.Table, experiment: Experiment) -> FittedModel:
     from sklearn.ensemble import RandomForestClassifier
 
     params = _params(experiment, kinds.ForestParams)
-    matrix, labels, medians = _learnt_from(rows, experiment)
+    matrix, labels, medians = _training_arrays(rows, experiment)
     with threadpool_limits(limits=1):
         fitted: Any = RandomForestClassifier(
             n_estimators=params.n_estimators,
             max_depth=params.max_depth,
             min_samples_leaf=params.min_samples_leaf,
-            max_features=params.max_features,  # pyright: ignore[reportArgumentType] - its stub knows words alone
+            max_features=params.max_features,  # pyright: ignore[reportArgumentType] - its stub accepts only words
             class_weight=params.class_weight,
             random_state=experiment.seed,
             n_jobs=1,
         ).fit(matrix.astype(np.float32), labels)
-    return Trained(
+    return FittedModel(
         forest_of(fitted, experiment.features, medians).to_bytes(), _ordered(experiment, fitted.feature_importances_)
     )
 
 
 def forest_of(fitted: Any, columns: tuple[str, ...], medians: Floats) -> Forest:
     """The trees of a fitted forest as arrays."""
-    trees = [one.tree_ for one in fitted.estimators_]
+    trees = [estimator.tree_ for estimator in fitted.estimators_]
     sizes = np.asarray([tree.node_count for tree in trees], dtype=np.int64)
     starts = sizes.cumsum() - sizes
 
-    def joined(of: Callable[[Any], Any], kind: Any) -> NDArray[Any]:
-        return np.concatenate([np.asarray(of(tree), dtype=kind) for tree in trees])
+    def joined(attribute: Callable[[Any], Any], kind: Any) -> NDArray[Any]:
+        return np.concatenate([np.asarray(attribute(tree), dtype=kind) for tree in trees])
 
     offsets = np.repeat(starts, sizes)
     left, right = joined(lambda t: t.children_left, np.int64), joined(lambda t: t.children_right, np.int64)
@@ -145,30 +147,30 @@ def forest_of(fitted: Any, columns: tuple[str, ...], medians: Floats) -> Forest:
     )
 
 
-def _generator(rows: pa.Table, experiment: Experiment) -> Trained:
-    return Trained(GeneratorOrder(_params(experiment, kinds.GeneratorParams).by).to_bytes(), {})
+def _generator(rows: pa.Table, experiment: Experiment) -> FittedModel:
+    return FittedModel(GeneratorOrder(_params(experiment, kinds.GeneratorParams).by).to_bytes(), {})
 
 
-TRAINERS: Mapping[str, Callable[[pa.Table, Experiment], Trained]] = {
+TRAINERS: Mapping[str, Callable[[pa.Table, Experiment], FittedModel]] = {
     "catboost_ranker": _boosted,
     "catboost_classifier": _boosted,
     "logistic_regression": _logistic,
     "random_forest": _forest,
     "generator": _generator,
 }
-"""How each of ``KINDS`` is trained."""
+"""The training function of each of ``KINDS``."""
 
 
-def _learnt_from(rows: pa.Table, experiment: Experiment) -> tuple[Floats, NDArray[np.int64], Floats]:
-    """Matrix [rows, features] without nulls, labels [rows] and medians [features] of the users not held out."""
-    parts = _split(rows, experiment)
-    matrix = parts.matrix[~parts.apart].astype(np.float64)
-    known = ~np.isnan(matrix)
+def _training_arrays(rows: pa.Table, experiment: Experiment) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Matrix [rows, features] without nulls, labels [rows] and medians [features] of the training users."""
+    split = _split(rows, experiment)
+    matrix = split.matrix[~split.held_out].astype(np.float64)
+    present = ~np.isnan(matrix)
     medians = np.asarray(
-        [np.median(matrix[known[:, at], at]) if known[:, at].any() else 0.0 for at in range(matrix.shape[1])]
+        [np.median(matrix[present[:, at], at]) if present[:, at].any() else 0.0 for at in range(matrix.shape[1])]
     )
     full = np.stack([filled(matrix[:, at], medians[at]) for at in range(matrix.shape[1])], axis=1)
-    return full, parts.labels[~parts.apart].astype(np.int64), medians
+    return full, split.labels[~split.held_out].astype(np.int64), medians
 
 
 def _ordered(experiment: Experiment, importance: Floats) -> dict[str, float]:

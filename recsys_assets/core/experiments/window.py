@@ -1,4 +1,4 @@
-"""The rows on which an experiment is judged."""
+"""The rows on which an experiment is evaluated."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from recsys_assets.core.experiments.metrics import EvaluatedLists
 
 
 def with_targets(examples: Frame, targets: Frame) -> Frame:
-    """The examples of users who acted, each with the number of things that the user acted on, candidates or not.
+    """The examples of users who acted, each with the number of items that the user acted on, candidates or not.
 
     Args:
         examples: frame of contract RANKING_EXAMPLES, of one window.
         targets: distinct user_id, item_id of the target events of that window.
 
     Returns:
-        The examples and ``targets``.
+        The examples with the column ``targets``.
     """
     counts = targets.group_by("user_id").agg(targets=nw.len().cast(nw.Int64))
     return examples.join(counts, on="user_id", how="inner")
 
 
-def evaluated(rows: pa.Table) -> EvaluatedLists:
-    """The arrays to judge by.
+def lists_to_evaluate(rows: pa.Table) -> EvaluatedLists:
+    """The arrays to evaluate on.
 
     Args:
-        rows: table of contract RANKING_EXAMPLES, sorted by (``dt``,) ``user_id`` and ``item_id``, with ``targets``
-            where that is known. Where it is not, the targets among the candidates are taken for all, but at least one:
-            these users did act.
+        rows: table of contract RANKING_EXAMPLES, sorted by (``dt``,) ``user_id`` and ``item_id``, with or without
+            ``targets``. Without it, the targets among the candidates are counted, at least one per group: all these
+            users acted.
     """
     group = _groups(rows)
     labels = rows.column("label").to_numpy() > 0
-    found = np.bincount(group, weights=labels).astype(np.int64)
+    candidate_targets = np.bincount(group, weights=labels).astype(np.int64)
     if "targets" in rows.column_names:
         _, first = np.unique(group, return_index=True)
-        targets = np.maximum(rows.column("targets").to_numpy()[first], found)
+        targets = np.maximum(rows.column("targets").to_numpy()[first], candidate_targets)
     else:
-        targets = np.maximum(found, 1)
+        targets = np.maximum(candidate_targets, 1)
     return EvaluatedLists(group, labels, targets, -rows.column("fused_rank").to_numpy().astype(np.float64))
 
 

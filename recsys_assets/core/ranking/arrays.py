@@ -1,4 +1,4 @@
-"""What stored models score, and the file of plain arrays in which most of them lie."""
+"""The feature matrix that stored models score, and the file of plain arrays that holds most of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def arrays_of(model: Any) -> dict[str, NDArray[Any]]:
 
 
 def write_arrays(kind: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """All of a model as an uncompressed ``.npz``, in which numpy writes no time: equal models give equal bytes."""
+    """A model as an uncompressed ``.npz``, into which numpy writes no time: equal models give equal bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, kind=np.asarray(kind), **arrays)
     return buffer.getvalue()
@@ -35,7 +35,7 @@ def write_arrays(kind: str, arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def read_arrays(data: bytes) -> tuple[str, dict[str, Any]]:
     """The kind of a model that :func:`write_arrays` wrote, and its attributes."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        arrays: dict[str, Any] = {name: found[name] for name in found.files}
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
     kind, arrays["columns"] = str(arrays.pop("kind")), tuple(arrays["columns"].tolist())
     return kind, arrays

@@ -1,13 +1,13 @@
-"""What a stored model is: a file that says by itself how to score, without pickle.
+"""Stored models: files that hold all that scoring needs, without pickle.
 
 ===========================  ======================================================================================
 CatBoost's ``.cbm``          a ranker or a classifier; the file names its features
-``.npz`` of plain arrays     a logistic regression or a random forest, with the medians that stand for nulls; the
-                             platform's own linear ranker
-``.json``                    the order of one generator, or of their fusion: nothing was learned
+``.npz`` of plain arrays     a logistic regression or a random forest, with the medians that replace nulls; the
+                             platform's own rankers: linear, and linear with boosted residual
+``.json``                    the order of one generator, or of their fusion; nothing is trained
 ===========================  ======================================================================================
 
-Every model scores rows one by one, from named columns of CANDIDATES; a higher score is better.
+Every model scores rows one by one, from named columns of CANDIDATES; higher is better.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from recsys_assets.core.ranking.forest import Forest
 
 
 class StoredModel(Protocol):
-    """A model that was read."""
+    """A model read from its file."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of CANDIDATES that it scores from, in the order of its matrix."""
+        """The columns of CANDIDATES that it scores, in the order of its matrix."""
         ...
 
     def score(self, matrix: Matrix) -> Floats:
-        """Scores [rows]; a row's score depends on that row alone."""
+        """Scores [rows]; a row's score depends on no other row."""
         ...
 
 
@@ -42,7 +42,7 @@ def read_model(data: bytes) -> StoredModel:
     """Read a stored model.
 
     Raises:
-        ValueError: it is of no kind that is known here.
+        ValueError: the data are no model of a supported kind.
     """
     if data.startswith(b"CBM1"):
         return TreesOfCatBoost(data)
@@ -57,15 +57,15 @@ def read_model(data: bytes) -> StoredModel:
 
 
 def suffix_of(data: bytes) -> str:
-    """How the name of a file with such a model ends."""
+    """The file name suffix of a stored model."""
     return {b"CB": ".cbm", b"PK": ".npz"}.get(data[:2], ".json")
 
 
 class TreesOfCatBoost:
-    """A CatBoost model; its score is the raw sum of its trees (of a classifier, the log odds)."""
+    """A CatBoost model; its score is the raw sum of its trees (the log odds of a classifier)."""
 
     def __init__(self, data: bytes):
-        # Imported where it is used: it brings pandas and matplotlib along, which takes seconds.
+        # Imported here because it imports pandas and matplotlib, which takes seconds.
         from catboost import CatBoost
 
         self._data = data
@@ -82,19 +82,19 @@ class TreesOfCatBoost:
 
     @property
     def importance(self) -> Floats:
-        """[columns] CatBoost's PredictionValuesChange, in percent of all."""
+        """[columns] CatBoost's PredictionValuesChange, in percent of the total."""
         from catboost import EFstrType
 
         return np.asarray(self.model.get_feature_importance(type=EFstrType.PredictionValuesChange), dtype=np.float64)
 
     @property
     def tree_count(self) -> int:
-        """How many trees it has."""
+        """Number of trees."""
         return int(self.model.tree_count_ or 0)
 
     @property
     def spread(self) -> float:
-        """Sum over the trees of the standard deviation of what a tree adds to the rows that it was grown on."""
+        """Sum over the trees of the standard deviation of a tree's output on its training rows."""
         ends = np.cumsum(self.model.get_tree_leaf_counts())[:-1]
         parts = [np.split(np.asarray(of), ends) for of in (self.model.get_leaf_values(), self.model.get_leaf_weights())]
         trees = [(value, weight / max(weight.sum(), 1e-12)) for value, weight in zip(*parts, strict=True)]
@@ -111,7 +111,7 @@ class Linear:
 
     Attributes:
         columns: names.
-        medians: [columns] what stands for null.
+        medians: [columns] replace nulls.
         means: [columns].
         scales: [columns] standard deviations, 1 for a constant.
         coefficients: [columns].
@@ -128,9 +128,9 @@ class Linear:
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`."""
         odds = np.full(len(matrix), float(self.intercept[0]))
-        for at in range(len(self.columns)):  # column by column: a matrix product adds in an order of its own
+        for at in range(len(self.columns)):  # column by column: the order of sums in a matrix product may vary
             odds += (filled(matrix[:, at], self.medians[at]) - self.means[at]) / self.scales[at] * self.coefficients[at]
-        with np.errstate(over="ignore"):  # beyond the largest float, the probability is 0
+        with np.errstate(over="ignore"):  # where exp overflows, the probability is 0
             return 1.0 / (1.0 + np.exp(-odds))
 
     def to_bytes(self) -> bytes:
@@ -139,15 +139,15 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class FeatureTransform:
-    """A linear model of bent columns; its score is the log odds of the label, but for a constant.
+class TransformedLinear:
+    """A linear model of transformed features; its score is the log odds of the label up to a constant.
 
     Attributes:
         columns: names.
-        means: [columns] of what :func:`transform` gives.
-        scales: [columns] its standard deviations, 1 for a constant.
+        means: [columns] of the transformed features; see :func:`transform_feature`.
+        scales: [columns] their standard deviations, 1 for a constant.
         coefficients: [columns].
-        missing: [columns] what is added where a value is missing.
+        missing: [columns] added where a value is missing.
     """
 
     columns: tuple[str, ...]
@@ -159,33 +159,37 @@ class FeatureTransform:
 
     @property
     def importance(self) -> Floats:
-        """[columns] size of the coefficient of the standardised column, in percent of all."""
+        """[columns] absolute coefficient of the standardised column, in percent of the total."""
         return 100.0 * np.abs(self.coefficients) / max(self.spread, 1e-12)
 
     @property
     def spread(self) -> float:
-        """Sum over the columns of the standard deviation of what a column adds to the rows that were learned from."""
+        """Sum over the columns of the standard deviation of a column's contribution on the training rows."""
         return float(np.abs(self.coefficients).sum())
 
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`."""
         odds = np.zeros(len(matrix))
-        for at, name in enumerate(self.columns):  # column by column: a matrix product adds in an order of its own
+        for at, name in enumerate(self.columns):  # column by column: the order of sums in a matrix product may vary
             column = matrix[:, at]
-            odds += (transform(name, column) - self.means[at]) / self.scales[at] * self.coefficients[at]
+            odds += (transform_feature(name, column) - self.means[at]) / self.scales[at] * self.coefficients[at]
             odds += np.isnan(column) * self.missing[at]
         return odds
 
     @staticmethod
-    def of_nothing(columns: tuple[str, ...]) -> FeatureTransform:
-        """The one that gives every row the same score."""
+    def zero(columns: tuple[str, ...]) -> TransformedLinear:
+        """The model that scores every row 0."""
         zeros = np.zeros(len(columns))
-        return FeatureTransform(columns, zeros, np.ones(len(columns)), zeros, zeros)
+        return TransformedLinear(columns, zeros, np.ones(len(columns)), zeros, zeros)
 
-    def prior_weight(self, on_fused: float) -> FeatureTransform:
-        """The same with so many log odds more for a bent fused score of 1; as it is where it has no such column."""
-        more = np.where(np.asarray(self.columns) == "fused_score", on_fused * self.scales, 0.0)
-        return replace(self, coefficients=self.coefficients + more)
+    def with_prior(self, weight: float) -> TransformedLinear:
+        """The model with the fused score added as a prior; unchanged where ``fused_score`` is not among its columns.
+
+        Args:
+            weight: of the fused prior: log odds added per unit of the transformed fused score.
+        """
+        prior = np.where(np.asarray(self.columns) == "fused_score", weight * self.scales, 0.0)
+        return replace(self, coefficients=self.coefficients + prior)
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
@@ -194,19 +198,19 @@ class FeatureTransform:
 
 @dataclass(frozen=True)
 class BoostedLinear:
-    """A linear model and the trees that correct it; its score is the sum of both.
+    """A linear model with boosted residual: trees fitted on top of its scores. Its score is the sum of both.
 
     Attributes:
-        linear: where the trees started from.
-        trees: what they add.
+        linear: the model whose scores the trees start from.
+        trees: fitted to the residual.
     """
 
-    linear: FeatureTransform
+    linear: TransformedLinear
     trees: TreesOfCatBoost
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that both score from."""
+        """Names of the columns that both parts score."""
         return self.linear.columns
 
     def score(self, matrix: Matrix) -> Floats:
@@ -215,41 +219,41 @@ class BoostedLinear:
 
     @property
     def tree_count(self) -> int:
-        """How many trees it has."""
+        """Number of trees."""
         return self.trees.tree_count
 
     @property
     def importance(self) -> Floats:
-        """[columns] that of both parts, each as much as its scores are spread; in percent."""
+        """[columns] importance of both parts, each weighted by the spread of its scores; in percent."""
         parts = self.linear, self.trees
         spread = max(sum(part.spread for part in parts), 1e-12)
         return sum((part.importance * (part.spread / spread) for part in parts), np.zeros(len(self.columns)))
 
     def to_bytes(self) -> bytes:
-        """The ``.npz`` file, in which the ``.cbm`` lies as an array of bytes."""
+        """The ``.npz`` file, which holds the ``.cbm`` as an array of bytes."""
         trees = np.frombuffer(self.trees.to_bytes(), np.uint8)
         return write_arrays("corrected", {**arrays_of(self.linear), "trees": trees})
 
 
-Ranker = FeatureTransform | TreesOfCatBoost | BoostedLinear
-"""What the platform itself trains."""
+Ranker = TransformedLinear | TreesOfCatBoost | BoostedLinear
+"""The kinds of model that the platform's own ranker may be."""
 
 
-def transform(name: str, column: NDArray[np.floating[Any]]) -> Floats:
-    """A column as a linear model likes it: ranks as reciprocals, others as logarithms; 0 where it is missing."""
+def transform_feature(name: str, column: NDArray[np.floating[Any]]) -> Floats:
+    """A feature for a linear model: reciprocal of ranks, signed logarithm of all else; 0 where it is missing."""
     value = np.nan_to_num(column.astype(np.float64), nan=np.inf if name.endswith("_rank") else 0.0, posinf=np.inf)
     if name.endswith("_rank"):
-        return 1.0 / (_FUSION + value)
+        return 1.0 / (_RANK_OFFSET + value)
     return np.sign(value) * np.log1p(np.abs(value))
 
 
-_FUSION = 10.0
+_RANK_OFFSET = 10.0
 """Added to a rank, as in the fusion of the generators."""
 
 
 @dataclass(frozen=True)
 class GeneratorOrder:
-    """The order of ``fused`` or of one generator; where that one's list ends, the fused order goes on.
+    """The order of the fusion or of one generator; items that the generator lacks follow in the fused order.
 
     Attributes:
         by: 'fused' or a generator.
@@ -261,13 +265,13 @@ class GeneratorOrder:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The ranks that it orders by."""
+        """The ranks that give the order."""
         return (f"{self.by}_rank", "fused_rank")
 
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`StoredModel`; minus the rank."""
-        own, fused = matrix[:, 0].astype(np.float64), matrix[:, 1].astype(np.float64)
-        return np.where(np.isnan(own), -_BEYOND_ANY_RANK - fused, -own)
+        rank, fused_rank = matrix[:, 0].astype(np.float64), matrix[:, 1].astype(np.float64)
+        return np.where(np.isnan(rank), -_BEYOND_ANY_RANK - fused_rank, -rank)
 
     def to_bytes(self) -> bytes:
         """The ``.json`` file."""
@@ -277,9 +281,10 @@ class GeneratorOrder:
 _BEYOND_ANY_RANK = 1e6
 
 
-def _from_arrays(data: bytes) -> Linear | FeatureTransform | Forest | BoostedLinear:
+def _from_arrays(data: bytes) -> Linear | TransformedLinear | Forest | BoostedLinear:
+    # Stored files carry these tags, some older than the class names: to rename one makes stored models unreadable.
     kind, arrays = read_arrays(data)
     if kind == "corrected":
         trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
-        return BoostedLinear(FeatureTransform(**arrays), trees)
-    return {"linear": Linear, "bent": FeatureTransform, "forest": Forest}[kind](**arrays)
+        return BoostedLinear(TransformedLinear(**arrays), trees)
+    return {"linear": Linear, "bent": TransformedLinear, "forest": Forest}[kind](**arrays)

@@ -1,8 +1,8 @@
-"""What every ranker starts from: a logistic regression of single candidates on logs and reciprocal ranks.
+"""The linear ranker: a logistic regression of single candidates on reciprocal ranks and logarithms.
 
-Trees alone need thousands of lists before they beat the generators that they order. A linear model has a coefficient
-per feature to learn and bends what is known to be bent: places count by their reciprocal, as in the fusion, and amounts
-by their logarithm.
+Trees alone need thousands of lists before they beat the generators whose candidates they order. A linear model learns
+one coefficient per feature, and the features are transformed as is known to suit them: ranks to their reciprocal, as in
+the fusion, and amounts to their logarithm.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.evaluation.metrics import Bools, Floats
-from recsys_assets.core.ranking.formats import FeatureTransform, transform
+from recsys_assets.core.ranking.formats import TransformedLinear, transform_feature
 from recsys_assets.core.ranking.split import Split
 
 
-def fit_linear(examples: Split, penalty: float, rows: Bools) -> FeatureTransform:
-    """Learn from some of the rows; each list counts the same, however many positives it has.
+def fit_linear(examples: Split, penalty: float, rows: Bools) -> TransformedLinear:
+    """Fit to some of the rows; each list has the same weight, however many positives it has.
 
     Args:
-        examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
+        examples: see :mod:`recsys_assets.core.ranking.split`.
         penalty: L2: half of it times the squared coefficients of standardised columns is added to the sum of the
-            lists' losses, so that it weighs less, the more lists there are.
-        rows: [rows] those to learn from.
+            lists' losses, so its influence falls with the number of lists.
+        rows: [rows] mask of the training rows.
     """
-    # Imported where it is used: it takes a second that loading the graph must not take.
+    # Imported here because it takes a second, which loading the graph must not.
     from sklearn.linear_model import LogisticRegression
 
     matrix, labels, group = examples.matrix[rows], examples.labels[rows], examples.group[rows]
     columns = np.asarray(examples.columns)
     absent = np.isnan(matrix)
-    bent = np.stack([transform(name, matrix[:, at]) for at, name in enumerate(examples.columns)], axis=1)
-    means, scales = bent.mean(axis=0), _scales(bent)
-    # A place that is missing is a place far down; of other features, that they are missing may say something.
-    told = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
-    inputs = np.concatenate([(bent - means) / scales, absent[:, told]], axis=1)
+    transformed = np.stack([transform_feature(name, matrix[:, at]) for at, name in enumerate(examples.columns)], axis=1)
+    means, scales = transformed.mean(axis=0), _scales(transformed)
+    # A missing rank means a rank far down. For other features, a column of its own says that the value is missing.
+    flagged = absent.any(axis=0) & ~np.char.endswith(columns, "_rank")
+    inputs = np.concatenate([(transformed - means) / scales, absent[:, flagged]], axis=1)
     positives = np.bincount(group, weights=labels)[group]
-    with threadpool_limits(limits=1):  # the same bits whatever the cores
-        # Far more rows than columns: Newton's steps are few, and each costs one product of the columns.
+    with threadpool_limits(limits=1):  # the same bits on any number of cores
+        # With far more rows than columns, Newton takes few steps, each of one product of the columns.
         fitted: Any = LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=1e-8).fit(
             inputs, labels > 0, sample_weight=1.0 / np.maximum(positives, 1.0)
         )
-    found = np.asarray(fitted.coef_[0], dtype=np.float64)
+    coefficients = np.asarray(fitted.coef_[0], dtype=np.float64)
     missing = np.zeros(len(columns))
-    missing[told] = found[len(columns) :]
-    return FeatureTransform(examples.columns, means, scales, found[: len(columns)], missing)
+    missing[flagged] = coefficients[len(columns) :]
+    return TransformedLinear(examples.columns, means, scales, coefficients[: len(columns)], missing)
 
 
 def _scales(columns: NDArray[np.float64]) -> Floats:

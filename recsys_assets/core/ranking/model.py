@@ -1,4 +1,4 @@
-"""The ranker: a model that orders each user's candidates, linear, of CatBoost's trees, or both."""
+"""The ranker, which orders each user's candidates: a linear model, CatBoost's trees, or both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from recsys_assets.core.contracts import IdTypes, arrow_schema, candidates_contract, generators_in
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
-from recsys_assets.core.ranking.formats import BoostedLinear, FeatureTransform, Ranker, TreesOfCatBoost, read_model
+from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TransformedLinear, TreesOfCatBoost, read_model
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from catboost import CatBoost
 
 CUTOFF = 10
-"""Length of the list that early stopping and tuning look at."""
+"""Length of the lists that early stopping and tuning evaluate."""
 
 Kind = Literal["linear", "corrected", "trees"]
 
 CLASSIFIER_LOSS = "Logloss"
-"""The loss that makes a classifier of rows; it is stopped by the AUC."""
+"""The loss that gives a classifier of rows; early stopping then uses the AUC."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class RankerParams:
     """How the ranker is trained.
 
     Attributes:
-        kind: 'linear'; 'corrected' by CatBoost's trees, which start from the linear one and stop where they no longer
-            gain; or 'trees' alone.
-        penalty: L2 penalty of the linear one; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
-        prior_weight: log odds that a transformed fused score of 1 adds to the learned ones. The mean of two orders with
-            independent errors errs less, and it stays closer to the order that it has to beat.
-        loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as good and takes ten times as long.
-        iterations: most trees to grow; early stopping usually ends before.
+        kind: 'linear'; 'corrected' (linear with boosted residual: CatBoost's trees start from the linear scores and
+            stop when they no longer improve them); or 'trees' only.
+        penalty: L2 penalty of the linear model; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
+        prior_weight: weight of the fused prior: log odds added per unit of the transformed fused score. The mean of two
+            orders with independent errors has a smaller error, and it stays closer to the order that it has to beat.
+        loss: CatBoost's ranking loss: QuerySoftMax, or YetiRank, which is as accurate and ten times as slow.
+        iterations: maximum number of trees; early stopping usually ends before.
         learning_rate: shrinkage of each tree.
         depth: depth of the symmetric trees.
         l2: L2 regularisation of the leaves.
         early_stopping: rounds without a better NDCG on the held-out users after which training stops.
-        validation_share: share of the users that is held out.
-        min_users: fewest users with a positive, over all windows, that training accepts.
+        validation_share: share of the users to hold out.
+        min_users: least number of users with a positive, over all windows.
         seed: of the trees and of the choice of held-out users.
         thread_count: fixed, because the order of float sums may depend on it.
     """
@@ -70,16 +70,16 @@ class RankerParams:
 
 @dataclass(frozen=True)
 class TrainedRanker:
-    """A trained model and what there is to say about it.
+    """A trained model and its figures.
 
     Attributes:
         model: the stored model; equal examples and parameters give equal bytes.
-        trees: how many there are: up to the one with the best NDCG on the held-out users; none in a linear model. What
-            is linear is stored as learned from everybody.
+        trees: number of trees, up to the one with the best NDCG on the held-out users; 0 in a linear model. The linear
+            part is stored as fitted to all users.
         feature_importance: per feature, in percent, most important first; see
             :mod:`recsys_assets.core.ranking.formats`.
         validation_ndcg: mean NDCG@10 of the held-out lists, ideal over the positives among the candidates.
-        users_train: users with a positive that the trees saw.
+        users_train: users with a positive that the trees were trained on.
         users_validation: users with a positive that were held out.
     """
 
@@ -92,16 +92,16 @@ class TrainedRanker:
 
 
 OnTree = Callable[[int, float], bool]
-"""Number of trees and NDCG of the others so far; False stops the training."""
+"""Takes the number of trees and the best NDCG on the held-out lists so far; False stops the training."""
 
 
 def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] | None = None) -> TrainedRanker:
-    """Train a ranker, and stop when users that it has not seen are no longer ordered better.
+    """Train a ranker, with early stopping on held-out users.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.split.split_by_users`.
         params: how to train.
-        columns: the features to learn from; None for all that the examples have.
+        columns: the features to train on; None for all that the examples have.
 
     Raises:
         NotEnoughExamples: fewer than ``params.min_users`` users have a positive.
@@ -115,74 +115,74 @@ def train(examples: pa.Table, params: RankerParams, columns: Sequence[str] | Non
         trees=fit.stored.tree_count,
         feature_importance=dict(sorted(importance, key=lambda pair: (-pair[1], pair[0]))),
         validation_ndcg=fit.validation_ndcg,
-        users_train=data.users(apart=False),
-        users_validation=data.users(apart=True),
+        users_train=data.users(held_out=False),
+        users_validation=data.users(held_out=True),
     )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A ranker that learns from one part of the examples, and is stopped and judged by the other.
+    """A ranker trained on one part of the examples, stopped and evaluated on the other.
 
-    What is linear in it is learned twice: without the lists held out, to be judged and for the trees to start from; and
-    from everybody, to be stored. Each part is fitted when it is first asked for, since a search does not need them all.
+    Its linear part is fitted twice: without the held-out lists, for evaluation and as the base model that the trees
+    start from; and to all lists, for storage. Each part is fitted at first use, since a search does not need them all.
 
     Attributes:
-        examples: as those of :mod:`recsys_assets.core.ranking.split` give them.
+        examples: see :mod:`recsys_assets.core.ranking.split`.
         params: how to train.
-        alone: gives the linear ranker of a penalty that learned without the lists held out, where several rankers share
-            it; None fits it for this one.
-        on_tree: told after each tree.
+        base_model: gives the linear model of a penalty, fitted without the held-out lists, where several rankers share
+            it; None fits it for this ranker.
+        on_tree: called after each tree.
     """
 
     examples: Split
     params: RankerParams
-    alone: Callable[[float], FeatureTransform] | None = None
+    base_model: Callable[[float], TransformedLinear] | None = None
     on_tree: OnTree | None = None
 
     @cached_property
     def evaluated(self) -> Ranker:
-        """The ranker that learned without the lists held out, which only stopped its trees."""
-        return self._upon(lambda: self._start)
+        """The ranker fitted without the held-out lists, which only stopped its trees."""
+        return self._with_trees(lambda: self._base)
 
     @cached_property
     def stored(self) -> Ranker:
-        """The ranker of which the linear part learned from everybody."""
-        everybody = np.ones(len(self.examples.apart), np.bool_)
-        return self._upon(lambda: fit_linear(self.examples, self.params.penalty, everybody))
+        """The ranker whose linear part is fitted to all lists."""
+        all_rows = np.ones(len(self.examples.held_out), np.bool_)
+        return self._with_trees(lambda: fit_linear(self.examples, self.params.penalty, all_rows))
 
     @property
     def validation_ndcg(self) -> float:
-        """Mean NDCG@10 of the lists held out."""
-        scores = self.evaluated.score(self.examples.matrix[self.examples.apart])
+        """Mean NDCG@10 of the held-out lists."""
+        scores = self.evaluated.score(self.examples.matrix[self.examples.held_out])
         return float(self.examples.ndcg(scores, CUTOFF).mean())
 
-    def _upon(self, linear: Callable[[], FeatureTransform]) -> Ranker:
+    def _with_trees(self, linear: Callable[[], TransformedLinear]) -> Ranker:
+        """The ranker of the kind asked for, with the fused prior in its linear part."""
         kind, prior_weight = self.params.kind, self.params.prior_weight
         if kind == "trees" and not prior_weight:
             return self._trees
-        start = (FeatureTransform.of_nothing(self.examples.columns) if kind == "trees" else linear()).prior_weight(
-            prior_weight
-        )
-        return start if kind == "linear" else BoostedLinear(start, self._trees)
+        base = TransformedLinear.zero(self.examples.columns) if kind == "trees" else linear()
+        with_prior = base.with_prior(prior_weight)
+        return with_prior if kind == "linear" else BoostedLinear(with_prior, self._trees)
 
     @cached_property
-    def _start(self) -> FeatureTransform:
-        fit = self.alone or (lambda penalty: fit_linear(self.examples, penalty, ~self.examples.apart))
+    def _base(self) -> TransformedLinear:
+        fit = self.base_model or (lambda penalty: fit_linear(self.examples, penalty, ~self.examples.held_out))
         return fit(self.params.penalty)
 
     @cached_property
     def _trees(self) -> TreesOfCatBoost:
-        start = None if self.params.kind == "trees" else self._start.score(self.examples.matrix)
+        start = None if self.params.kind == "trees" else self._base.score(self.examples.matrix)
         return _grow(self.examples, self.params, start, self.on_tree)
 
 
 def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: OnTree | None) -> TreesOfCatBoost:
-    """CatBoost's trees up to the best one, from some scores [rows] or from nothing."""
-    # Imported where it is used: it brings pandas and matplotlib along, seconds that loading the graph must not take.
+    """CatBoost's trees up to the best one, starting from some scores [rows] or from zero."""
+    # Imported here because it imports pandas and matplotlib: seconds that loading the graph must not take.
     from catboost import CatBoost
 
-    learn, evaluator = examples.pools(start)
+    training, held_out = examples.pools(start)
     model = CatBoost(
         {
             "loss_function": params.loss,
@@ -192,7 +192,7 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
             "depth": params.depth,
             "l2_leaf_reg": params.l2,
             "early_stopping_rounds": params.early_stopping,
-            # CatBoost's default of 10 steps a leaf takes six times as long and orders no better.
+            # CatBoost's default of 10 steps per leaf takes six times as long and gives no better order.
             "leaf_estimation_iterations": 1,
             "random_seed": params.seed,
             "thread_count": params.thread_count,
@@ -200,20 +200,20 @@ def _grow(examples: Split, params: RankerParams, start: Floats | None, on_tree: 
             "verbose": False,
         }
     )
-    model.fit(learn, eval_set=evaluator, callbacks=[_AfterTree(on_tree)] if on_tree else None)
+    model.fit(training, eval_set=held_out, callbacks=[_AfterTree(on_tree)] if on_tree else None)
     return TreesOfCatBoost(_bytes(model))
 
 
 @dataclass(frozen=True)
 class _AfterTree:
-    """What CatBoost calls after each tree."""
+    """CatBoost's callback after each tree."""
 
-    told: OnTree
+    on_tree: OnTree
 
     def after_iteration(self, info: Any) -> bool:
-        """Whether to go on."""
-        (values,) = (found for name, found in info.metrics["validation"].items() if name.startswith("NDCG"))
-        return self.told(info.iteration, max(values))
+        """Whether to continue."""
+        (values,) = (history for name, history in info.metrics["validation"].items() if name.startswith("NDCG"))
+        return self.on_tree(info.iteration, max(values))
 
 
 class Scorer:
@@ -221,21 +221,21 @@ class Scorer:
 
     Args:
         model: the file; see :mod:`recsys_assets.core.ranking.formats`.
-        there: the columns of the candidates that it is to score.
+        columns: the columns of the candidates to score.
 
     Raises:
-        ValueError: it is no model, or one of columns that candidates do not have.
+        ValueError: the file is no model, or the model was trained on columns that the candidates do not have.
     """
 
-    def __init__(self, model: bytes, there: Collection[str]):
+    def __init__(self, model: bytes, columns: Collection[str]):
         self.model = read_model(model)
         self.columns = self.model.columns
-        unknown = sorted(set(self.columns) - set(there))
+        unknown = sorted(set(self.columns) - set(columns))
         if unknown or not self.columns:
             raise ValueError(f"model: it was trained on columns that candidates do not have: {', '.join(unknown)}")
 
     def score(self, table: pa.Table) -> Floats:
-        """Scores [rows] of a table with the columns of CANDIDATES; a row's score depends on that row alone."""
+        """Scores [rows] of a table with the columns of CANDIDATES; a row's score depends on no other row."""
         if table.num_rows == 0:
             return np.empty(0)
         return self.model.score(features(table, self.columns))
@@ -249,7 +249,7 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     """Score candidates on an engine, batch by batch.
 
     Args:
-        engine: where the frame runs.
+        engine: that the frame belongs to.
         candidates: frame of contract CANDIDATES.
         model: the stored model, of any kind.
         ids: the data set's id types.
@@ -257,8 +257,8 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     Returns:
         Frame of user_id, item_id, score.
     """
-    there = candidates.collect_schema().names()
-    contract, scorer = arrow_schema(candidates_contract(generators_in(there)), ids), Scorer(model, there)
+    columns = candidates.collect_schema().names()
+    contract, scorer = arrow_schema(candidates_contract(generators_in(columns)), ids), Scorer(model, columns)
     names = ["user_id", "item_id", *dict.fromkeys(scorer.columns)]
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
     scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)

@@ -1,4 +1,4 @@
-"""Examples in the form that CatBoost takes: groups with a positive, some of them apart to stop and to judge by."""
+"""Examples in the form that CatBoost takes: groups with a positive, some held out for early stopping and validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys_assets.core.contracts import feature_columns, generators_in
 from recsys_assets.core.evaluation.metrics import Bools, Floats, Ints, hits_at, ndcg
 
 
-class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not a mistake
+class NotEnoughExamples(ValueError):  # noqa: N818 - the state of a young data set, not an error
     """Too few users have a positive example to train on some and hold out others."""
 
 
@@ -36,7 +36,7 @@ def features(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float32]:
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise ValueError(f"candidates: feature columns expected but not found: {', '.join(missing)}")
-    # Column after column, as the table lies in memory and as CatBoost reads it: twice as fast as row after row.
+    # Column by column, as the table lies in memory and as CatBoost reads it: twice as fast as row by row.
     matrix = np.empty((len(columns), table.num_rows), dtype=np.float32)
     for at, name in enumerate(columns):
         matrix[at] = table.column(name).cast(pa.float32(), safe=False).to_numpy()
@@ -44,16 +44,16 @@ def features(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float32]:
 
 
 def held_out(users: Sequence[int] | Sequence[str], share: float, seed: int) -> Bools:
-    """Which of some distinct users are held out: a share of them, at least one, the first by a hash of seed and id."""
+    """Mask of the held-out users: a share of some distinct users, at least one, the first by a hash of seed and id."""
     hashes = [hashlib.blake2b(f"{seed}:{user}".encode(), digest_size=8).digest() for user in users]
-    out = np.zeros(len(users), dtype=np.bool_)
-    out[sorted(range(len(users)), key=hashes.__getitem__)[: max(1, round(share * len(users)))]] = True
-    return out
+    mask = np.zeros(len(users), dtype=np.bool_)
+    mask[sorted(range(len(users)), key=hashes.__getitem__)[: max(1, round(share * len(users)))]] = True
+    return mask
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples of groups with a positive, some to learn from and some apart.
+    """Examples of groups with a positive, some for training and some held out.
 
     A group (a list to order) is one user in one window.
 
@@ -61,14 +61,14 @@ class Split:
         rows: the examples, sorted.
         group: [rows] code of the group.
         user: [rows] code of the user.
-        apart: [rows] whether the group is held out, to stop and to judge by.
+        held_out: [rows] whether the group is held out, for early stopping and validation.
         columns: the features.
     """
 
     rows: pa.Table
     group: Ints
     user: Ints
-    apart: Bools
+    held_out: Bools
     columns: tuple[str, ...]
 
     @cached_property
@@ -82,14 +82,14 @@ class Split:
         return features(self.rows, self.columns)
 
     def pools(self, start: Floats | None = None) -> tuple[Any, Any]:
-        """What CatBoost learns from, and what it stops by, as its pools.
+        """CatBoost's pools of training and of held-out rows.
 
         Args:
-            start: [rows] scores that the trees are to correct; None where they start from nothing.
+            start: [rows] scores whose residual the trees fit; None to start from zero.
         """
         from catboost import Pool
 
-        learn, evaluator = (
+        training, held_out = (
             Pool(
                 self.matrix[part],
                 self.labels[part],
@@ -97,34 +97,34 @@ class Split:
                 feature_names=list(self.columns),
                 baseline=None if start is None else start[part],
             )
-            for part in (~self.apart, self.apart)
+            for part in (~self.held_out, self.held_out)
         )
-        return learn, evaluator
+        return training, held_out
 
     def of(self, rows: Bools) -> Split:
-        """The same of some rows [rows]; whole groups, or the lists change."""
+        """The split of some rows [rows] only; they must be whole groups, or the lists change."""
         return Split(
-            self.rows.filter(pa.array(rows)), self.group[rows], self.user[rows], self.apart[rows], self.columns
+            self.rows.filter(pa.array(rows)), self.group[rows], self.user[rows], self.held_out[rows], self.columns
         )
 
-    def users(self, *, apart: bool) -> int:
-        """How many have a positive on one side."""
-        return len(np.unique(self.user[self.apart == apart]))
+    def users(self, *, held_out: bool) -> int:
+        """Number of users with a positive, on one side of the split."""
+        return len(np.unique(self.user[self.held_out == held_out]))
 
-    def ids_apart(self) -> list[int] | list[str]:
+    def held_out_ids(self) -> list[int] | list[str]:
         """The users who are held out."""
-        found: list[int] | list[str] = self.rows.column("user_id").filter(pa.array(self.apart)).unique().to_pylist()
-        return found
+        ids: list[int] | list[str] = self.rows.column("user_id").filter(pa.array(self.held_out)).unique().to_pylist()
+        return ids
 
     def ndcg(self, scores: Floats, k: int) -> Floats:
-        """NDCG [lists held out], ideal over the positives among the candidates.
+        """NDCG [held-out lists], ideal over the positives among the candidates.
 
         Args:
-            scores: [rows held out]; rows are sorted so that equal scores stand by item_id.
+            scores: [held-out rows]; rows are sorted so that ties are ordered by item_id.
             k: length of the lists.
         """
-        labels = self.labels[self.apart]
-        _, group = np.unique(self.group[self.apart], return_inverse=True)
+        labels = self.labels[self.held_out]
+        _, group = np.unique(self.group[self.held_out], return_inverse=True)
         hits = hits_at(group, labels > 0, scores, k)
         return ndcg(hits, np.bincount(group, weights=labels).astype(np.int64), k)
 
@@ -136,9 +136,9 @@ def split_by_users(
 
     Args:
         examples: table of contract RANKING_EXAMPLES, with ``dt`` where it holds several windows. Groups without a
-            positive teach a ranking loss nothing and are left out. The order of the rows does not matter.
-        min_users: fewest users with a positive that there have to be.
-        share: of the users that is held out.
+            positive do not change a ranking loss and are left out. The order of the rows does not matter.
+        min_users: least number of users with a positive.
+        share: of the users to hold out.
         seed: of the choice of users.
         columns: the features; None for all that the examples have.
 
@@ -153,17 +153,17 @@ def split_by_users(
             f"ranking_examples: {needed} users with a positive example are needed to train and hold out, "
             f"found {len(ids)} (of {examples.num_rows} rows, {int(_labels(examples).sum())} are positive)"
         )
-    chosen = all_features(examples) if columns is None else tuple(columns)
-    return Split(rows, group, user, held_out(ids, share, seed)[user], chosen)
+    feature_names = all_features(examples) if columns is None else tuple(columns)
+    return Split(rows, group, user, held_out(ids, share, seed)[user], feature_names)
 
 
 def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | None:
-    """Hold out the newest window; None where it or what is before it has too few users with a positive.
+    """Hold out the newest window; None where it or the older windows have too few users with a positive.
 
     Args:
         examples: as for :func:`split_by_users`.
-        min_users: fewest users with a positive before the newest window.
-        share: of that number, fewest in it.
+        min_users: least number of users with a positive before the newest window.
+        share: of that number, required within the newest window.
     """
     if "dt" not in examples.column_names or not examples.num_rows:
         return None
@@ -179,7 +179,7 @@ def split_by_time(examples: pa.Table, min_users: int, share: float) -> Split | N
 
 
 def _groups(examples: pa.Table) -> tuple[pa.Table, Ints, Ints, list[int] | list[str]]:
-    """Rows of groups with a positive, sorted, with codes of group and user [rows] and the users' ids."""
+    """Sorted rows of groups with a positive, codes of group and user [rows], and the users' ids."""
     day = _codes(examples.column("dt")) if "dt" in examples.column_names else np.zeros(examples.num_rows, np.int64)
     user = _codes(examples.column("user_id"))
     group = day * (user.max(initial=0) + 1) + user

@@ -14,7 +14,7 @@ import pyarrow as pa
 from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.gate.rule import CONFIDENCE, beats
-from recsys_assets.core.ranking.formats import FeatureTransform, transform
+from recsys_assets.core.ranking.formats import TransformedLinear, transform_feature
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
 from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
@@ -22,32 +22,31 @@ from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial,
 
 _TREES = ("learning_rate", "depth", "l2")
 VARIED: Mapping[Kind, tuple[str, ...]] = {"corrected": ("penalty", *_TREES), "linear": ("penalty",), "trees": _TREES}
-"""The parameters that a search varies, by kind of ranker; which kind is better it finds as well. Each is tried once as
-the base says, in this order; a trial's ``kind`` is the place of its kind here, from 0."""
+"""The parameters that a search varies, by kind of ranker, which it varies too. The first trials are the base parameters
+with each kind, in this order; a trial's ``kind`` is the index of its kind here."""
 
 BY_TIME, BY_USERS = "newest window", "held-out users"
-"""What a search judged by."""
+"""What a search evaluated its trials on."""
 
 EVERY = 10
-"""Trees between two looks at whether a trial is still worth its time."""
+"""Trees between two checks whether to prune a trial."""
 
-
-LEANINGS = (0.0, 1.0, 2.0, 4.0, 8.0)
-"""How much the fused order is mixed in, tried with the best ranker: the less it has learned, the more is good."""
+PRIOR_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""Weights of the fused prior, tried with the best ranker: the less it has learned, the larger the best weight."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        best: the parameters of the best ranker on what was held out; see :func:`tune`.
-        trials: what was tried; none where there was too little to search on.
-        tuned_on: the day of the search, or None; an earlier day where its parameters are carried forward.
+        best: the parameters of the best ranker on the held-out lists; see :func:`tune`.
+        trials: all trials; none where there were too few examples to search on.
+        tuned_on: the day of the search, or None; an earlier day where its result is reused.
         evaluated_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
         study: name of the search; None where there was none.
-        gain: NDCG@10 of the best ranker with trees over the best linear one, on lists that stopped neither, and the
-            bounds of its interval; None where it is unknown.
+        gain: NDCG@10 of the best ranker with trees minus that of the best linear one, on lists that stopped neither,
+            and the bounds of its 95 % interval; None where it was not measured.
     """
 
     best: RankerParams
@@ -68,68 +67,46 @@ class Tuning:
         Raises:
             ValueError: a part is missing or unknown.
         """
-        found = json.loads(text)
+        values = json.loads(text)
         try:
-            found["best"] = RankerParams(**found["best"])
-            found["trials"] = tuple(Record(**trial) for trial in found["trials"])
-            found["gain"] = tuple(found["gain"]) if found["gain"] else None
-            return Tuning(**found)
+            values["best"] = RankerParams(**values["best"])
+            values["trials"] = tuple(Record(**trial) for trial in values["trials"])
+            values["gain"] = tuple(values["gain"]) if values["gain"] else None
+            return Tuning(**values)
         except (TypeError, KeyError) as error:
             raise ValueError(f"ranker_params: not the JSON of a tuning: {error}") from error
 
 
 def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tuning:
-    """Try parameters and keep those that order best what they were not trained on.
+    """Search for the parameters that order best what the ranker was not trained on.
 
-    That is the newest of the training windows, by a ranker that learned from the older ones, as it will be judged
-    later; where there is one window or its users are few, held-out users of all windows. The rows on which the ranker
-    is judged later must not be among the examples. A trial that after so many trees is below the median of the trials
-    before is given up. Of the best linear ranker and the best one with trees, the linear one is taken unless the
-    other beats it by the rule of the gate; see :func:`crossed`. At last the fused order is mixed
-    in, as far as that orders better.
+    Trials are evaluated on the newest of the training windows, by a ranker trained on the older ones, as the gate will
+    do later; where there is only one window, or too few users in it, on held-out users of all windows. The rows on
+    which the ranker is evaluated later must not be among the examples. A trial below the median of the earlier trials
+    after the same number of trees is pruned. The best linear ranker is preferred to the best one with trees unless the
+    whole 95 % interval of the latter's gain is above zero; see :func:`cross_scores`. Last comes the weight of the fused
+    prior.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
         day: of the search.
-        search: how it runs.
-        base: where to start, and all that is not varied.
+        search: its budget, sampler and storage.
+        base: the parameters to start from, and the values of all that is not varied.
 
     Raises:
         NotEnoughExamples: as for ``train``.
     """
-    import optuna  # here, not above: a search is rare, loading the graph is not
-
     by_time = split_by_time(examples, base.min_users, base.validation_share)
     data = by_time or split_by_users(examples, base.min_users, base.validation_share, base.seed)
 
     @cache
-    def alone(penalty: float) -> FeatureTransform:
-        return fit_linear(data, penalty, ~data.apart)
+    def base_model(penalty: float) -> TransformedLinear:
+        return fit_linear(data, penalty, ~data.held_out)
 
-    def objective(trial: Trial) -> Outcome:
-        params = _suggest(trial, base)
-        progress = _Progress(trial, last=params.iterations)
-        fit = Fit(data, params, alone, progress.on_tree)
-        kept = fit.evaluated.tree_count
-        facts = {"trees": float(progress.trees), "trees_kept": float(kept)}
-        return Outcome(fit.validation_ndcg, facts, progress.pruned)
-
-    startup = max(3, search.budget.trials // 2)
-    records = search.run(
-        objective,
-        Tpe([_values(replace(base, kind=kind)) for kind in VARIED], startup),
-        optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
-    )
-    best, *linear = (_with(base, best_of(one).params) for one in _with_trees_or_without(records))
-    ours, *theirs = ([*crossed(data, params, alone)] for params in (best, *linear))
-    gain = None
-    if linear:
-        found = paired_difference(_ndcg(ours), _ndcg(theirs[0]), seed=base.seed, level=CONFIDENCE) if ours else None
-        gain = (found.mean, found.low, found.high) if found else None
-        if found is None or not beats(found):
-            best, ours = linear[0], theirs[0]
-    if ours:
-        best = replace(best, prior_weight=max(LEANINGS, key=lambda prior_weight: _ndcg(ours, prior_weight).mean()))
+    records = _run_trials(data, search, base, base_model)
+    best, scores, gain = _linear_unless_trees_gain(data, records, base, base_model)
+    if scores:
+        best = replace(best, prior_weight=max(PRIOR_WEIGHTS, key=lambda weight: _ndcg(scores, weight).mean()))
     return Tuning(
         best=best,
         trials=tuple(records),
@@ -140,45 +117,85 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     )
 
 
-def crossed(
-    data: Split, params: RankerParams, alone: Callable[[float], FeatureTransform]
-) -> Iterator[tuple[Split, Floats]]:
-    """Both halves of the lists held out, with scores by a ranker that learned and was stopped without that half.
+BaseModel = Callable[[float], TransformedLinear]
+"""Gives the linear model of a penalty, fitted without the held-out lists."""
 
-    Trees that are stopped where they judge best look better than they are. So each half of the lists held out is
-    ordered by a ranker that was stopped by the other half. Nothing where there is one list only.
+HalfScores = Sequence[tuple[Split, Floats]]
+"""Halves of the held-out lists, each with the scores [rows] of a ranker that was stopped on the other half."""
+
+
+def _run_trials(data: Split, search: Search, base: RankerParams, base_model: BaseModel) -> Sequence[Record]:
+    import optuna  # here, not above: a search is rare, loading the graph is not
+
+    def objective(trial: Trial) -> Outcome:
+        params = _suggest(trial, base)
+        progress = _Progress(trial, last=params.iterations)
+        fit = Fit(data, params, base_model, progress.on_tree)
+        trees_kept = fit.evaluated.tree_count
+        facts = {"trees": float(progress.trees), "trees_kept": float(trees_kept)}
+        return Outcome(fit.validation_ndcg, facts, progress.pruned)
+
+    startup = max(3, search.budget.trials // 2)
+    return search.run(
+        objective,
+        Tpe([_values(replace(base, kind=kind)) for kind in VARIED], startup),
+        optuna.pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=EVERY),
+    )
+
+
+def _linear_unless_trees_gain(
+    data: Split, records: Sequence[Record], base: RankerParams, base_model: BaseModel
+) -> tuple[RankerParams, HalfScores, tuple[float, float, float] | None]:
+    """The chosen parameters, the scores of their ranker, and the gain of trees over linear with its interval."""
+    with_trees, linear = _best_params(records, base, linear=False), _best_params(records, base, linear=True)
+    if with_trees is None or linear is None:
+        only = with_trees or linear or base
+        return only, list(cross_scores(data, only, base_model)), None
+    tree_scores, linear_scores = (list(cross_scores(data, params, base_model)) for params in (with_trees, linear))
+    if not tree_scores:
+        return linear, linear_scores, None
+    difference = paired_difference(_ndcg(tree_scores), _ndcg(linear_scores), seed=base.seed, level=CONFIDENCE)
+    gain = (difference.mean, difference.low, difference.high)
+    return (with_trees, tree_scores, gain) if beats(difference) else (linear, linear_scores, gain)
+
+
+def _best_params(records: Sequence[Record], base: RankerParams, *, linear: bool) -> RankerParams | None:
+    """The parameters of the best trial among the linear rankers or those with trees; None where there is none."""
+    part = [record for record in records if (kind_of(record.params) == "linear") is linear]
+    return _with(base, best_of(part).params) if part else None
+
+
+def cross_scores(data: Split, params: RankerParams, base_model: BaseModel) -> Iterator[tuple[Split, Floats]]:
+    """Both halves of the held-out lists, each with scores of a ranker trained and stopped without that half.
+
+    Evaluated on the lists that stopped them, trees look better than they are. So each half of the held-out lists is
+    scored by a ranker that was stopped on the other half. Yields nothing where there is only one list.
 
     Args:
-        data: what to learn from, and the lists held out.
+        data: the training rows and the held-out lists.
         params: of the ranker.
-        alone: gives the linear ranker of a penalty that learned without any of the lists held out: both start from it.
+        base_model: see :data:`BaseModel`; both rankers start from it.
     """
-    lists = np.unique(data.group[data.apart])
+    lists = np.unique(data.group[data.held_out])
     first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, params.seed)])
-    halves = [data.apart & half for half in (first, ~first)]
+    halves = [data.held_out & half for half in (first, ~first)]
     if all(half.any() for half in halves):
         for half in halves:
-            evaluator = data.of(half)
-            yield evaluator, Fit(data.of(~half), params, alone).stored.score(evaluator.matrix)
+            evaluated = data.of(half)
+            yield evaluated, Fit(data.of(~half), params, base_model).stored.score(evaluated.matrix)
 
 
-def _ndcg(parts: Sequence[tuple[Split, Floats]], prior_weight: float = 0.0) -> Floats:
-    """NDCG@10 [lists] of what :func:`crossed` gives, with the fused order mixed in."""
-    found: list[Floats] = []
-    for evaluator, scores in parts:
-        fused = transform("fused_score", evaluator.matrix[:, evaluator.columns.index("fused_score")])
-        found.append(evaluator.ndcg(scores + prior_weight * fused, CUTOFF))
-    return np.concatenate(found)
-
-
-def _with_trees_or_without(records: Sequence[Record]) -> list[list[Record]]:
-    """The trials with trees, then those of linear rankers if there are any."""
-    parts = ([one for one in records if (kind_of(one.params) == "linear") is linear] for linear in (False, True))
-    return [part for part in parts if part]
+def _ndcg(halves: HalfScores, prior_weight: float = 0.0) -> Floats:
+    """NDCG@10 [lists] of the scores of :func:`cross_scores` with the fused prior added."""
+    parts: list[Floats] = []
+    for half, scores in halves:
+        fused = transform_feature("fused_score", half.matrix[:, half.columns.index("fused_score")])
+        parts.append(half.ndcg(scores + prior_weight * fused, CUTOFF))
+    return np.concatenate(parts)
 
 
 class _Progress:
-    """Reports a trial's best NDCG so far, and stops it where the pruner says so."""
+    """Reports a trial's best NDCG so far, and stops it if the pruner decides so."""
 
     def __init__(self, trial: Trial, last: int):
         self._trial, self._last = trial, last
@@ -195,23 +212,23 @@ class _Progress:
 
 
 def _suggest(trial: Trial, base: RankerParams) -> RankerParams:
-    found = {"kind": trial.suggest_int("kind", 0, len(VARIED) - 1)}
+    kind = {"kind": trial.suggest_int("kind", 0, len(VARIED) - 1)}
     suggestions: Mapping[str, Callable[[str], float]] = {
         "penalty": lambda name: trial.suggest_float(name, 25.0, 2_500.0, log=True),
         "learning_rate": lambda name: trial.suggest_float(name, 0.03, 0.3, log=True),
         "depth": lambda name: trial.suggest_int(name, 4, 8),
         "l2": lambda name: trial.suggest_float(name, 1.0, 30.0, log=True),
     }
-    return _with(base, {**found, **{name: suggestions[name](name) for name in VARIED[kind_of(found)]}})
+    return _with(base, {**kind, **{name: suggestions[name](name) for name in VARIED[kind_of(kind)]}})
 
 
 def kind_of(values: Mapping[str, float]) -> Kind:
-    """The kind of ranker that a trial tried."""
+    """The kind of ranker of a trial."""
     return tuple(VARIED)[int(values["kind"])]
 
 
 def _values(params: RankerParams) -> dict[str, float]:
-    """What a search would vary of a ranker of this kind."""
+    """The values of all parameters that a search varies for this kind of ranker."""
     kind = tuple(VARIED).index(params.kind)
     return {"kind": float(kind), **{name: float(getattr(params, name)) for name in VARIED[params.kind]}}
 

@@ -1,4 +1,4 @@
-"""Which experiment is the best, and the rows that experiments are judged on."""
+"""Which experiment is the best, and the rows that experiments are evaluated on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import date
 import pyarrow as pa
 
 from recsys_assets.core.experiments.best import best_of
-from recsys_assets.core.experiments.window import evaluated, with_targets
+from recsys_assets.core.experiments.window import lists_to_evaluate, with_targets
 from recsys_assets.engines.polars import PolarsEngine
 
 
@@ -22,7 +22,7 @@ ROWS = [
 ]
 
 
-def test_those_of_one_target_compete_and_the_highest_wins() -> None:
+def test_experiments_of_one_target_compete_and_the_highest_wins() -> None:
     assert best_of(ROWS, dict.fromkeys("abc", "ndcg_at_10")) == "b"
     assert best_of(ROWS, dict.fromkeys("abc", "auc")) == "a"
     assert best_of(ROWS, dict.fromkeys("cba", "recall_at_20")) == "a", "of equals the first by name; b has no figure"
@@ -33,13 +33,13 @@ def test_of_the_winners_of_several_targets_the_gates_own_metric_decides() -> Non
     assert best_of(ROWS, {"a": "ndcg_at_10", "b": "auc", "c": "auc"}) == "a", "b lost to c in what it competes in"
 
 
-def test_where_nothing_was_measured_nobody_is_best() -> None:
+def test_without_any_metric_there_is_no_best() -> None:
     assert best_of([], {"a": "auc"}) is None
     assert best_of(ROWS, {}) is None
     assert best_of(ROWS, {"b": "recall_at_20"}) is None
 
 
-def test_what_was_no_candidate_counts_as_a_target_and_bots_are_left_out() -> None:
+def test_targets_outside_the_candidates_count_and_bots_are_left_out() -> None:
     """User 1 acted on items 5 and 9, of which 5 was a candidate; user 2 on 7 alone; user 3 was taken for a bot."""
     engine = PolarsEngine()
     examples = pa.table(
@@ -47,11 +47,11 @@ def test_what_was_no_candidate_counts_as_a_target_and_bots_are_left_out() -> Non
     )
     targets = pa.table({"user_id": [1, 1, 2, 3], "item_id": [5, 9, 7, 1]})
     rows = with_targets(engine.from_arrow(examples), engine.from_arrow(targets))
-    found = evaluated(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
-    assert (found.group.tolist(), found.targets.tolist()) == ([0, 0, 1], [2, 1])
-    assert (found.labels.tolist(), found.fused.tolist()) == ([False, True, False], [-2, -1, -1])
-    known = evaluated(examples)
-    assert known.targets.tolist() == [1, 1], "among the candidates, and at least one"
+    lists = lists_to_evaluate(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
+    assert (lists.group.tolist(), lists.targets.tolist()) == ([0, 0, 1], [2, 1])
+    assert (lists.labels.tolist(), lists.fused.tolist()) == ([False, True, False], [-2, -1, -1])
+    without_targets = lists_to_evaluate(examples)
+    assert without_targets.targets.tolist() == [1, 1], "among the candidates, and at least one"
 
 
 def test_a_user_is_one_group_in_each_window() -> None:
@@ -65,4 +65,4 @@ def test_a_user_is_one_group_in_each_window() -> None:
             "fused_rank": pa.array([1, 2, 1, 2, 1], pa.int32()),
         }
     )
-    assert evaluated(table).group.tolist() == [0, 0, 1, 1, 2]
+    assert lists_to_evaluate(table).group.tolist() == [0, 0, 1, 1, 2]

@@ -1,4 +1,4 @@
-"""What a file of an experiment may say: whatever is wrong is told by file, line and field."""
+"""Configuration files of experiments: every fault is reported by file, line and field."""
 
 from __future__ import annotations
 
@@ -33,27 +33,31 @@ seed: 7
 """
 
 
-def test_a_file_says_all_of_an_experiment() -> None:
-    found = parse(GOOD, KEY, GENERATORS)
-    assert (found.name, found.model, found.as_of, found.training_windows) == (
+def test_a_file_describes_an_experiment() -> None:
+    experiment = parse(GOOD, KEY, GENERATORS)
+    assert (experiment.name, experiment.model, experiment.as_of, experiment.training_windows) == (
         "ranks",
         "logistic_regression",
         date(2015, 6, 1),
         3,
     )
-    assert found.params == LogisticParams(C=0.001, class_weight="balanced")
-    assert found.features == (*(name for name in FEATURE_COLUMNS if name.endswith("_rank")), "item_price")
-    assert (found.metrics, found.target, found.seed) == (("ndcg_at_5", "recall_at_20", "auc"), "ndcg_at_5", 7)
+    assert experiment.params == LogisticParams(C=0.001, class_weight="balanced")
+    assert experiment.features == (*(name for name in FEATURE_COLUMNS if name.endswith("_rank")), "item_price")
+    assert (experiment.metrics, experiment.target, experiment.seed) == (
+        ("ndcg_at_5", "recall_at_20", "auc"),
+        "ndcg_at_5",
+        7,
+    )
 
 
-def test_all_but_the_model_has_a_default() -> None:
-    found = parse(b"model: random_forest", KEY, GENERATORS)
-    assert (found.features, found.as_of, found.params) == (FEATURE_COLUMNS, None, ForestParams())
-    assert {"auc", "f_beta", "ndcg_at_10"} <= set(found.metrics)
+def test_every_field_but_the_model_has_a_default() -> None:
+    experiment = parse(b"model: random_forest", KEY, GENERATORS)
+    assert (experiment.features, experiment.as_of, experiment.params) == (FEATURE_COLUMNS, None, ForestParams())
+    assert {"auc", "f_beta", "ndcg_at_10"} <= set(experiment.metrics)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("model: logistic_regression", "model: os.system", "2: model: expected one of catboost_ranker"),
         ("model: logistic_regression\n", "", "1: model: Field required"),
@@ -73,15 +77,15 @@ def test_all_but_the_model_has_a_default() -> None:
         ("about: what", "about: &a what\ntarget: *a\nmore:", "2: not YAML: aliases are not taken"),
     ],
 )
-def test_a_fault_is_told_by_file_line_and_field(old: str, new: str, told: str) -> None:
+def test_a_fault_is_reported_by_file_line_and_field(old: str, new: str, message: str) -> None:
     text = GOOD.decode()
     assert old in text
     with pytest.raises(ExperimentError) as error:
         parse(text.replace(old, new).encode(), KEY, GENERATORS)
-    assert str(error.value).startswith(f"{KEY}:{told}")
+    assert str(error.value).startswith(f"{KEY}:{message}")
 
 
-def test_all_faults_of_a_file_are_told_at_once() -> None:
+def test_all_faults_of_a_file_are_reported_at_once() -> None:
     text = GOOD.replace(b"seed: 7", b"seed: -7").replace(b"ndcg_at_5", b"ndcg_at_101")
     with pytest.raises(ExperimentError) as error:
         parse(text, KEY, GENERATORS)
@@ -89,7 +93,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"- a\n- b", b"\xff\xfe\xfa", b"a: \x00", b"model", b"#" * 70_000, b"[" * 5000])
-def test_what_is_no_yaml_at_all_is_told_too(data: bytes) -> None:
+def test_invalid_yaml_is_reported_too(data: bytes) -> None:
     with pytest.raises(ExperimentError, match=r"^experiments/ranks\.yaml:"):
         parse(data, KEY, GENERATORS)
 
@@ -120,9 +124,12 @@ def test_every_kind_can_be_trained() -> None:
 def test_the_examples_of_the_documents_are_experiments() -> None:
     docs = Path(__file__).parents[3] / "docs"
     shown = re.findall(r"```yaml\n(.*?)```", (docs / "experiments.md").read_text(), re.DOTALL)
-    assert [parse(one.encode(), KEY, GENERATORS).model for one in shown] == ["logistic_regression"]
+    assert [parse(text.encode(), KEY, GENERATORS).model for text in shown] == ["logistic_regression"]
     files = sorted((docs / "experiments").glob("*.yaml"))
-    assert [parse(one.read_bytes(), f"experiments/{one.name}", GENERATORS).name for one in files] == ["forest", "ranks"]
+    assert [parse(file.read_bytes(), f"experiments/{file.name}", GENERATORS).name for file in files] == [
+        "forest",
+        "ranks",
+    ]
 
 
 def test_the_documents_name_every_model_parameter_and_default() -> None:

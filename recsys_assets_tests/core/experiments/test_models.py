@@ -1,4 +1,4 @@
-"""Models of experiments: what is stored scores as what was trained, and held-out users are not learned from."""
+"""Models of experiments: stored models score like trained ones, and held-out users do not influence them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rows() -> pa.Table:
 
 
 @pytest.mark.parametrize("model", QUICK)
-def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table) -> None:
+def test_a_model_learns_the_order_and_training_is_deterministic(model: str, rows: pa.Table) -> None:
     columns = ("repeat_rank", "ui_hours_since", "item_conversion")
     one = experiment(model, str(list(columns)))
     trained = models.train(rows, one)
@@ -63,13 +63,13 @@ def test_a_model_learns_orders_and_is_the_same_again(model: str, rows: pa.Table)
     evaluated = EvaluatedLists(
         group, acts, np.bincount(group, weights=acts).astype(np.int64), -_column(table, "fused_rank")
     )
-    found = {one.metric: one for one in figures(evaluated, scores, 0.5, STANDARD, resamples=100)}
-    assert found["ndcg_at_10_gain"].low > 0.1, "it knows the planted rule, and the generators do not"
-    assert found["auc"].value > 0.9
+    measured = {figure.metric: figure for figure in figures(evaluated, scores, 0.5, STANDARD, resamples=100)}
+    assert measured["ndcg_at_10_gain"].low > 0.1, "it knows the planted rule, and the generators do not"
+    assert measured["auc"].value > 0.9
 
 
 @pytest.mark.parametrize("model", QUICK)
-def test_held_out_users_do_not_move_a_model(model: str, rows: pa.Table) -> None:
+def test_held_out_users_do_not_change_a_model(model: str, rows: pa.Table) -> None:
     """Their features and labels turned around; CatBoost alone looks at them, to know when to stop."""
     if model.startswith("catboost"):
         text = f"model: {model}\nparams: {{iterations: 5, early_stopping: 9, depth: 3}}"
@@ -83,31 +83,31 @@ def test_held_out_users_do_not_move_a_model(model: str, rows: pa.Table) -> None:
     other = rows.set_column(rows.column_names.index("label"), "label", pa.array(moved))
     before, after = (read_model(models.train(table, one).data) for table in (rows, other))
     if model.startswith("catboost"):
-        trees: Any = [found.model for found in (before, after)]
-        kept = 8 * min(tree.tree_count_ for tree in trees)
-        assert np.array_equal(*(tree.get_leaf_values()[:kept] for tree in trees))
+        trees: Any = [stored.model for stored in (before, after)]
+        leaves = 8 * min(tree.tree_count_ for tree in trees)
+        assert np.array_equal(*(tree.get_leaf_values()[:leaves] for tree in trees))
     else:
         matrix = features(rows, FEATURE_COLUMNS)
         assert np.array_equal(before.score(matrix), after.score(matrix))
 
 
-def test_what_is_stored_of_scikit_learn_scores_as_scikit_learn(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_models_of_scikit_learn_score_like_scikit_learn(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     import sklearn.ensemble
     import sklearn.linear_model
 
     fitted: list[Any] = []
 
-    def keep(kind: Any) -> Any:
-        class Kept(kind):
+    def recording(kind: Any) -> Any:
+        class Recording(kind):
             def fit(self, *args: Any) -> Any:
                 fitted.append(super().fit(*args))
                 return fitted[-1]
 
-        Kept.__name__ = kind.__name__
-        return Kept
+        Recording.__name__ = kind.__name__
+        return Recording
 
-    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", keep(sklearn.linear_model.LogisticRegression))
-    monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", keep(sklearn.ensemble.RandomForestClassifier))
+    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", recording(sklearn.linear_model.LogisticRegression))
+    monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", recording(sklearn.ensemble.RandomForestClassifier))
     table, _ = synthetic.candidates(60, 24, seed=4)
     matrix = features(table, FEATURE_COLUMNS)
     assert np.isnan(matrix).any(), "nulls are part of it"
@@ -115,20 +115,20 @@ def test_what_is_stored_of_scikit_learn_scores_as_scikit_learn(rows: pa.Table, m
         stored = read_model(models.train(rows, experiment(model)).data)
         assert isinstance(stored, Linear | Forest)
         full = np.where(np.isnan(matrix), stored.medians, matrix)
-        given = (full - stored.means) / stored.scales if isinstance(stored, Linear) else full
-        expected = fitted[-1].predict_proba(given)[:, 1]
+        inputs = (full - stored.means) / stored.scales if isinstance(stored, Linear) else full
+        expected = fitted[-1].predict_proba(inputs)[:, 1]
         assert len(np.unique(expected)) > 20
         assert np.abs(stored.score(matrix) - expected).max() < 1e-9
 
 
-def test_medians_are_of_the_rows_learned_from(rows: pa.Table) -> None:
+def test_medians_are_of_the_training_rows(rows: pa.Table) -> None:
     one = experiment("logistic_regression")
     stored = read_model(models.train(rows, one).data)
     assert isinstance(stored, Linear)
     # ``popular`` has no rank for half of the candidates.
     out = np.isin(_column(rows, "user_id"), models.held_out_users(rows, one))
-    known = rows.filter(pa.array(~out))["popular_rank"].drop_null().to_numpy()
-    assert stored.medians[FEATURE_COLUMNS.index("popular_rank")] == np.median(known)
+    ranks = rows.filter(pa.array(~out))["popular_rank"].drop_null().to_numpy()
+    assert stored.medians[FEATURE_COLUMNS.index("popular_rank")] == np.median(ranks)
 
 
 @pytest.mark.parametrize("by", ["fused", "covisit"])
@@ -140,20 +140,20 @@ def test_a_generator_orders_as_the_platform_does(by: str, rows: pa.Table) -> Non
     scored = engine.from_arrow(Scorer(models.train(rows, one).data, table.column_names).add_score(table))
     ranked = dense_rank(scored, ["user_id"], "score", ["item_id"]).select("user_id", "item_id", "rank")
     own = lists_from_candidates(candidates)["fused"] if by == "fused" else recommend(candidates, by)
-    found, expected = (
+    ordered, expected = (
         frame.select("user_id", "item_id", "rank").sort("user_id", "rank").collect().to_native().rows()
         for frame in (ranked, own)
     )
-    assert [(user, item) for user, item, _ in found] == [(user, item) for user, item, _ in expected]
+    assert [(user, item) for user, item, _ in ordered] == [(user, item) for user, item, _ in expected]
 
 
-def test_too_few_users_are_told() -> None:
+def test_too_few_users_raise() -> None:
     with pytest.raises(NotEnoughExamples, match=r"20 users .* needed"):
         models.train(synthetic.examples(5, 10, day=WINDOW), experiment("random_forest"))
 
 
 @pytest.mark.parametrize("damage", [b"PK\x03\x04rest", b'{"by": "fused", "code": "x"}', b"{", b"\x80\x04\x95"])
-def test_what_is_no_model_is_refused(damage: bytes) -> None:
+def test_files_that_are_no_model_are_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match="model: "):
         read_model(damage)
 

@@ -18,7 +18,7 @@ FEATURE_COLUMNS = feature_columns(BUILT_IN.names)
 def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = None) -> tuple[pa.Table, np.ndarray]:
     """A CANDIDATES table sorted by its key, and per row whether the user goes on to act (about 2 of a user's).
 
-    The user acts on what the user touched lately and what converts well: a product of two features that only the
+    The user acts on items with a recent interaction and a high conversion: a product of two features that only the
     ranker sees. Generators know noisy hints of one of them.
     """
     ids = ids or IdTypes()

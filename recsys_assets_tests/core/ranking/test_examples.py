@@ -9,7 +9,7 @@ import pytest
 from recsys_assets.core.contracts import IdTypes, arrow_schema, examples_contract
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking import examples
-from recsys_assets.core.ranking.examples import label, training_rows
+from recsys_assets.core.ranking.examples import collect_training_rows, label, training_rows
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 
@@ -20,10 +20,10 @@ def _collect(frame: nw.LazyFrame) -> pl.DataFrame:
     return frame.collect().to_native()
 
 
-@pytest.mark.parametrize("named", [0, 4, 1_000])
+@pytest.mark.parametrize("most_listed", [0, 4, 1_000])
 @pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
-def test_label_marks_targets_and_injects_nothing(ids, named, monkeypatch):
-    monkeypatch.setattr(examples, "_NAMED", named)
+def test_label_marks_targets_and_injects_nothing(ids, most_listed, monkeypatch):
+    monkeypatch.setattr(examples, "_MOST_LISTED_USERS", most_listed)
     table, acts = synthetic.candidates(6, 8, ids=ids)
     keys = table.select(["user_id", "item_id"])
     stranger, elsewhere = ("u999999", "x") if ids.user == "string" else (999, 10**6)
@@ -31,12 +31,14 @@ def test_label_marks_targets_and_injects_nothing(ids, named, monkeypatch):
     wanted = keys.filter(pa.array(acts))
     targets = pa.concat_tables([wanted, wanted, outside.cast(keys.schema)])
 
-    got = _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(targets))).sort("user_id", "item_id")
+    labelled = _collect(label(ENGINE.from_arrow(table), ENGINE.from_arrow(targets))).sort("user_id", "item_id")
 
     acted = np.isin(table["user_id"].to_numpy(zero_copy_only=False), targets["user_id"].to_numpy(zero_copy_only=False))
     expected = table.filter(pa.array(acted))
-    assert got.to_arrow().cast(arrow_schema(examples_contract(BUILT_IN.names), ids)).drop(["label"]).equals(expected)
-    assert got["label"].to_list() == acts[acted].astype(int).tolist()
+    assert (
+        labelled.to_arrow().cast(arrow_schema(examples_contract(BUILT_IN.names), ids)).drop(["label"]).equals(expected)
+    )
+    assert labelled["label"].to_list() == acts[acted].astype(int).tolist()
 
 
 def test_label_leaves_out_users_without_a_target():
@@ -62,10 +64,10 @@ def test_training_rows_keep_users_with_a_positive_and_every_positive():
 
     few = _collect(training_rows(ENGINE.from_arrow(table), negatives=3, spread=1000))
     for user in (0, 2, 3, 4):
-        mine = everything.filter(user_id=user).sort("fused_rank")
-        kept = few.filter(user_id=user)
-        assert set(kept.filter(label=1)["item_id"]) == set(mine.filter(label=1)["item_id"])
-        assert set(kept.filter(label=0)["item_id"]) == set(mine.filter(label=0)["item_id"][:3])
+        rows = everything.filter(user_id=user).sort("fused_rank")
+        sample = few.filter(user_id=user)
+        assert set(sample.filter(label=1)["item_id"]) == set(rows.filter(label=1)["item_id"])
+        assert set(sample.filter(label=0)["item_id"]) == set(rows.filter(label=0)["item_id"][:3])
 
 
 def test_training_rows_spread_reaches_the_tail_and_follows_the_seed():
@@ -84,5 +86,18 @@ def test_training_rows_spread_reaches_the_tail_and_follows_the_seed():
 def test_training_rows_treat_each_window_by_itself():
     first, second = (synthetic.examples(3, 6, seed, date(2020, 1, day)) for seed, day in ((0, 1), (1, 8)))
     silent = second.set_column(second.column_names.index("label"), "label", pa.array(np.zeros(18, dtype=np.int64)))
-    got = _collect(training_rows(ENGINE.from_arrow(pa.concat_tables([first, silent]))))
-    assert set(got["dt"]) == {date(2020, 1, 1)}
+    labelled = _collect(training_rows(ENGINE.from_arrow(pa.concat_tables([first, silent]))))
+    assert set(labelled["dt"]) == {date(2020, 1, 1)}
+
+
+def test_training_rows_are_sampled_where_there_are_too_many(monkeypatch):
+    """With a third of the rows allowed, the best negatives stay and every third of the others."""
+    table = synthetic.examples(4, 30, day=date(2020, 1, 1))
+    everything = pl.from_arrow(collect_training_rows(ENGINE.from_arrow(table)))
+    assert everything.height == 120
+    assert everything.equals(everything.sort("dt", "user_id", "item_id"))
+    monkeypatch.setattr(examples, "_MOST_ROWS", 40)
+    monkeypatch.setattr(examples, "_HARD_NEGATIVES", 5)
+    sample = pl.from_arrow(collect_training_rows(ENGINE.from_arrow(table)))
+    expected = _collect(training_rows(ENGINE.from_arrow(table), negatives=5, spread=3)).sort("dt", "user_id", "item_id")
+    assert sample.equals(expected)

@@ -76,10 +76,10 @@ def test_a_reloaded_model_scores_the_same_row_by_row(trained):
 
 def test_held_out_users_are_disjoint_stable_and_the_stated_share():
     users = list(range(1000))
-    out = held_out(users, 0.2, seed=0)
-    assert out.sum() == 200
-    assert np.array_equal(held_out(users[::-1], 0.2, seed=0)[::-1], out)
-    assert not np.array_equal(held_out(users, 0.2, seed=1), out)
+    mask = held_out(users, 0.2, seed=0)
+    assert mask.sum() == 200
+    assert np.array_equal(held_out(users[::-1], 0.2, seed=0)[::-1], mask)
+    assert not np.array_equal(held_out(users, 0.2, seed=1), mask)
     assert held_out(["a", "b"], 0.01, seed=0).sum() == 1
 
 
@@ -87,25 +87,25 @@ def test_a_user_is_held_out_in_all_windows_or_in_none():
     """Labels of the held-out users, in both windows, change the score but not the trees."""
     windows = pa.concat_tables([synthetic.examples(60, 12, seed, date(2020, 1, 1 + 7 * seed)) for seed in range(2)])
     fixed = RankerParams(iterations=8, early_stopping=8, depth=3)
-    out = held_out(list(range(60)), fixed.validation_share, fixed.seed)
+    mask = held_out(list(range(60)), fixed.validation_share, fixed.seed)
     labels = windows["label"].to_numpy()
-    theirs = out[windows["user_id"].to_numpy()]
+    held_out_rows = mask[windows["user_id"].to_numpy()]
     # Give every held-out user's label to the neighbouring candidate.
-    moved = np.where(theirs, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
+    moved = np.where(held_out_rows, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
     other = windows.set_column(windows.column_names.index("label"), "label", pa.array(moved))
 
     first, second = train(windows, fixed), train(other, fixed)
 
     assert (first.users_train, first.users_validation) == (48, 12)
     assert first.validation_ndcg != second.validation_ndcg
-    kept = min(first.trees, second.trees)
+    shared_trees = min(first.trees, second.trees)
     models = [read_model(result.model) for result in (first, second)]
     assert all(isinstance(model, BoostedLinear) for model in models)
-    splits = [model.trees.model.get_leaf_values()[: kept * 8] for model in models]
+    splits = [model.trees.model.get_leaf_values()[: shared_trees * 8] for model in models]
     assert np.array_equal(*splits)
 
 
-def test_too_few_users_say_how_many_and_how_many_are_needed():
+def test_too_few_users_raise_with_both_counts():
     with pytest.raises(NotEnoughExamples, match=r"20 users .* needed .* found 5 \(of 50 rows, \d+ are positive\)"):
         train(synthetic.examples(5, 10), QUICK)
     with pytest.raises(NotEnoughExamples, match="found 0"):
@@ -137,14 +137,14 @@ def test_a_model_of_other_features_is_refused(trained):
 def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
     few = synthetic.examples(40, 24, seed=5)
     params = replace(QUICK, kind="linear")
-    found = train(few, params)
+    ranker = train(few, params)
     shuffled = few.take(np.random.default_rng(2).permutation(few.num_rows))
-    assert train(shuffled, params) == found, "equal rows, equal bytes"
-    assert sum(found.feature_importance.values()) == pytest.approx(100.0)
-    assert set(list(found.feature_importance)[:2]) <= {"ui_hours_since", "item_conversion", "fused_score"}
+    assert train(shuffled, params) == ranker, "equal rows, equal bytes"
+    assert sum(ranker.feature_importance.values()) == pytest.approx(100.0)
+    assert set(list(ranker.feature_importance)[:2]) <= {"ui_hours_since", "item_conversion", "fused_score"}
 
     table, acts = synthetic.candidates(100, 24, seed=9)
-    scorer = Scorer(found.model, table.column_names)
+    scorer = Scorer(ranker.model, table.column_names)
     scores = scorer.score(table)
     assert np.array_equal(scores, np.concatenate([scorer.score(table.slice(at, 7)) for at in range(0, 2400, 7)]))
     first = np.lexsort((-scores, np.repeat(np.arange(100), 24)))[::24]
@@ -152,17 +152,17 @@ def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
 
 
 @pytest.mark.parametrize("kind", ["linear", "corrected", "trees"])
-def test_a_ranker_of_any_kind_leans_on_the_fused_order(kind: Kind) -> None:
-    """By so many log odds as its parameters say, in the stored model and in the one that is judged."""
+def test_the_prior_weight_adds_the_fused_score_in_every_kind_of_ranker(kind: Kind) -> None:
+    """As many log odds as the parameters say, in the stored model and in the evaluated one."""
     data = split_by_users(synthetic.examples(60, 12, seed=6), 20, 0.2, 0)
-    upright, prior_weight = (Fit(data, replace(QUICK, kind=kind, prior_weight=by)) for by in (0.0, 3.0))
+    without, with_prior = (Fit(data, replace(QUICK, kind=kind, prior_weight=weight)) for weight in (0.0, 3.0))
     fused = np.log1p(data.matrix[:, data.columns.index("fused_score")].astype(np.float64))
-    for straight, moved in ((upright.stored, prior_weight.stored), (upright.evaluated, prior_weight.evaluated)):
-        more = read_model(moved.to_bytes()).score(data.matrix) - straight.score(data.matrix) - 3 * fused
-        assert np.ptp(more) < 1e-6, "but for a constant"
+    for before, after in ((without.stored, with_prior.stored), (without.evaluated, with_prior.evaluated)):
+        rest = read_model(after.to_bytes()).score(data.matrix) - before.score(data.matrix) - 3 * fused
+        assert np.ptp(rest) < 1e-6, "up to a constant"
 
 
-def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
+def test_a_linear_ranker_transforms_ranks_and_amounts_and_flags_missing_values():
     """Against scikit-learn's own probabilities, on inputs written out by hand."""
     from sklearn.linear_model import LogisticRegression
 
@@ -172,11 +172,13 @@ def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
     table = table.set_column(table.column_names.index("item_price"), "item_price", column)
     columns = ("popular_rank", "item_price", "ui_weight")
     parts = split_by_users(table, 20, 0.2, 0, columns)
-    everybody = np.ones(len(parts.apart), np.bool_)
-    model = fit_linear(parts, 5.0, everybody)
+    all_rows = np.ones(len(parts.held_out), np.bool_)
+    model = fit_linear(parts, 5.0, all_rows)
     rank, price, weight = (parts.matrix[:, at].astype(np.float64) for at in range(3))
-    bent = np.stack([np.where(np.isnan(rank), 0, 1 / (10 + rank)), np.nan_to_num(np.log1p(price)), np.log1p(weight)], 1)
-    inputs = np.column_stack([(bent - bent.mean(axis=0)) / bent.std(axis=0), np.isnan(price)])
+    transformed = np.stack(
+        [np.where(np.isnan(rank), 0, 1 / (10 + rank)), np.nan_to_num(np.log1p(price)), np.log1p(weight)], 1
+    )
+    inputs = np.column_stack([(transformed - transformed.mean(axis=0)) / transformed.std(axis=0), np.isnan(price)])
     lists = np.bincount(parts.group, weights=parts.labels)[parts.group]
     fitted = LogisticRegression(C=1 / 5.0, tol=1e-10, max_iter=5000).fit(
         inputs, parts.labels > 0, sample_weight=1 / lists
@@ -184,6 +186,4 @@ def test_a_linear_ranker_bends_places_and_amounts_and_counts_what_is_missing():
     odds = fitted.decision_function(inputs) - fitted.intercept_[0]
     assert np.abs(model.score(parts.matrix) - odds).max() < 1e-6
     assert np.array_equal(read_model(model.to_bytes()).score(parts.matrix), model.score(parts.matrix))
-    assert np.array_equal(model.prior_weight(3.0).score(parts.matrix), model.score(parts.matrix)), (
-        "it has no fused score"
-    )
+    assert np.array_equal(model.with_prior(3.0).score(parts.matrix), model.score(parts.matrix)), "it has no fused score"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.metrics import Bools
 from recsys_assets.core.ranking import model, tuning
-from recsys_assets.core.ranking.formats import FeatureTransform
+from recsys_assets.core.ranking.formats import TransformedLinear
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, RankerParams
 from recsys_assets.core.ranking.split import NotEnoughExamples, Split, split_by_time, split_by_users
@@ -33,7 +33,7 @@ def windows(users: int = 50, per_user: int = 12) -> pa.Table:
     return pa.concat_tables([synthetic.examples(users, per_user, at, day) for at, day in enumerate((OLDER, NEWER))])
 
 
-def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None:
+def test_tuning_starts_with_the_base_returns_the_best_and_is_deterministic() -> None:
     table = synthetic.examples(60, 15)
     lines: list[str] = []
     first = tune(table, DAY, search(on_trial=lines.append), QUICK)
@@ -43,14 +43,14 @@ def test_tuning_starts_with_the_base_keeps_the_best_and_repeats_itself() -> None
     for place, (kind, names) in enumerate(VARIED.items()):
         assert first.trials[place].params == {"kind": place, **{name: getattr(QUICK, name) for name in names}}, kind
     kinds = [place for place, kind in enumerate(VARIED) if (kind == "linear") is (first.best.kind == "linear")]
-    best = max(one.value for one in first.trials if one.state == COMPLETE and one.params["kind"] in kinds)
+    best = max(trial.value for trial in first.trials if trial.state == COMPLETE and trial.params["kind"] in kinds)
     data = split_by_users(table, QUICK.min_users, QUICK.validation_share, QUICK.seed)
     assert Fit(data, replace(first.best, prior_weight=0.0)).validation_ndcg == best
     assert (first.best.iterations, first.best.seed, first.evaluated_by) == (QUICK.iterations, QUICK.seed, BY_USERS)
     assert (first.tuned_on, first.study) == (DAY, "ranker")
 
 
-def test_trees_have_to_beat_a_linear_ranker_beyond_chance() -> None:
+def test_trees_replace_a_linear_ranker_only_with_a_significant_gain() -> None:
     """The planted rule is a product of two features, which no sum is; of labels drawn at random neither learns."""
     table = synthetic.examples(300, 24)
     drawn = pa.array(np.random.default_rng(4).permutation(table["label"].to_numpy()))
@@ -66,8 +66,8 @@ def test_trees_have_to_beat_a_linear_ranker_beyond_chance() -> None:
     assert Tuning.from_json(better.to_json()) == better
 
 
-def test_where_little_can_be_learned_the_fused_order_is_mixed_in() -> None:
-    """Acted on is what is fused first, told by nothing else, among features of which many are noise; or its reverse."""
+def test_the_fused_prior_gets_weight_where_it_predicts_best() -> None:
+    """Users act on items with a high fused score, or a low one; all other features are noise."""
     table = synthetic.examples(60, 12, seed=5)
     rng = np.random.default_rng(8)
     fused = rng.random(table.num_rows).astype(np.float32)
@@ -75,10 +75,10 @@ def test_where_little_can_be_learned_the_fused_order_is_mixed_in() -> None:
 
     def prior_weight(fused_score: NDArray[np.float32]) -> float:
         columns = {"fused_score": pa.array(fused_score), "label": pa.array(acted)}
-        told = table
+        labelled = table
         for name, column in columns.items():
-            told = told.set_column(told.column_names.index(name), name, column)
-        return tune(told, DAY, search(3), replace(QUICK, penalty=2_500.0)).best.prior_weight
+            labelled = labelled.set_column(labelled.column_names.index(name), name, column)
+        return tune(labelled, DAY, search(3), replace(QUICK, penalty=2_500.0)).best.prior_weight
 
     assert prior_weight(fused) > 0
     assert prior_weight(1 - fused) == 0
@@ -87,27 +87,27 @@ def test_where_little_can_be_learned_the_fused_order_is_mixed_in() -> None:
 def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table, fitted = windows(), []
 
-    def dies(*given: object) -> object:
-        fitted.append(given)
+    def interrupted(*arguments: object) -> object:
+        fitted.append(arguments)
         if len(fitted) == 3:
             raise KeyboardInterrupt
-        return Fit(*given)  # type: ignore[arg-type]
+        return Fit(*arguments)  # type: ignore[arg-type]
 
     undisturbed = tune(table, DAY, search(), QUICK).to_json()
     stored = search(storage=str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "Fit", dies)
+        patch.setattr(tuning, "Fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tune(table, DAY, stored, QUICK)
         assert tune(table, DAY, stored, QUICK).to_json() == undisturbed
     assert len(fitted) == 9, "two before, the one cut off, what was left, and two of each of the best to compare"
 
 
-def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials need it without the newest window, one of each penalty; the comparison of the best, with half of it."""
+def test_a_search_fits_each_linear_base_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials need one per penalty, fitted without the newest window; the comparison, one with each half of it."""
     fitted: list[tuple[float, int]] = []
 
-    def spy(examples: Split, penalty: float, rows: Bools) -> FeatureTransform:
+    def spy(examples: Split, penalty: float, rows: Bools) -> TransformedLinear:
         fitted.append((penalty, int(rows.sum())))
         return fit_linear(examples, penalty, rows)
 
@@ -116,23 +116,26 @@ def test_a_search_fits_no_linear_ranker_twice_and_none_for_nothing(monkeypatch: 
     table = windows()
     data = split_by_time(table, 20, 0.2)
     assert data is not None
-    found = tune(table, DAY, search(6), QUICK)
-    older = int((~data.apart).sum())
-    tried = [trial.params["penalty"] for trial in found.trials if "penalty" in trial.params]
+    result = tune(table, DAY, search(6), QUICK)
+    older = int((~data.held_out).sum())
+    tried = [trial.params["penalty"] for trial in result.trials if "penalty" in trial.params]
     assert tried.count(QUICK.penalty) == 2, "with trees and without"
     assert sorted(penalty for penalty, rows in fitted if rows == older) == sorted(set(tried))
-    linear = [trial.params["kind"] == list(VARIED).index("linear") for trial in found.trials]
-    parts = ([one for one, of in zip(found.trials, linear, strict=True) if of is which] for which in (True, False))
+    linear = [trial.params["kind"] == list(VARIED).index("linear") for trial in result.trials]
+    parts = (
+        [trial for trial, is_linear in zip(result.trials, linear, strict=True) if is_linear is part]
+        for part in (True, False)
+    )
     best = [params["penalty"] for params in (best_of(part).params for part in parts) if "penalty" in params]
     assert sorted(penalty for penalty, rows in fitted if rows > older) == sorted(2 * best), "learned from either half"
 
 
-def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None:
+def test_trials_are_evaluated_on_the_newest_window_and_trained_on_the_older_ones() -> None:
     """Labels of the newest window move the scores, but neither trees nor which users they come from."""
     table = windows()
     data = split_by_time(table, 20, 0.2)
     assert data is not None
-    assert (data.users(apart=False), data.users(apart=True)) == (50, 50)
+    assert (data.users(held_out=False), data.users(held_out=True)) == (50, 50)
     newer = table["dt"].to_numpy() == np.datetime64(NEWER)
     labels = table["label"].to_numpy()
     moved = np.where(newer, np.roll(labels.reshape(-1, 12), 1, axis=1).ravel(), labels)
@@ -147,29 +150,29 @@ def test_the_newest_window_judges_what_was_learned_from_the_older_ones() -> None
 
 
 def test_a_window_left_out_cannot_move_the_result() -> None:
-    """The window on which the ranker is judged would change the search; without it the search is as if it never was."""
+    """With the window on which the ranker is evaluated, the search would have another result."""
     both = windows(40)
     past = both.filter(pc.less(both["dt"], NEWER))
-    alone = tune(past, DAY, search(2), QUICK)
-    assert alone.evaluated_by == BY_USERS
-    assert tune(both, DAY, search(2), QUICK) != alone
+    past_only = tune(past, DAY, search(2), QUICK)
+    assert past_only.evaluated_by == BY_USERS
+    assert tune(both, DAY, search(2), QUICK) != past_only
 
 
-def test_trials_below_the_median_are_given_up() -> None:
-    """What is given up has not grown its last tree, and what is not has."""
+def test_trials_below_the_median_are_pruned() -> None:
+    """Pruned trials stop before their last tree; all others grow it."""
     slow = replace(QUICK, iterations=40, early_stopping=40)
-    found = tune(windows(), DAY, search(10), slow)
-    pruned = [trial for trial in found.trials if trial.state == PRUNED]
+    result = tune(windows(), DAY, search(10), slow)
+    pruned = [trial for trial in result.trials if trial.state == PRUNED]
     assert pruned
     assert all(trial.facts["trees"] < 40 for trial in pruned)
     linear = list(VARIED).index("linear")
-    grown = [trial for trial in found.trials if trial.state == COMPLETE and trial.params["kind"] != linear]
+    grown = [trial for trial in result.trials if trial.state == COMPLETE and trial.params["kind"] != linear]
     assert all(trial.facts["trees"] == 40 for trial in grown)
-    assert Tuning.from_json(found.to_json()) == found
-    assert max(trial.value for trial in pruned) < best_of(found.trials).value
+    assert Tuning.from_json(result.to_json()) == result
+    assert max(trial.value for trial in pruned) < best_of(result.trials).value
 
 
-def test_faults_are_told() -> None:
+def test_too_few_examples_and_foreign_json_raise() -> None:
     with pytest.raises(NotEnoughExamples):
         tune(synthetic.examples(3, 5), DAY, search(2), QUICK)
     with pytest.raises(ValueError, match="ranker_params: not the JSON of a tuning"):
