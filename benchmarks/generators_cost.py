@@ -35,7 +35,7 @@ from recsys_assets.cli.progress import Progress
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.split import held_out
-from recsys_assets.core.retrieval.candidates import candidates, in_parts
+from recsys_assets.core.retrieval.candidates import candidates, split_inputs
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams
 from recsys_assets.definitions import build_definitions
 from recsys_assets.engines.polars import PolarsEngine
@@ -125,7 +125,7 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         user_factors=of_users(scan("user_factors", 1)),
         model_scores=of_users(scan("cf_ensemble_scores", 1)),
-        proposed={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
+        fitted_candidates={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),
         covisited_items=memory(scan("covisited_items", 1)),
@@ -139,7 +139,7 @@ def _find(graph: GraphBuilder, inputs: CandidateInputs, day: str, params: Candid
     """CPU seconds of finding the candidates of a day."""
     engine, as_of = PolarsEngine(), date.fromisoformat(day)
     began = time.process_time()
-    for part in in_parts(engine, inputs, as_of, params):
+    for part in split_inputs(engine, inputs, as_of, params):
         candidates(engine, part, as_of, graph.end(day), params, BUILT_IN).collect(backend="polars")
     return time.process_time() - began
 

@@ -23,6 +23,7 @@ from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.frames import dense_rank
+from recsys_assets.core.gate.rule import CONFIDENCE
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
@@ -78,7 +79,10 @@ class Measures:
             level = by_key[ALL, metric]
             values = level["value"].to_numpy() - (0.0 if variant == ALL else part["value"].to_numpy())
             divisors = level["divisor"].to_numpy()
-            found[str(variant), str(metric)] = intervals(values[:, None], divisors[:, None])[0], float(divisors.sum())
+            found[str(variant), str(metric)] = (
+                intervals(values[:, None], divisors[:, None], level=CONFIDENCE)[0],
+                float(divisors.sum()),
+            )
         return found
 
 

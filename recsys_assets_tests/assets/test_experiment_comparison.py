@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from recsys_assets.assets.pictures import Bar
 
 from recsys_assets.assets.experiment_comparison import compared, of_lists, table, to_html, to_ui, validated, with_served
+from recsys_assets.core.insight.model_charts import Bar
 from recsys_assets.model_registry.experiment_models import ExperimentModel
 from recsys_assets.storage.lineage import Lineage
 

@@ -8,7 +8,6 @@ import pytest
 
 from recsys_assets.core.gate.promotion import Mode, ModelRef, Promotion, RegistryState, Verdict
 from recsys_assets.core.gate.rule import GateResult
-from recsys_assets.io_managers.handles import FILE_NAMES
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.state import current_registry_state, registry_state_before, rejected_before
 from recsys_assets.storage.lineage import Lineage
@@ -28,7 +27,7 @@ def store(tmp_path: Path) -> ObjectStore:
 def put(store: ObjectStore, asset: str, day: str, content: bytes) -> ModelRef:
     file = Path(store.uri()).parent / "staged"
     file.write_bytes(content)
-    PartitionStore(store).write(asset, day, file, Lineage(asset, day, 0, "1", file=FILE_NAMES[asset]))
+    PartitionStore(store).write(asset, day, file, Lineage(asset, day, 0, "1", file=file.name))
     return ModelRef(day, sha256_bytes(content))
 
 
