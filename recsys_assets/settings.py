@@ -124,7 +124,8 @@ class Settings(BaseSettings):
 
     generators: str = Field(
         "",
-        description="which generators propose candidates, such as `popular,covisit,repeat`; empty: all there are",
+        description="generators that recommend candidates, such as `popular,covisit,repeat`; empty: those with a "
+        "measured gain ([table](docs/generators.md)); `all`: every one",
     )
     factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
     als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")

@@ -42,7 +42,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     """Sizes, windows and rules of the candidates by the settings; raises as :func:`select_generators`."""
     settings = graph.settings
-    selected = select_generators(settings.generators, graph.registry, graph.lacks, graph.dataset.name)
+    # Only 'content' recommends items that nobody has interacted with: a quota for new items is filled from it.
+    extras = ("content",) if settings.new_item_quota else ()
+    selected = select_generators(settings.generators, graph.registry, graph.lacks, graph.dataset.name, extras)
     return CandidateParams(
         quotas=quotas_of(selected, settings.candidates_k),
         activity_days=settings.activity_days,

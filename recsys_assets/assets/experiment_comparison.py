@@ -60,11 +60,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """
         day = context.partition_key
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()
-        names = {row["experiment"] for row in rows}
-        partitions = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
-        models = [
-            model for model in models_to_test(store.partitions(), partitions, day, horizon) if model.name in names
-        ]
+        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        models = validated(models_to_test(store.partitions(), names, day, horizon), rows)
         best = best_of(rows, {model.name: model.facts["target"] for model in models})
         winning = stored_promotion(promotion, day).winner
         served = f"served: {winning}"  # no experiment has a colon in its name

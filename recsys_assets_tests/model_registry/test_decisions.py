@@ -24,11 +24,11 @@ def test_a_decision_stays(store: ObjectStore) -> None:
     assert ApprovalRecords(store).find(MODEL) == APPROVED
 
 
-def test_the_stored_file_has_the_keys_of_every_earlier_version(store: ObjectStore) -> None:
+def test_the_stored_file_has_the_keys_of_every_version_of_this_layout(store: ObjectStore) -> None:
     ApprovalRecords(store).record(APPROVED)
-    assert json.loads(store.get(f"rulings/{MODEL}.json")) == {
+    assert json.loads(store.get(f"approvals/{MODEL}.json")) == {
         "model_id": MODEL,
-        "ruling": "approved",
+        "approval": "approved",
         "counts_from": "2015-05-02",
         "run_id": "a-run",
         "at": "2015-05-03T00:00:00+00:00",
@@ -52,11 +52,8 @@ def test_one_of_two_decisions_at_once_wins(store: ObjectStore) -> None:
 
 
 def test_a_file_that_is_no_decision_is_named(store: ObjectStore) -> None:
-    store.put(f"rulings/{MODEL}.json", b'{"ruling": "approved"}')
-    with pytest.raises(ValueError, match=rf"rulings/{MODEL}\.json: not an approval decision"):
-        ApprovalRecords(store).find(MODEL)
-    store.put(f"rulings/{MODEL}.json", b'{"approval": "approved"}')
-    with pytest.raises(ValueError, match="not an approval decision"):
+    store.put(f"approvals/{MODEL}.json", b'{"approval": "approved"}')
+    with pytest.raises(ValueError, match=rf"approvals/{MODEL}\.json: not an approval decision"):
         ApprovalRecords(store).find(MODEL)
     with pytest.raises(ValueError, match="expected YYYY-MM-DD"):
         ApprovalRecords(store).record(replace(APPROVED, counts_from="soon"))

@@ -95,13 +95,18 @@ COVISIT = Derived(
 )
 # Where targets are few, the tail of a long list would be noise.
 VIEW_TO_PURCHASE = Derived(
-    about="What sessions with what the user last touched went on to buy.",
+    about="What sessions with the items that the user last interacted with went on to purchase.",
     share=0.5,
     weight=0.5,
+    on_by_default=False,
     recommend=_view_to_purchase,
 )
 CO_PURCHASE = Derived(
-    about="What was bought together with what the user last bought.", share=0.5, weight=0.75, recommend=_co_purchase
+    about="What was purchased together with what the user last purchased.",
+    share=0.5,
+    weight=0.75,
+    on_by_default=False,
+    recommend=_co_purchase,
 )
 ALS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_als)
 REPEAT = Derived(about="Items that the user interacted with before.", weight=20.0, recommend=_repeat)

@@ -120,5 +120,6 @@ CONTENT = Derived(
     about="New items in the categories and at the prices of the user's recent items.",
     share=0.25,
     weight=0.1,
+    on_by_default=False,
     recommend=_recommend,
 )

@@ -78,7 +78,7 @@ def test_the_final_lists_are_evaluated_like_any_contender():
     assert gain["value"] == pytest.approx(rows["final", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
     assert gain["low"] < gain["value"] < gain["high"]
     users = set(before.targets["user_id"])
-    assert rows["listed", "diversity", 10]["value"] == pytest.approx(mean_diversity(after.lists, users))
+    assert rows["final", "diversity", 10]["value"] == pytest.approx(mean_diversity(after.lists, users))
     assert rows["fused", "diversity", 10]["value"] == pytest.approx(mean_diversity(before.lists, users))
     assert decide(table, 1) == decide(evaluation, 1), "the final lists are no contender"
 
@@ -103,4 +103,4 @@ def test_without_users_there_are_no_values():
     lists = lazy(case(0).lists)
     evaluation = evaluate_lists(window.evaluator, {"fused": lists}, ITEMS, resamples=10, **GATE_RULE)
     rows = by_key(with_final_lists(evaluation, window, "fused", lists, lists, lazy(FEATURES)))
-    assert (rows["listed", "ndcg", 10]["value"], rows["listed", "ndcg", 10]["users"]) == (None, 0)
+    assert (rows["final", "ndcg", 10]["value"], rows["final", "ndcg", 10]["users"]) == (None, 0)

@@ -13,10 +13,21 @@ def no_embeddings(asset: str) -> bool:
     return asset == "item_embeddings"
 
 
-def test_all_generators_are_selected_but_those_without_data():
-    assert tuple(select_generators("", BUILT_IN, lambda _: False, "shop")) == BUILT_IN.names
-    selected = select_generators("", BUILT_IN, no_embeddings, "shop")
-    assert set(BUILT_IN.names) - set(selected) == {"nearest"}
+EXTRAS = {"view_to_purchase", "co_purchase", "content"}
+"""Generators without a measured gain; docs/benchmarks.md has the figures."""
+
+
+def test_by_default_generators_with_a_gain_are_selected_as_far_as_there_are_data():
+    assert set(BUILT_IN.names) - set(select_generators("", BUILT_IN, lambda _: False, "shop")) == EXTRAS
+    assert set(BUILT_IN.names) - set(select_generators("", BUILT_IN, no_embeddings, "shop")) == EXTRAS | {"nearest"}
+
+
+def test_settings_turn_the_others_on():
+    assert tuple(select_generators("all", BUILT_IN, lambda _: False, "shop")) == BUILT_IN.names
+    assert set(BUILT_IN.names) - set(select_generators("all", BUILT_IN, no_embeddings, "shop")) == {"nearest"}
+    assert list(select_generators("co_purchase", BUILT_IN, no_embeddings, "shop")) == ["co_purchase"]
+    with_content = select_generators("", BUILT_IN, no_embeddings, "shop", extras=("content",))
+    assert set(BUILT_IN.names) - set(with_content) == EXTRAS - {"content"} | {"nearest"}
 
 
 def test_requested_generators_are_in_the_order_of_the_registry():
