@@ -18,6 +18,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings, load_settings
 
 SMALL = {
+    "generators": "all",
     "horizon_days": 5,
     "active_days": 14,
     "activity_days": 30,
@@ -32,7 +33,7 @@ SMALL = {
     "min_evaluated_users": 5,
     "mlflow_tracking_uri": "off",
 }
-"""Settings that make the graph run in seconds on the small sample."""
+"""Settings that make the graph run in seconds on the small sample, with every generator there is."""
 
 
 class Silent(Progress):
