@@ -33,11 +33,11 @@ CHECKS: Mapping[str, str] = {
     "ranks_are_dense": "Every list is numbered 1..n without gaps.",
     "never_itself": "No item is similar to itself.",
     "orphans": "Categories whose parent is unknown are few.",
-    "ranker_beats_generators": "The ranker beats the best generator on a window that neither has seen.",
+    "ranker_beats_generators": "The ranker beats the best generator on a window that neither was fitted on.",
     "schema": "Event files have the columns that those before them had.",
     "drift": "The day's mix of event types and hours is that of the days before it.",
-    "ordered_by_winner": "Lists are ordered by whoever won the evaluation, never by a ranker that lost.",
-    "tracked": "MLflow has the model, and its aliases name who stands.",
+    "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
+    "tracked": "MLflow has the model, and its aliases match the registry state.",
     "follows_the_gate": "What is served is this day or a newer one, and its bytes verify.",
 }
 """Every check of the graph and what it asserts."""

@@ -30,7 +30,7 @@ def open_engine(
         storage_options: credentials and endpoint for ``s3://`` paths; None: none needed, or the engine finds them.
         memory_limit: what DuckDB may hold before it spills, such as "8GB"; "" is its own default.
         spill_folder: where DuckDB spills to; "" is the system's folder for temporary files.
-        session: where Spark runs, closed by whoever opened it; the others need none.
+        session: where Spark runs, closed by its opener; the other engines need none.
         shares_disk: whether Spark's cluster sees the files of this machine.
 
     Raises:

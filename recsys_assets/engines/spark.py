@@ -42,7 +42,7 @@ _BATCH = "batch"
 
 
 class SparkEngine:
-    """Runs lazy frames on a Spark session, which whoever opened it closes.
+    """Runs lazy frames on a Spark session, which its opener closes.
 
     Args:
         session: a classic or a Connect session.
@@ -134,7 +134,7 @@ class SparkEngine:
         return factorize(_native(pairs), params)
 
     def close(self) -> None:
-        """Nothing to let go of: the session belongs to whoever opened it."""
+        """Nothing to close: the session belongs to its opener."""
 
 
 def _on_batches(

@@ -78,7 +78,7 @@ def _classic(url: str, environment: Mapping[str, str], options: Mapping[str, str
     handler = signal.getsignal(signal.SIGINT)
     with _environment(environment):
         session = SparkSession.builder.master(url).appName(_APP).config(map=dict(options)).getOrCreate()
-    # Spark takes SIGINT for itself; it is for whoever runs us, who cancels the run by it.
+    # Spark handles SIGINT itself; but it belongs to the parent process, which cancels the run with it.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
     try:

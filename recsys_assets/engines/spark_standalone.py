@@ -137,7 +137,7 @@ def _environment(folder: Path) -> Mapping[str, str]:
     if spec is None or spec.origin is None:
         raise RuntimeError("RECSYS_ENGINE=spark: expected pyspark, found none; install 'recsys-assets[spark]'")
     java = java_home(folder)
-    # Others on this machine can reach the cluster's ports, so whoever talks to it has to know a secret. It stands in a
+    # Other users of this machine can reach the cluster's ports, so clients need a secret. It stands in a
     # file that only we can read: an environment or a command line would show it.
     (folder / "spark-defaults.conf").write_text(
         "".join(f"{key} {value}\n" for key, value in {**_DEFAULTS, "spark.authenticate.secret": token_hex(16)}.items())

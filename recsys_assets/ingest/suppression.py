@@ -4,7 +4,7 @@
 
     erasures/suppressed.json    a salt and one token per erased person, moved by compare-and-swap
 
-A token is a keyed hash of the id, so the list names nobody. It is a pseudonym and no more: whoever can read the list
+A token is a keyed hash of the id, so the list names nobody. It is a pseudonym and no more: anyone who can read the list
 can try ids against it, as staging does. Nothing that recognises an id when it comes again could be less revealing.
 """
 

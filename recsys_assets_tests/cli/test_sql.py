@@ -1,4 +1,4 @@
-"""``make sql``: every asset is a view, whoever asks gets an answer or an error, and never a traceback."""
+"""``make sql``: every asset is a view, and a query gets an answer or an error, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever was erased does not come back, whatever a file writes the id like, and nobody else goes."""
+"""An erased person does not come back, however a file spells the id, and no other person is removed."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class GraphFilter:
 
     With R~ = D_U^-1/2 R D_I^-1/2, P = R~' R~ and V the first right singular vectors of R~, a user's signal r is
     smoothed to x = r P + low_pass * r D_I^-1/2 V V' D_I^1/2, then sharpened to x - sharpening * x P. Components of P
-    with an eigenvalue of more than 0.75 / sharpening lose 0.75 of themselves only: without that, whoever belongs to a
-    group of users with items of their own (eigenvalue 1) would be shown everything but those. (Filters: GF-CF, Shen et
+    with an eigenvalue of more than 0.75 / sharpening lose 0.75 of themselves only: without that bound, a user in
+    a group with items of its own (eigenvalue 1) would get every item but those. (Filters: GF-CF, Shen et
     al., How Powerful is Graph Convolution for Recommendation?, CIKM 2021. Sharpening, one Euler step: BSPM, Choi et
     al., Blurring-Sharpening Process Models for Collaborative Filtering, SIGIR 2023, where it has no bound.)
 

@@ -119,7 +119,7 @@ def _bound(maxima: Floats, k: int) -> Floats:
 
 def _within(block: Floats, groups: Floats, maxima: Floats, bound: Floats) -> tuple[Ints, Ints]:
     """The (query, item) pairs whose score reaches the query's bound, ordered by query."""
-    # Whoever may have nothing else has groups without a single item allowed, at minus infinity.
+    # Users with no further allowed item have groups of forbidden items only, at minus infinity.
     reached = np.flatnonzero(maxima >= np.maximum(bound, np.finfo(np.float32).min))
     which, rows = np.divmod(reached, len(block))
     found: list[tuple[Ints, Ints]] = []

@@ -1,7 +1,7 @@
 """What comes next in a session: items of similar sessions, linked items, and returns to what it has seen, fused.
 
 :mod:`~recsys_assets.core.models.sessions` says where the parts come from. Neighbours and links each give the items
-that the session has not seen a share; the shares are averaged by the parts' voices and scaled to what the rates of
+that the session has not seen a share; the shares are averaged by the parts' weights and scaled to what the rates of
 returns leave. So a score is near the probability of being clicked next, and scores of different sessions compare.
 """
 

@@ -43,8 +43,8 @@ class SessionParams:
         age_decay: age of a session, as a share of all sessions, at which its weight has fallen to 1/e.
         first_links: links of an item that are followed to further items.
         links: items linked to an item, at the end.
-        neighbour_weight: voice of the neighbours among what the session has not seen.
-        link_weight: voice of the links.
+        neighbour_weight: weight of the neighbours among items new to the session.
+        link_weight: weight of the links.
         repeats: whether an item of the session may be what comes next.
         repeat_sample: newest pairs of a click and an earlier one that the rates of returns are counted on.
         repeat_prior: examples that a rate borrows from similar ones.

@@ -39,7 +39,7 @@ def test_the_baseline_is_fused_unless_a_generator_beats_it() -> None:
 
 WON, TIED, LOST = (0.02, 0.001, 0.04), (0.01, 0.0, 0.02), (-0.02, -0.04, -0.001)
 AHEAD = (0.02, -0.01, 0.05)
-"""Better in the mean, but not beyond chance."""
+"""Better in the mean, but not significantly."""
 
 POPULAR = (0.05, 0.03, 0.07)
 """Gain over the fused generators by which a single one beats them."""

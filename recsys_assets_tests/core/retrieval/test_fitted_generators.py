@@ -146,7 +146,7 @@ def test_a_matrix_that_is_too_large_is_left_alone() -> None:
 
 
 def test_items_that_follow_in_sessions_come_first() -> None:
-    """Whoever views an even item views the next odd one; the last session of each user stops before it."""
+    """Users who view an even item view the next odd one; the last session of each user stops before it."""
     happened: list[Row] = []
     rng = random.Random(8)
     for user in range(30):
