@@ -79,6 +79,8 @@ def metric_over_time(figures: Figures, metric: str) -> Chart:
     series: dict[str, list[Point | None]] = {
         name: [Point(day, *values) if values else None for day, values in zip(days, points, strict=True)]
         for name, points in figures["series"][metric].items()
+        # Generators that are not in use have no candidates, and recall nothing.
+        if name in _MODELS or any(values and values[0] for values in figures["series"]["recall"][name])
     }
     label = percent if metric in ("recall", "coverage") else _three_digits
     compared = figures["compared"]

@@ -90,7 +90,7 @@ def bar_panels(title: str, panels: Mapping[str, Mapping[str, Bar]], baseline: st
     colors = [MUTED if name == baseline else STRONG for name in names]
     across = min(3, len(panels))  # as wide as the window in which the UI shows it
     down = -(-len(panels) // across)
-    size = (3.1 * across, 0.6 + down * (0.7 + 0.28 * len(names)))
+    size = (2.65 * across, 0.6 + down * (0.7 + 0.28 * len(names)))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
     engine: Any = figure.get_layout_engine()
