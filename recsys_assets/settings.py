@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
     tuning_trials: int = Field(6, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
     tuning_fusion_trials: int = Field(
-        60, ge=0, le=2_000, description="weights of the generators that are tried; 0: the weights stay as they are"
+        500, ge=0, le=10_000, description="weights of the generators to evaluate; 0: the weights stay as they are"
     )
     tuning_als_trials: int = Field(
         0,

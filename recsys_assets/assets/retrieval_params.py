@@ -17,7 +17,7 @@ from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, a
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
-from recsys_assets.core.tuning.study import Search, content_of, study_name
+from recsys_assets.core.tuning.study import Search, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import reused_result, search_of, stored_frame
@@ -27,7 +27,7 @@ from recsys_assets.storage.lineage import Input
 
 Result = dg.MaterializeResult[Staged]
 
-_VERSION = "1"
+_VERSION = "2"
 """Of the code that searches: another version searches again."""
 
 
@@ -142,9 +142,16 @@ class _Searches:
             self.validation_end - timedelta(days=settings.horizon_days),
             base,
             self.day.isoformat(),
-            lambda content: self._search("als", trials, content, base, context.k),
+            lambda content: self._als_search(trials, content, base, context.k),
             settings.min_evaluated_users,
         )
+
+    def _als_search(self, trials: int, *parts: object) -> Search:
+        """A search named by all that its result depends on."""
+        settings = self.graph.settings
+        budget = (trials, settings.tuning_seconds)
+        name = study_name(f"als {self.day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
+        return search_of(settings, name, trials, self.log)
 
     def weights(self) -> SearchResult:
         """Weights of the generators; the defaults where no trial is allowed or there are no examples yet."""
@@ -160,17 +167,8 @@ class _Searches:
         names = tuple(base)
         rows = training_rows(examples.select("user_id", "item_id", "label", *(f"{name}_rank" for name in names)))
         table = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-        # Trials cost less to repeat than to store one by one.
-        search = replace(self._search("weights", trials, content_of(table), base, constant), storage="memory")
         data = ranked(table, names, constant, settings.seed)
-        return tune_weights(data, base, self.day.isoformat(), search, settings.min_evaluated_users)
-
-    def _search(self, of: str, trials: int, *parts: object) -> Search:
-        """A search named by all that its result depends on."""
-        settings = self.graph.settings
-        budget = (trials, settings.tuning_seconds)
-        name = study_name(f"{of} {self.day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
-        return search_of(settings, name, trials, self.log)
+        return tune_weights(data, base, self.day.isoformat(), trials, settings.min_evaluated_users, settings.seed)
 
 
 def shown(part: str, measure: str, result: SearchResult) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     assert make(world, "retrieval_params", DAY).success
     before = params(world, "retrieval_params", DAY)
     found = RetrievalParams.from_json(before.decode())
-    assert [len(part.trials) for part in (found.als, found.weights)] == [2, 12]
+    assert len(found.als.trials) == 2
+    assert 0 < len(found.weights.trials) <= 12, "of the weights, those that were an improvement"
     assert make(world, ("user_factors", "item_factors", "candidates"), DAY).success
     lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("user_factors", "candidates")}
     made = {name: record.params for name, record in lineage.items() if record}

@@ -16,8 +16,8 @@ from recsys_assets.core.ids import positions
 from recsys_assets.core.models.top_k import largest
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.params import SearchResult
-from recsys_assets.core.tuning.coordinates import MOST, Coordinates
-from recsys_assets.core.tuning.study import Outcome, Search, Trial, best_of
+from recsys_assets.core.tuning.coordinates import Weights, coordinate_ascent
+from recsys_assets.core.tuning.study import COMPLETE, Record
 
 CUTOFF = 10
 """Length of the list whose NDCG is maximized."""
@@ -89,7 +89,9 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
     return Ranked(names, place, positive, valid)
 
 
-def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Search, min_users: int) -> SearchResult:
+def tune_weights(
+    data: Ranked, base: Mapping[str, float], day: str, evaluations: int, min_users: int, seed: int = 0
+) -> SearchResult:
     """Search the weights with the highest NDCG@10 of the fused lists.
 
     They are searched on one half of the users, and used if they beat the base on the other half, by the rule of the
@@ -99,29 +101,34 @@ def tune_weights(data: Ranked, base: Mapping[str, float], day: str, search: Sear
         data: of a window that ends before the one that evaluates the weights later.
         base: weight of each generator of ``data``: the first trial, and the result where no better one is found.
         day: of the search.
-        search: its budget, seed and storage.
+        evaluations: most weights to evaluate.
         min_users: fewest users in each half; with fewer, the base stays.
+        seed: of the halves and of the bootstrap.
+
+    Returns:
+        The weights, and as trials the improvements that the search made on its half.
     """
     users = len(data.positive)
-    validation = held_out([*range(users)], 0.5, search.seed) if users else np.zeros(0, np.bool_)
+    validation = held_out([*range(users)], 0.5, seed) if users else np.zeros(0, np.bool_)
     if min(validation.sum(), (~validation).sum()) < max(1, min_users):
         return SearchResult(dict(base))
     search_half, validation_half = data.of(~validation), data.of(validation)
 
-    def objective(trial: Trial) -> Outcome:
-        weights = {name: trial.suggest_float(name, 0.0, MOST) for name in data.names}
-        return Outcome(float(search_half.ndcg(weights).mean()))
+    def objective(weights: Weights) -> float:
+        return float(search_half.ndcg(named(weights)).mean())
 
-    records = search.run(objective, Coordinates({name: base[name] for name in data.names}))
-    best = _scaled(best_of(records).params, sum(base[name] for name in data.names))
+    def named(weights: Weights) -> dict[str, float]:
+        return dict(zip(data.names, weights.tolist(), strict=True))
+
+    path = coordinate_ascent(objective, np.array([base[name] for name in data.names], np.float32), evaluations)
+    best = _scaled(named(path[-1].weights), sum(base[name] for name in data.names))
     before, after = validation_half.ndcg(base), validation_half.ndcg(best)
-    gain = paired_difference(after, before, seed=search.seed, level=CONFIDENCE)
+    gain = paired_difference(after, before, seed=seed, level=CONFIDENCE)
     kept = beats(gain)
     return SearchResult(
         values={**base, **best} if kept else dict(base),
-        trials=tuple(records),
+        trials=tuple(Record(step.evaluation, COMPLETE, named(step.weights), step.value, {}) for step in path),
         tuned_on=day,
-        study=search.study,
         facts={
             "users": float(validation.sum()),
             "ndcg_before": float(before.mean()),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -81,18 +81,6 @@ class Outcome:
     pruned: bool = False
 
 
-class Plan(Protocol):
-    """Which parameters are tried next. All that it says follows from the trials that are finished."""
-
-    def next_params(self, done: Sequence[Record]) -> Mapping[str, float] | None:
-        """The parameters to try; None leaves them to the sampler."""
-        ...
-
-    def sampler(self, seed: int) -> Sampler:
-        """A sampler for one trial."""
-        ...
-
-
 @dataclass(frozen=True)
 class Tpe:
     """Tree-structured Parzen estimators.
@@ -106,11 +94,11 @@ class Tpe:
     startup: int
 
     def next_params(self, done: Sequence[Record]) -> Mapping[str, float] | None:
-        """See :class:`Plan`."""
+        """The parameters to try; None leaves them to the sampler."""
         return self.starts[len(done)] if len(done) < len(self.starts) else None
 
     def sampler(self, seed: int) -> Sampler:
-        """See :class:`Plan`."""
+        """A sampler for one trial."""
         from optuna.samplers import TPESampler
 
         return TPESampler(seed=seed, n_startup_trials=self.startup)
@@ -139,7 +127,7 @@ class Search:
     def run(
         self,
         objective: Callable[[Trial], Outcome],
-        plan: Plan,
+        plan: Tpe,
         pruner: Pruner | None = None,
     ) -> list[Record]:
         """Try parameters until the budget is spent.
@@ -169,7 +157,7 @@ class Search:
                 self._try(study, _records(done), objective, plan)
             return _records(_finished(study))
 
-    def _try(self, study: optuna.Study, done: list[Record], objective: Callable[[Trial], Outcome], plan: Plan) -> None:
+    def _try(self, study: optuna.Study, done: list[Record], objective: Callable[[Trial], Outcome], plan: Tpe) -> None:
         """One trial, from being asked for to being stored."""
         from optuna.trial import TrialState
 

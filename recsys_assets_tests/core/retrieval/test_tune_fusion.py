@@ -13,8 +13,6 @@ from recsys_assets.core.retrieval.candidates import fuse
 from recsys_assets.core.retrieval.params import SearchResult
 from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
-from recsys_assets.core.tuning.coordinates import Coordinates
-from recsys_assets.core.tuning.study import COMPLETE, Budget, Record, Search
 from recsys_assets_tests.core.world import ENGINE
 
 NAMES = ("popular", "covisit", "repeat")
@@ -40,14 +38,13 @@ def window(seed: int, users: int = 240, items: int = 40) -> pa.Table:
     return pa.table(columns)
 
 
-def learn(table: pa.Table, trials: int = 45, min_users: int = 30, base: dict[str, float] = EVEN) -> SearchResult:
-    search = Search("weights", Budget(trials))
-    return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", search, min_users)
+def learn(table: pa.Table, min_users: int = 30, base: dict[str, float] = EVEN) -> SearchResult:
+    return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", 500, min_users)
 
 
 def test_noise_gets_no_weight_and_the_next_window_is_ordered_better() -> None:
     found = learn(window(0))
-    assert found.values["covisit"] <= 0.05 * sum(found.values.values())
+    assert found.values["covisit"] <= 0.1 * found.values["repeat"]
     assert found.values["repeat"] > found.values["popular"] > found.values["covisit"]
     assert sum(found.values.values()) == pytest.approx(3.0)
     assert found.facts["kept"] == 1.0
@@ -107,15 +104,3 @@ def test_rows_and_users_are_taken_as_a_whole(monkeypatch: pytest.MonkeyPatch) ->
     assert len(few.positive) == 7
     rows = {row.tobytes() for row in one.positive}
     assert all(row.tobytes() in rows for row in few.positive)
-
-
-def test_steps_start_from_the_best_and_are_tried_once() -> None:
-    plan, done = Coordinates({"a": 1.0, "b": 0.0}), list[Record]()
-    for number in range(30):
-        given = plan.next_params(done)
-        assert given is not None
-        value = -abs(given["a"] - 8) - abs(given["b"] - 2)
-        assert number == 0 or dict(given) not in [record.params for record in done] or value == 0
-        done.append(Record(number, COMPLETE, dict(given), value, {}))
-    assert done[0].params == {"a": 1.0, "b": 0.0}
-    assert max(record.value for record in done) == 0
