@@ -77,7 +77,7 @@ def run(work: Path, events: int, share: float) -> str:
         generate(SampleConfig(events=events, days=DAYS), landing)
     os.environ["DAGSTER_HOME"] = str(work)
     make_home(work)
-    settings, dataset = load_settings(dataset="retailrocket", landing_uri=str(landing), storage_uri=str(work / "store"))
+    settings, dataset = load_settings(dataset="retailrocket", landing_uri=str(landing), storage_uri=str(work / "store"), generators="all")
     with Materializer(settings, dataset, Progress(), dg.DagsterInstance.get()) as materializer:
         newest = materializer.catch_up_history()
         stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")
@@ -129,7 +129,6 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),
         covisited_items=memory(scan("covisited_items", 1)),
-        covisited_targets=memory(scan("covisited_targets", 1)),
         item_factors=memory(scan("item_factors", 1)),
     )
     return inputs, len(chosen), len(ids)

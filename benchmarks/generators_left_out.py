@@ -35,7 +35,7 @@ from recsys_assets.settings import Settings
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
-SUSPECTS = ("view_to_purchase", "co_purchase", "content", "nearest")
+SUSPECTS = ("content", "nearest")
 """Generators that are also left out all at once: two that propose the same items hide each other's gain."""
 FEATURES_OF: Mapping[str, tuple[str, ...]] = {"cf_ensemble": tuple(f"ui_{name}" for name in MODEL_NAMES)}
 """Features that the ranker has only where a generator is on, beside its score and rank."""

@@ -191,7 +191,7 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
-    singles = ("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors")
+    singles = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
     inputs = CandidateInputs(
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),

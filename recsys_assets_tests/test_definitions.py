@@ -20,11 +20,10 @@ GATED = {"ranker_evaluation", "champion", "promotion"}
 GROUPS = {
     "events": {"raw_events", "clean_events", "rejected_events"},
     "catalog": {"item_properties", "category_tree", "item_features"},
-    "activity": {"bot_users", "user_activity", "item_activity", "item_pairs", "target_pairs"},
+    "activity": {"bot_users", "user_activity", "item_activity", "item_pairs"},
     "retrieval": {
         "top_popular",
         "covisited_items",
-        "covisited_targets",
         "similar_items",
         "user_factors",
         "item_factors",

@@ -57,20 +57,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             lambda day: marts.item_pairs(events_of_people(clean_events, bot_users, day), persist=frames.run.persist),
         )
 
-    @graph.asset("activity", reads=by_people, grain="day")
-    def target_pairs(
-        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
-    ) -> Result:
-        """What sessions of the day went on to: item seen, then bought, and items bought together; bots left out."""
-        return frames.write(
-            context,
-            lambda day: marts.target_pairs(
-                events_of_people(clean_events, bot_users, day), weights, persist=frames.run.persist
-            ),
-            params={"targets": weight_params["targets"]},
-        )
-
-    return [bot_users, user_activity, item_activity, item_pairs, target_pairs]
+    return [bot_users, user_activity, item_activity, item_pairs]
 
 
 def event_weights(dataset: Dataset) -> marts.EventWeights:

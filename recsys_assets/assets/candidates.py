@@ -63,7 +63,7 @@ def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list
     """The union of the generators."""
     settings = graph.settings
     same_day = [
-        *("item_features", "top_popular", "covisited_items", "covisited_targets", "user_factors", "item_factors"),
+        *("item_features", "top_popular", "covisited_items", "user_factors", "item_factors"),
         *(f"{name}_items" for name in fitted_names),
         *(["cf_ensemble_scores"] if "cf_ensemble" in fitted_names else []),
         "retrieval_params",

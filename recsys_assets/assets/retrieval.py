@@ -25,7 +25,7 @@ Result = dg.MaterializeResult[Staged]
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Lists for everybody, neighbours of items and latent factors, as of a day."""
-    return [_top_popular(graph), _factors(graph), *_covisited(graph), _similar_items(graph)]
+    return [_top_popular(graph), _factors(graph), _covisited_items(graph), _similar_items(graph)]
 
 
 def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
@@ -133,13 +133,17 @@ def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
     return factors
 
 
-def _covisited(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+def _covisited_items(graph: GraphBuilder) -> dg.AssetsDefinition:
     settings = graph.settings
     params = covisitation.CovisitParams(k=settings.similar_k)
-    kinds, checks = ("parquet", settings.engine), ("contract", "ranks_are_dense", "never_itself")
     days = window(settings.covisit_days)
 
-    @graph.asset("retrieval", reads={"item_pairs": days, "item_activity": days}, kinds=kinds, checks=checks)
+    @graph.asset(
+        "retrieval",
+        reads={"item_pairs": days, "item_activity": days},
+        kinds=("parquet", settings.engine),
+        checks=("contract", "ranks_are_dense", "never_itself"),
+    )
     def covisited_items(
         context: dg.AssetExecutionContext, item_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
     ) -> Result:
@@ -152,20 +156,7 @@ def _covisited(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             metadata=item_pairs.facts,
         )
 
-    @graph.asset("retrieval", reads={"target_pairs": days, "item_activity": days}, kinds=kinds, checks=checks)
-    def covisited_targets(
-        context: dg.AssetExecutionContext, target_pairs: Partitions, item_activity: Partitions, frames: FrameWriter
-    ) -> Result:
-        """What sessions with each item went on to buy, and what was bought with it; never the item itself."""
-        return frames.write(
-            context,
-            lambda _: covisitation.covisit_targets(target_pairs.frame(), item_activity.frame(), params),
-            gates=[dense_ranks("item_id", "kind"), never_itself],
-            params=asdict(params),
-            metadata=target_pairs.facts,
-        )
-
-    return [covisited_items, covisited_targets]
+    return covisited_items
 
 
 def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:

@@ -151,19 +151,6 @@ ITEM_PAIRS = Contract(
     key=("item_id", "other_item_id"),
 )
 
-TARGET_PAIRS = Contract(
-    "target_pairs",
-    {
-        "item_id": Column("item", "what was touched in a session"),
-        "target_item_id": Column("item", "what a target event of the same session was about, another item"),
-        "sessions": Column("int64", "sessions in which the item was touched before the last target event", ge=0),
-        "weight": Column("float64", "sum over those sessions of 1/log2(1 + items in the session)", ge=0),
-        "target_sessions": Column("int64", "sessions with target events of both", ge=0),
-        "target_weight": Column("float64", "likewise summed over those", ge=0),
-    },
-    key=("item_id", "target_item_id"),
-)
-
 BOT_USERS = Contract(
     "bot_users",
     {
@@ -204,18 +191,6 @@ COVISITED_ITEMS = Contract(
         "rank": Column("int64", "1 is best, dense within the item", ge=1),
     },
     key=("item_id", "rank"),
-)
-
-COVISITED_TARGETS = Contract(
-    "covisited_targets",
-    {
-        "item_id": _ITEM,
-        "kind": Column("string", "touched, then a target; or both targets", isin=("view_to_purchase", "co_purchase")),
-        "similar_item_id": Column("item", "what target events of the same sessions were about, never the item itself"),
-        "score": Column("float64", "cosine of sessions and target events, shrunk", ge=0),
-        "rank": Column("int64", "1 is best, dense within item and kind", ge=1),
-    },
-    key=("item_id", "kind", "rank"),
 )
 
 SIMILAR_ITEMS = Contract(
@@ -353,13 +328,11 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         USER_ACTIVITY,
         ITEM_ACTIVITY,
         ITEM_PAIRS,
-        TARGET_PAIRS,
         BOT_USERS,
         TOP_POPULAR,
         USER_FACTORS,
         ITEM_FACTORS,
         COVISITED_ITEMS,
-        COVISITED_TARGETS,
         SIMILAR_ITEMS,
         CF_ENSEMBLE_SCORES,
         *(fitted_generator_contract(name) for name in fitted_among(generators)),

@@ -21,8 +21,6 @@ DERIVED: Mapping[str, str] = {
     "popular": "recsys_assets.core.retrieval.basic:POPULAR",
     "trending": "recsys_assets.core.retrieval.basic:TRENDING",
     "covisit": "recsys_assets.core.retrieval.basic:COVISIT",
-    "view_to_purchase": "recsys_assets.core.retrieval.basic:VIEW_TO_PURCHASE",
-    "co_purchase": "recsys_assets.core.retrieval.basic:CO_PURCHASE",
     "als": "recsys_assets.core.retrieval.basic:ALS",
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
-LAYOUT = 2
+LAYOUT = 3
 """Raise it when the name of a stored column, of a stored value or of a folder of the store changes.
 
 1 had no marker: generators ``factors``, ``collaborative``, ``view_buy`` and ``buy_buy``, contender ``listed``, folder

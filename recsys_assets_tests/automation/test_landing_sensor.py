@@ -143,7 +143,7 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     span = ("2015-05-03", "2015-05-30")
     partitions = built.world.store.partitions()
     marts = marts_of(built.definitions.resolve_all_asset_specs())
-    assert set(marts) >= {"user_activity", "item_activity", "item_pairs", "target_pairs", "bot_users", "event_counts"}
+    assert set(marts) >= {"user_activity", "item_activity", "item_pairs", "bot_users", "event_counts"}
     assert outdated_days(
         accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue
     ) == list(retry_queue)

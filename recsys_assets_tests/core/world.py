@@ -12,7 +12,7 @@ import narwhals as nw
 import polars as pl
 import pyarrow as pa
 
-from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
+from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, user_activity
 from recsys_assets.core.contracts import (
     CATEGORY_TREE,
     CLEAN_EVENTS,
@@ -20,7 +20,6 @@ from recsys_assets.core.contracts import (
     ITEM_EMBEDDINGS,
     ITEM_PAIRS,
     ITEM_PROPERTIES,
-    TARGET_PAIRS,
     USER_ACTIVITY,
     Contract,
     IdTypes,
@@ -133,7 +132,6 @@ class Marts:
     user_activity: Frame
     item_activity: Frame
     item_pairs: Frame
-    target_pairs: Frame
 
 
 def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
@@ -151,7 +149,6 @@ def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
         stacked(USER_ACTIVITY, lambda one: user_activity(one, WEIGHTS)),
         stacked(ITEM_ACTIVITY, lambda one: item_activity(one, WEIGHTS)),
         stacked(ITEM_PAIRS, item_pairs),
-        stacked(TARGET_PAIRS, lambda one: target_pairs(one, WEIGHTS)),
     )
 
 

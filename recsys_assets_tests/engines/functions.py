@@ -168,11 +168,9 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "activity.marts.item_activity": lambda given: marts.item_activity(given["clean_events"], g.WEIGHTS),
     "activity.marts.item_pairs": lambda given: marts.item_pairs(given["clean_events"], 7),
-    "activity.marts.target_pairs": lambda given: marts.target_pairs(given["clean_events"], g.WEIGHTS, 7),
     "activity.marts.user_activity": lambda given: marts.user_activity(given["clean_events"], g.WEIGHTS),
     "activity.merge.merge_item_activity": lambda given: merge.merge_item_activity(given["item_activity"]),
     "activity.merge.merge_item_pairs": lambda given: merge.merge_item_pairs(given["item_pairs"]),
-    "activity.merge.merge_target_pairs": lambda given: merge.merge_target_pairs(given["target_pairs"]),
     "activity.merge.merge_user_activity": lambda given: merge.merge_user_activity(
         given["user_activity"].with_columns(twice=nw.col("weight") * 2.0), also=["twice"]
     ),
@@ -298,9 +296,6 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "models.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
         given["item_pairs"], given["item_activity"], g.COVISIT
-    ),
-    "models.covisitation.covisit_targets": lambda given: covisitation.covisit_targets(
-        given["target_pairs"], given["item_activity"], g.COVISIT
     ),
     "models.als.fit_factors": lambda given: vars(
         factors.fit_factors(given.engine, given["history"], g.FACTORS, given["users"])

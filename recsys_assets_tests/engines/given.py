@@ -81,7 +81,7 @@ class FunctionInputs:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
         proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
         given = {name: self[name] for name in names}
-        near = {"covisited_items": self["covisit"], "covisited_targets": self["covisited_targets"]}
+        near = {"covisited_items": self["covisit"]}
         return protocol.CandidateInputs(
             **near, model_scores=self["cf_ensemble_scores"], fitted_candidates=proposed, **given
         )
@@ -140,7 +140,6 @@ def of_days(raw: Raw) -> dict[str, pa.Table]:
     keep_days("user_activity", contracts.USER_ACTIVITY, "clean_events", lambda day: marts.user_activity(day, WEIGHTS))
     keep_days("item_activity", contracts.ITEM_ACTIVITY, "clean_events", lambda day: marts.item_activity(day, WEIGHTS))
     keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
-    keep_days("target_pairs", contracts.TARGET_PAIRS, "clean_events", lambda day: marts.target_pairs(day, WEIGHTS))
     keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
     return made
 
@@ -158,7 +157,6 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     )
     keep("top_popular", popular.top_popular(given["item_activity"], given["item_features"], LAST, POPULAR))
     keep("covisit", covisitation.covisit_similarity(given["item_pairs"], given["item_activity"], COVISIT))
-    keep("covisited_targets", covisitation.covisit_targets(given["target_pairs"], given["item_activity"], COVISIT))
     keep("history", generators.user_history(given["user_activity"], LAST, end_of(LAST), 5, 14.0))
     keep("users", given["history"].select("user_id").unique())
     fitted = factors.fit_factors(given.engine, given["history"], FACTORS)

@@ -19,7 +19,7 @@ from recsys_assets_tests.engines.united import NAMES, UNITED, parts, unite
 
 PARTS = [pytest.param(united, name, id=name) for united in NAMES for name in parts(united)]
 IDS = ("user_id", "item_id", "other_item_id", "target_item_id")
-OF_ONE_ITEM = ("item_properties", "user_activity", "item_activity", "item_pairs", "target_pairs", "clean_events")
+OF_ONE_ITEM = ("item_properties", "user_activity", "item_activity", "item_pairs", "clean_events")
 """Tables whose rows are made of the events or properties of one item, or of two that a session has together."""
 
 

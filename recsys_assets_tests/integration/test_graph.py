@@ -16,7 +16,7 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
 AS_OF = (
-    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items", "covisited_targets",
+    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items",
     "candidates", "ranking_examples", "cf_ensemble_scores", "cf_ensemble_items", "sessions_items", "ranker_params",
     "ranker", "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from recsys_assets_tests.integration.world import World, make_world
 
 pytestmark = pytest.mark.graph
 
-DAILY = ("clean_events", "bot_users", "user_activity", "item_activity", "item_pairs", "target_pairs")
+DAILY = ("clean_events", "bot_users", "user_activity", "item_activity", "item_pairs")
 SAMPLE = SampleConfig(events=1_800, days=6, seed=5)
 
 

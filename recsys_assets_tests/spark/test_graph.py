@@ -63,7 +63,7 @@ def test_other_generators_and_neighbours_are_the_same(worlds: tuple[Path, World]
         assert len(found) > 0
         assert found.equals(expected)
     for key in [key for key in here if key[0] == "candidates"]:
-        for generator in set(BUILT_IN.names) - {"als", "covisit", "view_to_purchase", "co_purchase"}:
+        for generator in set(BUILT_IN.names) - {"als", "covisit"}:
             columns = ["user_id", "item_id", f"{generator}_score", f"{generator}_rank"]
             found, expected = (
                 pl.read_parquet(one[key], columns=columns).drop_nulls().sort(columns[:2]) for one in (here, there)

@@ -82,45 +82,6 @@ def item_pairs(events: Frame, max_items_per_session: int = 50, persist: Persist 
     )
 
 
-def target_pairs(
-    events: Frame, weights: EventWeights, max_items_per_session: int = 50, persist: Persist = unchanged
-) -> Frame:
-    """Pairs of an item and the item of a target event in the same session of one day (``TARGET_PAIRS``).
-
-    Sessions and weights are those of :func:`item_pairs`, but only sessions with a target event are read. If every event
-    type is a target, the pairs would equal those of :func:`item_pairs`, and the result is empty.
-
-    Args:
-        events: clean events of one day.
-        weights: which event types are targets.
-        max_items_per_session: see :func:`item_pairs`.
-        persist: the engine's way to keep a frame that is used several times.
-    """
-    in_sessions = _in_sessions(events if weights.weights.keys() - weights.targets else events.head(0))
-    target = nw.col("event_type").is_in(sorted(weights.targets))
-    reached = in_sessions.filter(target).select(*_SESSION).unique()
-    marked = in_sessions.join(reached, on=_SESSION, how="semi").with_columns(__aimed=nw.when(target).then(nw.col("ts")))
-    ends = nw.col("ts").min().alias("__from"), nw.col("__aimed").max()
-    baskets = persist(_baskets(marked, max_items_per_session, *ends).drop("ts", "__one", "__n", "__place"))
-    aims = baskets.filter(~nw.col("__aimed").is_null()).select(
-        *_SESSION, nw.col("item_id").alias("target_item_id"), nw.col("__aimed").alias("__until")
-    )
-    before = (nw.col("__from") <= nw.col("__until")).cast(nw.Int64)
-    both = (~nw.col("__aimed").is_null()).cast(nw.Int64)
-    pairs = (
-        baskets.join(aims, on=_SESSION, how="inner")
-        .filter(nw.col("item_id") != nw.col("target_item_id"))
-        .with_columns(__before=before, __both=both)
-        .filter(nw.col("__before") + nw.col("__both") > 0)
-    )
-    return pairs.group_by("item_id", "target_item_id").agg(
-        total(nw.col("__before")).alias("sessions"),
-        exact_sum(nw.col("__share") * nw.col("__before")).alias("weight"),
-        total(nw.col("__both")).alias("target_sessions"),
-        exact_sum(nw.col("__share") * nw.col("__both")).alias("target_weight"),
-    )
-
-
 _SESSION = ["user_id", "session_id"]
 
 
@@ -128,15 +89,15 @@ def _in_sessions(events: Frame) -> Frame:
     return events.filter(~nw.col("user_id").is_null() & ~nw.col("session_id").is_null())
 
 
-def _baskets(events: Frame, max_items: int, *also: nw.Expr) -> Frame:
-    """The last distinct items of each session with several, with ``__share`` and further aggregates of each item."""
+def _baskets(events: Frame, max_items: int) -> Frame:
+    """The last distinct items of each session with several, with ``__share``."""
     # Most sessions have one item and no pair: they are dropped before anything is sorted.
     ends = events.group_by(*_SESSION).agg(__first=nw.col("item_id").min(), __last=nw.col("item_id").max())
     several = ends.filter(nw.col("__first") < nw.col("__last")).select(*_SESSION)
     sized = (
         events.join(several, on=_SESSION, how="semi")
         .group_by(*_SESSION, "item_id")
-        .agg(nw.col("ts").max(), *also)
+        .agg(nw.col("ts").max())
         .with_columns(__one=nw.lit(1, dtype=nw.Int64))
         .with_columns(__n=nw.col("__one").sum().over(*_SESSION).cast(nw.Int64))
     )

@@ -55,19 +55,6 @@ def merge_item_pairs(window: Frame) -> Frame:
     )
 
 
-def merge_target_pairs(window: Frame) -> Frame:
-    """One row per pair of a window of ``TARGET_PAIRS`` with ``dt``.
-
-    Returns:
-        item_id, target_item_id, sessions, weight, target_sessions, target_weight, days, first_day, last_day.
-    """
-    return window.group_by("item_id", "target_item_id").agg(
-        *(total(nw.col(name)) for name in ("sessions", "target_sessions")),
-        *(exact_sum(nw.col(name)).alias(name) for name in ("weight", "target_weight")),
-        *_days(),
-    )
-
-
 def _sums() -> tuple[nw.Expr, ...]:
     return total(nw.col("events")), total(nw.col("targets")), exact_sum(nw.col("weight")).alias("weight")
 

@@ -1,4 +1,4 @@
-"""Items that co-occur in sessions, and targets that follow in sessions: cosine over the merged pair counts."""
+"""Items that co-occur in sessions: cosine over the merged pair counts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs, merge_target_pairs
+from recsys_assets.core.activity.merge import merge_item_activity, merge_item_pairs
 from recsys_assets.core.engine import Engine, Frame, Persist, unchanged
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.parts import by_rows
-
-VIEW_TO_PURCHASE = "view_to_purchase"
-CO_PURCHASE = "co_purchase"
 
 
 @dataclass(frozen=True)
@@ -45,34 +42,6 @@ def covisit_similarity(
     """
     pairs = merge_item_pairs(item_pairs).select("item_id", nw.col("other_item_id").alias("similar_item_id"), "weight")
     return _nearest(_both_ways(persist(_scored(pairs, _sessions(item_activity), params))), params)
-
-
-def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Frame:
-    """The targets that most often follow or accompany an item in sessions, by kind (``COVISITED_TARGETS``).
-
-    'view_to_purchase' goes from an item to a later target of the session: weight / (sqrt(sessions_i * targets_j) +
-    shrinkage). 'co_purchase' joins targets of one session: sqrt(targets_i * targets_j) instead.
-
-    Args:
-        target_pairs: window of ``TARGET_PAIRS`` with ``dt``.
-        item_activity: the same days of ``ITEM_ACTIVITY``.
-        params: sizes.
-    """
-    items = merge_item_activity(item_activity).select("item_id", "sessions", "targets")
-    aims = items.select(nw.col("item_id").alias("target_item_id"), nw.col("targets").alias("__aims"))
-    pairs = merge_target_pairs(target_pairs).select("item_id", "target_item_id", "weight", "target_weight")
-    met = pairs.join(items, on="item_id", how="inner").join(aims, on="target_item_id", how="inner")
-    kinds = [
-        met.filter(nw.col(weight) > 0).select(
-            "item_id",
-            nw.lit(kind).alias("kind"),
-            nw.col("target_item_id").alias("similar_item_id"),
-            (nw.col(weight) / (_norm(nw.col(size), nw.col("__aims")) + params.shrinkage)).alias("score"),
-        )
-        for kind, weight, size in ((VIEW_TO_PURCHASE, "weight", "sessions"), (CO_PURCHASE, "target_weight", "targets"))
-    ]
-    scored = nw.concat(kinds, how="vertical")
-    return top_k(scored, params.k, by=["item_id", "kind"], score="score", ties=["similar_item_id"])
 
 
 def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, params: CovisitParams) -> Iterator[Frame]:

@@ -6,8 +6,6 @@ import narwhals as nw
 
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.models.covisitation import CO_PURCHASE as CO_PURCHASE_KIND
-from recsys_assets.core.models.covisitation import VIEW_TO_PURCHASE as VIEW_TO_PURCHASE_KIND
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval import generators
@@ -19,42 +17,18 @@ def _segment(context: RetrievalContext, name: str, k: int) -> Frame:
     return generators.shared_list(context.users, context.available(items), k, context.interacted)
 
 
-def _near(context: RetrievalContext, name: str, seeds: Frame, similar: Frame) -> Frame:
-    """Neighbours of the seeds of each user.
-
-    Args:
-        context: of the retrieval.
-        name: under which the table is memoized.
-        seeds: rows of the users' history.
-        similar: item_id, similar_item_id, score, rank.
-    """
-    params = context.params
+def _covisit(context: RetrievalContext, k: int) -> Frame:
+    params, similar = context.params, context.inputs.covisited_items
     near = similar.filter(nw.col("rank") <= params.covisit_neighbours)
     # Filtered before the join: the table is far smaller than the candidates made from it.
     ends = context.available(near.select("score", "rank", nw.col("item_id").alias("__seed"), item_id="similar_item_id"))
     available = context.inputs.memoize(
-        name, ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
+        "covisit", ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
     )
     pairs = generators.covisit(
-        seeds, available, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
+        context.history, available, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
     )
     return context.not_interacted(pairs)
-
-
-def _view_to_purchase(context: RetrievalContext, k: int) -> Frame:
-    return _near(
-        context,
-        "view_to_purchase",
-        context.history,
-        context.inputs.covisited_targets.filter(nw.col("kind") == VIEW_TO_PURCHASE_KIND),
-    )
-
-
-def _co_purchase(context: RetrievalContext, k: int) -> Frame:
-    purchased = context.history.filter(nw.col("targets") > 0)
-    return _near(
-        context, "co_purchase", purchased, context.inputs.covisited_targets.filter(nw.col("kind") == CO_PURCHASE_KIND)
-    )
 
 
 def _als(context: RetrievalContext, k: int) -> Frame:
@@ -91,22 +65,7 @@ TRENDING = Derived(
 COVISIT = Derived(
     about="Neighbours, by co-visitation, of the items that the user last interacted with.",
     weight=0.75,
-    recommend=lambda context, k: _near(context, "covisit", context.history, context.inputs.covisited_items),
-)
-# Where targets are few, the tail of a long list would be noise.
-VIEW_TO_PURCHASE = Derived(
-    about="What sessions with the items that the user last interacted with went on to purchase.",
-    share=0.5,
-    weight=0.5,
-    on_by_default=False,
-    recommend=_view_to_purchase,
-)
-CO_PURCHASE = Derived(
-    about="What was purchased together with what the user last purchased.",
-    share=0.5,
-    weight=0.75,
-    on_by_default=False,
-    recommend=_co_purchase,
+    recommend=_covisit,
 )
 ALS = Derived(about="Items whose vectors (ALS) agree most with the user's.", recommend=_als)
 REPEAT = Derived(about="Items that the user interacted with before.", weight=20.0, recommend=_repeat)

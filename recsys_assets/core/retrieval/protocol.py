@@ -83,7 +83,6 @@ class CandidateInputs:
     item_features: Frame
     top_popular: Frame
     covisited_items: Frame
-    covisited_targets: Frame
     user_factors: Frame
     item_factors: Frame
     model_scores: Frame

@@ -10,15 +10,14 @@ import duckdb
 import narwhals as nw
 import pytest
 
-from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, target_pairs, user_activity
+from recsys_assets.core.activity.marts import EventWeights, item_activity, item_pairs, user_activity
 from recsys_assets.core.activity.merge import (
     merge_item_activity,
     merge_item_pairs,
-    merge_target_pairs,
     merge_user_activity,
 )
 from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
-from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_ACTIVITY, ITEM_PAIRS, TARGET_PAIRS, USER_ACTIVITY, IdTypes
+from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_ACTIVITY, ITEM_PAIRS, USER_ACTIVITY, IdTypes
 from recsys_assets_tests.core.world import INTS, STRINGS, WEIGHTS, Row, events, frame, marts, rows, written
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -75,58 +74,6 @@ def test_pairs_by_hand():
     assert capped == {(0, 1): 1, (1, 2): 1}, "the last two items of user 0 are 2 (again at minute 2) and 1"
 
 
-def test_target_pairs_by_hand():
-    """From items seen first to items purchased later; both ways between purchased items, in any order."""
-    interactions = day(
-        event(0, 1, "view", 0),
-        event(0, 2, "view", 1),
-        event(0, 2, "buy", 2),
-        event(0, 3, "view", 3),
-        event(0, 4, "cart", 4),
-        event(0, 4, "buy", 5),
-        event(1, 1, "view", 6),
-        event(1, 3, "view", 7),
-        event(2, 5, "buy", 8),
-        event(None, 1, "view", 9, session=None),
-        event(None, 2, "buy", 9, session=None),
-    )
-    result = {(r["item_id"], r["target_item_id"]): r for r in rows(target_pairs(interactions, WEIGHTS))}
-    seen = {pair: row["sessions"] for pair, row in result.items() if row["sessions"]}
-    assert seen == {(1, 2): 1, (1, 4): 1, (2, 4): 1, (3, 4): 1}, "user 1 has no purchase, user 2 no other item"
-    assert {pair: row["target_sessions"] for pair, row in result.items() if row["target_sessions"]} == {
-        (2, 4): 1,
-        (4, 2): 1,
-    }
-    share = pytest.approx(1 / math.log2(5), abs=1e-6)
-    assert all(row["weight"] == (share if row["sessions"] else 0) for row in result.values())
-    assert result[4, 2]["target_weight"] == share
-    last_three = {(r["item_id"], r["target_item_id"]) for r in rows(target_pairs(interactions, WEIGHTS, 3))}
-    assert last_three == {(2, 4), (3, 4), (4, 2)}
-
-
-@pytest.mark.parametrize("ids", [INTS, STRINGS])
-def test_target_pairs_equal_brute_force_and_none_are_where_all_is_a_target(ids: IdTypes):
-    interactions = events(seed=7, days=1, ids=ids)
-    sessions = defaultdict(list)
-    for e in interactions:
-        if e["user_id"] is not None:
-            sessions[e["user_id"], e["session_id"]].append(e)
-    expected = defaultdict(lambda: [0, 0])
-    for mine in sessions.values():
-        purchases = [e for e in mine if e["event_type"] == "buy"]
-        purchased = {e["item_id"]: max(o["ts"] for o in purchases if o["item_id"] == e["item_id"]) for e in purchases}
-        for item in {e["item_id"] for e in mine}:
-            for target in purchased.keys() - {item}:
-                expected[item, target][0] += min(e["ts"] for e in mine if e["item_id"] == item) <= purchased[target]
-                expected[item, target][1] += item in purchased
-    clean = frame(interactions, CLEAN_EVENTS, ids)
-    result = rows(target_pairs(clean, WEIGHTS))
-    assert {(r["item_id"], r["target_item_id"]): [r["sessions"], r["target_sessions"]] for r in result} == {
-        pair: counts for pair, counts in expected.items() if any(counts)
-    }
-    assert rows(target_pairs(clean, EventWeights({"buy": 1.0}, frozenset({"buy"})))) == []
-
-
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_marts_equal_brute_force(ids: IdTypes):
     interactions = events(seed=4, days=1, ids=ids)
@@ -176,7 +123,6 @@ def test_merging_days_equals_aggregating_their_union(ids: IdTypes):
         (USER_ACTIVITY, lambda e: user_activity(e, odd), merge_user_activity, ()),
         (ITEM_ACTIVITY, lambda e: item_activity(e, odd), merge_item_activity, ("users",)),
         (ITEM_PAIRS, item_pairs, merge_item_pairs, ()),
-        (TARGET_PAIRS, lambda e: target_pairs(e, odd), merge_target_pairs, ()),
     ):
         columns = [name for name in contract.columns if name not in leave]
         assert rows(merged(mart, merge).select(columns)) == rows(mart(union).select(columns)), contract.name
@@ -204,7 +150,6 @@ def test_order_of_events_changes_no_byte():
         (USER_ACTIVITY, lambda e: user_activity(e, WEIGHTS)),
         (ITEM_ACTIVITY, lambda e: item_activity(e, WEIGHTS)),
         (ITEM_PAIRS, lambda e: item_pairs(e, 4)),
-        (TARGET_PAIRS, lambda e: target_pairs(e, WEIGHTS, 4)),
     ):
         first, second = (mart(frame(records, CLEAN_EVENTS)) for records in (interactions, shuffled))
         assert written(first, contract) == written(second, contract)
@@ -218,7 +163,6 @@ def test_duckdb_gives_the_same_marts():
             (USER_ACTIVITY, lambda e: user_activity(e, WEIGHTS)),
             (ITEM_ACTIVITY, lambda e: item_activity(e, WEIGHTS)),
             (ITEM_PAIRS, lambda e: item_pairs(e, 5)),
-            (TARGET_PAIRS, lambda e: target_pairs(e, WEIGHTS, 5)),
         ):
             assert written(mart(relation), contract) == written(mart(clean), contract)
 
@@ -227,7 +171,6 @@ def test_a_day_without_events():
     nothing = day()
     assert rows(user_activity(nothing, WEIGHTS)) == rows(item_activity(nothing, WEIGHTS)) == []
     assert rows(item_pairs(nothing)) == rows(merge_item_pairs(frame([], ITEM_PAIRS))) == []
-    assert rows(target_pairs(nothing, WEIGHTS)) == rows(merge_target_pairs(frame([], TARGET_PAIRS))) == []
     only_unknown = day(event(None, 3, "view", 0, session=None))
     assert rows(user_activity(only_unknown, WEIGHTS)) == rows(item_pairs(only_unknown)) == []
 

@@ -16,7 +16,6 @@ from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import (
     CLEAN_EVENTS,
     COVISITED_ITEMS,
-    COVISITED_TARGETS,
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
@@ -28,7 +27,7 @@ from recsys_assets.core.contracts import (
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, GeneratorRegistry
 from recsys_assets.core.models.als import FactorsParams, fit_factors
-from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity, covisit_targets
+from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity
 from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.candidates import (
     candidates,
@@ -65,8 +64,6 @@ QUOTAS = {
     "popular": GeneratorQuota(6),
     "trending": GeneratorQuota(4, 0.5),
     "covisit": GeneratorQuota(8),
-    "view_to_purchase": GeneratorQuota(4, 0.5),
-    "co_purchase": GeneratorQuota(3, 0.25),
     "als": GeneratorQuota(7, 2.0),
     "repeat": GeneratorQuota(5, 3.0),
     "category": GeneratorQuota(3),
@@ -89,9 +86,7 @@ def inputs(
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
-    met, aimed, interacted = (
-        one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.target_pairs, window.item_activity)
-    )
+    pairs, interacted = (one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity))
     frames = {
         "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
         "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
@@ -104,8 +99,7 @@ def inputs(
         item_activity=window.item_activity,
         item_features=features,
         top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
-        covisited_items=stored(covisit_similarity(met, interacted, CovisitParams(20))),
-        covisited_targets=stored(covisit_targets(aimed, interacted, CovisitParams(20))),
+        covisited_items=stored(covisit_similarity(pairs, interacted, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         model_scores=known.frames["cf_ensemble_scores"],
@@ -270,7 +264,6 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         item_features=frame([], ITEM_FEATURES, ids),
         top_popular=frame([], TOP_POPULAR, ids),
         covisited_items=frame([], COVISITED_ITEMS, ids),
-        covisited_targets=frame([], COVISITED_TARGETS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
         fitted_candidates={name: one.head(0) for name, one in alone.fitted_candidates.items()},

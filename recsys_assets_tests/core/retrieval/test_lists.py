@@ -16,7 +16,6 @@ from recsys_assets.core.contracts import (
     ITEM_FEATURES,
     ITEM_PAIRS,
     SIMILAR_ITEMS,
-    TARGET_PAIRS,
     TOP_POPULAR,
     IdTypes,
     arrow_schema,
@@ -26,7 +25,6 @@ from recsys_assets.core.models.covisitation import (
     CovisitParams,
     covisit_in_parts,
     covisit_similarity,
-    covisit_targets,
 )
 from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.models.similar_items import similar_in_parts, similar_items
@@ -100,29 +98,6 @@ def test_covisitation_equals_brute_force_in_both_directions():
         assert [row["score"] for row in mine] == pytest.approx([-score for score, _ in sorted(near)[:4]])
         assert [row["rank"] for row in mine] == list(range(1, len(mine) + 1))
         assert item not in [row["similar_item_id"] for row in mine]
-
-
-def test_covisited_targets_equal_brute_force_for_each_kind():
-    window = marts(events(seed=15))
-    sessions, targets, weights = defaultdict(int), defaultdict(int), defaultdict(float)
-    for row in rows(window.item_activity):
-        sessions[row["item_id"]] += row["sessions"]
-        targets[row["item_id"]] += row["targets"]
-    for row in rows(window.target_pairs):
-        weights["view_to_purchase", row["item_id"], row["target_item_id"]] += row["weight"]
-        weights["co_purchase", row["item_id"], row["target_item_id"]] += row["target_weight"]
-    expected = defaultdict(list)
-    for (kind, a, b), weight in weights.items():
-        if weight:
-            size = sessions[a] if kind == "view_to_purchase" else targets[a]
-            expected[a, kind].append((-weight / (math.sqrt(size * targets[b]) + 2.0), b))
-    result = covisit_targets(window.target_pairs, window.item_activity, CovisitParams(4, 2.0))
-    found = defaultdict(list)
-    for row in rows(result, "item_id", "kind", "rank"):
-        found[row["item_id"], row["kind"]].append((pytest.approx(-row["score"]), row["similar_item_id"]))
-    assert found == {key: sorted(near)[:4] for key, near in expected.items()}
-    none = covisit_targets(frame([], TARGET_PAIRS), frame([], ITEM_ACTIVITY), CovisitParams())
-    assert rows(none) == []
 
 
 def neighbours(item: int, *others: int) -> list[Row]:

@@ -13,7 +13,7 @@ def no_embeddings(asset: str) -> bool:
     return asset == "item_embeddings"
 
 
-EXTRAS = {"view_to_purchase", "co_purchase", "content"}
+EXTRAS = {"content"}
 """Generators without a measured gain; docs/benchmarks.md has the figures."""
 
 
@@ -25,7 +25,7 @@ def test_by_default_generators_with_a_gain_are_selected_as_far_as_there_are_data
 def test_settings_turn_the_others_on():
     assert tuple(select_generators("all", BUILT_IN, lambda _: False, "shop")) == BUILT_IN.names
     assert set(BUILT_IN.names) - set(select_generators("all", BUILT_IN, no_embeddings, "shop")) == {"nearest"}
-    assert list(select_generators("co_purchase", BUILT_IN, no_embeddings, "shop")) == ["co_purchase"]
+    assert list(select_generators("content", BUILT_IN, no_embeddings, "shop")) == ["content"]
     with_content = select_generators("", BUILT_IN, no_embeddings, "shop", extras=("content",))
     assert set(BUILT_IN.names) - set(with_content) == EXTRAS - {"content"} | {"nearest"}
 
