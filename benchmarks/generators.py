@@ -100,6 +100,7 @@ PURPOSES = {
 def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: Progress) -> Built:
     """Make the candidates of the as-of days where they are not there yet, and so many windows to learn rankers from."""
     settings, dataset = one.graph(data, work)
+    settings = settings.model_copy(update={"generators": "all"})
     store = PartitionStore(open_store(settings.storage_uri))
     with Materializer(settings, dataset, progress, dg.DagsterInstance.get()) as materializer:
         days = list(one.days(settings, materializer.catch_up_history()))
