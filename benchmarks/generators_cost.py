@@ -77,7 +77,9 @@ def run(work: Path, events: int, share: float) -> str:
         generate(SampleConfig(events=events, days=DAYS), landing)
     os.environ["DAGSTER_HOME"] = str(work)
     make_home(work)
-    settings, dataset = load_settings(dataset="retailrocket", landing_uri=str(landing), storage_uri=str(work / "store"), generators="all")
+    settings, dataset = load_settings(
+        dataset="retailrocket", landing_uri=str(landing), storage_uri=str(work / "store"), generators="all"
+    )
     with Materializer(settings, dataset, Progress(), dg.DagsterInstance.get()) as materializer:
         newest = materializer.catch_up_history()
         stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")

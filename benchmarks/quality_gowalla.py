@@ -71,7 +71,7 @@ REFERENCES = {
 
 def run(data: Path, work: Path, progress: Progress) -> list[Line]:
     """Learn the fusion on a slice of train, fit on all of it, evaluate on test, and write the section."""
-    pairs = _read(data / "train.txt")
+    pairs = read_pairs(data / "train.txt")
     known = Interactions.of(pairs)
     started, cpu = time.perf_counter(), time.process_time()
     weights = _weights(known, progress)
@@ -80,9 +80,9 @@ def run(data: Path, work: Path, progress: Progress) -> list[Line]:
     found = {name: _lists(models, {name: 1.0}, known.matrix) for name in models}
     found["fused"] = _lists(models, weights, known.matrix)
     took = time.perf_counter() - started, time.process_time() - cpu
-    test = _read(data / "test.txt")
-    users, targets = _targets(known, test)
-    values = {name: _metrics(lists[users], targets) for name, lists in found.items()}
+    test = read_pairs(data / "test.txt")
+    users, targets = targets_of(known, test)
+    values = {name: evaluate(lists[users], targets) for name, lists in found.items()}
     rows = [[f"{name}, published", f"{recall:.4f}", f"{gain:.4f}", ""] for name, (recall, gain) in REFERENCES.items()]
     rows += [
         [name, f"{recall:.4f}", f"{gain:.4f}", f"{weights.get(name, 0.0):.2f}" if name != "fused" else ""]
@@ -110,7 +110,8 @@ Learning the weights took {learned:.0f} s, everything {took[0]:.0f} s ({took[1]:
     ]
 
 
-def _read(path: Path) -> pa.Table:
+def read_pairs(path: Path) -> pa.Table:
+    """user_id, item_id of a file of the split: a line holds a user, then its items."""
     lines = [np.array(line.split(), np.int64) for line in path.read_text().splitlines()]
     users = np.concatenate([np.full(len(line) - 1, line[0]) for line in lines if len(line) > 1])
     items = np.concatenate([line[1:] for line in lines if len(line) > 1])
@@ -144,7 +145,7 @@ def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
     columns: list[Ints] = []
     for prior_weight, rows in zip(LEANINGS.values(), np.split(chosen, len(LEANINGS)), strict=True):
         for row in rows:
-            items = known.matrix[row].indices
+            items = known.matrix.indices[known.matrix.indptr[row] : known.matrix.indptr[row + 1]]
             chance = popularity[items] ** prior_weight
             size = max(1, round(HELD_OUT * len(items)))
             columns.append(np.sort(rng.choice(items, size, replace=False, p=chance / chance.sum())))
@@ -157,7 +158,7 @@ def _lists(models: Mapping[str, InteractionModel], weights: Mapping[str, float],
     return top(models, weights, np.arange(seen.shape[0]), seen, K)[0]
 
 
-def _targets(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
+def targets_of(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
     """Rows of the users with a test item, and what it is; every user and item of the test is in train."""
     rows, columns = lookup(test["user_id"], known.users), lookup(test["item_id"], known.items)
     matrix = csr_matrix((np.ones(len(rows)), (rows, columns)), known.matrix.shape)
@@ -165,6 +166,7 @@ def _targets(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
     return users, csr_matrix(matrix[users])
 
 
-def _metrics(lists: Ints, targets: csr_matrix) -> tuple[float, float]:
+def evaluate(lists: Ints, targets: csr_matrix) -> tuple[float, float]:
+    """Mean recall and NDCG of lists [users, k] against targets [users, items]."""
     found = per_user(hits(targets, lists), np.diff(targets.indptr), K)
     return float(found["recall"].mean()), float(found["ndcg"].mean())
