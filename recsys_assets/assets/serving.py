@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
-from recsys_assets.assets.rules import in_words, reranking_policy
+from recsys_assets.assets.reranking import policy_text, reranking_policy
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
@@ -76,7 +76,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             metadata={
                 "order_by": decided.order_by,
                 "why": decided.why,
-                "rules": in_words(policy),
+                "reranking": policy_text(policy),
                 "champion": decided.after.champion.id if decided.after.champion else "none",
             },
         )
