@@ -16,8 +16,8 @@ from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, fig
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.lists.recommend import recommend
-from recsys_assets.core.ranking.forest import Forest
 from recsys_assets.core.ranking.arrays import write_arrays
+from recsys_assets.core.ranking.forest import Forest
 from recsys_assets.core.ranking.formats import Linear, read_model
 from recsys_assets.core.ranking.model import Scorer
 from recsys_assets.core.ranking.split import NotEnoughExamples, features
