@@ -61,9 +61,9 @@ def covisit_targets(target_pairs: Frame, item_activity: Frame, params: CovisitPa
     items = merge_item_activity(item_activity).select("item_id", "sessions", "targets")
     aims = items.select(nw.col("item_id").alias("target_item_id"), nw.col("targets").alias("__aims"))
     pairs = merge_target_pairs(target_pairs).select("item_id", "target_item_id", "weight", "target_weight")
-    met = pairs.join(items, on="item_id", how="inner").join(aims, on="target_item_id", how="inner")
+    joined = pairs.join(items, on="item_id", how="inner").join(aims, on="target_item_id", how="inner")
     kinds = [
-        met.filter(nw.col(weight) > 0).select(
+        joined.filter(nw.col(weight) > 0).select(
             "item_id",
             nw.lit(kind).alias("kind"),
             nw.col("target_item_id").alias("similar_item_id"),
@@ -83,8 +83,8 @@ def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, pa
         yield covisit_similarity(item_pairs, item_activity, params, engine.persist)
         return
     sessions = engine.from_arrow(_sessions(item_activity).collect(backend="polars").to_arrow())  # merged once for all
-    for (met,) in parts:
-        pairs = met.group_by("item_id", "similar_item_id").agg(exact_sum(nw.col("weight")).alias("weight"))
+    for (daily_part,) in parts:
+        pairs = daily_part.group_by("item_id", "similar_item_id").agg(exact_sum(nw.col("weight")).alias("weight"))
         yield _nearest(_scored(pairs, sessions, params), params)
 
 
@@ -102,15 +102,15 @@ def _scored(pairs: Frame, sessions: Frame, params: CovisitParams) -> Frame:
     )
 
 
-def _norm(one: nw.Expr, other: nw.Expr) -> nw.Expr:
-    return (one.cast(nw.Float64) * other.cast(nw.Float64)).sqrt()
+def _norm(left: nw.Expr, right: nw.Expr) -> nw.Expr:
+    return (left.cast(nw.Float64) * right.cast(nw.Float64)).sqrt()
 
 
 def _both_ways(pairs: Frame) -> Frame:
     """Each pair from either side."""
-    turned = {"item_id": "similar_item_id", "similar_item_id": "item_id"}
+    swapped = {"item_id": "similar_item_id", "similar_item_id": "item_id"}
     columns = pairs.collect_schema().names()
-    return nw.concat([pairs, pairs.rename(turned).select(columns)], how="vertical")
+    return nw.concat([pairs, pairs.rename(swapped).select(columns)], how="vertical")
 
 
 def _nearest(scored: Frame, params: CovisitParams) -> Frame:
