@@ -31,7 +31,7 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.generator_registry import BUILT_IN
-from recsys_assets.core.models.als import FactorsParams, fit_factors
+from recsys_assets.core.models.als import AlsFitParams, fit_factors
 from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.candidates import fuse
 from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext
@@ -47,10 +47,10 @@ TRIALS = 12
 DEFAULT = "default"
 
 
-def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list[FactorsParams], list[float]]:
+def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list[AlsFitParams], list[float]]:
     """Search and judge on each as-of day; also what was found there, and the CPU seconds of the searches."""
     settings, dataset, days, _ = built
-    measures, found, seconds = Measures(), list[FactorsParams](), list[float]()
+    measures, found, seconds = Measures(), list[AlsFitParams](), list[float]()
     for day in days:
         graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
         began = time.process_time()
@@ -61,7 +61,7 @@ def measure(name: str, built: Built, progress: Progress) -> tuple[Measures, list
     return measures, found, seconds
 
 
-def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) -> FactorsParams:
+def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) -> AlsFitParams:
     """What the product's search finds as of a day; its asset is ``retrieval_params``."""
     base = factors_parameters(graph)
     validated = date.fromisoformat(day) - timedelta(days=settings.horizon_days)
@@ -89,7 +89,7 @@ def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) 
 
 
 def evaluate_day(
-    measures: Measures, graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str, found: FactorsParams
+    measures: Measures, graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str, found: AlsFitParams
 ) -> None:
     """Judge the stored lists, and those of vectors fitted with other parameters, alone and fused."""
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
@@ -114,7 +114,7 @@ def _lists(
     settings: Settings,
     dataset: Dataset,
     day: str,
-    found: FactorsParams,
+    found: AlsFitParams,
     params: CandidateParams,
     users: Frame,
 ) -> Frame:
@@ -150,7 +150,7 @@ def _add(measures: Measures, variant: str, evaluator: Evaluator, lists: Mapping[
         measures.add(variant, f"{who} candidates", evaluator.users, read.found, evaluator.targets)
 
 
-def describe(found: Mapping[str, tuple[Measures, list[FactorsParams], list[float]]]) -> str:
+def describe(found: Mapping[str, tuple[Measures, list[AlsFitParams], list[float]]]) -> str:
     """The table, and what was found."""
     metrics = ("alone ndcg", "alone recall", "alone candidates", "fused ndcg", "fused recall", "fused candidates")
     rows: list[list[str]] = []
@@ -179,7 +179,7 @@ are.
 
 def main() -> None:
     """Search on the backtests asked for, and write the section."""
-    every = dict[str, tuple[Measures, list[FactorsParams], list[float]]]()
+    every = dict[str, tuple[Measures, list[AlsFitParams], list[float]]]()
     for name, built, progress in backtests("python -m benchmarks.als_search", __doc__):
         every[name] = measure(name, built, progress)
     write_section(

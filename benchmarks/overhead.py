@@ -97,7 +97,7 @@ class Direct:
         build: Callable[[str], Any],
         *,
         asset: str | None = None,
-        gates: Sequence[Callable[[str, Frame], dg.AssetCheckResult]] = (),
+        partition_checks: Sequence[Callable[[str, Frame], dg.AssetCheckResult]] = (),
         params: Any = None,
         seed: int | None = None,
         **_: Any,
@@ -111,7 +111,9 @@ class Direct:
             self.run.from_arrow(given) if isinstance(given, pa.Table) else given, path, schema, contract.sort_by
         )
         written = self.run.scan([str(path)], schema).drop("dt")
-        broken = audit(self.run, written, contract).violations or [g for g in gates if not g(day, written).passed]
+        broken = audit(self.run, written, contract).violations or [
+            check for check in partition_checks if not check(day, written).passed
+        ]
         if broken:
             logging.getLogger(__name__).warning("%s of %s: %s", asset, day, broken)
         stated: Any = params(day) if callable(params) else params

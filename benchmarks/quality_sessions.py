@@ -22,7 +22,7 @@ import pyarrow as pa
 from benchmarks.report import Line, table, write_section
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.models.next_items import NextItems, recommend
-from recsys_assets.core.models.session_parts import Visits, meetings
+from recsys_assets.core.models.session_parts import Visits, co_occurrences
 from recsys_assets.core.models.sessions import SessionModel, SessionParams, fit
 
 K = 20
@@ -119,7 +119,9 @@ def with_one_step(model: SessionModel) -> SessionModel:
     rows, items, lags = (a.astype(np.int64) for a in (model.visit_sessions, model.visit_items, model.visit_lags))
     params, count = model.params, len(model.session_starts) - 1
     log = Visits(rows, items, lags, np.ones_like(rows))
-    near = meetings(log, params.ages(np.arange(count), count), len(model.items), params.link_decay, params.links)
+    near = co_occurrences(
+        log, params.age_weights(np.arange(count), count), len(model.items), params.link_decay, params.links
+    )
     return replace(model, link_starts=near.indptr, link_items=near.indices, link_weights=near.data)
 
 

@@ -140,7 +140,9 @@ def build_definitions(
                 dataset,
                 # Built when the job runs: the graph of its own runs has the same settings.
                 lambda instance: (
-                    InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri).rebuild
+                    InProcessRunner(
+                        build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
+                    ).rebuild
                 ),
             ),
         ],

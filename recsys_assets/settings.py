@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
     mode: Literal["autonomous", "manual"] = Field(
         "autonomous",
-        description="`autonomous`: models and releases that pass their gates are promoted and served; `manual`: they "
-        "wait for `approve_model` and `approve_release`",
+        description="`autonomous`: a model that passes the gate is promoted, a release that passes its checks is "
+        "served; `manual`: they wait for `approve_model` and `approve_release`",
     )
 
     automation: bool = Field(

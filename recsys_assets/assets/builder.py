@@ -38,7 +38,7 @@ CHECKS: Mapping[str, str] = {
     "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "follows_the_gate": "What is served is this day or a newer one, and its bytes verify.",
+    "serving_is_current": "What is served is this day or a newer one, and its bytes verify.",
 }
 """Every check of the graph and what it asserts."""
 
@@ -256,7 +256,7 @@ def inputs(reads: Reads | None) -> dict[str, dg.AssetIn]:
 
 
 def backfill_policy(grain: Grain) -> dg.BackfillPolicy:
-    """Marts of a range of days are built in one run; as-of days in a run each, so that each passes its own gates."""
+    """Marts of a range of days are built in one run; as-of days in a run each, so that each passes its own checks."""
     return dg.BackfillPolicy.single_run() if grain == "day" else dg.BackfillPolicy.multi_run(1)
 
 

@@ -93,7 +93,7 @@ def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list
         return frames.write(
             context,
             parts,
-            gates=[not_empty],
+            partition_checks=[not_empty],
             params=asdict(weighted),
             metadata=upstream["user_activity"].facts,
         )
@@ -151,7 +151,7 @@ def _fitted_generator(graph: GraphBuilder, name: str, params: CandidateParams) -
         return frames.write(
             context,
             best,
-            gates=[dense_ranks("user_id")],
+            partition_checks=[dense_ranks("user_id")],
             params=_lineage_params(fit),
             seed=fit.seed,
             metadata=upstream["user_activity"].facts,

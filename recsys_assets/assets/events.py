@@ -52,7 +52,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         return frames.write(
             context,
             lambda day: clean_day(landing.events(day), params),
-            gates=[rows_add_up(context, landing), volume_gate(graph, store.partitions()), same_columns(landing)],
+            partition_checks=[
+                rows_add_up(context, landing),
+                volume_check(graph, store.partitions()),
+                same_columns(landing),
+            ],
             params=lambda day: {"files": landing.digests("events", day), "session_gap": params.session_gap_minutes},
         )
 
@@ -105,7 +109,7 @@ def same_columns(landing: LandingZone) -> PartitionCheck:
     return check
 
 
-def volume_gate(graph: GraphBuilder, partitions: PartitionStore) -> PartitionCheck:
+def volume_check(graph: GraphBuilder, partitions: PartitionStore) -> PartitionCheck:
     """Compare the day with those before it, whether stored earlier or built in this run."""
     built: dict[str, int] = {}
 

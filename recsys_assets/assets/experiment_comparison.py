@@ -14,6 +14,7 @@ from recsys_assets.assets.experiments import state_of
 from recsys_assets.assets.promotion import stored_promotion
 from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import GAIN, OF_LISTS, STANDARD
+from recsys_assets.core.gate.rule import INTERVAL_TEXT
 from recsys_assets.core.insight.model_charts import Bar, bar_panels
 from recsys_assets.core.insight.report_page import Table, png_image, report_page
 from recsys_assets.io_managers.frame_writer import FrameWriter
@@ -201,7 +202,7 @@ def to_html(day: str, columns: Sequence[str], lines: Sequence[Sequence[str]], ch
     """The page: chart and table."""
     return report_page(
         f"Experiments on the test window of {day}",
-        "All experiments and the model that orders the lists; values in brackets are 95 % intervals.",
+        f"All experiments and the model that orders the lists; in brackets: {INTERVAL_TEXT}.",
         images=[png_image("comparison", "comparison", chart)] if chart else [],
         tables=[Table("Metrics", columns, lines)],
     )

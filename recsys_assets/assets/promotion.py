@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.charts import bar_chart_metadata
-from recsys_assets.assets.rules import cost, reranking_policy
+from recsys_assets.assets.reranking import policy_cost, reranking_policy
 from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import Contract, IdTypes
 from recsys_assets.core.engine import Frame
@@ -37,7 +37,7 @@ GATE = "gate"
 _OUTPUTS = {
     "ranker_evaluation": Output(
         "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
-        "on; and the lists that their winner would have given, with the rules of lists kept.",
+        "on; and the lists that their winner would have given, after re-ranking.",
         code_version="2",
         checks=("contract",),
         advisory=("ranker_beats_generators",),
@@ -177,7 +177,7 @@ def evaluation_result(
             **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
             **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
             "ndcg_at_10": bar_chart_metadata("NDCG@10", ndcg),
-            **cost(evaluation, promotion.winner, policy),
+            **policy_cost(evaluation, promotion.winner, policy),
         },
         checks=[beats_generators(ranker)],
         inputs=inputs,

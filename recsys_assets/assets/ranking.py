@@ -99,7 +99,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "ranker_params",
             graph.day(context.partition_key),
             settings,
-            tuning.Tuning.from_json,
+            tuning.RankerSearchResult.from_json,
             lambda result: bool(result.trials),
         )
         result = reused[0] if reused else search(context, settings, ranking_examples, tracking, base)
@@ -108,7 +108,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             result.to_json().encode(),
             params={"trials": settings.tuning_trials, "every_days": settings.tuning_every_days},
             seed=settings.seed,
-            metadata={"carried_from": reused[1].day if reused else "searched today", **described_search(result)},
+            metadata={"reused_from": reused[1].day if reused else "searched today", **described_search(result)},
             inputs=[reused[1]] if reused else (),
         )
 
@@ -134,7 +134,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         path = ranker_params.file(day)
         if path is None:
             raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
-        params = tuning.Tuning.from_json(path.read_text()).best
+        params = tuning.RankerSearchResult.from_json(path.read_text()).best
         try:
             with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 trained = model.train(training_table(ranking_examples, horizon), params)
@@ -163,7 +163,7 @@ def search(
     ranking_examples: Partitions,
     tracking: Tracking,
     base: model.RankerParams,
-) -> tuning.Tuning:
+) -> tuning.RankerSearchResult:
     """Search the ranker's parameters for the day of a step; the base parameters where there are too few examples."""
     day = context.partition_key
     try:
@@ -175,10 +175,10 @@ def search(
             return tuning.tune(rows, day, search_of(settings, name, settings.tuning_trials, context.log.info), base)
     except NotEnoughExamples as reason:
         context.log.info(f"the defaults are kept: {reason}")
-        return tuning.Tuning(base)
+        return tuning.RankerSearchResult(base)
 
 
-def described_search(result: tuning.Tuning) -> dict[str, Any]:
+def described_search(result: tuning.RankerSearchResult) -> dict[str, Any]:
     """The metadata of a search result in the UI."""
     return {
         "params": asdict(result.best),

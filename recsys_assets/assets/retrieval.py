@@ -76,7 +76,7 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
         return frames.write(
             context,
             lambda _: popular.top_popular(items, features, day, params, hours),
-            gates=[dense_ranks("segment"), not_empty],
+            partition_checks=[dense_ranks("segment"), not_empty],
             params=asdict(params),
             metadata=metadata,
         )
@@ -151,7 +151,7 @@ def _covisited_items(graph: GraphBuilder) -> dg.AssetsDefinition:
         return frames.write(
             context,
             lambda _: covisitation.covisit_in_parts(frames.run, item_pairs.frame(), item_activity.frame(), params),
-            gates=[dense_ranks("item_id"), never_itself],
+            partition_checks=[dense_ranks("item_id"), never_itself],
             params=asdict(params),
             metadata=item_pairs.facts,
         )
@@ -177,7 +177,7 @@ def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:
         return frames.write(
             context,
             lambda _: similar.similar_in_parts(frames.run, covisited_items.frame(), by_factors, k),
-            gates=[dense_ranks("item_id", "source"), never_itself],
+            partition_checks=[dense_ranks("item_id", "source"), never_itself],
             params={"k": k},
         )
 

@@ -11,7 +11,7 @@ import dagster as dg
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import search_metadata
 from recsys_assets.assets.fit_context import fit_context
-from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values
 from recsys_assets.core.retrieval.protocol import CandidateParams
@@ -181,10 +181,10 @@ def shown(part: str, measure: str, result: SearchResult) -> dict[str, Any]:
     return about | {f"{part}_{name}": value for name, value in search_metadata(measure, result.trials).items()}
 
 
-def factors_parameters(graph: GraphBuilder) -> FactorsParams:
+def factors_parameters(graph: GraphBuilder) -> AlsFitParams:
     """The parameters of matrix factorization by the settings, which apply until a search has found better ones."""
     settings = graph.settings
-    return FactorsParams(
+    return AlsFitParams(
         factors=settings.factors,
         iterations=settings.als_iterations,
         half_life=settings.factors_half_life,

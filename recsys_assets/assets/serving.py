@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
-from recsys_assets.assets.rules import in_words, reranking_policy
+from recsys_assets.assets.reranking import policy_text, reranking_policy
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
@@ -71,12 +71,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             ordered,
-            gates=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
+            partition_checks=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
             params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(policy)},
             metadata={
                 "order_by": decided.order_by,
                 "why": decided.why,
-                "rules": in_words(policy),
+                "reranking": policy_text(policy),
                 "champion": decided.after.champion.id if decided.after.champion else "none",
             },
         )
@@ -85,7 +85,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         "serving",
         reads=dict.fromkeys(_RELEASED),
         kinds=("arrow",),
-        checks=("follows_the_gate",),
+        checks=("serving_is_current",),
         pool="publishing",
         watched=True,
     )
@@ -198,7 +198,7 @@ def follows(store: StoreResource, day: str, published: Published, *, served: boo
     excused = not served or (pointer is not None and published.release_id in pointer.withdrawn)
     passed = excused or (pointer is not None and pointer.as_of >= day)
     return dg.AssetCheckResult(
-        check_name="follows_the_gate",
+        check_name="serving_is_current",
         passed=passed,
         metadata={"serving": pointer.release_id if pointer else "nothing yet", "published": published.reason},
     )

@@ -15,7 +15,7 @@ from recsys_assets.assets.promotion import headline, stored_promotion
 from recsys_assets.core.gate.promotion import ModelRef, Promotion, Verdict
 from recsys_assets.core.insight.model_charts import bar_chart
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TreesOfCatBoost, read_model, suffix_of
-from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.ranking.tuning import RankerSearchResult
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.tuning.study import best_of
 from recsys_assets.io_managers.handles import Partitions
@@ -33,14 +33,14 @@ class DayRanker:
     Args:
         model: the stored model; empty if none was trained.
         lineage: of the stored model.
-        tuning: its parameters and the search that found them.
+        search: the search for its parameters, and its result.
         evaluation: ``RANKER_EVALUATION`` of the day.
         promotion: the gate's decision on it.
     """
 
     model: bytes
     lineage: Lineage
-    tuning: Tuning
+    search: RankerSearchResult
     evaluation: pa.Table
     promotion: Promotion
 
@@ -58,7 +58,7 @@ class DayRanker:
             "verdict": promotion.verdict,
             "why": promotion.gate.why[:5000],
             "champion": promotion.after.champion.id if promotion.after.champion else "none",
-            "params_of": self.tuning.tuned_on or "defaults",
+            "params_of": self.search.tuned_on or "defaults",
         }
 
     def metrics(self) -> dict[str, float]:
@@ -71,7 +71,7 @@ class DayRanker:
                 for metric in ("ndcg", "recall", "map", "mrr", "hit", "coverage", "novelty")
                 for name, value in headline(self.evaluation, metric).items()
             },
-            **({"tuning_ndcg": best_of(self.tuning.trials).value} if self.tuning.trials else {}),
+            **({"tuning_ndcg": best_of(self.search.trials).value} if self.search.trials else {}),
             **{name: float(value) for name, value in decision.items() if value is not None},
         }
 
@@ -142,7 +142,7 @@ def read_day_ranker(
     return DayRanker(
         model.read_bytes(),
         lineage,
-        Tuning.from_json(params.read_text()),
+        RankerSearchResult.from_json(params.read_text()),
         ranker_evaluation.frame().drop("dt").collect("polars").to_arrow(),
         stored_promotion(promotion, day),
     )
@@ -168,7 +168,7 @@ def record(
     if recorded.problem:
         return recorded, recorded.problem
     problem = tracking.mirror(current_registry_state(store.open())[1]).problem
-    for search in searches(day_ranker.tuning, retrieval):
+    for search in searches(day_ranker.search, retrieval):
         problem = tracking.record_search(search, {"dataset": dataset}).problem or problem
     return recorded, problem
 
@@ -240,16 +240,16 @@ def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> No
             mlflow.log_artifact(str(path), "plots")
 
 
-def searches(ranker: Tuning, retrieval: Path | None) -> list[Searched]:
-    """The searches that found the parameters in force."""
-    tunings: dict[str, Tuning | SearchResult] = {"ranker_params": ranker}
+def searches(ranker: RankerSearchResult, retrieval: Path | None) -> list[Searched]:
+    """The searches whose results are the parameters in force."""
+    results: dict[str, RankerSearchResult | SearchResult] = {"ranker_params": ranker}
     if retrieval:
         params = RetrievalParams.from_json(retrieval.read_text())
-        tunings |= {"als": params.als, "weights": params.weights}
+        results |= {"als": params.als, "weights": params.weights}
     return [
-        Searched(name, tuning.tuned_on, tuning.study, tuning.trials)
-        for name, tuning in tunings.items()
-        if tuning.tuned_on and tuning.study and tuning.trials
+        Searched(name, result.tuned_on, result.study, result.trials)
+        for name, result in results.items()
+        if result.tuned_on and result.study and result.trials
     ]
 
 

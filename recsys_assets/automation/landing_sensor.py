@@ -39,7 +39,7 @@ class LandingCursor:
         lines: number of such lines so far: a store that was emptied may get the same files again.
         generation: all days that changed up to this one were requested …
         until: … if they are not later than this day, the last one of the graph then.
-        retry_queue: days that were requested last. Those that a gate stopped are requested again with the next change,
+        retry_queue: days that were requested last. Those that a check stopped are requested again with the next change,
             which may have repaired them: one faulty day stops a run over several days.
         seen: files that differ from what was accepted, with the digest of their name, size and fingerprint in the last
             tick (empty: deleted). A file counts as complete when two ticks in a row see the same digest.

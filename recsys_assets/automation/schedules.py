@@ -1,7 +1,7 @@
 """The safety net: once a day, compare what should be built with what is built, with no cursor from earlier days.
 
 The schedules request what the sensors would have requested if they and their runs had never failed. Each state of the
-landing zone is requested once, so a run that a gate stops is not started again every day.
+landing zone is requested once, so a run that a check stops is not started again every day.
 """
 
 from collections.abc import Sequence

@@ -19,6 +19,7 @@ from recsys_assets.automation.staleness import history_tags, marts_of, newest_da
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.partitions import daily, span
 from recsys_assets.resources.landing import LandingResource
@@ -38,12 +39,13 @@ class Materializer:
         self._settings = settings
         self._dataset = dataset
         self._progress = progress
-        self._definitions = build_definitions(settings, dataset)
+        registry = GeneratorRegistry.installed()
+        self._definitions = build_definitions(settings, dataset, registry=registry)
         self._marts = marts_of(self._definitions.resolve_all_asset_specs())
         self._instance = instance or dg.DagsterInstance.get()
         self._owns_instance = instance is None
         self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri)
-        resources = build_resources(settings, dataset)
+        resources = build_resources(settings, dataset, registry)
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
         self._first: str | None = None

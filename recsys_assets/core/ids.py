@@ -16,8 +16,8 @@ def positions(ids: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
     return distinct, lookup(ids, distinct)
 
 
-def lookup(ids: pa.Array | pa.ChunkedArray, known: pa.Array) -> Ints:
-    """The position of each id among the known ones, -1 where it is not among them."""
-    options = pc.SetLookupOptions(value_set=known.cast(ids.type))
-    found = pc.call_function("index_in", [ids], options)
-    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+def lookup(ids: pa.Array | pa.ChunkedArray, values: pa.Array) -> Ints:
+    """The position of each id in ``values``, -1 where it is not among them."""
+    options = pc.SetLookupOptions(value_set=values.cast(ids.type))
+    places = pc.call_function("index_in", [ids], options)
+    return places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -74,7 +74,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         build: Callable[[str], Frame | Iterable[Frame] | pa.Table],
         *,
         asset: str | None = None,
-        gates: Sequence[PartitionCheck] = (),
+        partition_checks: Sequence[PartitionCheck] = (),
         params: Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None = None,
         seed: int | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -87,7 +87,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             context: of the running step.
             build: day to frame (or Arrow table, or frames that follow one another; see :meth:`Engine.sink`).
             asset: which asset of a step that makes several; its contract has the same name.
-            gates: further checks of each partition.
+            partition_checks: further checks of each partition, after that of its contract.
             params: what the frame was computed with (a function of the day where days differ), for the lineage record.
             seed: of anything random in it.
             metadata: further metadata, the same for every partition of the run.
@@ -100,7 +100,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         results: list[tuple[str, dg.AssetCheckResult]] = []
         for day in context.partition_keys:
             day_params = params(day) if callable(params) else (params or {})
-            staged, evaluated = self._stage(context, contract, day, build(day), gates, day_params)
+            staged, evaluated = self._stage(context, contract, day, build(day), partition_checks, day_params)
             files[day] = staged
             results += [(day, check) for check in evaluated]
         if len(files) > 1:
@@ -134,7 +134,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         contract: Contract,
         day: str,
         frame: Frame | Iterable[Frame] | pa.Table,
-        gates: Sequence[PartitionCheck],
+        partition_checks: Sequence[PartitionCheck],
         params: Mapping[str, Any],
     ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
@@ -149,7 +149,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
                 metadata={"rows": report.rows, **report.violations},
             )
         ]
-        checks += [gate(day, written) for gate in gates]
+        checks += [check(day, written) for check in partition_checks]
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         # The data version is one for all days of a run; automation asks which of them have changed.

@@ -1,4 +1,4 @@
-"""What follows the days: one run per as-of day, stopped by gates, started again by repaired data."""
+"""What follows the days: one run per as-of day, stopped by checks, started again by repaired data."""
 
 from __future__ import annotations
 

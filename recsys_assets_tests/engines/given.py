@@ -41,7 +41,7 @@ WINDOWS = popular_windows.WindowParams(
     horizon_days=1, fewest=1, days=(1, 2, 4), half_lives=(0.25, 1.0, 2.0), cuts=2, k=3, category_k=2
 )
 COVISIT = covisitation.CovisitParams(k=6)
-FACTORS = factors.FactorsParams(factors=4, iterations=3)
+FACTORS = factors.AlsFitParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(
     quotas={name: protocol.GeneratorQuota(40, protocol.generator(BUILT_IN, name).weight) for name in BUILT_IN.names},
     activity_days=5,

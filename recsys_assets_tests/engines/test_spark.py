@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_assets.core.engine import Engine, Factors, unchanged
-from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
+from recsys_assets.core.models.als import AlsFitParams, fit_factors, recommend_by_factors
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.engines.spark import SparkEngine
@@ -122,7 +122,7 @@ def ndcg(fitted: Factors, seen: pa.Table, held: dict[int, set[int]], k: int = 10
 
 def test_factors_of_mllib_are_as_good_as_those_of_implicit(spark: Engine) -> None:
     seen, held = planted()
-    params = FactorsParams(factors=12, iterations=8, num_threads=2)
+    params = AlsFitParams(factors=12, iterations=8, num_threads=2)
     local, ours = (fit_factors(one, one.from_arrow(seen), params) for one in (LOCAL, spark))
     good, found = ndcg(local, seen, held), ndcg(ours, seen, held)
     untrained = ndcg(fit_factors(LOCAL, LOCAL.from_arrow(seen), replace(params, iterations=0)), seen, held)
@@ -136,7 +136,7 @@ def test_factors_of_mllib_are_as_good_as_those_of_implicit(spark: Engine) -> Non
 
 def test_factors_of_string_ids_and_of_nothing(spark: Engine) -> None:
     pairs = pa.table({"user_id": ["b", "b", "ä", "ä"], "item_id": [2**62, 0, 0, -1], "weight": [1.0, 0.1, 2.0, 1.0]})
-    params = FactorsParams(factors=2, iterations=2, min_user_items=1, min_item_users=1)
+    params = AlsFitParams(factors=2, iterations=2, min_user_items=1, min_item_users=1)
     fitted = fit_factors(spark, spark.from_arrow(pairs), params)
     assert fitted.users["user_id"].to_pylist() == ["b", "ä"]
     assert fitted.items["item_id"].to_pylist() == [-1, 0, 2**62]

@@ -24,7 +24,7 @@ from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
-from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.ranking.tuning import RankerSearchResult
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 from recsys_assets_tests.integration.conftest import DAY
@@ -308,7 +308,9 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
 
 def searches_are_told(client: Any, world: World) -> None:
     """The search for parameters is one run, however often it is told, with one below it for each trial."""
-    found = Tuning.from_json((world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").read_text())
+    found = RankerSearchResult.from_json(
+        (world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").read_text()
+    )
     (place,) = [one.experiment_id for one in client.search_experiments() if one.name == "retailrocket"]
     (search,) = client.search_runs([place], f"tags.study = '{found.study}'")
     assert (search.info.run_name, search.info.status) == (f"ranker_params {DAY}", "FINISHED")

@@ -50,9 +50,9 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
         event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
         for event in made.get_asset_materialization_events()
     }
-    assert told["ranker_evaluation"]["rules_ndcg_value"].value == pytest.approx(cost)
-    assert len(told["ranker_evaluation"]["rules_cost"].value) < 1000, "the UI shows as much in place"
-    assert told["recommendations"]["rules"].value == told["ranker_evaluation"]["rules"].value
+    assert told["ranker_evaluation"]["reranking_ndcg_value"].value == pytest.approx(cost)
+    assert len(told["ranker_evaluation"]["reranking_cost"].value) < 1000, "the UI shows as much in place"
+    assert told["recommendations"]["reranking"].value == told["ranker_evaluation"]["reranking"].value
 
     pointer = world.store.releases().current()
     assert pointer is not None
@@ -69,7 +69,7 @@ def test_without_rules_nothing_is_said_of_them(built: World) -> None:
     event = built.instance.get_latest_materialization_event(dg.AssetKey("ranker_evaluation"))
     assert event is not None
     assert event.asset_materialization is not None
-    assert "rules_cost" not in event.asset_materialization.metadata
+    assert "reranking_cost" not in event.asset_materialization.metadata
 
 
 @pytest.mark.parametrize("name", ["category_cap", "diversity"])

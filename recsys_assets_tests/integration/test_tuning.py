@@ -16,7 +16,7 @@ import pytest
 from recsys_assets.assets import ranking, retrieval_params
 from recsys_assets.core.ranking import tuning
 from recsys_assets.core.ranking.model import Fit
-from recsys_assets.core.ranking.tuning import Tuning
+from recsys_assets.core.ranking.tuning import RankerSearchResult
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import tune_weights
@@ -84,7 +84,7 @@ def poison_the_test_window(world: World) -> None:
 
 def test_the_ranker_is_tuned_without_a_row_of_the_test_window(world: World, opened: set[tuple[str, str]]) -> None:
     before = params(world, "ranker_params", DAY)
-    assert Tuning.from_json(before.decode()).trials
+    assert RankerSearchResult.from_json(before.decode()).trials
     poison_the_test_window(world)
     (world.folder / f"store/assets/ranker_params/dt={DAY}/params.json").unlink()
     assert make(world, "ranker_params", DAY).success
@@ -157,7 +157,7 @@ def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkey
     monkeypatch.setattr(ranking, "training_table", table)
     assert told(make(world, "ranker_params", EVE))["tuned_on"] == EVE
     found = told(make(world, "ranker_params", DAY))
-    assert (found["carried_from"], found["tuned_on"]) == (EVE, EVE)
+    assert (found["reused_from"], found["tuned_on"]) == (EVE, EVE)
     assert params(world, "ranker_params", DAY) == params(world, "ranker_params", EVE)
     record = world.store.partitions().read_lineage("ranker_params", DAY)
     assert record is not None

@@ -21,6 +21,9 @@ from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, pooled_g
 CONFIDENCE = 0.95
 """Level of every interval that the platform computes."""
 
+INTERVAL_TEXT = f"{100 * CONFIDENCE:g} % interval"
+"""What reports call such an interval."""
+
 
 class Bounded(Protocol):
     """A paired difference with the bounds of its interval."""

@@ -8,6 +8,7 @@ from math import fsum
 from typing import TYPE_CHECKING
 
 from recsys_assets.core.evaluation.compare import FINAL_LISTS
+from recsys_assets.core.gate.rule import INTERVAL_TEXT
 from recsys_assets.core.insight.data_charts import bars_by_day
 from recsys_assets.core.insight.drawing import (
     GRID,
@@ -52,8 +53,8 @@ _VERDICTS = {"promoted": STRONG, "waiting": SECOND, "archived": SECOND}
 _TITLES = {"ndcg": "NDCG", "recall": "Recall", "coverage": "Coverage", "novelty": "Novelty", "diversity": "Diversity"}
 
 _SUBTITLES = {
-    "ndcg": f"Targets of the horizon that ended on each day; {FINAL_LISTS}: after re-ranking; shaded: 95 % interval",
-    "recall": "Share of a user's targets among the first ten; shaded: 95 % interval",
+    "ndcg": f"Targets of the horizon that ended on each day; {FINAL_LISTS}: after re-ranking; shaded: {INTERVAL_TEXT}",
+    "recall": f"Share of a user's targets among the first ten; shaded: {INTERVAL_TEXT}",
     "coverage": "Share of the catalogue in the first ten of the evaluated users",
     "novelty": "Mean self-information, -log2 of the share of users who have an item: higher is less popular",
     "diversity": "1 less the mean similarity of two items of a list: 0 in one category, 0.5 below one root",
@@ -102,7 +103,7 @@ def gate_over_time(figures: Figures) -> Chart:
     verdicts: Mapping[str, int] = figures["verdicts"]
     title = f"The gate: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}"
     subtitle = (
-        f"Gain in NDCG@{figures['k']} of each day's model over its baseline, with its 95 % interval; "
+        f"Gain in NDCG@{figures['k']} of each day's model over its baseline, with its {INTERVAL_TEXT}; "
         "below: whether a model orders the lists"
     )
     decisions = {day: decision for day, decision in zip(days, figures["gate"], strict=True) if decision}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recsys_assets.core.evaluation.compare import FINAL_LISTS
+from recsys_assets.core.gate.rule import INTERVAL_TEXT
 from recsys_assets.core.insight.backtest_charts import backtest_charts
 from recsys_assets.core.insight.drawing import percent
 from recsys_assets.core.insight.figures import Figures
@@ -14,7 +15,7 @@ _NONE = "-"
 _MODELS = (FINAL_LISTS, "ranker", "champion", "fused")
 
 HEAD = (
-    "day", "users evaluated", *_MODELS, "best generator", "gain [95 % interval]", "verdict",
+    "day", "users evaluated", *_MODELS, "best generator", f"gain [{INTERVAL_TEXT}]", "verdict",
     "ordered by", "champion after", "users with lists", "overlap", "jaccard", "new items",
 )  # fmt: skip
 """Columns of :func:`day_rows`; models and generators are given by NDCG."""

@@ -14,7 +14,7 @@ from recsys_assets.core.models.nearest import Floats, Forbid, nearest
 
 
 @dataclass(frozen=True)
-class FactorsParams(AlsParams):
+class AlsFitParams(AlsParams):
     """Parameters of the fit.
 
     Args:
@@ -30,7 +30,7 @@ class FactorsParams(AlsParams):
     min_user_items: int = 2
 
 
-def fit_factors(engine: Engine, activity: Frame, params: FactorsParams, users: Frame | None = None) -> Factors:
+def fit_factors(engine: Engine, activity: Frame, params: AlsFitParams, users: Frame | None = None) -> Factors:
     """Fit factors so that users lie near the items that they interacted with.
 
     Args:

@@ -52,8 +52,8 @@ def covisit_in_parts(engine: Engine, item_pairs: Frame, item_activity: Frame, pa
         yield covisit_similarity(item_pairs, item_activity, params, engine.persist)
         return
     sessions = engine.from_arrow(_sessions(item_activity).collect(backend="polars").to_arrow())  # merged once for all
-    for (met,) in parts:
-        pairs = met.group_by("item_id", "similar_item_id").agg(exact_sum(nw.col("weight")).alias("weight"))
+    for (daily_part,) in parts:
+        pairs = daily_part.group_by("item_id", "similar_item_id").agg(exact_sum(nw.col("weight")).alias("weight"))
         yield _nearest(_scored(pairs, sessions, params), params)
 
 
@@ -71,15 +71,15 @@ def _scored(pairs: Frame, sessions: Frame, params: CovisitParams) -> Frame:
     )
 
 
-def _norm(one: nw.Expr, other: nw.Expr) -> nw.Expr:
-    return (one.cast(nw.Float64) * other.cast(nw.Float64)).sqrt()
+def _norm(left: nw.Expr, right: nw.Expr) -> nw.Expr:
+    return (left.cast(nw.Float64) * right.cast(nw.Float64)).sqrt()
 
 
 def _both_ways(pairs: Frame) -> Frame:
     """Each pair from either side."""
-    turned = {"item_id": "similar_item_id", "similar_item_id": "item_id"}
+    swapped = {"item_id": "similar_item_id", "similar_item_id": "item_id"}
     columns = pairs.collect_schema().names()
-    return nw.concat([pairs, pairs.rename(turned).select(columns)], how="vertical")
+    return nw.concat([pairs, pairs.rename(swapped).select(columns)], how="vertical")
 
 
 def _nearest(scored: Frame, params: CovisitParams) -> Frame:

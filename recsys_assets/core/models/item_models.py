@@ -1,4 +1,4 @@
-"""Models of item and item: a user's score is the sum of what the touched items say of the others."""
+"""Item-to-item models: an item's score for a user is the sum of its weights from the items of the user."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class Rp3BetaParams:
-    """How the walk goes.
+    """Parameters of the random walk.
 
     Args:
         alpha: exponent of the probability of each step.
-        beta: how much popular items are held back.
+        beta: exponent of the penalty on popular items.
         neighbours: kept per item.
     """
 
@@ -33,7 +33,7 @@ class Rp3BetaParams:
 
 @dataclass(frozen=True)
 class ItemKnnParams:
-    """How items are compared.
+    """Parameters of the similarity.
 
     Args:
         shrinkage: added to the denominator of the cosine.
@@ -46,11 +46,11 @@ class ItemKnnParams:
 
 @dataclass(frozen=True)
 class EaseParams:
-    """How the linear model is fitted.
+    """Parameters of the linear model.
 
     Args:
         regularization: L2 penalty.
-        most_items: catalogues with more items take too much memory (4 bytes x items x items, twice) and time.
+        most_items: limit of the catalogue; above it memory (4 bytes x items x items, twice) and time grow too large.
     """
 
     regularization: float = 200.0
@@ -58,7 +58,7 @@ class EaseParams:
 
 
 class Neighbours:
-    """A sparse matrix from touched items to proposed ones.
+    """A sparse matrix of weights from items of the user to recommended items.
 
     Args:
         interactions: the users' matrix.
@@ -92,7 +92,9 @@ class Ease:
         gram = np.asarray((self._signal.T @ self._signal).todense(), np.float64)
         gram[np.diag_indices(items)] += params.regularization
         with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
-            factorize, invert = get_lapack_funcs(("potrf", "potri"), (gram,))  # a third of the work of solving for 1
+            factorize, invert = get_lapack_funcs(
+                ("potrf", "potri"), (gram,)
+            )  # a third of the work of solving for the identity
             upper, _ = invert(factorize(gram, overwrite_a=True, clean=True)[0], overwrite_c=True)
         inverse = upper + np.triu(upper, 1).T
         weights = inverse / -np.diag(inverse)
@@ -105,17 +107,17 @@ class Ease:
 
 
 def rp3beta(interactions: Interactions, params: Rp3BetaParams) -> Neighbours:
-    """Walks from item to user to item, popular ends held back (Paudel et al., ACM TiiS 2017)."""
-    ones = interactions.matrix.copy()
-    ones.data[:] = 1.0
-    to_items, to_users = _steps(ones, params.alpha), _steps(csr_matrix(ones.T), params.alpha)
-    popularity = np.maximum(np.bincount(ones.indices, minlength=interactions.shape[1]), 1.0)
+    """Random walks from item to user to item that penalize popular ends (Paudel et al., ACM TiiS 2017)."""
+    binary = interactions.matrix.copy()
+    binary.data[:] = 1.0
+    to_items, to_users = _steps(binary, params.alpha), _steps(csr_matrix(binary.T), params.alpha)
+    popularity = np.maximum(np.bincount(binary.indices, minlength=interactions.shape[1]), 1.0)
     ends = csr_matrix(to_items @ diags_array(popularity**-params.beta))
     return Neighbours(interactions, _best(to_users, ends, params.neighbours))
 
 
 def item_knn(interactions: Interactions, params: ItemKnnParams) -> Neighbours:
-    """Cosine of items that the same users touched, shrunk (Deshpande and Karypis, ACM TOIS 2004)."""
+    """Shrunk cosine similarity of items over their users (Deshpande and Karypis, ACM TOIS 2004)."""
     items = csr_matrix(interactions.matrix.T)
     lengths = np.sqrt(np.asarray(items.multiply(items).sum(axis=1)).ravel())
     return Neighbours(
@@ -134,20 +136,20 @@ def _steps(matrix: csr_matrix, alpha: float) -> csr_matrix:
 def _best(
     left: csr_matrix, right: csr_matrix, k: int, lengths: Floats | None = None, shrinkage: float = 0.0
 ) -> csr_matrix:
-    """The k largest of each row of left @ right, the diagonal left out; divided by the product of lengths if given."""
+    """The k largest per row of left @ right without its diagonal, divided by the product of lengths if given."""
     items = len(left.indptr) - 1
     rows, columns, values = [], [], []
     for start in range(0, items, _ROWS):
         block = np.asarray((left[start : start + _ROWS] @ right).todense(), np.float32)
         if lengths is not None:
             block /= np.outer(lengths[start : start + _ROWS], lengths) + np.float32(shrinkage)
-        at = np.arange(len(block))
-        block[at, at + start] = 0.0
+        row_numbers = np.arange(len(block))
+        block[row_numbers, row_numbers + start] = 0.0
         best = largest(block, k)
-        found = np.take_along_axis(block, best, axis=1)
-        row, place = np.nonzero(found > 0)
+        largest_values = np.take_along_axis(block, best, axis=1)
+        row, place = np.nonzero(largest_values > 0)
         rows.append(row + start)
         columns.append(best[row, place])
-        values.append(found[row, place])
+        values.append(largest_values[row, place])
     flat = [np.concatenate(part) for part in (values, rows, columns)]
     return csr_matrix((flat[0], (flat[1], flat[2])), shape=(items, items))

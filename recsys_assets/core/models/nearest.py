@@ -1,4 +1,4 @@
-"""Exact top-k by inner product, in tiles, with the same result whatever the batches."""
+"""Exact top-k by inner product, in tiles; the result does not depend on the batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Forbid = Callable[[int, int], tuple[Ints, Ints]]
 
-# A tile of scores (2 MB) stays in the processor's cache until its maxima are taken.
+# A tile of scores (2 MB) stays in the CPU cache until its maxima are computed.
 _QUERIES, _ITEMS = 512, 1024
 _GROUP = 16
 _BINS = 8  # for each item of a list
@@ -26,23 +26,23 @@ _PAIRS = 2048
 def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Doubles]:
     """The ``k`` best items of each query by inner product.
 
-    BLAS finds the few items that may be among the best; its last bits depend on where in a block a row stands, so those
-    few are scored again one by one in float64, and a query's result does not depend on its neighbours. Longest items
-    come first: as soon as what is left is too short to reach anybody's best, it is left out. Where lengths differ, as
-    those of ALS do, that is nearly everything.
+    BLAS preselects the few items that may be among the best. The last bits of its results depend on a row's position in
+    the block, so these items are scored again in float64, row by row; a query's result does not depend on the others in
+    its block. Items go by length, the longest first: as soon as the rest is too short to reach any query's best, it is
+    skipped. Where lengths differ, as those of ALS do, that is nearly everything.
 
     Args:
         queries: float32, queries x factors.
         items: float32, items x factors; the position of an item breaks ties (smaller first).
-        k: how many; queries get fewer where fewer are allowed.
-        forbid: given the first and last+1 query of a block, the (row within the block, item) pairs not to be found.
+        k: items per query; fewer where fewer are allowed.
+        forbid: given the first and last+1 query of a block, returns its forbidden pairs (row within the block, item).
 
     Returns:
         Query positions, item positions and scores, ordered by query, then score descending, then item.
     """
-    none = np.empty(0, np.int64)
+    nothing = np.empty(0, np.int64)
     if not (len(items) and len(queries) and k > 0):
-        return none, none, np.empty(0, np.float64)
+        return nothing, nothing, np.empty(0, np.float64)
     lengths = np.linalg.norm(items, axis=1)
     order = np.argsort(-lengths, kind="stable")
     place, lengths = np.argsort(order, kind="stable"), lengths[order]
@@ -50,46 +50,48 @@ def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None
 
     def best_of(start: int) -> tuple[Ints, Ints, Doubles]:
         block = queries[start : start + _QUERIES]
-        barred = forbid(start, start + len(block)) if forbid is not None else (none, none)
-        maxima, bound = _maxima(block, groups, lengths, (barred[0], place[barred[1]]), k)
+        forbidden = forbid(start, start + len(block)) if forbid is not None else (nothing, nothing)
+        maxima, bound = _maxima(block, groups, lengths, (forbidden[0], place[forbidden[1]]), k)
         rows, columns = _within(block, groups, maxima, bound)
         rows, columns = rows[columns < len(items)], order[columns[columns < len(items)]]
-        allowed = ~np.isin(rows * len(items) + columns, barred[0] * len(items) + barred[1])
+        allowed = ~np.isin(rows * len(items) + columns, forbidden[0] * len(items) + forbidden[1])
         rows, columns = rows[allowed], columns[allowed]
         scores = np.sum(block[rows].astype(np.float64) * items[columns], axis=1)
         best = np.lexsort((columns, -scores, rows))
         best = best[np.arange(len(rows)) - np.searchsorted(rows[best], rows[best]) < k]
         return rows[best] + start, columns[best], scores[best]
 
-    # Each core has blocks of its own, in which BLAS has one thread: what a block gives does not depend on how many.
+    # A block per core, with one BLAS thread each: results do not depend on the number of cores.
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
-        found = list(pool.map(best_of, range(0, len(queries), _QUERIES)))
-    rows, columns, values = zip(*found, strict=True)
+        blocks = list(pool.map(best_of, range(0, len(queries), _QUERIES)))
+    rows, columns, values = zip(*blocks, strict=True)
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 
 
 def _grouped(items: Floats) -> Floats:
-    """Items as groups x members x factors; the last item is repeated to fill its group, which moves no maximum."""
+    """Items as groups x members x factors; the last item is repeated to fill its group, which changes no maximum."""
     padding = -len(items) % _GROUP
     return np.concatenate([items, np.repeat(items[-1:], padding, axis=0)]).reshape(-1, _GROUP, items.shape[1])
 
 
-def _maxima(block: Floats, groups: Floats, lengths: Floats, barred: tuple[Ints, Ints], k: int) -> tuple[Floats, Floats]:
-    """The best score of each group of items [groups, queries], without the pairs that are barred.
+def _maxima(
+    block: Floats, groups: Floats, lengths: Floats, forbidden: tuple[Ints, Ints], k: int
+) -> tuple[Floats, Floats]:
+    """The best score of each group of items without forbidden pairs [groups, queries], and a bound [queries].
 
-    Groups that are too short for any query are left out. Beside it a bound [queries] that all of the k best reach.
+    All of the k best of a query reach its bound. Groups that are too short for any query are left out.
     """
     queries = np.linalg.norm(block, axis=1)
-    # Twice the most that rounding can move a float32 inner product of this length.
+    # Twice the largest rounding error of a float32 inner product of this length.
     margin = 2 * block.shape[1] * np.finfo(np.float32).eps * lengths[0] * queries
     columns = np.ascontiguousarray(block.T)
     flat = groups.reshape(-1, groups.shape[2])
     maxima = np.empty((len(groups), len(block)), np.float32)
     tile = np.empty((_ITEMS, len(block)), np.float32)
-    order = np.argsort(barred[1], kind="stable")
-    barred_rows, barred_items = barred[0][order], barred[1][order]
+    order = np.argsort(forbidden[1], kind="stable")
+    barred_rows, barred_items = forbidden[0][order], forbidden[1][order]
     for tiles, start in enumerate(range(0, len(flat), _ITEMS)):
-        if tiles and tiles & (tiles - 1) == 0:  # a look costs less than a tile, but not nothing
+        if tiles and tiles & (tiles - 1) == 0:  # checking costs less than a tile, but not nothing
             bound = _bound(maxima[: start // _GROUP], k) - margin
             if (queries * lengths[start] < bound).all():
                 return maxima[: start // _GROUP], bound
@@ -105,8 +107,8 @@ def _maxima(block: Floats, groups: Floats, lengths: Floats, barred: tuple[Ints, 
 def _bound(maxima: Floats, k: int) -> Floats:
     """A value for each query that at least its k best scores reach: the k-th largest maximum of bins of groups.
 
-    Many groups are dealt out to few bins first, neighbours to different ones, since to partition them all takes as long
-    as to make them. Two of the k best seldom share a bin, so the bound is hardly lower than that of the groups.
+    Groups are first assigned to fewer bins, neighbours to different ones, because partitioning all groups takes as long
+    as computing them. Two of the k best seldom share a bin, so the bound is hardly lower than that of all groups.
     """
     if len(maxima) <= k:
         return np.full(maxima.shape[1], -np.inf, np.float32)
@@ -119,16 +121,16 @@ def _bound(maxima: Floats, k: int) -> Floats:
 
 def _within(block: Floats, groups: Floats, maxima: Floats, bound: Floats) -> tuple[Ints, Ints]:
     """The (query, item) pairs whose score reaches the query's bound, ordered by query."""
-    # Users with no further allowed item have groups of forbidden items only, at minus infinity.
+    # Queries with fewer than k allowed items have groups at minus infinity, which hold forbidden items only.
     reached = np.flatnonzero(maxima >= np.maximum(bound, np.finfo(np.float32).min))
-    which, rows = np.divmod(reached, len(block))
-    found: list[tuple[Ints, Ints]] = []
-    for start in range(0, len(rows), _PAIRS):
-        some, near = rows[start : start + _PAIRS], which[start : start + _PAIRS]
-        scores = np.matmul(groups[near], block[some][:, :, None])[:, :, 0]
-        pair, member = np.nonzero(scores >= bound[some][:, None])
-        found.append((some[pair], near[pair] * _GROUP + member))
-    if not found:
+    group_at, query_at = np.divmod(reached, len(block))
+    pairs: list[tuple[Ints, Ints]] = []
+    for start in range(0, len(query_at), _PAIRS):
+        row, group = query_at[start : start + _PAIRS], group_at[start : start + _PAIRS]
+        scores = np.matmul(groups[group], block[row][:, :, None])[:, :, 0]
+        pair, member = np.nonzero(scores >= bound[row][:, None])
+        pairs.append((row[pair], group[pair] * _GROUP + member))
+    if not pairs:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    queries, items = (np.concatenate(part) for part in zip(*found, strict=True))
+    queries, items = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return queries, items

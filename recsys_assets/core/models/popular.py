@@ -26,8 +26,9 @@ class PopularParams:
     Args:
         days: window of 'all'.
         trending_days: window of 'trending', where its half-life is a day or more.
-        trending_half_life: days in which an event's weight halves for 'trending'; below one day, hours count.
-        k: items per segment. More than a user is given, so that items left out for one user can be replaced.
+        trending_half_life: days in which an event's weight halves for 'trending'; below one day, events are aged by
+            the hour.
+        k: items per segment: more than a user gets, so that items excluded for one user can be replaced.
         exclude_unavailable: leave out items known to be unavailable.
         category_days: window of the categories; None: that of 'all'.
     """
@@ -41,11 +42,11 @@ class PopularParams:
 
 
 def item_hours(events: Frame, weights: EventWeights, end: datetime) -> Frame:
-    """What happened to each item in each hour.
+    """Weight of the events of each item, by the hour.
 
     Args:
         events: clean events of some days, without those of bots.
-        weights: what each event type is worth.
+        weights: weight of each event type.
         end: the instant at which the last of the days ends.
 
     Returns:
@@ -72,9 +73,9 @@ def top_popular(
     Raises:
         ValueError: the half-life is below one day, and there are no hours.
     """
-    known = item_features.select("item_id", "category_id", "available")
-    gone = known.filter(~nw.col("available")) if params.exclude_unavailable else known.head(0)
-    item_activity = item_activity.join(gone, on="item_id", how="anti")
+    features = item_features.select("item_id", "category_id", "available")
+    unavailable = features.filter(~nw.col("available")) if params.exclude_unavailable else features.head(0)
+    item_activity = item_activity.join(unavailable, on="item_id", how="anti")
     window = _popularity(last_days(item_activity, as_of, params.days), nw.col("weight"))
     if params.trending_half_life >= 1:
         lately = last_days(item_activity, as_of, params.trending_days)
@@ -83,15 +84,15 @@ def top_popular(
         raise ValueError(f"a half-life of {params.trending_half_life} days needs the events by hour")
     else:
         recent = hours.filter((nw.col("hours") >= 0) & (nw.col("hours") < HOURLY_DAYS * 24))
-        lately = recent.join(gone, on="item_id", how="anti")
+        lately = recent.join(unavailable, on="item_id", how="anti")
         age = nw.col("hours") * (1 / 24)
     trending = _popularity(lately, nw.col("weight") * half_life(age, params.trending_half_life))
     of_categories = window
     if params.category_days not in (None, params.days):
         of_categories = _popularity(last_days(item_activity, as_of, params.category_days), nw.col("weight"))
-    by_category = of_categories.join(known.filter(~nw.col("category_id").is_null()), on="item_id", how="inner").select(
-        nw.concat_str(nw.lit(CATEGORY), nw.col("category_id")).alias("segment"), "item_id", "score"
-    )
+    by_category = of_categories.join(
+        features.filter(~nw.col("category_id").is_null()), on="item_id", how="inner"
+    ).select(nw.concat_str(nw.lit(CATEGORY), nw.col("category_id")).alias("segment"), "item_id", "score")
     segments = [
         window.select(nw.lit(ALL).alias("segment"), "item_id", "score"),
         trending.select(nw.lit(TRENDING).alias("segment"), "item_id", "score"),

@@ -39,7 +39,7 @@ class WindowParams:
         horizon_days: recall of 'all' and the categories is over the targets of so many days after a list.
         fewest: with fewer users to evaluate, the windows of the settings stay.
         days: windows to choose from for 'all' and for the categories, ascending.
-        half_lives: to choose from for 'trending', in days, ascending; those below one day count hours.
+        half_lives: to choose from for 'trending', in days, ascending; those below one day are computed by the hour.
         cuts: earlier lists that are evaluated, a horizon apart, or a day apart for 'trending'.
         k: length of the lists.
         category_k: length of the list of a category.
@@ -98,8 +98,8 @@ def find_windows(
     user_activity: Frame,
     item_features: Frame,
     as_of: date,
-    stated: PopularParams,
-    how: WindowParams,
+    defaults: PopularParams,
+    search: WindowParams,
 ) -> Windows:
     """The windows with the highest recall lately; of equals, the longest.
 
@@ -110,51 +110,60 @@ def find_windows(
         user_activity: ``USER_ACTIVITY`` with ``dt``, :attr:`WindowParams.target_days` of it.
         item_features: ``ITEM_FEATURES`` of D, for the categories and the availability.
         as_of: D.
-        stated: sizes, and the windows where there are too few users.
-        how: the windows to choose from, and the evaluation.
+        defaults: sizes, and the windows where there are too few users.
+        search: the windows to choose from, and the evaluation.
     """
     past = _Past.read(
-        item_activity, hours, item_features, as_of, how.activity_days, keep_gone=not stated.exclude_unavailable
+        item_activity,
+        hours,
+        item_features,
+        as_of,
+        search.activity_days,
+        keep_unavailable=not defaults.exclude_unavailable,
     )
-    later = past.targets(user_activity, as_of, how.horizon_days, how.cuts)
-    tomorrow = past.targets(user_activity, as_of, 1, how.cuts)
-    h, days = how.horizon_days, [float(one) for one in how.days]
+    later = past.targets(user_activity, as_of, search.horizon_days, search.cuts)
+    tomorrow = past.targets(user_activity, as_of, 1, search.cuts)
+    h, days = search.horizon_days, [float(length) for length in search.days]
 
     def window(cut: int, length: float) -> _Floats:
         return past.last(cut * h, int(length))
 
     def best(score: _Floats) -> Ints:
-        return _best(score, how.k)
+        return _best(score, search.k)
 
     def best_of_each(score: _Floats) -> Ints:
-        return _best_of_each(score, past.category, how.category_k)
+        return _best_of_each(score, past.category, search.category_k)
 
     recalls = {
-        ALL: _recalls(days, window, best, later, how.fewest),
-        CATEGORY: _recalls(days, window, best_of_each, later, how.fewest),
-        TRENDING: _recalls(how.half_lives, past.decayed, best, tomorrow, how.fewest),
+        ALL: _recalls(days, window, best, later, search.fewest),
+        CATEGORY: _recalls(days, window, best_of_each, later, search.fewest),
+        TRENDING: _recalls(search.half_lives, past.decayed, best, tomorrow, search.fewest),
     }
-    default = {ALL: stated.days, CATEGORY: stated.category_days or stated.days, TRENDING: stated.trending_half_life}
-    chosen = {segment: _chosen(found, float(default[segment])) for segment, found in recalls.items()}
-    told = None not in recalls[TRENDING].values()
+    default_of = {
+        ALL: defaults.days,
+        CATEGORY: defaults.category_days or defaults.days,
+        TRENDING: defaults.trending_half_life,
+    }
+    chosen = {segment: _chosen(recall_of, float(default_of[segment])) for segment, recall_of in recalls.items()}
+    enough_users = None not in recalls[TRENDING].values()
     params = replace(
-        stated,
+        defaults,
         days=int(chosen[ALL]),
         category_days=int(chosen[CATEGORY]),
         trending_half_life=chosen[TRENDING],
-        trending_days=_window(chosen[TRENDING]) if told else stated.trending_days,
+        trending_days=_window(chosen[TRENDING]) if enough_users else defaults.trending_days,
     )
     rows = [
         {"segment": segment, "days": days, "recall": recall, "chosen": days == chosen[segment]}
-        for segment, found in recalls.items()
-        for days, recall in found.items()
+        for segment, recall_of in recalls.items()
+        for days, recall in recall_of.items()
     ]
     return Windows(params, pa.Table.from_pylist(rows, schema=_SCORES))
 
 
 @dataclass(frozen=True)
 class _Past:
-    """What happened, with items as positions; ages in days or hours before the end of D, ascending.
+    """Activity of items, given as positions; ages in days or hours before the end of D, ascending.
 
     Args:
         items: sorted ids.
@@ -170,27 +179,31 @@ class _Past:
 
     @classmethod
     def read(
-        cls, item_activity: Frame, hours: Frame, item_features: Frame, as_of: date, days: int, *, keep_gone: bool
+        cls, item_activity: Frame, hours: Frame, item_features: Frame, as_of: date, days: int, *, keep_unavailable: bool
     ) -> _Past:
         features = item_features.select("item_id", "category_id", "available")
-        gone = features.head(0) if keep_gone else features.filter(~nw.col("available"))
+        unavailable = features.head(0) if keep_unavailable else features.filter(~nw.col("available"))
         window = last_days(item_activity, as_of, days).with_columns(age=days_before(nw.col("dt"), as_of))
         daily, hourly = (
-            _table(rows.join(gone, on="item_id", how="anti").select("item_id", "age", "weight"), "age", "item_id")
+            _table(
+                rows.join(unavailable, on="item_id", how="anti").select("item_id", "age", "weight"), "age", "item_id"
+            )
             for rows in (window, hours.with_columns(age=nw.col("hours")))
         )
         items, codes = positions(daily["item_id"])
-        known = _table(features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id"), "item_id")
+        categories = _table(
+            features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id"), "item_id"
+        )
         category = np.full(len(items), -1, np.int64)
-        at = lookup(known["item_id"], items)
-        category[at[at >= 0]] = positions(known["category_id"])[1][at >= 0]
+        at = lookup(categories["item_id"], items)
+        category[at[at >= 0]] = positions(categories["category_id"])[1][at >= 0]
         hour = lookup(hourly["item_id"], items)
-        there = hour >= 0
+        has_position = hour >= 0
         return cls(
             items,
             category,
             (codes, daily["age"].to_numpy(), daily["weight"].to_numpy()),
-            (hour[there], hourly["age"].to_numpy()[there], hourly["weight"].to_numpy()[there]),
+            (hour[has_position], hourly["age"].to_numpy()[has_position], hourly["weight"].to_numpy()[has_position]),
         )
 
     def last(self, cut: int, days: int) -> _Floats:
@@ -209,9 +222,9 @@ class _Past:
         return _sums(item, weight * 0.5 ** (ages / half_life), len(self.items))
 
     def targets(self, user_activity: Frame, as_of: date, step: int, cuts: int) -> list[_Floats]:
-        """What users went for in the ``step`` days after each cut; last: what is no item of any list.
+        """Share of targets on each item [items + 1] in the ``step`` days after each cut; last: items of no list.
 
-        Each user weighs 1 a cut, so that a few busy ones do not decide.
+        Each user weighs 1 per cut, so that a few busy users do not decide.
         """
         age = days_before(nw.col("dt"), as_of)
         hit = last_days(user_activity, as_of, step * cuts).filter(nw.col("targets") > 0)
@@ -219,11 +232,11 @@ class _Past:
         users = pairs.group_by("user_id", "cut").agg(nw.len().cast(nw.Float64).alias("__n"))
         shares = pairs.join(users, on=["user_id", "cut"], how="inner").with_columns(share=1.0 / nw.col("__n"))
         summed = shares.group_by("cut", "item_id").agg(exact_sum(nw.col("share")).alias("share"))
-        found = _table(summed, "cut", "item_id")
-        cut, share = found["cut"].to_numpy(), found["share"].to_numpy()
-        at = lookup(found["item_id"], self.items)
+        table = _table(summed, "cut", "item_id")
+        cut, share = table["cut"].to_numpy(), table["share"].to_numpy()
+        at = lookup(table["item_id"], self.items)
         at[at < 0] = len(self.items)
-        return [_sums(at[cut == one], share[cut == one], len(self.items) + 1) for one in range(cuts)]
+        return [_sums(at[cut == number], share[cut == number], len(self.items) + 1) for number in range(cuts)]
 
 
 def _recalls(
@@ -234,7 +247,7 @@ def _recalls(
     fewest: int,
 ) -> dict[float, float | None]:
     """Recall of the lists of each window, over all cuts."""
-    users = sum(float(one.sum()) for one in targets)
+    users = sum(float(shares.sum()) for shares in targets)
     if users < fewest:
         return dict.fromkeys(ladder)
     return {
@@ -243,23 +256,23 @@ def _recalls(
     }
 
 
-def _chosen(recalls: Mapping[float, float | None], stated: float) -> float:
-    told = [(recall, days) for days, recall in recalls.items() if recall is not None]
-    return max(told)[1] if told else stated
+def _chosen(recalls: Mapping[float, float | None], default: float) -> float:
+    measured = [(recall, days) for days, recall in recalls.items() if recall is not None]
+    return max(measured)[1] if measured else default
 
 
 def _best(score: _Floats, k: int) -> Ints:
     """Positions of the k best of those above 0, ties to the smaller id."""
-    found = np.flatnonzero(score > 0)
-    if len(found) > k:
-        found = found[score[found] >= np.partition(score[found], -k)[-k]]
-    return found[np.lexsort((found, -score[found]))][:k]
+    positive = np.flatnonzero(score > 0)
+    if len(positive) > k:
+        positive = positive[score[positive] >= np.partition(score[positive], -k)[-k]]
+    return positive[np.lexsort((positive, -score[positive]))][:k]
 
 
 def _best_of_each(score: _Floats, category: Ints, k: int) -> Ints:
     """Positions of the k best of each category."""
-    found = np.flatnonzero((score > 0) & (category >= 0))
-    ordered = found[np.lexsort((found, -score[found], category[found]))]
+    positive = np.flatnonzero((score > 0) & (category >= 0))
+    ordered = positive[np.lexsort((positive, -score[positive], category[positive]))]
     of = category[ordered]
     return ordered[np.arange(len(of)) - np.searchsorted(of, of) < k]
 

@@ -1,4 +1,4 @@
-"""What a session model learns from the log: the items of each session, links between items, how often items return."""
+"""Parts of the session model: distinct items of each session, links between items, and repeat rates."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# A block of twice-linked items is some hundred MB at the default number of links.
+# Items per block of the matrix product: some hundred MB at the default number of links.
 _BLOCK = 2048
-# A link of lesser weight than this is not looked for.
+# Pairs whose weight has decayed below this are ignored.
 _FAINT = 0.02
 _PLACES, _COUNTS = 10, 5
 
 
 @dataclass(frozen=True)
 class Visits:
-    """The distinct items of sessions [visits], ordered by session and in it by time, the latest first.
+    """The distinct items of sessions [visits], ordered by session, then by time, the latest first.
 
     Attributes:
         rows: position of the session.
         items: position of the item.
-        lags: clicks that came after the last one on this item; 0 is where the session stands.
+        lags: clicks after the last one on this item; 0 for the last click of the session.
         counts: clicks on this item, at least 1.
     """
 
@@ -39,22 +39,22 @@ class Visits:
 
 
 def spans(starts: Ints, counts: Ints) -> Ints:
-    """The ranges start, start + 1, … of the given lengths, one after the other."""
+    """The concatenated ranges start, start + 1, … of the given lengths."""
     ends = np.cumsum(counts)
     return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 
 
-def visits(rows: Ints, items: Ints, most: int) -> Visits:
-    """Clicks as distinct items, of the last ``most`` clicks of each session.
+def visits(rows: Ints, items: Ints, max_clicks: int) -> Visits:
+    """The distinct items among the last ``max_clicks`` clicks of each session.
 
     Args:
-        rows: session of each click, ascending, and the clicks of each in order of time.
+        rows: session of each click, ascending; clicks of a session in order of time.
         items: item of each click.
-        most: clicks per session.
+        max_clicks: last clicks per session that count.
     """
     lags = np.searchsorted(rows, rows, side="right") - 1 - np.arange(len(rows))
-    late = lags < most
-    rows, items, lags = rows[late], items[late], lags[late]
+    counted = lags < max_clicks
+    rows, items, lags = rows[counted], items[counted], lags[counted]
     order = np.lexsort((lags, items, rows))
     rows, items, lags = rows[order], items[order], lags[order]
     new = np.ones(len(rows), np.bool_)
@@ -67,100 +67,101 @@ def visits(rows: Ints, items: Ints, most: int) -> Visits:
 
 
 def repeat_cells(clicked: Visits) -> Ints:
-    """Where in :func:`repeats` each visit stands.
+    """The cell of :func:`fit_repeat_rates` that each visit falls into.
 
-    A cell is made of whether the session has other items and has returned to one of them, of the item's place among the
-    session's items (the latest is 0), and of how often it was clicked.
+    A cell is defined by whether the session has other items and has returned to one of them, by the item's place among
+    the session's items (the latest is 0), and by how often it was clicked.
     """
     places = np.arange(len(clicked.rows)) - np.searchsorted(clicked.rows, clicked.rows)
-    again = clicked.counts - 1
-    others = np.bincount(clicked.rows)[clicked.rows] > 1
-    returns = np.bincount(clicked.rows, again)[clicked.rows] > again
-    kind = np.where(others, np.where(returns, 2, 1), 0)
-    return (kind * _PLACES + np.minimum(places, _PLACES - 1)) * _COUNTS + np.minimum(again, _COUNTS - 1)
+    repeats = clicked.counts - 1
+    has_others = np.bincount(clicked.rows)[clicked.rows] > 1
+    has_returned = np.bincount(clicked.rows, repeats)[clicked.rows] > repeats
+    kind = np.where(has_others, np.where(has_returned, 2, 1), 0)
+    return (kind * _PLACES + np.minimum(places, _PLACES - 1)) * _COUNTS + np.minimum(repeats, _COUNTS - 1)
 
 
-def repeats(rows: Ints, items: Ints, most: int, sample: int, prior: float) -> Doubles:
-    """How often the next click returns to an item of the session, by what the session looks like until then.
+def fit_repeat_rates(rows: Ints, items: Ints, max_clicks: int, sample: int, prior: float) -> Doubles:
+    """How often the next click returns to an item of the session, by cell of :func:`repeat_cells`.
 
     Args:
-        rows: session of each click, ascending from the oldest session, and the clicks of each in order of time.
+        rows: session of each click, the oldest session first; clicks of a session in order of time.
         items: item of each click.
-        most: clicks of a session that count.
-        sample: the newest clicks are counted, as many as have, one by one, so many clicks before them.
-        prior: examples that a cell borrows from all cells of its place.
+        max_clicks: last clicks of a session that count.
+        sample: budget of pairs of a click and an earlier one of its session; the newest clicks that fit into it are
+            counted.
+        prior: weight of the prior, in examples; it is the rate over all cells of the same place.
 
     Returns:
-        A rate for each of :func:`repeat_cells`.
+        The rate of each cell.
     """
     starts = np.searchsorted(rows, rows)
     before = np.arange(len(rows)) - starts
     examples = np.flatnonzero((before > 0) & (np.cumsum(before[::-1])[::-1] <= sample))
-    lengths = np.minimum(before[examples], most)
+    lengths = np.minimum(before[examples], max_clicks)
     prefix = spans(examples - lengths, lengths)
-    clicked = visits(np.repeat(np.arange(len(examples)), lengths), items[prefix], most)
+    clicked = visits(np.repeat(np.arange(len(examples)), lengths), items[prefix], max_clicks)
     shape = (3, _PLACES, _COUNTS)
     cells = repeat_cells(clicked)
     returned = clicked.items == items[examples][clicked.rows]
-    seen = np.bincount(cells, minlength=3 * _PLACES * _COUNTS).reshape(shape)
-    came = np.bincount(cells, returned, minlength=3 * _PLACES * _COUNTS).reshape(shape)
-    rate = came.sum((0, 2)) / np.maximum(seen.sum((0, 2)), 1)
-    return ((came + prior * rate[:, None]) / (seen + prior)).reshape(-1)
+    shown = np.bincount(cells, minlength=3 * _PLACES * _COUNTS).reshape(shape)
+    returns = np.bincount(cells, returned, minlength=3 * _PLACES * _COUNTS).reshape(shape)
+    rate = returns.sum((0, 2)) / np.maximum(shown.sum((0, 2)), 1)
+    return ((returns + prior * rate[:, None]) / (shown + prior)).reshape(-1)
 
 
-def meetings(clicked: Visits, ages: Doubles, items: int, decay: float, most: int) -> sp.csr_array:
-    """Items that met in sessions, the fewer clicks between them the more: item-kNN.
+def co_occurrences(clicked: Visits, session_weights: Doubles, items: int, decay: float, max_links: int) -> sp.csr_array:
+    """Co-occurrence of items in sessions, weighted by the clicks between them: item-kNN.
 
     Args:
-        clicked: the log.
-        ages: weight of each session.
-        items: how many there are.
-        decay: clicks apart by which a meeting's weight has fallen to 1/e.
-        most: strongest links of each item that are kept; ties with the last of them too.
+        clicked: visits of the log.
+        session_weights: weight of each session.
+        items: number of items.
+        decay: clicks between two items after which the weight has fallen to 1/e.
+        max_links: links to keep per item, the strongest; those that tie with the last are kept too.
 
     Returns:
-        D^-1/2 A D^-1/2 [items, items], where A is the sum over meetings (symmetric) and D its row sums.
+        D^-1/2 A D^-1/2 [items, items], where A is the sum of weights (symmetric) and D its row sums.
     """
-    met = sp.csr_array((items, items))
+    links = sp.csr_array((items, items))
     for step in range(1, int(decay * -np.log(_FAINT)) + 2):
-        here = np.flatnonzero(clicked.rows[step:] == clicked.rows[:-step])
-        apart = clicked.lags[here + step] - clicked.lags[here]
-        weights = np.exp(-(apart - 1) / decay) * ages[clicked.rows[here]]
-        pair = (clicked.items[here], clicked.items[here + step])
-        met = met + sp.coo_array((weights, pair), shape=met.shape).tocsr()
-    met = (met + met.T).tocsr()
-    scale = np.maximum(met.sum(axis=1), np.finfo(np.float64).tiny) ** -0.5
-    met.data *= scale[met.indices] * np.repeat(scale, np.diff(met.indptr))
-    return _strongest(met, most)
+        first = np.flatnonzero(clicked.rows[step:] == clicked.rows[:-step])
+        distance = clicked.lags[first + step] - clicked.lags[first]
+        weights = np.exp(-(distance - 1) / decay) * session_weights[clicked.rows[first]]
+        pair = (clicked.items[first], clicked.items[first + step])
+        links = links + sp.coo_array((weights, pair), shape=links.shape).tocsr()
+    links = (links + links.T).tocsr()
+    scale = np.maximum(links.sum(axis=1), np.finfo(np.float64).tiny) ** -0.5
+    links.data *= scale[links.indices] * np.repeat(scale, np.diff(links.indptr))
+    return _strongest_links(links, max_links)
 
 
-def two_steps(near: sp.csr_array, most: int) -> sp.csr_array:
-    """Links over one item between: they also join items that never met but meet the same ones.
+def two_step_links(links: sp.csr_array, max_links: int) -> sp.csr_array:
+    """Links over two steps: they also join items that never co-occur but share neighbours.
 
-    Most items of a shop are rare and most pairs of items that belong together never met. This is the smoothing of graph
+    Most items of a shop are rare, and most pairs of related items never co-occur. This is the smoothing of graph
     networks without their training (He et al., LightGCN, SIGIR 2020; Shen et al., GF-CF, CIKM 2021).
 
     Args:
-        near: :func:`meetings` [items, items].
-        most: strongest links of each item that are kept; ties with the last of them too.
+        links: :func:`co_occurrences` [items, items].
+        max_links: links to keep per item, the strongest; those that tie with the last are kept too.
 
     Returns:
         Weights [items, items]; an item is also linked to itself.
     """
-    starts = range(0, len(near.indptr) - 1, _BLOCK)
-    blocks = [_strongest(near[start : start + _BLOCK] @ near, most) for start in starts]
-    return sp.csr_array(sp.vstack(blocks)) if blocks else near
+    starts = range(0, len(links.indptr) - 1, _BLOCK)
+    blocks = [_strongest_links(links[start : start + _BLOCK] @ links, max_links) for start in starts]
+    return sp.csr_array(sp.vstack(blocks)) if blocks else links
 
 
-def _strongest(weights: sp.csr_array, most: int) -> sp.csr_array:
-    """The largest ``most`` weights of each row, and what equals the least of them, columns ascending."""
+def _strongest_links(weights: sp.csr_array, max_links: int) -> sp.csr_array:
+    """The ``max_links`` largest weights of each row and those that tie with the last, columns ascending."""
     weights.sort_indices()
     bounds, data = weights.indptr, weights.data
-    kept = np.ones(len(data), np.bool_)
-    # Row by row: sorting all rows at once, which needs no loop, takes ten times as long.
-    for row in np.flatnonzero(np.diff(bounds) > most):
+    keep = np.ones(len(data), np.bool_)
+    # Row by row: sorting all rows at once, without a loop, takes ten times as long.
+    for row in np.flatnonzero(np.diff(bounds) > max_links):
         inside = slice(bounds[row], bounds[row + 1])
         count = bounds[row + 1] - bounds[row]
-        kept[inside] = data[inside] >= np.partition(data[inside], count - most)[count - most]
-    ends = np.concatenate(([0], np.cumsum(kept)))[bounds]
-    return sp.csr_array((data[kept], weights.indices[kept], ends), shape=weights.shape)
+        keep[inside] = data[inside] >= np.partition(data[inside], count - max_links)[count - max_links]
+    ends = np.concatenate(([0], np.cumsum(keep)))[bounds]
+    return sp.csr_array((data[keep], weights.indices[keep], ends), shape=weights.shape)

@@ -1,12 +1,12 @@
-"""What sessions teach: which sessions are similar, which items are linked, how often one returns to an item.
+"""The session model: an index of past sessions, links between items and rates of returning to an item.
 
-:mod:`~recsys_assets.core.models.next_items` tells from it what comes next in a session.
+:mod:`~recsys_assets.core.models.next_items` predicts the next items of a session with it.
 
-Similar sessions are found and weighed as by VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022):
-clicks count by how late they came and how rare their items are, the newest sessions of each item are looked at, and
-what a neighbour has to say weighs by its distance from where it meets the session (Garg et al., STAN, SIGIR 2019).
-Links over two steps add what no similar session has seen. Whether one returns to an item is a matter of how the session
-went so far, and is counted.
+Similar sessions are retrieved and weighted as in VMIS-kNN (Kersbergen, Sprangers and Schelter, Serenade, SIGMOD 2022):
+clicks weigh more if they are late and their items rare, and only the newest sessions of each item are candidates.
+Items of a neighbour are discounted by their distance from the click that it shares with the session (Garg et al., STAN,
+SIGIR 2019). Two-step links add items that no similar session contains. The rate of returning to an item is counted, by
+the state of the session.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from recsys_assets.core.models.session_parts import (
     Doubles,
     Floats,
     Indices,
-    meetings,
-    repeats,
-    two_steps,
+    co_occurrences,
+    fit_repeat_rates,
+    two_step_links,
     visits,
 )
 
 
 @dataclass(frozen=True)
 class SessionParams:
-    """How sessions are read and fused.
+    """Parameters of the fit and of the prediction.
 
     Args:
-        session_clicks: the last clicks of a session that count; what has more is hardly a person.
-        recent_sessions: newest sessions of each item that are looked at.
-        neighbours: most similar of them that are listened to.
+        session_clicks: how many of a session's last clicks count; a longer session is hardly a person's.
+        recent_sessions: newest sessions of each item that are candidates for neighbours.
+        neighbours: most similar candidates that are used.
         click_decay: clicks after which a click's weight has fallen to 1/e.
-        distance_decay: clicks between the place where a neighbour meets the session and an item of the neighbour, at
-            which the item's weight has fallen to 1/e.
-        link_decay: the same between two items that met in a session.
+        distance_decay: clicks between a neighbour's item and the click that it shares with the session, after which
+            the item's weight has fallen to 1/e.
+        link_decay: the same between two items of a session.
         age_decay: age of a session, as a share of all sessions, at which its weight has fallen to 1/e.
-        first_links: links of an item that are followed to further items.
-        links: items linked to an item, at the end.
-        neighbour_weight: weight of the neighbours among items new to the session.
+        first_links: links per item that are followed to further items.
+        links: links per item in the model.
+        neighbour_weight: weight of the neighbours in scores of items new to the session.
         link_weight: weight of the links.
-        repeats: whether an item of the session may be what comes next.
-        repeat_sample: newest pairs of a click and an earlier one that the rates of returns are counted on.
-        repeat_prior: examples that a rate borrows from similar ones.
+        repeats: whether items of the session may be recommended.
+        repeat_sample: newest pairs of a click and an earlier one on which the repeat rates are counted.
+        repeat_prior: weight of the prior of a rate, in examples.
     """
 
     session_clicks: int = 50
@@ -65,29 +65,29 @@ class SessionParams:
     repeat_sample: int = 2_000_000
     repeat_prior: float = 10.0
 
-    def ages(self, sessions: Ints, count: int) -> Doubles:
-        """The weight of each session by its age, given its place among ``count``, of which the last is the newest."""
+    def age_weights(self, sessions: Ints, count: int) -> Doubles:
+        """Weight of each session by its age. ``sessions`` are positions among ``count``; the last is the newest."""
         return np.exp((sessions + 1 - count) / (count * self.age_decay))
 
 
 @dataclass(frozen=True)
 class SessionModel:
-    """A fitted model. Every field but the first is one Arrow or numpy array, to be stored and mapped as it is.
+    """A fitted model. Every field but the first is one Arrow or numpy array, which can be stored and memory-mapped.
 
     Attributes:
-        params: it was fitted with; what only asking needs may be replaced.
-        items: ids, ascending; an item's place here stands for it below.
+        params: of the fit; those that only prediction uses may be replaced.
+        items: ids, ascending; other fields refer to an item by its position here.
         rarity: log(1 + sessions / sessions with it) of each item.
-        session_starts: where the visits of each session begin, the oldest session first, and where the last end.
+        session_starts: offsets of the visits of each session, the oldest session first.
         visit_items: item of each visit.
-        visit_lags: clicks of the session that came after the visit.
+        visit_lags: clicks of the session after the visit.
         visit_sessions: session of each visit.
-        item_starts: where the visits of each item begin in ``item_visits``, and where the last end.
+        item_starts: offsets of each item in ``item_visits``.
         item_visits: visits of each item, the newest first.
-        link_starts: where the links of each item begin, and where the last end.
-        link_items: item at the other end.
-        link_weights: weight.
-        repeat_rates: see :func:`~recsys_assets.core.models.session_parts.repeats`.
+        link_starts: offsets of the links of each item.
+        link_items: the linked item.
+        link_weights: weight of each link.
+        repeat_rates: see :func:`~recsys_assets.core.models.session_parts.fit_repeat_rates`.
     """
 
     params: SessionParams
@@ -106,19 +106,19 @@ class SessionModel:
 
 
 def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel:
-    """Learn from a log of sessions. The order of its rows does not matter.
+    """Fit the model to a log of sessions. The order of its rows does not matter.
 
     Args:
         sessions: session_id, item_id (int64 or string) and ts (int64 or timestamp), a row per click, no nulls; equal
             times of a session go by item_id. A session is as old as its last click.
-        params: how.
+        params: see :class:`SessionParams`.
 
     Returns:
-        The model; of an empty log one that recommends nothing.
+        The model. That of an empty log recommends nothing.
     """
     params = params or SessionParams()
     items, clicked = positions(sessions["item_id"])
-    ids, rows, times, order = in_time(sessions, clicked)
+    ids, rows, times, order = time_ordered(sessions, clicked)
     count = len(ids)
     last = times[np.searchsorted(rows, np.arange(count), side="right") - 1]
     rows = np.argsort(np.argsort(last, kind="stable"))[rows]
@@ -128,8 +128,10 @@ def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel
     log = visits(rows, clicked, params.session_clicks)
     by_item = np.lexsort((-np.arange(len(log.items)), log.items))
     item_starts = np.searchsorted(log.items[by_item], np.arange(len(items) + 1))
-    ages = params.ages(np.arange(count), count)
-    links = two_steps(meetings(log, ages, len(items), params.link_decay, params.first_links), params.links)
+    weights = params.age_weights(np.arange(count), count)
+    links = two_step_links(
+        co_occurrences(log, weights, len(items), params.link_decay, params.first_links), params.links
+    )
     return SessionModel(
         params=params,
         items=items,
@@ -143,19 +145,19 @@ def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel
         link_starts=links.indptr.astype(np.int64),
         link_items=links.indices.astype(np.int32),
         link_weights=links.data.astype(np.float32),
-        repeat_rates=repeats(rows, clicked, params.session_clicks, params.repeat_sample, params.repeat_prior),
+        repeat_rates=fit_repeat_rates(rows, clicked, params.session_clicks, params.repeat_sample, params.repeat_prior),
     )
 
 
-def in_time(sessions: pa.Table, items: Ints) -> tuple[pa.Array, Ints, Ints, Ints]:
+def time_ordered(sessions: pa.Table, items: Ints) -> tuple[pa.Array, Ints, Ints, Ints]:
     """Clicks ordered by session and time.
 
     Args:
         sessions: session_id, ts.
-        items: position of each row's item, which orders clicks of equal times.
+        items: position of each row's item; breaks ties in time.
 
     Returns:
-        The distinct session ids, and of each click in this order the session's place among them, the time and the row.
+        The distinct session ids; then, for each click in order, the position of its session, its time and its row.
     """
     ids, rows = positions(sessions["session_id"])
     times = sessions["ts"].cast(pa.int64()).to_numpy()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -280,11 +281,21 @@ class GeneratorOrder:
 
 _BEYOND_ANY_RANK = 1e6
 
+# Kinds are part of the stored files. "bent" and "corrected" are older than the names of their classes and stay: ids of
+# models and releases are hashes of these bytes, and stored models would become unreadable.
+_MODEL_OF_KIND: Mapping[str, type[Linear | TransformedLinear | Forest]] = {
+    "linear": Linear,
+    "bent": TransformedLinear,
+    "forest": Forest,
+}
+
 
 def _from_arrays(data: bytes) -> Linear | TransformedLinear | Forest | BoostedLinear:
-    # Stored files carry these tags, some older than the class names: to rename one makes stored models unreadable.
     kind, arrays = read_arrays(data)
     if kind == "corrected":
         trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
         return BoostedLinear(TransformedLinear(**arrays), trees)
-    return {"linear": Linear, "bent": TransformedLinear, "forest": Forest}[kind](**arrays)
+    if kind not in _MODEL_OF_KIND:
+        expected = ", ".join(sorted([*_MODEL_OF_KIND, "corrected"]))
+        raise ValueError(f"kind: expected one of {expected}, found {kind!r}; train the model again")
+    return _MODEL_OF_KIND[kind](**arrays)

@@ -36,8 +36,8 @@ PRIOR_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """The result of a search.
+class RankerSearchResult:
+    """The result of a search for the ranker's parameters.
 
     Attributes:
         best: the parameters of the best ranker on the held-out lists; see :func:`tune`.
@@ -46,7 +46,7 @@ class Tuning:
         evaluated_by: 'newest window' of the training windows, 'held-out users' where there is one window, or None.
         study: name of the search; None where there was none.
         gain: NDCG@10 of the best ranker with trees minus that of the best linear one, on lists that stopped neither,
-            and the bounds of its 95 % interval; None where it was not measured.
+            and the bounds of its confidence interval; None where it was not measured.
     """
 
     best: RankerParams
@@ -61,7 +61,7 @@ class Tuning:
         return json.dumps(asdict(self), indent=2, sort_keys=True)
 
     @staticmethod
-    def from_json(text: str) -> Tuning:
+    def from_json(text: str) -> RankerSearchResult:
         """Read what :meth:`to_json` wrote.
 
         Raises:
@@ -72,20 +72,20 @@ class Tuning:
             values["best"] = RankerParams(**values["best"])
             values["trials"] = tuple(Record(**trial) for trial in values["trials"])
             values["gain"] = tuple(values["gain"]) if values["gain"] else None
-            return Tuning(**values)
+            return RankerSearchResult(**values)
         except (TypeError, KeyError) as error:
-            raise ValueError(f"ranker_params: not the JSON of a tuning: {error}") from error
+            raise ValueError(f"ranker_params: not the JSON of a search result: {error}") from error
 
 
-def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tuning:
+def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> RankerSearchResult:
     """Search for the parameters that order best what the ranker was not trained on.
 
     Trials are evaluated on the newest of the training windows, by a ranker trained on the older ones, as the gate will
     do later; where there is only one window, or too few users in it, on held-out users of all windows. The rows on
     which the ranker is evaluated later must not be among the examples. A trial below the median of the earlier trials
     after the same number of trees is pruned. The best linear ranker is preferred to the best one with trees unless the
-    whole 95 % interval of the latter's gain is above zero; see :func:`cross_scores`. Last comes the weight of the fused
-    prior.
+    whole confidence interval of the latter's gain is above zero; see :func:`cross_scores`. Last comes the weight of the
+    fused prior.
 
     Args:
         examples: as for :func:`recsys_assets.core.ranking.model.train`.
@@ -107,7 +107,7 @@ def tune(examples: pa.Table, day: str, search: Search, base: RankerParams) -> Tu
     best, scores, gain = _linear_unless_trees_gain(data, records, base, base_model)
     if scores:
         best = replace(best, prior_weight=max(PRIOR_WEIGHTS, key=lambda weight: _ndcg(scores, weight).mean()))
-    return Tuning(
+    return RankerSearchResult(
         best=best,
         trials=tuple(records),
         tuned_on=day,

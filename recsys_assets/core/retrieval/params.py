@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 from recsys_assets.core.tuning.study import Record
 
@@ -61,7 +61,7 @@ class RetrievalParams:
             raise ValueError(f"retrieval_params: not the JSON of these: {error}") from error
 
 
-def als_values(params: FactorsParams) -> dict[str, float]:
+def als_values(params: AlsFitParams) -> dict[str, float]:
     """The parameters of matrix factorization that a search varies."""
     return {
         "factors": params.factors,
@@ -71,7 +71,7 @@ def als_values(params: FactorsParams) -> dict[str, float]:
     }
 
 
-def with_values(base: FactorsParams, values: Mapping[str, float]) -> FactorsParams:
+def with_values(base: AlsFitParams, values: Mapping[str, float]) -> AlsFitParams:
     """The base with the values of a search."""
     return replace(
         base,
@@ -82,7 +82,7 @@ def with_values(base: FactorsParams, values: Mapping[str, float]) -> FactorsPara
     )
 
 
-def factors_in_force(stored: RetrievalParams | None, base: FactorsParams) -> FactorsParams:
+def factors_in_force(stored: RetrievalParams | None, base: AlsFitParams) -> AlsFitParams:
     """The parameters of matrix factorization of a day.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.ids import lookup
-from recsys_assets.core.models.als import FactorsParams, fit_factors, recommend_by_factors
+from recsys_assets.core.models.als import AlsFitParams, fit_factors, recommend_by_factors
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.params import SearchResult, als_values, with_values
 from recsys_assets.core.retrieval.protocol import FitContext
@@ -23,7 +23,7 @@ MOST_USERS = 10_000
 def tune_als(
     context: FitContext,
     after: date,
-    base: FactorsParams,
+    base: AlsFitParams,
     day: str,
     search: Callable[[str], Search],
     min_users: int,
@@ -100,7 +100,7 @@ def _evaluated(context: FitContext, after: date) -> tuple[pa.Array, pa.Table]:
     return users, targets.filter(pa.array(lookup(targets["user_id"], users) >= 0))
 
 
-def _suggest(trial: Trial, base: FactorsParams) -> FactorsParams:
+def _suggest(trial: Trial, base: AlsFitParams) -> AlsFitParams:
     values: dict[str, float] = {
         "factors": trial.suggest_int("factors", max(1, base.factors // 4), 2 * base.factors, log=True),
         "regularization": trial.suggest_float("regularization", 0.01, 100.0, log=True),

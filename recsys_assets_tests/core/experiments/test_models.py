@@ -16,6 +16,7 @@ from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, fig
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.lists.recommend import recommend
+from recsys_assets.core.ranking.arrays import write_arrays
 from recsys_assets.core.ranking.forest import Forest
 from recsys_assets.core.ranking.formats import Linear, read_model
 from recsys_assets.core.ranking.model import Scorer
@@ -156,6 +157,12 @@ def test_too_few_users_raise() -> None:
 def test_files_that_are_no_model_are_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match="model: "):
         read_model(damage)
+
+
+def test_an_unknown_kind_of_arrays_is_named() -> None:
+    data = write_arrays("quadratic", {"columns": np.asarray(["price"])})
+    with pytest.raises(ValueError, match=r"model: .*kind: expected one of .*linear, found 'quadratic'"):
+        read_model(data)
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from recsys_assets.core.contracts import ITEM_FACTORS, USER_FACTORS, arrow_schema
 from recsys_assets.core.models.als import (
-    FactorsParams,
+    AlsFitParams,
     fit_factors,
     recommend_by_factors,
     similar_by_factors,
@@ -20,7 +20,7 @@ from recsys_assets.core.models.nearest import nearest
 from recsys_assets.core.retrieval import generators
 from recsys_assets_tests.core.world import ENGINE, INTS, STRINGS, rows, typed
 
-SMALL = FactorsParams(factors=8, iterations=8, num_threads=2)
+SMALL = AlsFitParams(factors=8, iterations=8, num_threads=2)
 BLOCKS, ITEMS = 4, 60
 
 

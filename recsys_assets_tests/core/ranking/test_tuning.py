@@ -16,7 +16,7 @@ from recsys_assets.core.ranking.formats import TransformedLinear
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, RankerParams
 from recsys_assets.core.ranking.split import NotEnoughExamples, Split, split_by_time, split_by_users
-from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, VARIED, Tuning, tune
+from recsys_assets.core.ranking.tuning import BY_TIME, BY_USERS, VARIED, RankerSearchResult, tune
 from recsys_assets.core.tuning.study import COMPLETE, PRUNED, Budget, Search, best_of
 from recsys_assets_tests.core.ranking import synthetic
 
@@ -38,7 +38,7 @@ def test_tuning_starts_with_the_base_returns_the_best_and_is_deterministic() -> 
     lines: list[str] = []
     first = tune(table, DAY, search(on_trial=lines.append), QUICK)
     assert tune(table, DAY, search(), QUICK) == first
-    assert Tuning.from_json(first.to_json()) == first
+    assert RankerSearchResult.from_json(first.to_json()) == first
     assert len(lines) == len(first.trials) == 4
     for place, (kind, names) in enumerate(VARIED.items()):
         assert first.trials[place].params == {"kind": place, **{name: getattr(QUICK, name) for name in names}}, kind
@@ -63,7 +63,7 @@ def test_trees_replace_a_linear_ranker_only_with_a_significant_gain() -> None:
     assert drawn_at_random.best.kind == "linear"
     assert drawn_at_random.gain is not None
     assert drawn_at_random.gain[1] <= 0
-    assert Tuning.from_json(better.to_json()) == better
+    assert RankerSearchResult.from_json(better.to_json()) == better
 
 
 def test_the_fused_prior_gets_weight_where_it_predicts_best() -> None:
@@ -168,12 +168,12 @@ def test_trials_below_the_median_are_pruned() -> None:
     linear = list(VARIED).index("linear")
     grown = [trial for trial in result.trials if trial.state == COMPLETE and trial.params["kind"] != linear]
     assert all(trial.facts["trees"] == 40 for trial in grown)
-    assert Tuning.from_json(result.to_json()) == result
+    assert RankerSearchResult.from_json(result.to_json()) == result
     assert max(trial.value for trial in pruned) < best_of(result.trials).value
 
 
 def test_too_few_examples_and_foreign_json_raise() -> None:
     with pytest.raises(NotEnoughExamples):
         tune(synthetic.examples(3, 5), DAY, search(2), QUICK)
-    with pytest.raises(ValueError, match="ranker_params: not the JSON of a tuning"):
-        Tuning.from_json('{"best": {"los": 1}, "trials": []}')
+    with pytest.raises(ValueError, match="ranker_params: not the JSON of a search result"):
+        RankerSearchResult.from_json('{"best": {"los": 1}, "trials": []}')

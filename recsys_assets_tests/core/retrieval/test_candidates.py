@@ -26,7 +26,7 @@ from recsys_assets.core.contracts import (
 )
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, GeneratorRegistry
-from recsys_assets.core.models.als import FactorsParams, fit_factors
+from recsys_assets.core.models.als import AlsFitParams, fit_factors
 from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity
 from recsys_assets.core.models.popular import PopularParams, top_popular
 from recsys_assets.core.retrieval.candidates import (
@@ -85,7 +85,7 @@ def inputs(
     features = stored(item_features(property_frame(snapshots, ids), window.item_activity, tree(), END, DAY))
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
-    vectors = fit_factors(ENGINE, weighed, FactorsParams(factors=4, iterations=3, num_threads=1))
+    vectors = fit_factors(ENGINE, weighed, AlsFitParams(factors=4, iterations=3, num_threads=1))
     pairs, interacted = (one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity))
     frames = {
         "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),

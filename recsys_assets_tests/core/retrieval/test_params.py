@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.retrieval.params import (
     RetrievalParams,
     SearchResult,
@@ -14,7 +14,7 @@ from recsys_assets.core.retrieval.params import (
 )
 from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 
-BASE = FactorsParams(factors=8, iterations=3, seed=5)
+BASE = AlsFitParams(factors=8, iterations=3, seed=5)
 FOUND = replace(BASE, factors=16, regularization=0.5, alpha=2.0, half_life=7.0)
 QUOTAS = {"popular": GeneratorQuota(50, 0.5), "new": GeneratorQuota(10, 1.5)}
 STORED = RetrievalParams(SearchResult(als_values(FOUND)), SearchResult({"popular": 3.0, "dropped": 1.0}))

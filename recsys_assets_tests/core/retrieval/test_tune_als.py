@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.models.als import FactorsParams
+from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values, with_values
 from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.core.retrieval.tune_als import recall, tune_als
@@ -19,7 +19,7 @@ from recsys_assets_tests.core.world import ENGINE, fit_context_at
 
 AFTER = date(2020, 3, 1)
 END = date(2020, 3, 8)
-BASE = FactorsParams(factors=4, iterations=3, half_life=400.0, num_threads=1)
+BASE = AlsFitParams(factors=4, iterations=3, half_life=400.0, num_threads=1)
 
 
 def activity(seed: int = 0) -> pl.DataFrame:

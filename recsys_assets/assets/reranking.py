@@ -27,8 +27,8 @@ def reranking_policy(graph: GraphBuilder) -> RerankingPolicy:
     )
 
 
-def in_words(policy: RerankingPolicy) -> str:
-    """The policy for people."""
+def policy_text(policy: RerankingPolicy) -> str:
+    """The policy in words, for the UI."""
     parts = [
         "items that the user bought are left out" if policy.exclude_purchased else "",
         f"at most {policy.category_cap} of a category" if policy.category_cap else "",
@@ -38,7 +38,7 @@ def in_words(policy: RerankingPolicy) -> str:
     return "; ".join(part for part in parts if part) or "none"
 
 
-def cost(evaluation: pa.Table, winner: str, policy: RerankingPolicy) -> dict[str, Any]:
+def policy_cost(evaluation: pa.Table, winner: str, policy: RerankingPolicy) -> dict[str, Any]:
     """Cost of the policy in NDCG and its gain in diversity, as metadata: figures and a chart. Empty without one."""
     rows = [row for row in evaluation.to_pylist() if row["k"] == DECISIVE_K and row["value"] is not None]
     by_key = {(row["model"], row["metric"]): row for row in rows}
@@ -51,11 +51,11 @@ def cost(evaluation: pa.Table, winner: str, policy: RerankingPolicy) -> dict[str
         for model, word in ((winner, "before"), (FINAL_LISTS, "after"))
         if (model, metric) in by_key
     ]
-    title = f"Rules: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
+    title = f"Re-ranking: NDCG@10 {gain['value']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]"
     return {
-        "rules": in_words(policy),
-        "rules_cost": sparkline_metadata("rules_cost", sparkline_rows(title, bars)),
-        **{f"rules_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
+        "reranking": policy_text(policy),
+        "reranking_cost": sparkline_metadata("reranking_cost", sparkline_rows(title, bars)),
+        **{f"reranking_ndcg_{end}": gain[end] for end in ("value", "low", "high")},
         **{
             f"diversity_at_10_{model}": by_key[model, "diversity"]["value"]
             for model in (winner, FINAL_LISTS)
