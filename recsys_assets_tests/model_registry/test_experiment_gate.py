@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recsys_assets.assets.experiment_gate import challenger
 from recsys_assets.core.gate.promotion import ModelRef, RegistryState
+from recsys_assets.model_registry.experiment_gate import challenger
 from recsys_assets.model_registry.experiment_models import ExperimentModel
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, StoredState
 from recsys_assets.storage.lineage import Lineage
