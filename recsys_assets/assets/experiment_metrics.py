@@ -1,81 +1,28 @@
 """Group experiments: metrics of each model on the test window of a day, in the store and in MLflow."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.window import targets_after
-from recsys_assets.core.experiments.best import best_of
-from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Staged
 from recsys_assets.model_registry.experiment_models import ExperimentModel
-from recsys_assets.model_registry.experiment_validation import VALIDATION, score_models, stored_rows
+from recsys_assets.model_registry.experiment_validation import VALIDATION, Validation
 from recsys_assets.resources.tracking import OFF, Tracking
 from recsys_assets.storage.lineage import Input
 from recsys_assets.storage.objects import sha256_bytes
-from recsys_assets.storage.partition_store import PartitionStore
 
 
-@dataclass(frozen=True)
-class EvaluationWindow:
-    """What a day's experiments are tested on.
-
-    Attributes:
-        examples: RANKING_EXAMPLES of the day.
-        activity: USER_ACTIVITY with ``dt``, which holds the targets.
-        cut: the last day before the window.
-    """
-
-    examples: Frame
-    activity: Frame
-    cut: date
-
-    def rows(self) -> pa.Table:
-        """The examples with the number of targets of their users, sorted."""
-        rows = with_targets(self.examples, targets_after(self.activity, self.cut))
-        return rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The validation of a day's experiments.
-
-    Attributes:
-        table: of contract EXPERIMENT_VALIDATION, all models.
-        faults: the models that were scored now, each with the reason why it could not be, or ''.
-        models: number of experiments.
-        best: the best of them; None where nothing was measured.
-    """
-
-    table: pa.Table
-    faults: Mapping[str, str]
-    models: int
-    best: ExperimentModel | None
-
-
-def validate(
-    context: dg.AssetExecutionContext,
-    partitions: PartitionStore,
-    models: Sequence[ExperimentModel],
-    test: EvaluationWindow,
-    window_hash: str,
-    seed: int,
-) -> Validation:
-    """Score the models that were not yet scored on these very rows, and choose the best of all."""
-    stored = stored_rows(partitions, context.partition_key, window_hash)
-    table, faults = score_models(partitions, models, stored, test.rows, seed)
-    context.log.info(f"{len(faults)} of {len(models)} experiments were not validated on this window yet")
+def log_validation(context: dg.AssetExecutionContext, validation: Validation) -> None:
+    """Log how many experiments were scored now, and which could not be."""
+    faults = validation.faults
+    context.log.info(f"{len(faults)} of {validation.models} experiments were not validated on this window yet")
     for name, fault in faults.items():
         if fault:
             context.log.warning(f"experiment {name}: {fault}")
-    best = best_of(table.to_pylist(), {model.name: model.facts["target"] for model in models})
-    return Validation(table, faults, len(models), next((model for model in models if model.name == best), None))
 
 
 def validation_output(

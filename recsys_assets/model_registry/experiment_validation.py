@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys_assets.core.contracts import EXPERIMENT_VALIDATION, IdTypes, arrow_schema
+from recsys_assets.core.experiments.best import best_of
 from recsys_assets.core.experiments.metrics import STANDARD, EvaluatedLists, defined, figures
 from recsys_assets.core.experiments.window import lists_to_evaluate
 from recsys_assets.core.ranking.model import Scorer
@@ -23,6 +25,46 @@ CODE_VERSION = "1"
 Row = dict[str, Any]
 StoredRows = Mapping[tuple[str, str], Sequence[Row]]
 """Rows of contract EXPERIMENT_VALIDATION by experiment and hash of its model's record."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation of a day's experiments.
+
+    Attributes:
+        table: of contract EXPERIMENT_VALIDATION, all models.
+        faults: the models that were scored now, each with the reason why it could not be, or ''.
+        models: number of experiments.
+        best: the best of them; None where nothing was measured.
+    """
+
+    table: pa.Table
+    faults: Mapping[str, str]
+    models: int
+    best: ExperimentModel | None
+
+
+def validate(
+    partitions: PartitionStore,
+    models: Sequence[ExperimentModel],
+    day: str,
+    window: str,
+    rows_to_evaluate: Callable[[], pa.Table],
+    seed: int,
+) -> Validation:
+    """Score the models that were not yet scored on these very rows, and choose the best of all.
+
+    Args:
+        partitions: where the models and the rows of the last validation of the day are.
+        models: of the experiments.
+        day: of the test window.
+        window: hash of the test window; see :func:`window_sha256`.
+        rows_to_evaluate: gives the rows of the test window; called at most once, and only where a model is due.
+        seed: of the bootstrap.
+    """
+    table, faults = score_models(partitions, models, stored_rows(partitions, day, window), rows_to_evaluate, seed)
+    best = best_of(table.to_pylist(), {model.name: model.facts["target"] for model in models})
+    return Validation(table, faults, len(models), next((model for model in models if model.name == best), None))
 
 
 def window_sha256(partitions: PartitionStore, day: str, *read: Partitions) -> str:

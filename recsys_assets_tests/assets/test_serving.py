@@ -1,0 +1,143 @@
+"""What a release is made of: files, facts of the manifest, hashes of what it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys_assets.assets.serving import facts_of, hashes, release_files, table
+from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
+from recsys_assets.core.gate.rule import GateResult
+from recsys_assets.core.ranking.formats import GeneratorOrder, suffix_of
+from recsys_assets.io_managers.handles import Partitions
+from recsys_assets.storage.lineage import Lineage
+from recsys_assets.storage.lists import RankedItem, RankedLists
+from recsys_assets.storage.local import LocalStore
+from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets_tests.core.gate.evaluations import evaluation_of
+
+DAY = "2015-05-10"
+CHAMPION = ModelRef("2015-05-08", "a" * 64)
+MODEL = GeneratorOrder("fused").to_bytes()
+RECOMMENDATIONS = pa.table(
+    {
+        "user_id": [1, 1, 7],
+        "item_id": [30, 10, 20],
+        "rank": [1, 2, 1],
+        "score": [0.9, 0.5, 0.7],
+        "source": ["ranker"] * 3,
+    }
+)
+SIMILAR = pa.table(
+    {
+        "item_id": [10, 10, 10, 20],
+        "source": ["als", "covisit", "fused", "als"],
+        "similar_item_id": [20, 30, 40, 50],
+        "rank": [1, 1, 1, 1],
+        "score": [0.1, 0.2, 0.3, 0.4],
+    }
+)
+POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0]})
+TABLES = {"recommendations": RECOMMENDATIONS, "similar_items": SIMILAR, "top_popular": POPULAR}
+
+
+def decided(order_by: str = "ranker", champion: ModelRef | None = CHAMPION) -> Promotion:
+    gate = GateResult(True, "fused", 0.1, 0.05, 0.2, 100, "it won")
+    state = RegistryState(champion)
+    return Promotion(DAY, "manual", state, None, gate, "no model", state, order_by, "it won")
+
+
+def partitions(asset: str, files: Mapping[str, Path]) -> Partitions:
+    def unread(_: object) -> object:
+        raise AssertionError(f"{asset} is not scanned")
+
+    return Partitions(asset, tuple(files), (), unread, lambda day: files[day])  # type: ignore[arg-type]
+
+
+def released(folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] = TABLES) -> dict[str, Path]:
+    evaluation, stored = folder / "evaluation.parquet", folder / "model.bin"
+    pq.write_table(evaluation_of(), evaluation)
+    stored.write_bytes(model or b"")
+    release = folder / "release"
+    release.mkdir()
+    return release_files(
+        tables,
+        partitions("served_ranker", {} if model is None else {DAY: stored}),
+        decided(),
+        partitions("ranker_evaluation", {DAY: evaluation}),
+        DAY,
+        release,
+    )
+
+
+def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedItem]:
+    return RankedLists.open(files[f"{name}.keys.arrow"].parent, name).get(key, 100)
+
+
+def test_the_files_hold_the_lists_that_are_served(tmp_path: Path) -> None:
+    files = released(tmp_path, MODEL)
+    assert {path.name for path in files.values()} == set(files)
+    assert lists(files, "recommendations", 1) == [(30, 0.9, "ranker"), (10, 0.5, "ranker")]
+    assert lists(files, "similar_items", 10) == [(40, 0.3, "fused")], "the fused similarity only"
+    assert lists(files, "similar_items", 20) == []
+    assert lists(files, "top_popular", "all") == [(10, 3.0, "top_popular")]
+
+
+def test_the_model_the_decision_and_the_evaluation_are_in_it(tmp_path: Path) -> None:
+    files = released(tmp_path, MODEL)
+    assert files[f"ranker{suffix_of(MODEL)}"].read_bytes() == MODEL
+    assert Promotion.from_json(files["promotion.json"].read_text()) == decided()
+    assert json.loads(files["evaluation.json"].read_text()) == evaluation_of().to_pylist()
+
+
+@pytest.mark.parametrize("model", [None, b""])
+def test_without_a_model_there_is_no_file_of_it(tmp_path: Path, model: bytes | None) -> None:
+    assert [name for name in released(tmp_path, model) if name.startswith("ranker")] == []
+
+
+def test_equal_content_gives_equal_files(tmp_path: Path) -> None:
+    contents: list[dict[str, bytes]] = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        contents.append({file: path.read_bytes() for file, path in released(tmp_path / name, MODEL).items()})
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("order_by", "champion", "model"),
+    [("ranker", CHAMPION, CHAMPION.id), ("fused", CHAMPION, None), ("popular", None, None)],
+)
+def test_the_manifest_names_the_model_only_where_it_orders(
+    order_by: str, champion: ModelRef | None, model: str | None
+) -> None:
+    facts = facts_of(TABLES, decided(order_by, champion))
+    assert facts == {
+        "served_by": "ranker",
+        "model": model,
+        "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1},
+    }
+
+
+def test_a_day_without_recommendations_was_ordered_by_nobody() -> None:
+    facts = facts_of({"recommendations": RECOMMENDATIONS.slice(0, 0)}, decided())
+    assert (facts["served_by"], facts["lists"]) == (None, {"recommendations": 0})
+
+
+def test_a_missing_partition_is_named() -> None:
+    with pytest.raises(dg.Failure, match=f"similar_items has no partition {DAY} to release"):
+        table(partitions("similar_items", {}), DAY)
+
+
+def test_the_hashes_are_those_of_the_records_of_the_day(tmp_path: Path) -> None:
+    store, staged = PartitionStore(LocalStore(tmp_path / "store")), tmp_path / "data.json"
+    for asset, day in (("a", DAY), ("b", "2015-05-09")):
+        staged.write_text(asset)
+        store.write(asset, day, staged, Lineage(asset, day, 0, "1", file=staged.name))
+    assert hashes(store, ["a", "b", "c"], DAY) == {"a": sha256_bytes(b"a")}
