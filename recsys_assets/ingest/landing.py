@@ -1,4 +1,4 @@
-"""The landing zone: files that others put there, read by day and never changed."""
+"""The landing zone: files from other systems, read by day and never changed."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, in
 from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table, stage_table, table_digest, table_key
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore
 
-Note = Callable[[str], None]
+Log = Callable[[str], None]
 Scan = Callable[[Sequence[str], pa.Schema], Frame]
-"""What :meth:`~recsys_assets.core.engine.Engine.scan` does."""
+""":meth:`~recsys_assets.core.engine.Engine.scan`."""
 
-_EARLIER = 20
-"""Files whose columns a new one is compared with: enough to know them, and few to read."""
+_COMPARED_FILES = 20
+"""Earlier files whose columns a file is compared with: enough to know the columns, few enough to read."""
 
 
 class LandingZone:
-    """Lists the landing zone, stages what is new in it once, and hands out single days.
+    """Lists the landing zone, stages each new file once and returns single days.
 
-    All days of one zone object see the same files: those that were accepted as whole where only these count, else
-    those that are there when it is first asked for a day.
+    All days of one zone object come from the same files: the accepted ones if ``only_accepted``, else those that exist
+    when a day is first requested.
 
     Args:
-        dataset: which files there are, and how they are read.
-        store: where staged files go.
-        open_landing: opens the place of the files; called once, when one of them is needed.
-        list_files: lists the files now; :func:`list_landing` lists a plain store.
-        scan: of the engine that days are read with.
-        only_accepted: whether only the files count that were accepted as whole.
+        dataset: names of the files and how they are parsed.
+        store: of staged files.
+        open_landing: opens the store of the landing files; called once, when the first of them is needed.
+        list_files: lists the current files; :func:`list_landing` does so for a plain store.
+        scan: of the engine that reads the days.
+        only_accepted: whether only accepted files count.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LandingZone:
         self._staged: dict[str, StagedFile] = {}
 
     def listing(self) -> dict[str, AcceptedFile]:
-        """The files that are there now and that the data set knows, by name; their days are not known yet."""
+        """The current files that the data set knows, by name; without their days."""
         files: dict[str, AcceptedFile] = {}
         for file in sorted(self._list_files(), key=lambda file: file.name):
             kind = self._dataset.kind_of(file.name)
@@ -79,19 +79,19 @@ class LandingZone:
         return files
 
     def experiment_files(self) -> list[ObjectMeta]:
-        """The files of the folder ``experiments``, by name; they are no data, and nothing is staged of them."""
+        """The files of the folder ``experiments``, by name. They are not data and are not staged."""
         return self._landing.list(FOLDER)
 
     def experiment_file(self, key: str) -> bytes:
-        """One of them; ``NotFound`` if it is gone."""
+        """The content of one of them; ``NotFound`` if it does not exist."""
         return self._landing.get(key)
 
     def accepted(self) -> Accepted:
-        """The files that were accepted as whole, and staged."""
+        """The accepted files, which are complete and staged."""
         return read_accepted(self._store)
 
     def changes(self) -> dict[str, AcceptedFile | None]:
-        """How the landing zone differs from what was accepted; None: the file is gone."""
+        """New and changed files of the landing zone, compared with the accepted ones; None for a deleted file."""
         accepted, listed = self.accepted().files, self.listing()
         return {
             name: listed.get(name)
@@ -99,24 +99,24 @@ class LandingZone:
             if name not in listed or name not in accepted or listed[name].digest != accepted[name].digest
         }
 
-    def accept(self, changes: Mapping[str, AcceptedFile | None], note: Note = lambda _: None) -> Accepted:
-        """Stage and accept changed files: all of them, or none if one cannot be used, so that no day is built in part.
+    def accept(self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None) -> Accepted:
+        """Stage and accept changed files: all, or none if one is invalid, so that no day is built in part.
 
         Raises:
-            DataFileError: naming each file that cannot be used, or that changed while it was read.
+            DataFileError: names each file that is invalid or that changed while it was read.
         """
         staged: dict[str, AcceptedFile | None] = {}
         faults: list[str] = []
         for name, file in changes.items():
             try:
-                staged[name] = file and self._stage(file, note)
+                staged[name] = file and self._stage(file, log)
             except DataFileError as error:
                 faults.append(str(error))
                 if file is not None:
                     note_fault(self._store, file.digest, str(error))
-        now = self.listing()
+        listed = self.listing()
         for name, file in staged.items():
-            if file and (name not in now or now[name].digest != file.digest):
+            if file and (name not in listed or listed[name].digest != file.digest):
                 self._unstage(file)
                 faults.append(f"{name}: changed while it was read")
         if faults:
@@ -124,11 +124,11 @@ class LandingZone:
         return accept(self._store, staged)
 
     def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
-        """Why files cannot be staged, of those that were tried."""
+        """The faults of those files that could not be staged."""
         return [fault for file in files if file and (fault := find_fault(self._store, file.digest)) is not None]
 
     def digests(self, kind: Kind, day: str) -> list[str]:
-        """Names of the contents that a day is made of; what is not of days serves every day."""
+        """Digests of the files that a day comes from; undated kinds apply to every day."""
         files = self.files()
         return files.undated(kind) if kind in UNDATED else files.digests(kind, day)
 
@@ -150,53 +150,54 @@ class LandingZone:
 
     def events(self, day: str) -> Frame:
         """Parsed rows of a day from all files (``PARSED_EVENTS``)."""
-        return self._scan([file.rows_key(day) for file in self._of("events", day)], PARSED_EVENTS)
+        return self._scan([file.rows_key(day) for file in self._staged_on("events", day)], PARSED_EVENTS)
 
     def rejected(self, day: str) -> Frame:
         """Rejected rows that belong to a day (``REJECTED_EVENTS``)."""
-        return self._scan([file.rejected_key(day) for file in self._of("events", day)], REJECTED_EVENTS)
+        return self._scan([file.rejected_key(day) for file in self._staged_on("events", day)], REJECTED_EVENTS)
 
     def erased(self, day: str) -> int:
-        """Number of the day's rows that were left out because the person was erased."""
-        return sum(file.days[day].erased for file in self._of("events", day))
+        """Number of the day's rows that were dropped because the person was erased."""
+        return sum(file.days[day].erased for file in self._staged_on("events", day))
 
     def properties(self, day: str) -> Frame:
         """Property snapshots of a day (``ITEM_PROPERTIES``)."""
-        rows = self._scan([file.rows_key(day) for file in self._of("properties", day)], PARSED_PROPERTIES)
+        rows = self._scan([file.rows_key(day) for file in self._staged_on("properties", day)], PARSED_PROPERTIES)
         return clean_properties(rows)
 
     def categories(self) -> pa.Table:
-        """Edges of the category tree: category_id, parent_id; none where the data set has no tree."""
+        """Edges of the category tree: category_id, parent_id; empty if the data set has no tree."""
         return pa.concat_tables([EDGES.empty_table(), *self._tables("categories").values()])
 
     def embeddings(self) -> pa.Table:
         """Vectors of items (``ITEM_EMBEDDINGS``).
 
         Raises:
-            DataFileError: files do not go together.
+            DataFileError: the files contradict each other.
         """
         return join_embeddings(self._tables("embeddings"), self._dataset.ids)
 
     def differences(self, day: str) -> dict[str, list[str]]:
-        """How the columns of a day's event files differ from those of the files before them, by file."""
+        """Differences between the columns of a day's event files and those of earlier files, by file."""
         files = [file for file in self.files().files.values() if file.kind == "events" and file.days]
         files.sort(key=lambda file: (file.days[0], file.name))
         by_file: dict[str, list[str]] = {}
-        for n, file in enumerate(files):
+        for position, file in enumerate(files):
             if day in file.days:
-                earlier = [self._index("events", other).columns for other in files[max(n - _EARLIER, 0) : n]]
-                if changed := differences(self._index("events", file).columns, earlier):
-                    by_file[file.name] = changed
+                compared = files[max(position - _COMPARED_FILES, 0) : position]
+                earlier = [self._index("events", earlier_file).columns for earlier_file in compared]
+                if changes := differences(self._index("events", file).columns, earlier):
+                    by_file[file.name] = changes
         return by_file
 
-    def _of(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
-        """What was staged of the files that have rows of a day, by name."""
+    def _staged_on(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
+        """The staged files with rows of a day, in order of their names."""
         for _, file in sorted(self.files().files.items()):
             if file.kind == kind and day in file.days:
                 yield self._index(kind, file)
 
     def _tables(self, kind: UndatedKind) -> dict[str, pa.Table]:
-        """What was staged of the files of a kind that is not of days, by their names."""
+        """The staged tables of an undated kind, by file name."""
         files = sorted(self.files().files.items())
         return {name: read_table(kind, file.digest, self._store) for name, file in files if file.kind == kind}
 
@@ -204,25 +205,25 @@ class LandingZone:
         if file.digest not in self._staged:
             staged = read_staged(kind, file.digest, self._store)
             if staged is None:
-                raise DataFileError(f"{file.name}: what was staged of it is gone; run make run, which reads it")
+                raise DataFileError(f"{file.name}: its staged rows are missing; run make run, which stages it")
             self._staged[file.digest] = staged
         return self._staged[file.digest]
 
-    def _stage(self, file: AcceptedFile, note: Note) -> AcceptedFile:
-        """Read a file, unless that was done before; the file with its days."""
+    def _stage(self, file: AcceptedFile, log: Log) -> AcceptedFile:
+        """Stage a file unless it is staged already; returns the file with its days."""
         store, landing = self._store, self._landing
         if file.kind == "categories" or file.kind == "embeddings":
             stage_table(file.kind, file.name, file.digest, lambda: landing.open(file.name), self._dataset, store)
             return file
         staged = read_staged(file.kind, file.digest, store)
         if staged is None:
-            note(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
+            log(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
             source = LandingFile(landing.uri(file.name), file.name, file.size, file.fingerprint)
             staged = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
         return replace(file, days=tuple(sorted(staged.days)))
 
     def _unstage(self, file: AcceptedFile) -> None:
-        """Delete the index of a staged file, so that it is read again."""
+        """Delete the index of a staged file, so that it is staged again."""
         if file.kind == "categories" or file.kind == "embeddings":
             self._store.delete(table_key(file.kind, file.digest))
         else:

@@ -1,14 +1,14 @@
-"""Each landing file parsed once and split by day, so that a day can be read without the rest of the file.
+"""Staging: each landing file is parsed once and split by day, so that a day can be read without the whole file.
 
 ::
 
     staging/<kind>/<digest>/dt=2015-05-03/rows.parquet       parsed rows of the day, in the order of the file
-    staging/<kind>/<digest>/dt=2015-05-03/rejected.parquet   rejected rows of the day; either only if it has rows
-    staging/<kind>/<digest>/index.json                       counts by day; written last, so it vouches for the rest
+    staging/<kind>/<digest>/dt=2015-05-03/rejected.parquet   rejected rows of the day; both only if not empty
+    staging/<kind>/<digest>/index.json                       counts by day; written last, marks the rest as complete
 
-The digest names the file, its content and all that decides how it is parsed, so a changed file or data set goes to
-another folder, and an existing index is simply used. Equal input gives equal bytes: two processes that stage the same
-file at once do no harm, nor does one that dies halfway.
+The digest covers the file's name, its content and everything that affects its parsing. So a changed file or data set
+maps to another folder, and an existing index is reused. Equal input gives equal bytes: it does no harm if two processes
+stage the same file at once, or if one dies halfway.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _ROW_GROUP = 131_072
 
 
 class NoGoodRowsError(DataFileError):
-    """Every row of a landing file was rejected, which a data set that fits it would not do."""
+    """Every row of a landing file was rejected: the data set does not fit the file."""
 
 
 class RowsLostError(RuntimeError):
-    """Rows out are not rows in: a fault of the program, never of the file."""
+    """The counts of rows do not add up: a bug, never a fault of the file."""
 
 
 @dataclass(frozen=True)
 class StagedDay:
-    """Rows of one file on one day; erased ones were left out."""
+    """Counts of rows of one file on one day; erased rows are not stored."""
 
     rows: int
     rejected: int
@@ -62,24 +62,24 @@ class StagedDay:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """What became of a landing file; total = rows + rejected + ignored + erased.
+    """A staged landing file; total = rows + rejected + ignored + erased.
 
     Args:
         kind: events or properties.
         digest: names its folder.
-        name: path below the landing zone.
+        name: path relative to the landing zone.
         size: bytes.
-        fingerprint: of the content that was parsed.
+        fingerprint: of the parsed content.
         total: data rows in the file.
-        rows: rows that parsed.
-        rejected: rows that did not.
-        ignored: rows of properties that the data set does not map.
+        rows: parsed rows.
+        rejected: rejected rows.
+        ignored: rows of properties that the data set does not use.
         reasons: rejected rows by reason.
-        first_ts: time of the earliest row that parsed, ISO 8601 UTC; None without rows.
-        last_ts: time of the latest.
-        days: counts by day, ``YYYY-MM-DD``. Rejected rows without a usable time count for the first day with rows.
-        erased: rows, good or rejected, of persons who were erased.
-        columns: name to type of every column that the file has, mapped or not; text files know no types.
+        first_ts: time of the earliest parsed row, ISO 8601 UTC; None without rows.
+        last_ts: time of the latest parsed row, likewise.
+        days: counts by day, ``YYYY-MM-DD``. Rejected rows without a valid time count for the first day with rows.
+        erased: rows, good or rejected, of erased persons.
+        columns: name to type of every column of the file, mapped or not; text files have no types.
     """
 
     kind: StagedKind
@@ -114,23 +114,23 @@ _INDEX = TypeAdapter(StagedFile)
 
 
 def find_staged(kind: StagedKind, file: LandingFile, dataset: Dataset, store: ObjectStore) -> StagedFile | None:
-    """What an earlier call of :func:`stage` made of this file, if there was one."""
+    """The staged file of an earlier call of :func:`stage`; None if there is none."""
     return read_staged(kind, file_digest(kind, file, dataset), store)
 
 
 def index_key(kind: StagedKind, digest: str) -> str:
-    """Key of the object of a staged file that is written last: without it, the file counts as not staged."""
+    """Key of the index, which is written last: without it, the file counts as not staged."""
     return f"{_folder(kind, digest)}/index.json"
 
 
 def read_staged(kind: StagedKind, digest: str, store: ObjectStore) -> StagedFile | None:
-    """What was staged under a digest, if anything was."""
+    """The staged file of a digest; None if there is none."""
     index = index_key(kind, digest)
     return _INDEX.validate_json(store.get(index)) if store.exists(index) else None
 
 
 def write_index(staged: StagedFile, store: ObjectStore) -> None:
-    """Vouch for what is in a staged file's folder."""
+    """Write the index, which marks a staged file as complete."""
     store.put(index_key(staged.kind, staged.digest), _INDEX.dump_json(staged, indent=1))
 
 
@@ -142,19 +142,19 @@ def stage(
     store: ObjectStore,
     memory: int = _MEMORY,
 ) -> StagedFile:
-    """Parse a landing file and split it by day, unless that was done before.
+    """Parse a landing file and split it by day, unless it is staged already.
 
     Args:
-        kind: what the file holds.
+        kind: of the file.
         file: which file.
-        open_file: opens its bytes; closed here; not called where the file is staged already.
+        open_file: opens its bytes, which are closed here; not called if the file is staged already.
         dataset: how it is parsed.
-        store: where the days go.
-        memory: bytes of rows held before local disk is used.
+        store: where the days are stored.
+        memory: bytes of rows to hold before they spill to local disk.
 
     Raises:
-        DataFileError: the file cannot be read, has changed in columns, types or units, or has rows but
-            not a good one; names the file.
+        DataFileError: the file cannot be read, changed in columns, types or units, or has no good row among
+            its rows; names the file.
         RowsLostError: the counts do not add up.
     """
     staged = find_staged(kind, file, dataset, store)
@@ -169,7 +169,7 @@ def stage(
 
 
 class _Staging:
-    """One file on its way: counts, and its rows by day."""
+    """A file while it is staged: its counts, and its rows by day."""
 
     def __init__(
         self, kind: StagedKind, file: LandingFile, dataset: Dataset, scratch: Path, memory: int, suppressed: Suppressed
@@ -202,7 +202,7 @@ class _Staging:
             self.first, self.last = min(self.first, int(times.min())), max(self.last, int(times.max()))
 
     def finish(self, store: ObjectStore) -> StagedFile | None:
-        """Write the days and the index; None if somebody was erased meanwhile, and it is to be done again."""
+        """Write the days and the index; None if a person was erased meanwhile, so that it must be repeated."""
         name, good, bad = self.file.name, self.good.rows, self.bad.rows
         self.schema.check(name)
         dated = {*good, *self.erased} - {UNDATED}
@@ -249,7 +249,7 @@ class _Staging:
         return staged
 
     def _write(self, store: ObjectStore, key: str, buckets: DayBuckets, sources: list[str]) -> int:
-        """Write what the buckets hold of these days as one object; none where they hold nothing."""
+        """Write the buckets of some days as one object, or none if they are empty; returns the rows."""
         path = self.scratch / "day.parquet"
         written, writer = 0, None
         for source in sources:
@@ -265,16 +265,16 @@ class _Staging:
 
 
 def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
-    """Names what the staged bytes depend on, and nothing else: a new weight must not parse a file again."""
+    """Hash of everything that the staged bytes depend on, and nothing else: a new weight must not cause a new parse."""
     config = dataset.model_dump(mode="json")
-    recipe = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
+    relevant = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
     if kind == "events":
-        recipe["events"] = {
+        relevant["events"] = {
             **config["events"],
             "types": {raw: event_type["name"] for raw, event_type in config["events"]["types"].items()},
         }
-    recipe[kind] = {key: value for key, value in recipe[kind].items() if key != "files"}
-    content = [PARSER_VERSION, kind, file.name, file.fingerprint, recipe]
+    relevant[kind] = {key: value for key, value in relevant[kind].items() if key != "files"}
+    content = [PARSER_VERSION, kind, file.name, file.fingerprint, relevant]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 

@@ -1,11 +1,11 @@
-"""Whose rows must not be kept: the list that erasing a person adds to and staging asks.
+"""The suppression list: erasing a person adds to it, and staging drops the rows of the persons on it.
 
 ::
 
-    erasures/suppressed.json    a salt and one token per erased person, moved by compare-and-swap
+    erasures/suppressed.json    a salt and one token per erased person; updated by compare-and-swap
 
-A token is a keyed hash of the id, so the list names nobody. It is a pseudonym and no more: anyone who can read the list
-can try ids against it, as staging does. Nothing that recognises an id when it comes again could be less revealing.
+A token is a keyed hash of the id, so the list contains no ids. It is only a pseudonym: whoever can read the list can
+test ids against it, as staging does. Anything that can recognise an id that comes again reveals as much.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ UserId = int | str
 
 @dataclass(frozen=True)
 class Suppressed:
-    """Persons whose rows are left out, known by their tokens alone.
+    """Persons whose rows are dropped, identified by their tokens only.
 
     Attributes:
-        salt: hex; of this store, random.
+        salt: random, of this store, hex.
         tokens: one per person.
     """
 
@@ -55,47 +55,51 @@ class Suppressed:
         return bool(self.tokens)
 
     def token(self, user: UserId) -> str:
-        """What stands for an id: 128 bits of BLAKE2b, keyed with the store's salt, as hex."""
+        """The token of an id: 128 bits of BLAKE2b, keyed with the store's salt, as hex."""
         return hashlib.blake2b(str(user).encode(), key=bytes.fromhex(self.salt), digest_size=16).hexdigest()
 
-    def hold(self, users: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """Which of the ids are suppressed, as booleans; null is nobody."""
-        return matching(users, [user for user in users.unique().to_pylist() if self._holds(user)])
+    def mask(self, users: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Mask of the ids that are suppressed; null is not."""
+        return matching(users, [user for user in users.unique().to_pylist() if self._contains(user)])
 
-    def hold_raw(self, raw: pa.Array | pa.ChunkedArray, column: str, kind: IdType) -> pa.Array:
-        """Which rejected rows are about a suppressed person; see :func:`ids_in_raw`."""
-        of_erased = [any(map(self._holds, ids_in_raw(text, column, kind))) for text in raw.to_pylist()]
-        return pa.array(of_erased, pa.bool_())
+    def mask_raw(self, raw: pa.Array | pa.ChunkedArray, column: str, kind: IdType) -> pa.Array:
+        """Mask of the rejected rows that may be about a suppressed person; see :func:`ids_in_raw`."""
+        about_suppressed = [any(map(self._contains, ids_in_raw(text, column, kind))) for text in raw.to_pylist()]
+        return pa.array(about_suppressed, pa.bool_())
 
-    def _holds(self, user: UserId | None) -> bool:
+    def _contains(self, user: UserId | None) -> bool:
         return user is not None and self.token(user) in self.tokens
 
 
 def without_erased(parsed: Parsed, suppressed: Suppressed, dataset: Dataset) -> tuple[Parsed, list[str]]:
-    """Parsed rows of an event file without those of suppressed persons, and the day of each row that was left out."""
-    of_erased = (
-        suppressed.hold(parsed.good["user_id"]),
-        suppressed.hold_raw(parsed.rejected["raw"], dataset.events.columns.user_id, dataset.ids.user),
+    """Parsed rows of an event file without those of suppressed persons, and the day of each dropped row."""
+    masks = (
+        suppressed.mask(parsed.good["user_id"]),
+        suppressed.mask_raw(parsed.rejected["raw"], dataset.events.columns.user_id, dataset.ids.user),
     )
-    out = [*parsed.good.filter(of_erased[0])["dt"].to_pylist(), *parsed.rejected.filter(of_erased[1])["dt"].to_pylist()]
+    days_of_erased = [
+        day
+        for rows, erased in zip((parsed.good, parsed.rejected), masks, strict=True)
+        for day in rows.filter(erased)["dt"].to_pylist()
+    ]
     good, rejected = (
-        rows.filter(pc.call_function("invert", [gone]))
-        for rows, gone in zip((parsed.good, parsed.rejected), of_erased, strict=True)
+        rows.filter(pc.call_function("invert", [erased]))
+        for rows, erased in zip((parsed.good, parsed.rejected), masks, strict=True)
     )
-    days = [UNDATED if day is None else day.isoformat() for day in out]
+    days = [UNDATED if day is None else day.isoformat() for day in days_of_erased]
     return replace(parsed, good=good, rejected=rejected), days
 
 
-def matching(users: pa.Array | pa.ChunkedArray, ids: Iterable[UserId]) -> pa.Array | pa.ChunkedArray:
-    """Which ids are among the wanted, as booleans; null is not."""
-    return pc.call_function("is_in", [users], pc.SetLookupOptions(pa.array(list(ids), users.type), skip_nulls=True))
+def matching(users: pa.Array | pa.ChunkedArray, wanted: Iterable[UserId]) -> pa.Array | pa.ChunkedArray:
+    """Mask of the ids that are among the wanted ones; null is not."""
+    return pc.call_function("is_in", [users], pc.SetLookupOptions(pa.array(list(wanted), users.type), skip_nulls=True))
 
 
 def parse_user(value: object, kind: IdType) -> UserId:
-    """An id as the data set types it.
+    """A user id of the data set's type.
 
     Raises:
-        ValueError: it is empty, or is none of that type.
+        ValueError: it is empty, or not of that type.
     """
     text = "" if value is None or isinstance(value, bool) else str(value).strip()
     user = _as_id(text, kind)
@@ -107,12 +111,12 @@ def parse_user(value: object, kind: IdType) -> UserId:
 def ids_in_raw(raw: str, column: str, kind: IdType) -> set[UserId]:
     """The ids that a rejected row may be about.
 
-    Of a row with columns, that is the value in the user's column, and with string ids any value: an id may have slipped
-    into another column, and hardly anything else is called so. Of a row that did not even split, it is every word.
+    For a row with columns, the value in the user column; with string ids, every value: an id may have slipped into
+    another column, and hardly any other value equals an id. For a row that could not be split into columns, every word.
 
     Args:
         raw: the row as ``REJECTED_EVENTS`` keeps it.
-        column: the user's column in the file.
+        column: name of the user column in the file.
         kind: type of user ids.
     """
     try:
@@ -136,7 +140,7 @@ def read_suppressed(store: ObjectStore) -> Suppressed:
 
 
 def suppress(store: ObjectStore, user: UserId) -> str:
-    """Put a person on the list, for good; returns the token. Doing it again changes nothing."""
+    """Add a person to the list permanently; returns the token. Idempotent."""
     for _ in range(_ATTEMPTS):
         try:
             data, etag = store.get_with_etag(LIST)
@@ -159,26 +163,26 @@ def suppress(store: ObjectStore, user: UserId) -> str:
     raise Conflict(f"{store.uri(LIST)}: could not be changed in {_ATTEMPTS} attempts")
 
 
-def _decode(data: bytes, where: str) -> Suppressed:
+def _decode(data: bytes, uri: str) -> Suppressed:
     try:
         record = json.loads(data)
         if record["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version: expected {FORMAT_VERSION}, found {record['format_version']!r}")
         return Suppressed(str(record["salt"]), frozenset(record["tokens"]))
     except (ValueError, KeyError, TypeError) as error:
-        # Going on without the list would bring people back.
-        raise ValueError(f"{where}: not a list of erased persons: {error}") from error
+        # Continuing without the list would restore rows of erased persons.
+        raise ValueError(f"{uri}: not a list of erased persons: {error}") from error
 
 
 def _text(value: object) -> str:
-    """A value of a JSON row as the parser reads it."""
+    """A value of a JSON row, as text that equals what the parser reads."""
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return str(int(value))
     return "" if value is None else str(value).strip()
 
 
 def _as_id(text: str, kind: IdType) -> UserId | None:
-    """Text as an id, by the rules of the parser; None where it is none."""
+    """Text as an id, by the rules of the parser; None if it is not one."""
     if kind == "string":
         return text or None
     if not re.fullmatch(r"[+-]?[0-9]+(\.0*)?", text):

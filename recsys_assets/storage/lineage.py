@@ -1,4 +1,4 @@
-"""The lineage record that is stored beside the data of each partition."""
+"""The lineage record, which is stored beside the data of each partition."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Input:
 
 @dataclass(frozen=True)
 class Lineage:
-    """One partition and everything that determines its bytes.
+    """A partition and everything that determines its bytes.
 
     Attributes:
         asset: name.
         day: ``YYYY-MM-DD``.
-        rows: rows of the data, or 0 where it has none.
+        rows: of the data; 0 where it is not a table.
         code_version: of the code that computed it.
-        params: settings that it depends on.
-        seed: None if nothing random took part.
+        params: parameters that it depends on.
+        seed: None if nothing in it is random.
         inputs: the partitions that it was computed from, in any order.
         run_id: the run that computed it; does not affect the content.
         file: name of the data file within the partition.
-        sha256: hex, of the data file; left empty by the computing side, filled in when it is written.
-        bytes: size of the data file; filled in likewise.
+        sha256: hex, of the data file; empty until the partition is written.
+        bytes: size of the data file; 0 until the partition is written.
         format_version: of this record.
     """
 
@@ -58,21 +58,21 @@ class Lineage:
 
 
 def encode(lineage: Lineage) -> bytes:
-    """Canonical JSON of a record: equal facts, equal bytes."""
+    """Canonical JSON of a record: equal records give equal bytes."""
     return canonical_json(cast(Json, {**asdict(lineage), "inputs": [asdict(i) for i in sorted(lineage.inputs)]}))
 
 
-def decode(data: bytes, where: str) -> Lineage:
-    """Read a record back; ``ValueError`` names ``where`` if it is none or is of a newer format."""
+def decode(data: bytes, uri: str) -> Lineage:
+    """Read a record; ``ValueError`` names ``uri`` if it is invalid or of another format."""
     try:
         record: dict[str, Any] = json.loads(data)
         version = record["format_version"]
         if version != FORMAT_VERSION:
-            raise ValueError(f"{where}: lineage format_version: expected {FORMAT_VERSION}, found {version!r}")
+            raise ValueError(f"{uri}: lineage format_version: expected {FORMAT_VERSION}, found {version!r}")
         record["inputs"] = tuple(Input(**entry) for entry in record["inputs"])
         return Lineage(**record)
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: not a lineage record: {error!r}") from error
+        raise ValueError(f"{uri}: not a lineage record: {error!r}") from error
 
 
 def same_facts(first: Lineage, second: Lineage) -> bool:
@@ -81,12 +81,12 @@ def same_facts(first: Lineage, second: Lineage) -> bool:
 
 
 def content_hash(lineage: Lineage) -> str:
-    """Hex SHA-256 of a record without the run: equal if the same was computed from the same inputs."""
+    """Hex SHA-256 of a record without the run: equal if the same data were computed from the same inputs."""
     return sha256_bytes(encode(replace(lineage, run_id="")))
 
 
 def check_day(day: str) -> str:
-    """Return a day that reads ``YYYY-MM-DD``, else ``ValueError``."""
+    """Return the day if it is ``YYYY-MM-DD``, else raise ``ValueError``."""
     try:
         valid = date.fromisoformat(day).isoformat() == day
     except ValueError:
@@ -97,7 +97,7 @@ def check_day(day: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return a name of an asset or a file that is plain on every store, else ``ValueError``."""
+    """Return the name of an asset or a file if it is valid on every store, else raise ``ValueError``."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ValueError(f"name {name!r}: expected letters, digits, '.', '_' and '-', beginning with a letter or digit")
     return name

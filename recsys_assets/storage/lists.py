@@ -1,14 +1,14 @@
-"""Ranked lists that serving reads straight from a memory map.
+"""Ranked lists that serving reads from a memory map.
 
-One set of lists (say, the recommendations of every user) is two uncompressed Arrow IPC files:
+A set of lists (for example, the recommendations of all users) is two uncompressed Arrow IPC files:
 
 ==================== ==================================================================================
 ``<name>.keys.arrow`` ``key`` ascending (int64 or large_string), ``start``, ``stop``: its rows, int64
 ``<name>.rows.arrow`` ``item_id`` (int64 or large_string), ``score`` float64, ``source`` dictionary, by rank
 ==================== ==================================================================================
 
-Each holds one record batch without nulls, so a mapped column is an array over the file's own bytes: opening costs no
-memory, a look-up is a binary search that touches a handful of pages, and all workers of a box share the page cache.
+Each holds one record batch without nulls, so a mapped column is an array over the bytes of the file. Opening allocates
+no memory, a lookup is a binary search that touches a few pages, and all workers of a machine share the page cache.
 Rows of a key are dense and in rank order, so the rank is the position and is not stored.
 """
 
@@ -33,7 +33,7 @@ RankedItem = tuple[Key, float, str]
 
 
 class ListFormatError(ValueError):
-    """A table cannot be written as ranked lists, or a file is not what it should be."""
+    """A table cannot be written as ranked lists, or a file does not have the format."""
 
 
 def list_files(name: str) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def write_lists(table: pa.Table, key: str, name: str, folder: Path, *, item: str
             the key), ``score`` (finite), optionally ``source`` (string). Other columns are left out.
         key: column whose values are looked up.
         name: name of the set of lists; also the source of all rows where the table has no ``source``.
-        folder: where the two files go.
+        folder: of the two files.
         item: column that holds the listed items.
 
     Returns:
@@ -77,7 +77,7 @@ def write_lists(table: pa.Table, key: str, name: str, folder: Path, *, item: str
 
 
 class RankedLists:
-    """A set of ranked lists, mapped from its files. Immutable; safe to share between threads."""
+    """A set of ranked lists, memory-mapped. Immutable and thread-safe."""
 
     __slots__ = (
         "_items",
@@ -113,7 +113,7 @@ class RankedLists:
         """Map the lists ``name`` in ``folder``.
 
         Raises:
-            FileNotFoundError: a file is not there.
+            FileNotFoundError: a file does not exist.
             ListFormatError: a file is not Arrow IPC, or of another format version or schema.
         """
         keys_path, rows_path = (folder / file for file in list_files(name))
@@ -132,7 +132,7 @@ class RankedLists:
         return isinstance(key, (int, str)) and self._find(key) is not None
 
     def get(self, key: Key, k: int) -> list[RankedItem]:
-        """The best ``k`` items of a key in rank order; fewer where its list is shorter, none where it is unknown."""
+        """The best ``k`` items of a key in rank order; fewer if its list is shorter, none if the key is unknown."""
         position = self._find(key)
         if position is None or k <= 0:
             return []
@@ -200,19 +200,19 @@ def _starts(keys: pa.Array, ranks: npt.NDArray[np.int64], key: str, name: str) -
     """Row at which each key's list starts, after checking that rows are sorted by (key, rank) and ranks dense."""
     if not len(keys):
         return np.empty(0, np.int64)
-    rises, same = (
+    greater, equal = (
         pc.call_function(compare, [keys[:-1], keys[1:]]).to_numpy(zero_copy_only=False) for compare in ("less", "equal")
     )
-    if not (rises | same).all():
-        row = int((rises | same).argmin())
+    if not (greater | equal).all():
+        row = int((greater | equal).argmin())
         raise ListFormatError(f"{name}: rows must be sorted by {key!r}, found {keys[row]} before {keys[row + 1]}")
-    starts = np.append(0, np.flatnonzero(rises) + 1).astype(np.int64)
-    dense = np.arange(1, len(keys) + 1) - np.repeat(starts, np.diff(np.append(starts, len(keys))))
-    if not np.array_equal(ranks, dense):
-        row = int((ranks != dense).argmax())
+    starts = np.append(0, np.flatnonzero(greater) + 1).astype(np.int64)
+    expected = np.arange(1, len(keys) + 1) - np.repeat(starts, np.diff(np.append(starts, len(keys))))
+    if not np.array_equal(ranks, expected):
+        row = int((ranks != expected).argmax())
         raise ListFormatError(
             f"{name}: column 'rank' must count 1, 2, … within each {key!r}, "
-            f"found {ranks[row]} for {keys[row]} where {dense[row]} is due"
+            f"found {ranks[row]} for {keys[row]} where {expected[row]} is due"
         )
     return starts
 

@@ -1,4 +1,4 @@
-"""Objects as files of one folder."""
+"""Objects as files in a folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LocalStore:
     file.
 
     Args:
-        root: absolute; made by the first write.
+        root: absolute; created by the first write.
     """
 
     storage_options: dict[str, str] | None = None
@@ -47,7 +47,7 @@ class LocalStore:
             return file.read(), _etag(os.fstat(file.fileno()))
 
     def put(self, key: str, data: bytes | Path) -> None:
-        """Write over whatever is there; see :class:`ObjectStore`."""
+        """Write or overwrite; see :class:`ObjectStore`."""
         target = self._path(key)
         with _temporary(target, data) as temporary:
             temporary.replace(target)
@@ -82,8 +82,8 @@ class LocalStore:
             if _etag(stat) != etag:
                 raise Conflict(f"{target}: expected etag {etag}, found {_etag(stat)}")
             with _temporary(target, data) as temporary:
-                # The clock of a file system ticks in milliseconds and inodes are used again: time must move by our
-                # hand, or two writes of equal length could carry the same etag.
+                # File system clocks tick in milliseconds and inodes are reused: without setting the time here, two
+                # writes of equal length could get the same etag.
                 stamp = max(time.time_ns(), stat.st_mtime_ns + 1)
                 os.utime(temporary, ns=(stamp, stamp))
                 temporary.replace(target)
@@ -147,7 +147,7 @@ def _meta(key: str, stat: os.stat_result) -> ObjectMeta:
 
 @contextmanager
 def _temporary(target: Path, data: bytes | Path) -> Generator[Path]:
-    """A synced file beside the target; gone afterwards unless it was renamed."""
+    """A synced file beside the target; deleted afterwards unless it was renamed."""
     _make_folder(target.parent)
     path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -166,7 +166,7 @@ def _temporary(target: Path, data: bytes | Path) -> Generator[Path]:
 
 @contextmanager
 def _locked(target: Path) -> Generator[None]:
-    """Hold the lock of one key, against threads and processes; the system frees it when its holder dies."""
+    """Hold the lock of a key against threads and processes; the system releases it when its holder dies."""
     _make_folder(target.parent)
     with target.with_name(f".{target.name}.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -174,7 +174,7 @@ def _locked(target: Path) -> Generator[None]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and sync the ones that hold the new names."""
+    """Create a folder, and sync the folders that hold the new names."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The two records of releases: the manifest, which a release is named after, and the pointer that serving follows."""
+"""The two records of releases: the manifest, whose hash names the release, and the pointer to the served release."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a release is. It holds no time and no run, so that equal inputs make equal releases.
+    """The content of a release. It holds no time and no run, so equal inputs give equal releases.
 
     Attributes:
-        as_of: the last day whose events took part, ``YYYY-MM-DD``.
+        as_of: the last day whose events it includes, ``YYYY-MM-DD``.
         files: by name.
-        facts: what serving and people need to know of it.
+        facts: metadata for serving and for people.
         format_version: of this record.
     """
 
@@ -40,7 +40,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Hash of the record's own bytes."""
+        """Hash of the encoded record."""
         return sha256_bytes(encode_manifest(self))
 
     @property
@@ -51,15 +51,15 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Pointer:
-    """Which release is served.
+    """The release that is served.
 
     Attributes:
         release_id: the release.
         as_of: its day.
         manifest_sha256: hash of its manifest.
-        previous: what was served before; None at first.
-        generation: 1, 2, 3, …: how many times the pointer has moved.
-        withdrawn: releases that a rollback has taken back, ascending; publishing never makes them current again.
+        previous: the release served before; None at first.
+        generation: number of times that the pointer has moved, from 1.
+        withdrawn: releases withdrawn by a rollback, ascending; publishing never makes them current again.
     """
 
     release_id: str
@@ -75,17 +75,17 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return canonical_json(cast(Json, asdict(manifest)))
 
 
-def decode_manifest(data: bytes, where: str) -> Manifest:
-    """Read a manifest; ``ValueError`` names ``where`` if it is none or is of a newer format."""
-    record = _record(data, where)
+def decode_manifest(data: bytes, uri: str) -> Manifest:
+    """Read a manifest; ``ValueError`` names ``uri`` if it is invalid or of another format."""
+    record = _record(data, uri)
     if record.get("format_version") != FORMAT_VERSION:
         version = record.get("format_version")
-        raise ValueError(f"{where}: manifest format_version: expected {FORMAT_VERSION}, found {version!r}")
+        raise ValueError(f"{uri}: manifest format_version: expected {FORMAT_VERSION}, found {version!r}")
     try:
         record["files"] = tuple(ReleaseFile(**file) for file in record["files"])
         return Manifest(**record)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{where}: not a release manifest: {error!r}") from error
+        raise ValueError(f"{uri}: not a release manifest: {error!r}") from error
 
 
 def encode_pointer(pointer: Pointer) -> bytes:
@@ -93,23 +93,23 @@ def encode_pointer(pointer: Pointer) -> bytes:
     return canonical_json(cast(Json, asdict(pointer)))
 
 
-def decode_pointer(data: bytes, where: str) -> Pointer:
-    """Read a pointer; ``ValueError`` names ``where`` if it is none."""
-    record = _record(data, where)
+def decode_pointer(data: bytes, uri: str) -> Pointer:
+    """Read a pointer; ``ValueError`` names ``uri`` if it is invalid."""
+    record = _record(data, uri)
     try:
         record["withdrawn"] = tuple(record["withdrawn"])
         pointer = Pointer(**record)
         check_day(pointer.as_of)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{where}: not a release pointer: {error!r}") from error
+        raise ValueError(f"{uri}: not a release pointer: {error!r}") from error
     return pointer
 
 
-def _record(data: bytes, where: str) -> dict[str, Any]:
+def _record(data: bytes, uri: str) -> dict[str, Any]:
     try:
         record = json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error
+        raise ValueError(f"{uri}: not JSON: {error}") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {type(record).__name__}")
+        raise ValueError(f"{uri}: expected a JSON object, found {type(record).__name__}")
     return cast(dict[str, Any], record)

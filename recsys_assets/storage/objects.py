@@ -1,7 +1,7 @@
 """The protocol of object stores, and its errors.
 
-A store is a flat map from keys to immutable byte strings: a folder of files or a prefix of an S3 bucket, with equal
-behaviour. Writers see one of two things, the whole object or none of it; readers never see half of one.
+A store is a flat map from keys to byte strings: a folder of files or a prefix of an S3 bucket, with equal behaviour.
+Writes are atomic: readers see a whole object or none.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import BinaryIO, Protocol
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 CHUNK = 8 * 1024 * 1024
-"""Bytes per read when an object is streamed, and the least size of a part of a multipart upload."""
+"""Bytes per read when an object is streamed, and the minimum size of a part of a multipart upload."""
 
 
 class NotFound(FileNotFoundError):  # noqa: N818
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class AlreadyExists(FileExistsError):  # noqa: N818
-    """A create-only write met an object."""
+    """A create-only write found an object."""
 
 
 class Conflict(RuntimeError):  # noqa: N818
-    """A compare-and-swap met another content than the one that it was based on."""
+    """A compare-and-swap found other content than it was based on."""
 
 
 class InvalidKey(ValueError):  # noqa: N818
-    """A key that no store takes."""
+    """The key is not valid in every store."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ObjectMeta:
     Attributes:
         key: relative to the store's root.
         size: bytes.
-        etag: changes with the content; what ``replace`` takes. Opaque, without quotes.
+        etag: changes with the content; for ``replace``. Opaque, without quotes.
         modified: UTC; from S3 in whole seconds.
     """
 
@@ -57,7 +57,7 @@ class ObjectStore(Protocol):
 
     @property
     def storage_options(self) -> dict[str, str] | None:
-        """Credentials and endpoint, in the names Polars takes, for ``uri``; None: none needed or found by Polars."""
+        """Credentials and endpoint for ``uri`` under Polars' names; None: not needed, or Polars finds them itself."""
         ...
 
     def get(self, key: str) -> bytes:
@@ -65,25 +65,25 @@ class ObjectStore(Protocol):
         ...
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        """The whole object with the etag of these very bytes."""
+        """The whole object with the etag of exactly these bytes."""
         ...
 
     def put(self, key: str, data: bytes | Path) -> None:
-        """Write bytes, or the content of a local file, over whatever is there.
+        """Write bytes, or the content of a local file; overwrites.
 
-        It takes no part in ``replace``: a key is either swapped or overwritten, not both.
+        Do not mix it with ``replace`` on the same key.
         """
         ...
 
     def create(self, key: str, data: bytes | Path) -> None:
-        """Write a new object; ``AlreadyExists`` if there is one."""
+        """Write a new object; ``AlreadyExists`` if the key exists."""
         ...
 
     def replace(self, key: str, data: bytes, etag: str | None) -> None:
-        """Compare and swap: write only over the content that has ``etag`` (None: only where nothing is).
+        """Compare and swap: overwrite only the content with ``etag`` (None: only if there is no object).
 
         Raises:
-            Conflict: something else is there; nothing was written.
+            Conflict: the content is another; nothing was written.
         """
         ...
 
@@ -100,7 +100,7 @@ class ObjectStore(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; removing nothing is fine."""
+        """Remove an object; no error if it does not exist."""
         ...
 
     def open(self, key: str) -> BinaryIO:
@@ -108,7 +108,7 @@ class ObjectStore(Protocol):
         ...
 
     def uri(self, key: str = "") -> str:
-        """Where an object or a folder is: a path, or ``s3://…``, as ``polars.scan_parquet`` takes it."""
+        """The address of an object or a folder: a path or ``s3://…``, as ``polars.scan_parquet`` takes it."""
         ...
 
     def local_path(self, key: str) -> Path | None:
@@ -117,9 +117,9 @@ class ObjectStore(Protocol):
 
 
 def check_key(key: str) -> str:
-    """Return a key if every store takes it, else raise ``InvalidKey``.
+    """Return a key if it is valid in every store, else raise ``InvalidKey``.
 
-    A key is one or more names joined by "/". Names that begin with a dot are the stores' own: temporary files, locks.
+    A key is one or more names joined by "/". Names that begin with a dot are reserved for temporary files and locks.
     """
     names = key.split("/")
     if any(not name or name.startswith(".") or "\\" in name or not name.isprintable() for name in names):
@@ -133,7 +133,7 @@ def hidden(key: str) -> bool:
 
 
 def canonical_json(value: Json) -> bytes:
-    """JSON with one spelling per value: sorted keys, no spaces, UTF-8, a newline at the end; NaN is an error."""
+    """Canonical JSON: sorted keys, no spaces, UTF-8, a newline at the end; NaN is an error."""
     plain = json.loads(json.dumps(value, allow_nan=False))  # keys become strings before they are sorted
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return f"{text}\n".encode()
@@ -165,7 +165,7 @@ def local_file(store: ObjectStore, key: str, path: Path) -> tuple[Path, str]:
     Args:
         store: where the object is.
         key: the object.
-        path: where to download it to, unless it is a file already.
+        path: of the download, if the object is not a local file.
     """
     own = store.local_path(key)
     if own is not None:

@@ -21,12 +21,12 @@ class TornPartition(RuntimeError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Written:
-    """The data of a partition after a write.
+    """The result of a write.
 
     Attributes:
         sha256: hex, of the data file.
         bytes: its size.
-        changed: False if data and lineage were stored already and nothing was written.
+        changed: False if equal data and lineage were stored already, so that nothing was written.
     """
 
     sha256: str
@@ -41,7 +41,7 @@ class PartitionStore:
         self.store = store
 
     def write(self, asset: str, day: str, file: Path, lineage: Lineage) -> Written:
-        """Store a data file and then its lineage; write nothing if both are stored already.
+        """Store a data file, then its lineage; write nothing if both are stored already.
 
         Args:
             asset: name.
@@ -136,7 +136,7 @@ class PartitionStore:
         }
 
     def _current(self, asset: str, day: str, names: list[str]) -> str:
-        """The data file of a day; the record decides where a file of an older name is left beside it."""
+        """The data file of a day. If a file of an older name is left beside it, the lineage record decides."""
         if len(names) == 1:
             return names[0]
         lineage = self.read_lineage(asset, day)

@@ -1,4 +1,4 @@
-"""How the pointer to the release being served moves."""
+"""The rules by which the pointer to the served release moves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 from recsys_assets.storage.manifest import Manifest, Pointer
 
 Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back"]
-"""Why the pointer moved or stayed: it is current already, older than what is served, withdrawn by a rollback, or waits
-for an approval."""
+"""Why the pointer moved or stayed: the release is current already, older than the served one, withdrawn by a rollback,
+or waits for an approval."""
 
 
 def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
-    """The pointer moves to a release of its day or a later one, unless a rollback has withdrawn that."""
+    """The pointer moves to a release of its day or a later one, unless a rollback has withdrawn it."""
     target = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
     if current is None:
         return target, "published"
@@ -27,7 +27,7 @@ def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer,
 
 
 def after_rollback(manifest: Manifest, current: Pointer | None, releases: list[str]) -> tuple[Pointer, Reason]:
-    """The pointer moves to the target, and what is of its day or later is withdrawn."""
+    """The pointer moves to the target; all other releases of its day or later are withdrawn."""
     target = Pointer(manifest.release_id, manifest.as_of, manifest.sha256)
     if current is None:
         return target, "rolled back"
@@ -39,10 +39,10 @@ def after_rollback(manifest: Manifest, current: Pointer | None, releases: list[s
 
 
 def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:
-    """The pointer stays and no longer names a deleted release as the one served before.
+    """The pointer stays, and no longer names a deleted release as the previous one.
 
     Raises:
-        ValueError: it is the one being served.
+        ValueError: the release is being served.
     """
     if current.release_id == release_id:
         raise ValueError(f"release {release_id} is being served and cannot be deleted")

@@ -1,13 +1,12 @@
-"""Releases: immutable, hashed sets of files of one as-of day, and the pointer that serving follows.
+"""Releases: immutable, hashed sets of files of one as-of day, and the pointer to the served one.
 
 ::
 
     releases/<as_of>-<hash>/<file>, …, manifest.json   create-only, the manifest last
     releases/current.json                              the pointer, moved by compare-and-swap
 
-A release exists once its manifest does, and its name is the manifest's hash: equal inputs give the same release. A
-crash before the pointer moves leaves what is served as it was, and files that the next publish of the same inputs takes
-over.
+A release exists once its manifest does. Its name is the manifest's hash, so equal inputs give the same release. After a
+crash before the pointer moves, the old release is still served; publishing the same inputs again reuses the files.
 """
 
 from __future__ import annotations
@@ -46,25 +45,25 @@ from recsys_assets.storage.pointer import Reason, after_delete, after_publish, a
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
 MANIFEST = "manifest.json"
-_ATTEMPTS = 40  # to move the pointer; each failure but a broken server's means that someone else has moved it
+_ATTEMPTS = 40  # to move the pointer; each failure means that another process moved it, or that the server is broken
 
 ReleaseCheck = Callable[[Mapping[str, Path]], None]
 
 
 class DamagedRelease(RuntimeError):  # noqa: N818
-    """Stored bytes of a release are not what its manifest says."""
+    """Stored bytes of a release do not match its manifest."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What publishing did.
+    """The result of publishing.
 
     Attributes:
-        release_id: the release, which is stored now in any case.
+        release_id: the release, which is stored in any case.
         manifest_sha256: hash of its manifest.
-        moved: whether it became current by this call, or by an equal one at the same moment.
+        moved: whether this call made it current, or an equal call at the same moment.
         reason: why, or why not.
-        generation: of the pointer afterwards; 0 if there is none yet.
+        generation: of the pointer afterwards; 0 without a pointer.
     """
 
     release_id: str
@@ -75,7 +74,7 @@ class Published:
 
 
 class Releases:
-    """The releases of a store. Any number of publishers and readers at a time."""
+    """The releases of a store. Safe for concurrent publishers and readers."""
 
     def __init__(self, store: ObjectStore):
         self.store = store
@@ -93,14 +92,14 @@ class Releases:
 
         Args:
             as_of: ``YYYY-MM-DD``.
-            files: local files by the names that they get.
+            files: local files by their names in the release.
             facts: JSON for the manifest; like the files it must not depend on time or run.
-            check: gets the very bytes that were stored, and raises to refuse them.
+            check: gets the stored bytes, and raises to refuse them.
             serve: if False, the release waits for ``approve``.
 
         Raises:
-            DamagedRelease: the release is there and complete, but with other bytes; or the bytes read back are not
-                those that were sent.
+            DamagedRelease: the release exists and is complete, but has other bytes; or the bytes read back differ from
+                those sent.
         """
         entries = sorted(_entry(name, path) for name, path in files.items())
         manifest = Manifest(check_day(as_of), tuple(entries), facts)
@@ -137,10 +136,10 @@ class Releases:
         another rollback does. The target itself is withdrawn no longer.
 
         Args:
-            release_id: the target; None is the one that was served before.
+            release_id: the target; None is the previous one.
 
         Raises:
-            ValueError: None was given and nothing was served before, or it is withdrawn.
+            ValueError: None was given, and there is no previous release or it is withdrawn.
         """
         manifest = self.verify(self._previous() if release_id is None else release_id)
         return self._move(lambda current: after_rollback(manifest, current, self.list()))[0]
@@ -191,12 +190,12 @@ class Releases:
         return [key.removeprefix(f"{ROOT}/").removesuffix(ends) for key in keys]
 
     def delete(self, release_id: str) -> None:
-        """Delete a release and all its files, complete or not; the pointer forgets it as the one served before.
+        """Delete a release and all its files, complete or not; the pointer no longer names it as the previous one.
 
-        The manifest goes last, so that a deletion that was cut off is found and called again.
+        The manifest is deleted last, so that an interrupted deletion is found and repeated.
 
         Raises:
-            ValueError: it is the one being served.
+            ValueError: the release is being served.
         """
         current = self.current()
         if current:
@@ -241,12 +240,12 @@ class Releases:
                 raise DamagedRelease(f"{self.store.uri(key)}: another manifest under the same id") from None
 
     def _move(self, decide: Callable[[Pointer | None], tuple[Pointer, Reason]]) -> tuple[Pointer, bool, Reason]:
-        """Swap the pointer for what ``decide`` makes of it, again and again until nobody comes between."""
+        """Swap the pointer for the result of ``decide``; on a conflict, read it and decide again."""
         attempted: tuple[Pointer, Reason] | None = None
         for attempt in range(_ATTEMPTS):
             current, etag = self.current_with_etag()
             if attempted and attempted[0] == current:
-                return attempted[0], True, attempted[1]  # the swap was made, its answer was lost
+                return attempted[0], True, attempted[1]  # the swap succeeded, but its answer was lost
             target, reason = decide(current)
             if target == current:
                 return target, False, reason

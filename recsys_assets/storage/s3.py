@@ -1,4 +1,4 @@
-"""Objects under a prefix of an S3 bucket, on AWS or any server that keeps its conditional writes."""
+"""Objects under a prefix of an S3 bucket, on AWS or any server that supports conditional writes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MAX_PARTS = 9_000  # S3 takes 10,000 parts in one upload
 
 @dataclass(frozen=True)
 class S3Options:
-    """Where an S3 server is and how to sign for it; what is None is found as boto3 finds it.
+    """Endpoint and credentials of an S3 server; what is None is resolved as boto3 does it.
 
     Attributes:
-        endpoint: ``http(s)://host:port``; None is AWS. Plain HTTP is used only if it says so.
-        path_style: the bucket in the path. If False, ``endpoint`` has to name the bucket's own host.
+        endpoint: ``http(s)://host:port``; None is AWS. Plain HTTP only for an ``http`` address.
+        path_style: whether the bucket is part of the path. If False, ``endpoint`` is the host of the bucket.
     """
 
     endpoint: str | None = None
@@ -38,7 +38,7 @@ class S3Options:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> S3Options:
-        """Read the usual ``AWS_*`` names; an empty value counts as not set."""
+        """Read the usual ``AWS_*`` variables; an empty value counts as not set."""
         env = os.environ if env is None else env
         return cls(
             endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
@@ -55,9 +55,9 @@ class S3Options:
         return self.endpoint is not None and self.endpoint.startswith("http://")
 
     def for_polars(self) -> dict[str, str] | None:
-        """The names that Polars (and any other user of Rust's ``object_store``) takes.
+        """The options under the names of Polars (and of any other user of Rust's ``object_store``).
 
-        None, not {}, if nothing is set: an empty mapping would keep Polars from looking for credentials by itself.
+        None, not {}, if nothing is set: with an empty mapping, Polars would not look for credentials itself.
         """
         options = {
             "aws_endpoint_url": self.endpoint,
@@ -74,15 +74,15 @@ class S3Options:
 class S3Store:
     """An ``ObjectStore`` over a bucket.
 
-    Retries are the client's: server errors and broken connections, ten times within three minutes. A conditional write
-    whose answer was lost is tried again by it and may then be refused by its own success: who gets ``Conflict`` or
-    ``AlreadyExists`` should look whether what is there is what they wanted.
+    The client retries server errors and broken connections, ten times within three minutes. It also retries a
+    conditional write whose answer was lost, which may then fail because the first attempt succeeded. So after
+    ``Conflict`` or ``AlreadyExists``, callers should check whether the object already has the wanted content.
 
     Ceph RGW 16 ignores If-None-Match and refuses every If-Match on a bucket with versioning: use one without.
 
     Args:
         bucket: its name.
-        prefix: folder within the bucket; "" is all of it.
+        prefix: folder within the bucket; "" is the whole bucket.
         options: endpoint and credentials.
 
     Raises:
@@ -104,7 +104,7 @@ class S3Store:
             bucket,
             prefix=prefix or None,
             client_options={"allow_http": options.allow_http},
-            credential_provider=None if options.access_key_id else _found_credentials(self._base),
+            credential_provider=None if options.access_key_id else _default_credentials(self._base),
             **{name: value for name, value in config.items() if value is not None},
         )
 
@@ -117,22 +117,22 @@ class S3Store:
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """The whole object with its etag; see :class:`ObjectStore`."""
-        with _errors(self.uri(key)):
+        with _store_errors(self.uri(key)):
             result = obstore.get(self._client, check_key(key))
-            return bytes(result.bytes()), _bare(result.meta["e_tag"])
+            return bytes(result.bytes()), _without_quotes(result.meta["e_tag"])
 
     def put(self, key: str, data: bytes | Path) -> None:
-        """Write over whatever is there, large files in parts; see :class:`ObjectStore`."""
+        """Write or overwrite, large files in parts; see :class:`ObjectStore`."""
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
-        with _errors(self.uri(key)):
+        with _store_errors(self.uri(key)):
             obstore.put(self._client, check_key(key), data, chunk_size=max(CHUNK, size // _MAX_PARTS + 1))
 
     def create(self, key: str, data: bytes | Path) -> None:
         """Write a new object in one request, at most 5 GB; see :class:`ObjectStore`."""
-        # Asked first: it spares sending a large body in vain, and some servers do not keep the condition (see above).
+        # Checked first: this avoids sending a large body in vain, and some servers ignore the condition (see above).
         if self.exists(key):
             raise AlreadyExists(f"{self.uri(key)} exists already")
-        with _errors(self.uri(key)):
+        with _store_errors(self.uri(key)):
             obstore.put(self._client, key, data, mode="create")
 
     def replace(self, key: str, data: bytes, etag: str | None) -> None:
@@ -143,8 +143,8 @@ class S3Store:
             except AlreadyExists:
                 raise Conflict(f"{self.uri(key)}: expected no object, found one") from None
             return
-        with _errors(self.uri(key)):
-            # Without quotes: AWS takes an etag either way, Ceph RGW only so.
+        with _store_errors(self.uri(key)):
+            # Without quotes: AWS accepts both forms, Ceph RGW only this one.
             obstore.put(self._client, check_key(key), data, mode={"e_tag": etag})
 
     def exists(self, key: str) -> bool:
@@ -157,7 +157,7 @@ class S3Store:
 
     def head(self, key: str) -> ObjectMeta:
         """Size, etag and time; see :class:`ObjectStore`."""
-        with _errors(self.uri(key)):
+        with _store_errors(self.uri(key)):
             return _meta(obstore.head(self._client, check_key(key)))
 
     def list(self, prefix: str = "") -> list[ObjectMeta]:
@@ -172,7 +172,7 @@ class S3Store:
         obstore.delete(self._client, check_key(key))
 
     def open(self, key: str) -> BinaryIO:
-        """A seekable binary file; see :class:`ObjectStore`. A read fails if the object is replaced meanwhile."""
+        """A seekable binary file; see :class:`ObjectStore`. Reading fails if the object is replaced meanwhile."""
         raw = _RangeReader(self._client, self.head(key), self.uri(key))
         return cast(BinaryIO, io.BufferedReader(raw, buffer_size=1 << 20))
 
@@ -186,8 +186,8 @@ class S3Store:
 
 
 @contextmanager
-def _errors(uri: str) -> Generator[None]:
-    """Speak in the errors of a store, which name the object."""
+def _store_errors(uri: str) -> Generator[None]:
+    """Translate errors of the client to those of a store, which name the object."""
     try:
         yield
     except FileNotFoundError:
@@ -203,7 +203,7 @@ class _RangeReader(io.RawIOBase):
 
     def __init__(self, client: Client, meta: ObjectMeta, uri: str):
         super().__init__()
-        self._client, self._meta, self._uri, self._at = client, meta, uri, 0
+        self._client, self._meta, self._uri, self._position = client, meta, uri, 0
 
     def readable(self) -> bool:
         return True
@@ -212,25 +212,25 @@ class _RangeReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._meta.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._meta.size}[whence]
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}")
-        self._at = base + offset
-        return self._at
+        self._position = base + offset
+        return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        end = min(self._at + len(buffer), self._meta.size)
-        if end <= self._at:
+        end = min(self._position + len(buffer), self._meta.size)
+        if end <= self._position:
             return 0
-        with _errors(self._uri):
-            options: obstore.GetOptions = {"range": (self._at, end), "if_match": f'"{self._meta.etag}"'}
+        with _store_errors(self._uri):
+            options: obstore.GetOptions = {"range": (self._position, end), "if_match": f'"{self._meta.etag}"'}
             data = bytes(obstore.get(self._client, self._meta.key, options=options).bytes())
         buffer[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)
 
 
-def _found_credentials(base: str) -> Boto3CredentialProvider:
+def _default_credentials(base: str) -> Boto3CredentialProvider:
     try:
         return Boto3CredentialProvider()
     except ValueError:
@@ -239,11 +239,11 @@ def _found_credentials(base: str) -> Boto3CredentialProvider:
         ) from None
 
 
-def _bare(etag: str | None) -> str:
+def _without_quotes(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
 def _meta(entry: obstore.ObjectMeta) -> ObjectMeta:
-    # A HEAD tells whole seconds, a listing may tell more: both are to say the same.
+    # HEAD has whole seconds and a listing may have fractions: both must agree.
     modified = entry["last_modified"].replace(microsecond=0)
-    return ObjectMeta(entry["path"], entry["size"], _bare(entry["e_tag"]), modified)
+    return ObjectMeta(entry["path"], entry["size"], _without_quotes(entry["e_tag"]), modified)

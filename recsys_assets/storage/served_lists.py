@@ -1,4 +1,4 @@
-"""The lists that a release holds and the API serves: what publishes, checks and reads them goes by this declaration."""
+"""The lists that a release holds and the API serves; publishing, checks and the API all use this declaration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ServedList:
-    """A set of ranked lists, made from the asset of the same name.
+    """A set of ranked lists, built from the asset of the same name.
 
     Attributes:
         name: of the asset, and of the files in the release.

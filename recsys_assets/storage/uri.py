@@ -1,4 +1,4 @@
-"""From the one setting that says where the data lives to a store."""
+"""Opens the store of a storage URI."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def open_store(uri: str, options: S3Options | None = None) -> ObjectStore:
         return LocalStore(Path(unquote(path)))
     if scheme == "s3" and host and "@" not in host and not query and not fragment:
         return S3Store(host, path.strip("/"), options or S3Options.from_env())
-    # The text itself is not shown: it may hold a password.
+    # The URI is not shown: it may contain a password.
     raise ValueError(f"storage URI of scheme {scheme!r}: expected file:///path, a path or s3://bucket/prefix")
