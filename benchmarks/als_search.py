@@ -147,7 +147,7 @@ def _add(measures: Measures, variant: str, evaluator: Evaluator, lists: Mapping[
         values = per_user(read.hits, evaluator.targets, K)
         measures.add(variant, f"{who} ndcg", evaluator.users, values["ndcg"])
         measures.add(variant, f"{who} recall", evaluator.users, values["recall"])
-        measures.add(variant, f"{who} candidates", evaluator.users, read.found, evaluator.targets)
+        measures.add(variant, f"{who} candidates", evaluator.users, read.recalled, evaluator.targets)
 
 
 def describe(found: Mapping[str, tuple[Measures, list[AlsFitParams], list[float]]]) -> str:

@@ -206,7 +206,7 @@ def _evaluator(
         read = evaluator.read(ranked, K)
         values = per_user(read.hits, evaluator.targets, K)
         if who == "fused":
-            measures.add(variant, f"{part} candidates", evaluator.users, read.found, evaluator.targets)
+            measures.add(variant, f"{part} candidates", evaluator.users, read.recalled, evaluator.targets)
         measures.add(variant, f"{part} {who} listed", evaluator.users, read.hits.sum(axis=1), evaluator.targets)
         if part == "all":
             for metric in ("ndcg", "recall"):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
 import narwhals as nw
 import numpy as np
@@ -191,13 +191,14 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
-    singles = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
+    names = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
+    singles: dict[str, Any] = {name: scan(name, 1) for name in names}
     inputs = CandidateInputs(
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
         model_scores=model_scores,
         fitted_candidates=proposed,
-        **{name: scan(name, 1) for name in singles},
+        **singles,
     )
     context = retrieval_context(engine, inputs, date.fromisoformat(day), graph.end(day), params)
     return union(context, graph.registry).collect(backend="polars").lazy()

@@ -155,7 +155,7 @@ def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
 
 
 def _lists(models: Mapping[str, InteractionModel], weights: Mapping[str, float], seen: csr_matrix) -> Ints:
-    return top(models, weights, np.arange(seen.shape[0]), seen, K)[0]
+    return top(models, weights, np.arange(len(seen.indptr) - 1), seen, K)[0]
 
 
 def targets_of(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
         self.transport = transport
         self.ask()
 
@@ -138,7 +139,7 @@ def publish(folder: Path, users: int) -> str:
 
 
 @contextmanager
-def server(factory: str, folder: Path, **env: str) -> Iterator[tuple[int, int]]:
+def server(factory: str, folder: Path, **env: str) -> Generator[tuple[int, int]]:
     """One uvicorn worker; yields its process id and port."""
     log = folder / f"{factory.replace(':', '-')}.log"
     options = ["--port", "0", "--no-access-log"]
@@ -188,7 +189,7 @@ def look_up(folder: Path, users: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)

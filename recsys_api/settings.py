@@ -28,10 +28,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    dataset: str = Field("retailrocket", description="data set; names the default store")
-    storage_uri: str = Field("", description="store that holds the releases: a path, file:// or s3://")
+    dataset: str = Field(default="retailrocket", description="data set; names the default store")
+    storage_uri: str = Field(default="", description="store that holds the releases: a path, file:// or s3://")
     api_poll_seconds: float = Field(
-        5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
+        default=5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
     )
     api_cache_dir: Path = Field(
         default_factory=_default_cache, description="where the API keeps its copies of releases from `s3://`"

@@ -23,11 +23,11 @@ RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 
 
 def _days(default: int, about: str) -> Any:
-    return Field(default, ge=1, le=3650, description=about)
+    return Field(default=default, ge=1, le=3650, description=about)
 
 
 def _half_life(default: float, about: str) -> Any:
-    return Field(default, gt=0, le=3650, description=f"days after which an event counts half {about}")
+    return Field(default=default, gt=0, le=3650, description=f"days after which an event counts half {about}")
 
 
 class Settings(BaseSettings):
@@ -36,51 +36,55 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     dataset: str = Field(
-        "retailrocket", description="preset (`retailrocket`, `movielens`, `online_retail`) or path of a `dataset.toml`"
+        default="retailrocket",
+        description="preset (`retailrocket`, `movielens`, `online_retail`) or path of a `dataset.toml`",
     )
     landing_uri: str = Field(
-        "", description="where event files arrive: a path, `file://` or `s3://`; it is read and never changed"
+        default="", description="where event files arrive: a path, `file://` or `s3://`; it is read and never changed"
     )
-    storage_uri: str = Field("", description="where assets and releases are kept: a path, `file://` or `s3://`")
-    start_date: date | None = Field(None, description="first day of the graph; earlier days are not built")
-    end_date: date | None = Field(None, description="day after the last one; later days are not built")
+    storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
+    start_date: date | None = Field(default=None, description="first day of the graph; earlier days are not built")
+    end_date: date | None = Field(default=None, description="day after the last one; later days are not built")
     engine: Literal["polars", "duckdb", "spark"] = Field(
-        "polars", description="what runs the frames: `polars`, `duckdb` (spills to disk) or `spark` (a cluster)"
+        default="polars", description="what runs the frames: `polars`, `duckdb` (spills to disk) or `spark` (a cluster)"
     )
     memory_limit: str = Field(
-        "",
+        default="",
         pattern=r"^$|^[0-9]+(\.[0-9]+)? ?([KMGT]i?B)$",
         description="what DuckDB may hold before it spills to disk, such as `8GB`; empty: what it finds best",
     )
-    spill_folder: str = Field("", description="where DuckDB spills to; empty: the system's folder for temporary files")
+    spill_folder: str = Field(
+        default="", description="where DuckDB spills to; empty: the system's folder for temporary files"
+    )
     spark_cluster: str = Field(
-        "local-standalone",
+        default="local-standalone",
         pattern=r"^(local-standalone|emr-serverless|(spark|sc)://.+)$",
         description="where `spark` runs: `local-standalone` (processes of this machine, for the run), "
         "`spark://host:port` (a master), `sc://host:port` (Spark Connect) or `emr-serverless` (made for the run)",
     )
-    spark_workers: int = Field(2, ge=1, le=64, description="workers of `local-standalone`, with one core each")
+    spark_workers: int = Field(default=2, ge=1, le=64, description="workers of `local-standalone`, with one core each")
     spark_memory: str = Field(
-        "2g", pattern=r"^[1-9][0-9]*[mg]$", description="memory of each worker of `local-standalone`"
+        default="2g", pattern=r"^[1-9][0-9]*[mg]$", description="memory of each worker of `local-standalone`"
     )
-    emr_role_arn: str = Field("", description="IAM role that Spark on EMR Serverless runs as")
-    emr_release: str = Field("", description="EMR release of the application, such as `emr-7.13.0`")
-    emr_image: str = Field("", description="container image with this package for EMR's workers")
+    emr_role_arn: str = Field(default="", description="IAM role that Spark on EMR Serverless runs as")
+    emr_release: str = Field(default="", description="EMR release of the application, such as `emr-7.13.0`")
+    emr_image: str = Field(default="", description="container image with this package for EMR's workers")
     executor: Literal["in_process", "multiprocess"] = Field(
-        "in_process",
+        default="in_process",
         description="steps of a run started in the UI: all in one process, or each in a process of its own",
     )
     mode: Literal["autonomous", "manual"] = Field(
-        "autonomous",
+        default="autonomous",
         description="`autonomous`: a model that passes the gate is promoted, a release that passes its checks is "
         "served; `manual`: they wait for `approve_model` and `approve_release`",
     )
 
     automation: bool = Field(
-        True, description="`on`: sensors and a daily schedule take new files in; `off`: nothing starts by itself"
+        default=True,
+        description="`on`: sensors and a daily schedule take new files in; `off`: nothing starts by itself",
     )
     fresh_hours: int = Field(
-        36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
+        default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
     horizon_days: int = _days(
@@ -89,7 +93,7 @@ class Settings(BaseSettings):
     active_days: int = _days(28, "who gets a list of their own: users with an event in the last so many days")
     activity_days: int = _days(90, "how far back a user's history is read")
     popular_windows: Literal["found", "stated"] = Field(
-        "found",
+        default="found",
         description="how far back popular and trending lists count: `found` for each day, by which windows held most "
         "of what users went for lately; `stated`: by the next two settings and the half-life",
     )
@@ -108,14 +112,16 @@ class Settings(BaseSettings):
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
     factors_half_life: float = _half_life(30, "when ALS is fitted")
     training_windows: int = Field(
-        2, ge=1, le=26, description="past windows of `RECSYS_HORIZON_DAYS` each that a ranker learns from"
+        default=2, ge=1, le=26, description="past windows of `RECSYS_HORIZON_DAYS` each that a ranker learns from"
     )
 
-    popular_k: int = Field(200, ge=1, le=1000, description="items per popularity list: all, trending, each category")
-    similar_k: int = Field(30, ge=1, le=500, description="similar items kept per item")
-    recommendations_k: int = Field(100, ge=1, le=100, description="recommendations kept per user")
+    popular_k: int = Field(
+        default=200, ge=1, le=1000, description="items per popularity list: all, trending, each category"
+    )
+    similar_k: int = Field(default=30, ge=1, le=500, description="similar items kept per item")
+    recommendations_k: int = Field(default=100, ge=1, le=100, description="recommendations kept per user")
     candidates_k: int = Field(
-        40,
+        default=40,
         ge=3,
         le=500,
         description="candidates per user from each personal generator; popular and bought ones are half as many, "
@@ -123,24 +129,29 @@ class Settings(BaseSettings):
     )
 
     generators: str = Field(
-        "",
+        default="",
         description="generators that recommend candidates, such as `popular,covisit,repeat`; empty: those with a "
         "measured gain ([table](docs/generators.md)); `all`: every one",
     )
-    factors: int = Field(64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items")
-    als_iterations: int = Field(10, ge=1, le=500, description="rounds of ALS")
-    tuning_trials: int = Field(6, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
+    factors: int = Field(
+        default=64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items"
+    )
+    als_iterations: int = Field(default=10, ge=1, le=500, description="rounds of ALS")
+    tuning_trials: int = Field(default=6, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
     tuning_fusion_trials: int = Field(
-        500, ge=0, le=10_000, description="weights of the generators to evaluate; 0: the weights stay as they are"
+        default=500,
+        ge=0,
+        le=10_000,
+        description="weights of the generators to evaluate; 0: the weights stay as they are",
     )
     tuning_als_trials: int = Field(
-        0,
+        default=0,
         ge=0,
         le=500,
         description="parameter sets that Optuna tries for ALS; 0: none, since each takes as long as fitting ALS",
     )
     tuning_seconds: float = Field(
-        0,
+        default=0,
         ge=0,
         le=86_400,
         description="seconds after which a search begins no further trial; 0: no limit, since with one the result "
@@ -150,63 +161,74 @@ class Settings(BaseSettings):
         7, "days that found parameters serve, counted from the first day; then they are searched anew"
     )
     tuning_storage_uri: SecretStr = Field(
-        SecretStr(""),
+        default=SecretStr(""),
         description="where searches are kept, so that one that was cut off goes on: a folder, `sqlite:///…`, "
         "`postgresql://…`, or `memory`: nowhere",
     )
     min_evaluated_users: int = Field(
-        30, ge=1, description="with fewer users to judge by, nobody wins and the fused generators order the lists"
+        default=30,
+        ge=1,
+        description="with fewer users to judge by, nobody wins and the fused generators order the lists",
     )
     refit: bool = Field(
-        True,
+        default=True,
         description="the champion learns once more before it orders lists, from the newest window as well, on which it "
         "was judged; `false`: it serves as it was judged",
     )
     exclude_unavailable: bool = Field(
-        True, description="leave out items that are known to be unavailable at the end of the day"
+        default=True, description="leave out items that are known to be unavailable at the end of the day"
     )
     exclude_purchased: bool = Field(
-        False,
+        default=False,
         description="exclude items that the user purchased within `RECSYS_ACTIVITY_DAYS`; where the data set says "
         "`repeats = false`, items that the user interacted with are excluded anyway",
     )
-    category_cap: int = Field(0, ge=0, le=100, description="most items of one category in a list; 0: any number")
+    category_cap: int = Field(
+        default=0, ge=0, le=100, description="most items of one category in a list; 0: any number"
+    )
     diversity: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="how much lists vary in categories at the cost of relevance: 0 not at all, 0.1 to 0.3 a little "
         "(maximal marginal relevance); `ranker_evaluation` shows what it costs",
     )
     new_item_quota: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=0.5,
         description="share of each list that is kept for items younger than `RECSYS_NEW_ITEM_DAYS`: with 0.1 the 10th, "
         "20th and each further tenth place, as far as there are such candidates; 0: none",
     )
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(default=0, ge=0, description="seed of everything random")
 
     mlflow_tracking_uri: SecretStr = Field(
-        SecretStr(""),
+        default=SecretStr(""),
         description="where MLflow records: `sqlite:///…`, `postgresql://…` or a server's address; `off`: nowhere",
     )
     mlflow_artifacts_uri: str = Field(
-        "", description="where MLflow keeps models and plots: a path, `file://` or `s3://`; a server knows its own"
+        default="",
+        description="where MLflow keeps models and plots: a path, `file://` or `s3://`; a server knows its own",
     )
-    mlflow_experiment: str = Field("", description="MLflow's experiment; the registered model is `<experiment>_ranker`")
-    mlflow_port: int = Field(5000, ge=0, le=65535, description="port of `make mlflow`")
+    mlflow_experiment: str = Field(
+        default="", description="MLflow's experiment; the registered model is `<experiment>_ranker`"
+    )
+    mlflow_port: int = Field(default=5000, ge=0, le=65535, description="port of `make mlflow`")
 
     notify_webhook_url: SecretStr = Field(
-        SecretStr(""), description="gets a JSON document by POST for every release and every failed run; secret"
+        default=SecretStr(""), description="gets a JSON document by POST for every release and every failed run; secret"
     )
     telegram_token: SecretStr = Field(
-        SecretStr(""), description="of the Telegram bot that tells of releases and failed runs; secret"
+        default=SecretStr(""), description="of the Telegram bot that tells of releases and failed runs; secret"
     )
-    telegram_chat_id: str = Field("", description="the chat that the bot writes to")
+    telegram_chat_id: str = Field(default="", description="the chat that the bot writes to")
 
-    api_port: int = Field(8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0")
-    ui_port: int = Field(3000, ge=0, le=65535, description="port of the UI in `make run`; any free one if taken or 0")
+    api_port: int = Field(
+        default=8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0"
+    )
+    ui_port: int = Field(
+        default=3000, ge=0, le=65535, description="port of the UI in `make run`; any free one if taken or 0"
+    )
 
     @field_validator("dataset", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +69,7 @@ class S3Server:
 
 
 @contextmanager
-def moto_server() -> Iterator[S3Server]:
+def moto_server() -> Generator[S3Server]:
     """moto's server in a process of its own. It keeps conditional writes, but does not check signatures."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -78,7 +78,7 @@ def moto_server() -> Iterator[S3Server]:
 
 
 @contextmanager
-def ceph_server() -> Iterator[S3Server]:
+def ceph_server() -> Generator[S3Server]:
     """A Ceph of one monitor, one OSD in memory and one S3 gateway; ``ceph/install.sh`` installs what it needs."""
     with tempfile.TemporaryDirectory(prefix="ceph-") as name, ExitStack() as stack:
         folder, fsid, port, mon_port = Path(name), str(uuid.uuid4()), free_port(), free_port()
@@ -152,7 +152,7 @@ def run(*command: str) -> None:
 
 
 @contextmanager
-def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[bytes]]:
     """A process for the length of a context."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     env["MOTO_S3_DEFAULT_MAX_KEYS"] = "50"  # short pages of listings, so that a test needs few objects for several

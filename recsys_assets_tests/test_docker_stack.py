@@ -241,7 +241,7 @@ def test_mlflow_records_in_postgresql_and_s3(postgres_port: int, monkeypatch: py
     from mlflow import MlflowClient  # takes seconds, which the other tests need not
 
     password = VARIABLES["POSTGRES_PASSWORD"]
-    login = {"host": "127.0.0.1", "port": postgres_port, "user": "dagster", "password": password}
+    login: dict[str, Any] = {"host": "127.0.0.1", "port": postgres_port, "user": "dagster", "password": password}
     with contextlib.closing(psycopg2.connect(**login, dbname="postgres")) as connection:
         connection.autocommit = True
         connection.cursor().execute("CREATE DATABASE mlflow")

@@ -93,7 +93,9 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
             assert words[words.index("--select") + 1].strip("*+") in assets, words
         if "--partition" in words:
             day = words[words.index("--partition") + 1]
-            assert definitions.resolve_assets_def("release").partitions_def.has_partition_key(day)
+            days = definitions.resolve_assets_def("release").partitions_def
+            assert days is not None
+            assert days.has_partition_key(day)
     assert checked >= {"make", "curl", "dagster", "docker", "python"}
 
 

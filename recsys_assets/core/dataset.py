@@ -55,8 +55,8 @@ class FileSpec(_Model):
 
     files: tuple[str, ...] = Field(min_length=1)
     format: Format | None = None
-    separator: str | None = Field(None, min_length=1, max_length=1)
-    quote: str = Field('"', max_length=1)
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    quote: str = Field(default='"', max_length=1)
     column_names: tuple[str, ...] | None = None
     encoding: str = "utf-8"
 
@@ -233,7 +233,7 @@ class Dataset(_Model):
     start_date: date
     end_date: date | None = None
     day_starts_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):00$")] = "00:00"
-    session_gap_minutes: int = Field(30, ge=1, le=1440)
+    session_gap_minutes: int = Field(default=30, ge=1, le=1440)
     repeats: bool = True
     defaults: dict[str, bool | int | float] = {}
     bots: BotsSpec = BotsSpec()

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,14 +21,19 @@ def store_uri(tmp_path: Path) -> str:
 @pytest.fixture
 def make_settings(tmp_path: Path, store_uri: str) -> Callable[..., Settings]:
     def make(**overrides: object) -> Settings:
-        values = {"storage_uri": store_uri, "api_poll_seconds": 0.05, "api_cache_dir": tmp_path / "cache", **overrides}
+        values: dict[str, Any] = {
+            "storage_uri": store_uri,
+            "api_poll_seconds": 0.05,
+            "api_cache_dir": tmp_path / "cache",
+            **overrides,
+        }
         return Settings(**values)
 
     return make
 
 
 @contextmanager
-def client_of(settings: Settings, *, wait_ready: bool = True) -> Iterator[TestClient]:
+def client_of(settings: Settings, *, wait_ready: bool = True) -> Generator[TestClient]:
     """A client of a running application, by default once it serves a release."""
     with TestClient(create_app(settings)) as client:
         if wait_ready:

@@ -35,7 +35,7 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
         ("similar_items", item, content.similar_items),
         ("top_popular", pa.string(), content.top_popular),
     ):
-        rows = [(k, rank, i, 1 / rank) for k in sorted(lists) for rank, i in enumerate(lists[k], 1)]
+        rows = [(k, rank, i, 1 / rank) for k, items in sorted(lists.items()) for rank, i in enumerate(items, 1)]
         fields = [("key", key), ("rank", pa.int64()), ("item_id", item), ("score", pa.float64())]
         table = pa.table({n: pa.array([row[c] for row in rows], t) for c, (n, t) in enumerate(fields)})
         if name != "top_popular":

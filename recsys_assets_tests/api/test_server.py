@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, storage_uri: str, **env: str) -> Iterator[Server]:
+def running(folder: Path, storage_uri: str, **env: str) -> Generator[Server]:
     log = folder / "server.log"
     command = [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", "0"]
     settings = {

@@ -17,7 +17,7 @@ DAYS = dg.StaticPartitionsDefinition([f"{n:02}" for n in range(40)])
 
 
 @dg.asset(partitions_def=DAYS, check_specs=[dg.AssetCheckSpec("fine", asset="thing", blocking=True)])
-def thing(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def thing(context: dg.AssetExecutionContext):
     number = int(context.partition_key)
     return dg.MaterializeResult(
         metadata={"number": number}, check_results=[dg.AssetCheckResult(check_name="fine", passed=number != 3)]
@@ -104,6 +104,8 @@ def test_an_event_can_be_stored_while_another_statement_of_the_same_thread_runs(
 ROOT_IS_MANAGED = """
 import logging, sys
 from pathlib import Path
+from typing import Any
+
 import dagster as dg
 from recsys_assets_tests.integration.world import dagster_in
 

@@ -72,12 +72,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def notifier(url: str, **options: Any) -> Notifier:
+    arguments: dict[str, Any] = {"timeout": 0.5, "attempts": 2, "pause": 0.01, **options}
     return Notifier(
         SecretStr(f"{url}/{HIDDEN}"),
         SecretStr(TOKEN),
         "-100",
         telegram_url=url,
-        **{"timeout": 0.5, "attempts": 2, "pause": 0.01, **options},
+        **arguments,
     )
 
 

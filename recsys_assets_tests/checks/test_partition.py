@@ -20,7 +20,9 @@ WEEK = [1000, 1100, 900, 1050, 950, 300, 400]
         (100_000, True, None),
     ],
 )
-def test_volume_warns_of_quiet_days_and_stops_at_days_unlike_any(rows, passed, severity):
+def test_volume_warns_of_quiet_days_and_stops_at_days_unlike_any(
+    rows: int, passed: bool, severity: dg.AssetCheckSeverity | None
+):
     result = volume(rows, WEEK)
     assert result.passed is passed
     assert severity in (None, result.severity)

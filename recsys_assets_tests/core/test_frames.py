@@ -6,10 +6,11 @@ from collections import defaultdict
 import narwhals as nw
 import polars as pl
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank, exact_sum, top_k
 
 
-def lazy(df: pl.DataFrame) -> nw.LazyFrame:
+def lazy(df: pl.DataFrame) -> Frame:
     return nw.from_native(df.lazy())
 
 

@@ -126,7 +126,7 @@ def extreme_ids() -> Raw:
     """0 is an id like any other, and so are the least and the largest int64, and what no float holds."""
     ids = [0, -1, 1, 2**63 - 1, -(2**63), 2**53 + 1, 2**53]
     rng = random.Random(11)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "user_id": rng.choice(ids),
             "item_id": rng.choice(ids),

@@ -123,8 +123,8 @@ def _asked(given: FunctionInputs) -> protocol.RetrievalContext:
 
 def _with_features(given: FunctionInputs) -> Frame:
     pairs = given["candidates"].select("user_id", "item_id")
-    known = (given[name] for name in ("history", "item_activity", "item_features", "cf_ensemble_scores"))
-    return features.with_features(pairs, *known, LAST, END, 2)
+    history, items, catalog = given["history"], given["item_activity"], given["item_features"]
+    return features.with_features(pairs, history, items, catalog, given["cf_ensemble_scores"], LAST, END, 2)
 
 
 def _new(given: FunctionInputs) -> Frame:
@@ -328,7 +328,10 @@ FUNCTIONS: Mapping[str, Call] = {
         popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
     ),
     "models.popular_windows.find_windows": _windows,
-    "retrieval.protocol.CandidateInputs.__init__": lambda given: vars(given.inputs) | given.inputs.fitted_candidates,
+    "retrieval.protocol.CandidateInputs.__init__": lambda given: {
+        **vars(given.inputs),
+        **given.inputs.fitted_candidates,
+    },
     "retrieval.protocol.Derived.__init__": lambda given: protocol.derived(BUILT_IN, "covisit").recommend(
         given.asked, 4
     ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import narwhals as nw
 import pyarrow as pa
@@ -80,10 +81,12 @@ class FunctionInputs:
     def inputs(self) -> protocol.CandidateInputs:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
         proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
-        given = {name: self[name] for name in names}
-        near = {"covisited_items": self["covisit"]}
+        frames: dict[str, Any] = {name: self[name] for name in names}
         return protocol.CandidateInputs(
-            **near, model_scores=self["cf_ensemble_scores"], fitted_candidates=proposed, **given
+            covisited_items=self["covisit"],
+            model_scores=self["cf_ensemble_scores"],
+            fitted_candidates=proposed,
+            **frames,
         )
 
     @property

@@ -178,14 +178,15 @@ def test_kept_rows_are_made_once_and_go_with_the_next_sink(duckdb: DuckDBEngine,
     def twice(frame: Frame) -> Frame:
         return frame.join(frame.select("key", again=nw.col("x")), on="key", how="inner")
 
-    random: Frame = nw.from_native(duckdb._connection.sql("SELECT range AS key, random() AS x FROM range(1000)"))
+    of_the_engine = duckdb.from_arrow(pa.table({"x": [0]})).to_native()
+    random: Frame = nw.from_native(of_the_engine.query("x", "SELECT range AS key, random() AS x FROM range(1000)"))
     found = []
     for persist in (unchanged, duckdb.persist):
         duckdb.sink(twice(persist(random)), tmp_path / "data.parquet", schema, ["key"])
         table = pq.read_table(tmp_path / "data.parquet")
         found.append(table["x"].equals(table["again"]))
     assert found == [False, True]
-    assert duckdb._connection.sql("SHOW TABLES").fetchall() == []
+    assert of_the_engine.query("x", "FROM duckdb_tables()").fetchall() == []
 
 
 def test_closing_removes_the_engine_s_folder_and_an_unknown_engine_is_named(tmp_path: Path) -> None:

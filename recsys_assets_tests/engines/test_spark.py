@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -96,7 +97,7 @@ def planted() -> tuple[pa.Table, dict[int, set[int]]]:
     rng = np.random.default_rng(7)
     taste = np.arange(ITEMS) % TASTES
     appeal = 1.0 / (1 + np.arange(ITEMS) // TASTES) ** 0.7
-    seen: list[dict[str, float]] = []
+    seen: list[dict[str, Any]] = []
     held: dict[int, set[int]] = {}
     for user in range(600):
         chance = appeal * np.where(taste == user % TASTES, 1.0, 0.03)

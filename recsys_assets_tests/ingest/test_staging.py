@@ -255,7 +255,7 @@ def test_rejected_rows_without_a_time_belong_to_the_first_day_of_their_file():
 def test_a_file_without_one_good_row_is_refused_and_an_empty_one_is_not():
     dataset, store = load_dataset("retailrocket"), MemoryStore()
     with pytest.raises(NoGoodRowsError, match=r"^events\.csv: none of 3 rows is good: \{'unparsable ts': 2, 'wrong"):
-        stage_bytes("events.csv", write([("x", "1", "view", "1", "")] * 2 + [("1",)], "csv", ""), dataset, store)
+        stage_bytes("events.csv", write([*[("x", "1", "view", "1", "")] * 2, ("1",)], "csv", ""), dataset, store)
     with pytest.raises(DataFileError, match=r"^events\.csv\.gz: cannot be read as csv"):
         stage_bytes("events.csv.gz", write(LINES, "csv", ".gz")[:-5], dataset, store)
     assert not store.objects

@@ -15,7 +15,7 @@ import pytest
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, promotion, refresh
-from recsys_assets_tests.integration.world import World
+from recsys_assets_tests.integration.world import World, materialized
 
 pytestmark = pytest.mark.graph
 
@@ -43,9 +43,7 @@ def test_a_report_tells_what_the_days_of_a_backfill_left(world: World) -> None:
     before = world.hashes("releases")
     made = world.run("backtest", DAY)
     assert made.success
-    assert [event.asset_key.to_user_string() for event in made.get_asset_materialization_events()] == [
-        "backtest_report"
-    ]
+    assert list(materialized(made)) == ["backtest_report"]
     found = told(world, DAY)
     assert found["days"] == [EARLIER, DAY]
     for n, day in enumerate(found["days"]):
@@ -63,12 +61,12 @@ def test_a_report_tells_what_the_days_of_a_backfill_left(world: World) -> None:
         fmean(len(first[u] & second[u]) / len(first[u] | second[u]) for u in kept)
     )
 
-    (event,) = made.get_asset_materialization_events()
-    metadata = event.step_materialization_data.materialization.metadata
+    metadata = materialized(made)["backtest_report"]
     assert str(metadata["report"].value).startswith("![ndcg_over_time](<data:image/svg+xml,")
-    assert [record.data["day"] for record in metadata["days"].records] == [DAY, EARLIER]
-    record = world.store.partitions().read_lineage("backtest_report", DAY)
-    assert record is not None
+    days = metadata["days"]
+    assert isinstance(days, dg.TableMetadataValue)
+    assert [record.data["day"] for record in days.records] == [DAY, EARLIER]
+    record = world.lineage("backtest_report", DAY)
     inputs = ("ranker_evaluation", "promotion", "recommendations")
     assert {(i.asset, i.day) for i in record.inputs} == {(name, day) for name in inputs for day in (EARLIER, DAY)}
 

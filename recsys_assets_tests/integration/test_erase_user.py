@@ -42,7 +42,9 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 
 def problem(result: dg.ExecuteInProcessResult) -> str:
     [failure] = result.get_step_failure_events()
-    return failure.step_failure_data.error.message
+    error = failure.step_failure_data.error
+    assert error is not None
+    return error.message
 
 
 def derived(world: World) -> dict[str, str]:

@@ -130,8 +130,7 @@ def test_files_become_models_runs_and_one_comparison(world: Lab, monkeypatch: py
     assert before.keys() == {"experiment ranks", "experiment woods"}
     assert not [key for run in before.values() for key in run.data.metrics if "_test" in key]
     assert {"ndcg_at_5_val", "f_beta_val", "fit_seconds"} <= before["experiment ranks"].data.metrics.keys()
-    learned = world.store.partitions().read_lineage("experiment_model.woods", DAY)
-    assert learned is not None
+    learned = world.lineage("experiment_model.woods", DAY)
     assert [one.day for one in learned.inputs] == ["2015-05-22", "2015-05-27"], "they end a horizon before the test"
 
     # What happened in the test window is unknown to training: with another past it would be the same model.
@@ -219,7 +218,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert signature is not None
     assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
     table = read(world, "candidates", EARLIER).to_arrow()
-    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=list(FEATURE_COLUMNS))
+    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=pd.Index(FEATURE_COLUMNS))
     assert np.array_equal(loaded.predict(frame), Scorer(data, table.column_names).score(table))
 
     world.store.partitions().delete("experiment_model.woods", EARLIER)  # what waits is kept, whatever becomes of it
@@ -237,8 +236,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     assert world.store.releases().manifest(pointer.release_id).facts["model"] == waiting.id
     released = world.store.releases().fetch(pointer.release_id, world.folder)
     assert released["ranker.npz"].read_bytes() == data
-    lineage = world.store.partitions().read_lineage("champion", DAY)
-    assert lineage is not None
+    lineage = world.lineage("champion", DAY)
     assert ("experiment_challenger", EARLIER) in {(one.asset, one.day) for one in lineage.inputs}
 
 

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.integration.conftest import DAY
-from recsys_assets_tests.integration.world import World, dagster_in, make_world
+from recsys_assets_tests.integration.world import World, dagster_in, make_world, materialized
 
 AS_OF = (
     "item_features", "top_popular", "user_factors", "item_factors", "covisited_items",
@@ -46,10 +47,9 @@ def test_release_holds_what_the_assets_hold(built: World) -> None:
     assert pointer is not None
     assert pointer.as_of == DAY
     manifest = releases.verify(pointer.release_id)
-    for asset, sha256 in manifest.facts["inputs"].items():
-        lineage = built.store.partitions().read_lineage(asset, DAY)
-        assert lineage is not None
-        assert lineage.sha256 == sha256
+    facts: Any = manifest.facts
+    for asset, sha256 in facts["inputs"].items():
+        assert built.lineage(asset, DAY).sha256 == sha256
     lists = read(built, "recommendations", DAY)
     assert lists.group_by("user_id").agg(pl.col("rank").sort().eq(pl.int_range(1, pl.len() + 1)).all())["rank"].all()
     assert not lists.select("user_id", "item_id").is_duplicated().any()
@@ -64,16 +64,13 @@ def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> No
         if (asset, day) in seen:
             continue
         seen.add((asset, day))
-        lineage = store.read_lineage(asset, day)
-        assert lineage is not None
         assert store.fetch(asset, day, built.folder).exists()
-        for one in lineage.inputs:
-            upstream = store.read_lineage(one.asset, one.day)
-            assert upstream is not None
-            assert upstream.sha256 == one.sha256, f"{asset} {day} was built from other bytes of {one}"
-            queue.append((one.asset, one.day))
-    files = {store.read_lineage(asset, day).params["files"][0] for asset, day in seen if asset == "clean_events"}
-    assert len(files) == 1
+        for read_from in built.lineage(asset, day).inputs:
+            upstream = built.lineage(read_from.asset, read_from.day)
+            assert upstream.sha256 == read_from.sha256, f"{asset} {day} was built from other bytes of {read_from}"
+            queue.append((read_from.asset, read_from.day))
+    params: list[Any] = [built.lineage(asset, day).params for asset, day in seen if asset == "clean_events"]
+    assert len({stated["files"][0] for stated in params}) == 1
     assert {asset for asset, _ in seen} >= {"clean_events", "item_properties", "category_tree", "ranker", *AS_OF[:6]}
 
 
@@ -183,10 +180,10 @@ def test_older_days_are_released_but_not_served(built: World, tmp_path: Path, in
     job = world.definitions().resolve_job_def("rollback_release")
     config = {"ops": {"point_back": {"config": {"release_id": older}}}}
     assert job.execute_in_process(instance=instance, run_config=config).success
-    assert releases.current().release_id == older
+    assert world.served_release() == older
     # The withdrawn day is not served again by running it again.
     assert world.run("refresh", DAY).success
-    assert releases.current().release_id == older
+    assert world.served_release() == older
 
 
 def test_manual_mode_waits_for_approval(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -200,7 +197,7 @@ def test_manual_mode_waits_for_approval(built: World, tmp_path: Path, instance: 
     job = world.definitions().resolve_job_def("approve_release")
     config = {"ops": {"approve": {"config": {"release_id": waiting}}}}
     assert job.execute_in_process(instance=instance, run_config=config).success
-    assert releases.current().release_id == waiting
+    assert world.served_release() == waiting
 
 
 def test_first_day_is_served_by_the_fused_generators(
@@ -212,18 +209,15 @@ def test_first_day_is_served_by_the_fused_generators(
     result = world.run("refresh", "2015-05-20")
     assert result.success
     assert set(read(world, "recommendations")["source"]) == {"fused"}
-    told = {
-        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
-        for event in result.get_asset_materialization_events()
-    }
-    assert "nothing was judged" in told["recommendations"]["why"].value
-    assert told["ranker"]["trained"].value is False
+    metadata = materialized(result)
+    assert "nothing was judged" in metadata["recommendations"]["why"].value
+    assert metadata["ranker"]["trained"].value is False
     manifest = world.store.releases().manifest(world.store.releases().list()[0])
     assert manifest.facts["served_by"] == "fused"
 
 
 def test_evaluation_is_readable_without_python(built: World) -> None:
     releases = built.store.releases()
-    files = releases.fetch(releases.current().release_id, built.folder)
+    files = releases.fetch(built.served_release(), built.folder)
     rows = json.loads(files["evaluation.json"].read_text())
     assert {row["model"] for row in rows} >= {"ranker", "fused", "popular", "covisit"}

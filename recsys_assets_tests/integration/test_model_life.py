@@ -126,8 +126,7 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     assert second.after.champion == first.model
     assert champion(world, DAY) == champion(world, EARLIER)
     assert second.model != first.model
-    record = world.store.partitions().read_lineage("champion", DAY)
-    assert record is not None
+    record = world.lineage("champion", DAY)
     seen = {("champion", EARLIER), ("promotion", EARLIER), ("ranker_evaluation", EARLIER), ("ranker", DAY)}
     assert seen <= {(i.asset, i.day) for i in record.inputs}
     pointer = world.store.releases().current()
@@ -157,8 +156,7 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
         one for one in result.get_asset_materialization_events() if one.asset_key == dg.AssetKey("served_ranker")
     ]
     assert told.materialization.metadata["refit"].value is True
-    record = world.store.partitions().read_lineage("served_ranker", DAY)
-    assert record is not None
+    record = world.lineage("served_ranker", DAY)
     windows = [one.day for one in record.inputs if one.asset == "ranking_examples"]
     horizon = world.settings.horizon_days
     assert max(windows) == DAY
@@ -168,7 +166,8 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
         )
         for day in disjoint_windows(windows, horizon)
     )
-    assert served(world) == train(rows.to_arrow(), RankerParams(**dict(record.params))).model
+    params: Any = record.params
+    assert served(world) == train(rows.to_arrow(), RankerParams(**params)).model
     assert served(world) != champion(world, DAY), "the gate judged one that had not"
     assert promotion(world, DAY).model == promotion(world, DAY).after.champion
     assert released(world)["ranker.npz"].read_bytes() == served(world)
@@ -270,8 +269,7 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     (check,) = [check for check in done.get_asset_check_evaluations() if check.check_name == "tracked"]
     assert check.passed
     assert check.metadata["mlflow"].value == f"run {run.info.run_id} at {uri}"
-    lineage = world.store.partitions().read_lineage("ranker", DAY)
-    assert lineage is not None
+    lineage = world.lineage("ranker", DAY)
     tags = run.data.tags
     assert (tags["partition"], tags["model_id"], tags["verdict"]) == (DAY, decided.model.id, "waiting")
     assert tags["dagster_run_id"] == done.run_id == lineage.run_id
@@ -295,7 +293,7 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     table = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet").to_arrow()
     ranker = world.folder / f"store/assets/ranker/dt={DAY}/model.cbm"
     loaded = load_model("models:/retailrocket_ranker@champion")
-    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=list(FEATURE_COLUMNS))
+    frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=pd.Index(FEATURE_COLUMNS))
     assert np.array_equal(loaded.predict(frame), Scorer(ranker.read_bytes(), table.column_names).score(table))
     assert refresh(world, DAY, "model_tracking").success
     searches_are_told(client, world)

@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,7 +94,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @contextmanager
-def api_of(world: World) -> Iterator[TestClient]:
+def api_of(world: World) -> Generator[TestClient]:
     with client_of(ApiSettings(storage_uri=world.settings.storage_uri, api_poll_seconds=0.05)) as client:
         yield client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -13,7 +14,7 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_insight import parts
 from recsys_assets_tests.integration.test_model_life import refresh
-from recsys_assets_tests.integration.world import World
+from recsys_assets_tests.integration.world import World, materialized
 
 pytestmark = pytest.mark.graph
 
@@ -46,20 +47,14 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
     cost = evaluated["final", "ndcg"]["value"] - evaluated[winner, "ndcg"]["value"]
     assert evaluated["final", "ndcg_gain"]["value"] == pytest.approx(cost)
     assert evaluated["final", "diversity"]["value"] > evaluated[winner, "diversity"]["value"]
-    told = {
-        event.asset_key.to_user_string(): event.step_materialization_data.materialization.metadata
-        for event in made.get_asset_materialization_events()
-    }
-    assert told["ranker_evaluation"]["reranking_ndcg_value"].value == pytest.approx(cost)
-    assert len(told["ranker_evaluation"]["reranking_cost"].value) < 1000, "the UI shows as much in place"
-    assert told["recommendations"]["reranking"].value == told["ranker_evaluation"]["reranking"].value
+    metadata = materialized(made)
+    assert metadata["ranker_evaluation"]["reranking_ndcg_value"].value == pytest.approx(cost)
+    assert len(metadata["ranker_evaluation"]["reranking_cost"].value) < 1000, "the UI shows as much in place"
+    assert metadata["recommendations"]["reranking"].value == metadata["ranker_evaluation"]["reranking"].value
 
-    pointer = world.store.releases().current()
-    assert pointer is not None
-    assert world.store.releases().manifest(pointer.release_id).facts["lists"]["recommendations"] == len(lists)
-    record = world.store.partitions().read_lineage("recommendations", DAY)
-    assert record is not None
-    assert RULES.items() <= record.params.items()
+    facts: Any = world.store.releases().manifest(world.served_release()).facts
+    assert facts["lists"]["recommendations"] == len(lists)
+    assert RULES.items() <= world.lineage("recommendations", DAY).params.items()
 
 
 def test_without_rules_nothing_is_said_of_them(built: World) -> None:

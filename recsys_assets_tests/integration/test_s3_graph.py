@@ -102,8 +102,7 @@ def test_an_experiment_that_lands_on_s3_becomes_a_model_and_goes_with_its_file(
     assert sensor.told.startswith("experiments/bad.yaml:2: params.by: ")
     job = world.definitions().resolve_job_def("train_experiment")
     assert job.execute_in_process(instance=instance, partition_key="order").success
-    made = world.store.partitions().read_lineage("experiment_model.order", DAY)
-    assert made is not None
+    made = world.lineage("experiment_model.order", DAY)
     assert made.params["config_sha256"] == hashlib.sha256(texts["order"]).hexdigest()
     client.delete_object(Bucket=server.bucket, Key="drop/experiments/order.yaml")
     assert sensor.settle() == []

@@ -121,8 +121,7 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     assert params(world, "retrieval_params", DAY) == before
     assert max(day for _, day in opened) == BEFORE_TEST
     assert {asset for asset, _ in opened} == {"ranking_examples", "user_activity", "bot_users"}
-    record = world.store.partitions().read_lineage("retrieval_params", DAY)
-    assert record is not None
+    record = world.lineage("retrieval_params", DAY)
     assert ("ranking_examples", BEFORE_TEST) in {(one.asset, one.day) for one in record.inputs}
     assert max(one.day for one in record.inputs) == BEFORE_TEST
     assert {"als_search", "als_trials", "weights_search", "weights_trials"} <= told(result).keys()
@@ -159,8 +158,7 @@ def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkey
     found = told(make(world, "ranker_params", DAY))
     assert (found["reused_from"], found["tuned_on"]) == (EVE, EVE)
     assert params(world, "ranker_params", DAY) == params(world, "ranker_params", EVE)
-    record = world.store.partitions().read_lineage("ranker_params", DAY)
-    assert record is not None
+    record = world.lineage("ranker_params", DAY)
     assert ("ranker_params", EVE) in {(one.asset, one.day) for one in record.inputs}
     every(since_first)
     assert told(make(world, "ranker_params", DAY))["tuned_on"] == DAY

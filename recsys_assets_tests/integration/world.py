@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings, load_settings
+from recsys_assets.storage.lineage import Lineage
 
 SMALL = {
     "generators": "all",
@@ -69,6 +71,18 @@ class World:
             .execute_in_process(instance=self.instance, tags={"dagster/partition": day}, raise_on_error=False)
         )
 
+    def lineage(self, asset: str, day: str) -> Lineage:
+        """The record of a partition that exists."""
+        record = self.store.partitions().read_lineage(asset, day)
+        assert record is not None, f"{asset} of {day} was not written"
+        return record
+
+    def served_release(self) -> str:
+        """The id of the release that the pointer names."""
+        pointer = self.store.releases().current()
+        assert pointer is not None, "nothing is served"
+        return pointer.release_id
+
     def hashes(self, *prefixes: str) -> dict[str, str]:
         """SHA-256 of every stored file below the prefixes."""
         root = self.folder / "store"
@@ -78,6 +92,12 @@ class World:
             for path in sorted((root / prefix).rglob("*"))
             if path.is_file()
         }
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> dict[str, Mapping[str, dg.MetadataValue[Any]]]:
+    """The metadata of each asset that a run made, in the order of the run."""
+    events = [event.step_materialization_data for event in result.get_asset_materialization_events()]
+    return {data.materialization.asset_key.to_user_string(): data.materialization.metadata for data in events}
 
 
 def dagster_in(folder: Path, **overrides: Any) -> AbstractContextManager[dg.DagsterInstance]:

@@ -23,7 +23,7 @@ from recsys_assets_tests.core.ranking import synthetic
 SMALL = dict.fromkeys(("catboost_ranker", "catboost_classifier"), "{iterations: 9}") | {
     "random_forest": "{n_estimators: 5}"
 }
-OWN: tuple[Kind, ...] = ("linear", "corrected")
+OWN: dict[str, Kind] = {"linear": "linear", "corrected": "corrected"}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,7 @@ def of_the_platform(kind: Kind, rows: pa.Table) -> bytes:
 @pytest.mark.parametrize("kind", [*KINDS, *OWN])
 def test_a_model_loaded_by_mlflow_gives_the_same_scores_bit_by_bit(kind: str, rows: pa.Table, tmp_path: Path) -> None:
     """Every kind of experiment and of own ranker; the frame has the columns of the signature and no others."""
-    own = next((platform_kind for platform_kind in OWN if platform_kind == kind), None)
-    stored = of_the_platform(own, rows) if own else of_experiment(kind, rows)
+    stored = of_the_platform(OWN[kind], rows) if kind in OWN else of_experiment(kind, rows)
     saved = tmp_path / "saved"
     pyfunc.save_model(str(saved), **as_pyfunc(stored, tmp_path))
     loaded = pyfunc.load_model(str(saved))

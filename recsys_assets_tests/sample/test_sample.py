@@ -128,11 +128,11 @@ def test_events_have_the_real_shape(events: pl.DataFrame):
     for (user, item), (real_user, real_item) in zip(quantiles, [(1, 3), (3, 25), (13, 143)], strict=True):
         assert user == pytest.approx(real_user, rel=0.25)
         assert item == pytest.approx(real_item, rel=0.35)
-    assert by_item.max() < len(events) * 0.02, "one item owns the sample"
-    assert by_user.max() > 200, "no bots or B2B buyers"
+    assert (by_item < len(events) * 0.02).all(), "one item owns the sample"
+    assert (by_user > 200).any(), "no bots or B2B buyers"
     daily = events.group_by("day").len().sort("day")["len"]
     assert len(daily) == 60
-    assert 0.02 < daily.std() / daily.mean() < 0.25  # type: ignore[operator]
+    assert 0.02 < daily.to_numpy().std() / daily.to_numpy().mean() < 0.25
 
 
 def test_events_have_the_real_quirks(events: pl.DataFrame):
@@ -141,13 +141,14 @@ def test_events_have_the_real_quirks(events: pl.DataFrame):
     assert 0 in events["itemid"]
     assert not events["timestamp"].is_sorted()
     assert 5 < events.is_duplicated().sum() < 500
-    assert events["timestamp"].min() < config.start_ms + 3_600_000  # type: ignore[operator]
-    assert config.end_ms > events["timestamp"].max() > config.end_ms - 3_600_000  # type: ignore[operator]
+    times = events["timestamp"].to_numpy()
+    assert times.min() < config.start_ms + 3_600_000
+    assert config.end_ms > times.max() > config.end_ms - 3_600_000
     heavy = events.group_by("visitorid").agg(pl.len(), (pl.col("event") == "transaction").sum().alias("bought"))
     assert heavy.filter((pl.col("len") > 100) & (pl.col("bought") == 0)).height > 0, "no bots"
     assert heavy.filter(pl.col("bought") > 10).height > 0, "no B2B buyers"
     first = events.group_by("itemid").agg(pl.col("day").min()).join(events.group_by("itemid").len(), on="itemid")
-    assert (first.filter(pl.col("len") > 20)["day"] > 20).mean() > 0.05, "no launches"
+    assert (first.filter(pl.col("len") > 20)["day"] > 20).to_numpy().mean() > 0.05, "no launches"
 
 
 def test_orders_belong_to_one_user_and_some_hold_several_items(events: pl.DataFrame):

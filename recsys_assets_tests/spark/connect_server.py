@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from recsys_assets_tests.spark.processes import until
 
 
 @contextmanager
-def connect_server(folder: Path) -> Iterator[str]:
+def connect_server(folder: Path) -> Generator[str]:
     """Run a server, with its log in a folder; gives ``sc://host:port``."""
     spec, java, log = find_spec("pyspark"), java_home(folder), folder / "connect.log"
     assert spec is not None

@@ -19,8 +19,10 @@ from recsys_assets_tests.integration.world import World
 from recsys_assets_tests.spark.world import build
 
 pytestmark = pytest.mark.spark
-AFTER_ALS = {"user_factors", "item_factors", "similar_items", "candidates", "ranking_examples", "ranker_evaluation"}
-AFTER_ALS |= {"served_ranker", "recommendations", "data_report", "retrieval_params"}
+AFTER_ALS = {
+    "user_factors", "item_factors", "similar_items", "candidates", "ranking_examples", "ranker_evaluation",
+    "served_ranker", "recommendations", "data_report", "retrieval_params",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

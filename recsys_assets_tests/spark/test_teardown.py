@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,7 +45,7 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[type[Run]]:
+def start(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
     runs: list[Run] = []
 
     class Started(Run):
@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[type[Run]]:
         run.process.wait()
 
 
-def test_nothing_is_left_of_a_run_whose_step_failed(start: type[Run], tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_run_whose_step_failed(start: Callable[[str], Run], tmp_path: Path) -> None:
     run = start("fails")
     until(run.gone, START, "the run and its processes ended")
     assert run.process.returncode != 0
@@ -70,7 +70,9 @@ def test_nothing_is_left_of_a_run_whose_step_failed(start: type[Run], tmp_path: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_run_that_is_ended_in_the_middle(start: type[Run], number: signal.Signals) -> None:
+def test_nothing_is_left_of_a_run_that_is_ended_in_the_middle(
+    start: Callable[[str], Run], number: signal.Signals
+) -> None:
     run = start("waits")
     until(run.computed, START, "a step at work on the cluster")
     commands = list(marked(run.mark).values())
@@ -79,7 +81,7 @@ def test_nothing_is_left_of_a_run_that_is_ended_in_the_middle(start: type[Run], 
     until(run.gone, STOP, f"no process left after {number.name}: {marked(run.mark)}")
 
 
-def test_nothing_is_left_where_the_keeper_of_the_cluster_is_killed(start: type[Run]) -> None:
+def test_nothing_is_left_where_the_keeper_of_the_cluster_is_killed(start: Callable[[str], Run]) -> None:
     run = start("waits")
     until(run.computed, START, "a step at work on the cluster")
     keeper = next(pid for pid, command in marked(run.mark).items() if "spark_standalone" in command)

@@ -40,6 +40,7 @@ def test_sigkill_at_any_point_of_a_local_publish(tmp_path: Path) -> None:
 
 
 def test_a_crash_around_any_operation_of_any_store(new_store: NewStore, tmp_path: Path) -> None:
+    points = faults.Points(0, faults.crash)
     for point in range(1, 1000):
         store = new_store()
         faults.prepare(store, tmp_path)

@@ -38,7 +38,9 @@ def table(**columns: list[object]) -> pa.Table:
 
 
 @pytest.mark.parametrize(("ids", "dtype"), [(INTS, pa.int64()), (STRINGS, pa.string()), (STRINGS, pa.large_string())])
-def test_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory, ids, dtype) -> None:
+def test_reads_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, ids: st.SearchStrategy[int | str], dtype: pa.DataType
+) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(lists_of(ids), st.lists(ids, max_size=8), st.integers(0, 7))
     def check(lists: Lists, probes: list[int | str], k: int) -> None:

@@ -221,6 +221,7 @@ def test_local_objects_are_readable_files(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}")
     store.put("a/b", b"x")
     path = store.local_path("a/b")
+    assert path is not None
     assert path == tmp_path / "a" / "b"
     plain = tmp_path / "plain"
     plain.write_bytes(b"")

@@ -85,14 +85,14 @@ class _Window(_Strict):
 
 
 class _File(_Strict):
-    about: str = Field("", max_length=500)
+    about: str = Field(default="", max_length=500)
     model: str
     params: dict[str, Any] = Field(default_factory=dict[str, Any])
     features: list[str] | Literal["all"] = "all"
     window: _Window = _Window()
     metrics: list[str] = Field(default_factory=lambda: list(STANDARD), min_length=1)
     target: str = "ndcg_at_10"
-    seed: int = Field(0, ge=0, le=2**31 - 1)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
     @field_validator("model")
     @classmethod

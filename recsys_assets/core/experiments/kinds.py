@@ -20,11 +20,11 @@ class Params(BaseModel):
 class BoostingParams(Params):
     """Of CatBoost's trees; see :class:`recsys_assets.core.ranking.model.RankerParams`."""
 
-    iterations: int = Field(300, ge=1, le=5000)
-    learning_rate: float = Field(0.1, ge=0.001, le=1)
-    depth: int = Field(6, ge=1, le=12)
-    l2: float = Field(3.0, ge=0, le=1000)
-    early_stopping: int = Field(30, ge=1, le=1000)
+    iterations: int = Field(default=300, ge=1, le=5000)
+    learning_rate: float = Field(default=0.1, ge=0.001, le=1)
+    depth: int = Field(default=6, ge=1, le=12)
+    l2: float = Field(default=3.0, ge=0, le=1000)
+    early_stopping: int = Field(default=30, ge=1, le=1000)
 
 
 class CatBoostRankerParams(BoostingParams):
@@ -36,17 +36,17 @@ class CatBoostRankerParams(BoostingParams):
 class LogisticParams(Params):
     """Of scikit-learn's ``LogisticRegression``."""
 
-    C: float = Field(1.0, ge=0.00001, le=100_000)
+    C: float = Field(default=1.0, ge=0.00001, le=100_000)
     class_weight: ClassWeight = None
-    max_iter: int = Field(500, ge=1, le=10_000)
+    max_iter: int = Field(default=500, ge=1, le=10_000)
 
 
 class ForestParams(Params):
     """Of scikit-learn's ``RandomForestClassifier``."""
 
-    n_estimators: int = Field(100, ge=1, le=1000)
-    max_depth: int = Field(8, ge=1, le=24)
-    min_samples_leaf: int = Field(5, ge=1, le=10_000)
+    n_estimators: int = Field(default=100, ge=1, le=1000)
+    max_depth: int = Field(default=8, ge=1, le=24)
+    min_samples_leaf: int = Field(default=5, ge=1, le=10_000)
     max_features: Literal["sqrt", "log2"] | Annotated[float, Field(gt=0, le=1)] = "sqrt"
     class_weight: ClassWeight = None
 

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 
@@ -18,6 +19,7 @@ from recsys_assets.core.activity.merge import (
 )
 from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_ACTIVITY, ITEM_PAIRS, USER_ACTIVITY, IdTypes
+from recsys_assets.core.engine import Frame
 from recsys_assets_tests.core.world import INTS, STRINGS, WEIGHTS, Row, events, frame, marts, rows, written
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -28,7 +30,7 @@ def event(user: int | None, item: int, kind: str, minute: int, session: int | No
     return {"user_id": user, "item_id": item, "event_type": kind, "ts": ts, "session_id": session}
 
 
-def day(*records: Row) -> nw.LazyFrame:
+def day(*records: Row) -> Frame:
     return frame(records, CLEAN_EVENTS, day=False)
 
 
@@ -115,7 +117,7 @@ def test_merging_days_equals_aggregating_their_union(ids: IdTypes):
         for d in sorted({e["dt"] for e in interactions})
     ]
 
-    def merged(mart, merge):
+    def merged(mart: Callable[[Frame], Frame], merge: Callable[[Frame], Frame]) -> Frame:
         parts = [mart(one).with_columns(dt=nw.lit(date(2024, 3, 1))) for one in by_day]
         return merge(nw.concat(parts, how="vertical"))
 

@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_the_instant_the_day_ends_belongs_to_the_next():
 def test_equals_brute_force(ids: IdTypes):
     snapshots, interactions = properties(seed=3, ids=ids), events(seed=3, ids=ids)
     window = marts(interactions, ids).item_activity
-    last: dict = {}
+    last: dict[tuple[Any, str], Any] = {}
     first = defaultdict(lambda: DAY)
     for row in sorted(snapshots, key=lambda r: r["ts"]):
         if row["dt"] <= DAY:

@@ -46,7 +46,7 @@ def test_orphans_are_dropped_with_their_subtree_and_named():
         ([("a", None), (None, "a")], "row 1 has no category_id"),
     ],
 )
-def test_what_is_not_a_tree_is_refused_by_name(pairs, message):
+def test_what_is_not_a_tree_is_refused_by_name(pairs: list[tuple[str | None, str | None]], message: str):
     with pytest.raises(CategoryTreeError, match=message):
         build_tree(edges(*pairs))
 

@@ -35,7 +35,7 @@ def test_a_higher_level_gives_a_wider_interval():
     assert len({interval.mean for interval in bounds}) == 1
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch):
     values = np.random.default_rng(2).random((50, 3))
     whole = intervals(values, resamples=100, seed=5, level=0.95)
     monkeypatch.setattr(bootstrap, "_CELLS", 170)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
 from recsys_assets.core.evaluation.compare import evaluate, lists_from_candidates
 from recsys_assets.core.evaluation.evaluator import popularity
@@ -18,9 +19,10 @@ from recsys_assets_tests.core.evaluation.brute import Case, case, means
 from recsys_assets_tests.core.ranking import synthetic
 
 ENGINE = PolarsEngine()
+Contenders = tuple[Case, dict[str, pl.DataFrame]]
 
 
-def lazy(frame: pl.DataFrame) -> nw.LazyFrame:
+def lazy(frame: pl.DataFrame) -> Frame:
     return nw.from_native(frame.lazy())
 
 
@@ -33,7 +35,7 @@ def evaluated(of: Case, lists: dict[str, pl.DataFrame]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def contenders() -> tuple[Case, dict[str, pl.DataFrame]]:
+def contenders() -> Contenders:
     """'popular' lists half of the targets first, the ranker all of them, the others are random."""
     shop = case(0)
     perfect = shop.targets.unique().sort("user_id", "item_id")
@@ -42,7 +44,7 @@ def contenders() -> tuple[Case, dict[str, pl.DataFrame]]:
     return shop, {"fused": shop.lists, "popular": half, "repeat": case(1).lists, "ranker": perfect}
 
 
-def test_the_table_holds_every_contender_in_the_contract(contenders):
+def test_the_table_holds_every_contender_in_the_contract(contenders: Contenders):
     shop, lists = contenders
     table = evaluated(shop, lists)
 
@@ -65,7 +67,7 @@ def test_the_table_holds_every_contender_in_the_contract(contenders):
     assert evaluated(shop, lists).equals(table)
 
 
-def test_gains_are_paired(contenders):
+def test_gains_are_paired(contenders: Contenders):
     shop, lists = contenders
     rows = {(r["model"], r["metric"], r["k"]): r for r in evaluated(shop, lists).to_pylist()}
     gain = rows["popular", "ndcg_gain", 10]
@@ -82,11 +84,11 @@ def test_lists_from_candidates_hold_the_candidates_of_each_generator():
     assert list(lists) == ["fused", *BUILT_IN.names]
     for name, frame in lists.items():
         got = frame.collect().to_native()
-        wanted = pl.from_arrow(table).filter(pl.col(f"{name}_rank").is_not_null())
+        wanted = pl.DataFrame(table).filter(pl.col(f"{name}_rank").is_not_null())
         assert got.equals(wanted.select("user_id", "item_id", rank=f"{name}_rank"))
 
 
-def test_a_generator_without_candidates_scores_zero(contenders):
+def test_a_generator_without_candidates_scores_zero(contenders: Contenders):
     shop, lists = contenders
     rows = evaluated(shop, {"trending": lists["fused"].clear(), "fused": lists["fused"]}).to_pylist()
     mine = {(r["metric"], r["k"]): r["value"] for r in rows if r["model"] == "trending"}
@@ -94,7 +96,7 @@ def test_a_generator_without_candidates_scores_zero(contenders):
     assert mine["novelty", 10] is None
 
 
-def test_no_targets_give_a_table_of_no_users(contenders):
+def test_no_targets_give_a_table_of_no_users(contenders: Contenders):
     shop, lists = contenders
     table = evaluated(Case(shop.known, shop.targets.clear(), shop.lists), lists)
     assert set(table["users"].to_pylist()) == {0}
@@ -108,7 +110,7 @@ def winner_of(shop: Case, lists: dict[str, pl.DataFrame], drop: str = "", min_us
     return decide(table, min_users).with_ranker
 
 
-def test_the_winner_orders(contenders):
+def test_the_winner_orders(contenders: Contenders):
     shop, lists = contenders
     decision = winner_of(shop, lists)
     assert (decision.order_by, decision.baseline) == ("ranker", "popular")
@@ -131,7 +133,7 @@ def test_the_winner_orders(contenders):
     assert "there is no ranker" in without.why
 
 
-def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders):
+def test_too_few_users_or_no_evaluation_fall_back_to_the_fusion(contenders: Contenders):
     shop, lists = contenders
     few = winner_of(shop, lists, min_users=1000)
     assert few.order_by == "fused"
@@ -147,7 +149,7 @@ def test_equal_contenders_prefer_the_fusion():
     assert winner_of(shop, {"category": shop.lists, "fused": shop.lists}, min_users=1).order_by == "fused"
 
 
-def test_a_lead_by_chance_changes_nothing(contenders):
+def test_a_lead_by_chance_changes_nothing(contenders: Contenders):
     """One user's luck makes the mean better, but not the interval."""
     shop, lists = contenders
     lucky = shop.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
@@ -158,7 +160,7 @@ def test_a_lead_by_chance_changes_nothing(contenders):
     assert decision.order_by == decision.baseline == "fused"
 
 
-def test_the_pooled_gain_decides_where_one_window_does_not(contenders):
+def test_the_pooled_gain_decides_where_one_window_does_not(contenders: Contenders):
     shop, lists = contenders
     lucky = shop.targets.unique().sort("user_id", "item_id").head(1).with_columns(rank=0)
     better = pl.concat([lucky.select(lists["fused"].columns), lists["fused"]], how="vertical_relaxed")

@@ -4,12 +4,14 @@ import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import narwhals as nw
 import numpy as np
 import polars as pl
 import pytest
 
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.compare import evaluate
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import novelty, per_user
@@ -19,11 +21,11 @@ from recsys_assets_tests.core.evaluation.brute import Case, case, means
 _EVALUATOR = Path(__file__).resolve().parents[4] / "shared" / "tools" / "evaluate.py"
 
 
-def lazy(frame: pl.DataFrame) -> nw.LazyFrame:
+def lazy(frame: pl.DataFrame) -> Frame:
     return nw.from_native(frame.lazy())
 
 
-def figures(of: Case, k: int, resamples: int = 50) -> dict[str, dict]:
+def figures(of: Case, k: int, resamples: int = 50) -> dict[str, dict[str, Any]]:
     table = evaluate(
         {"fused": lazy(of.lists)},
         lazy(of.targets),
@@ -54,7 +56,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("k", [1, 5, 20])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_equal_to_plain_python(seed, k):
+def test_equal_to_plain_python(seed: int, k: int):
     some = case(seed)
     got = figures(some, k)
     for metric, value in means(some, k).items():
@@ -84,7 +86,7 @@ def oracle() -> ModuleType:
 
 
 @pytest.mark.parametrize("k", [3, 10])
-def test_equal_to_the_shared_judge_with_intervals(oracle, k):
+def test_equal_to_the_shared_judge_with_intervals(oracle: ModuleType, k: int):
     some = case(3).strings()  # string ids: both sort users the same way, so the resamples are the same too
     theirs = oracle.Split(some.known, some.targets, "keep").score(some.lists, k, B=200, seed=0)["all"]
     ours = figures(some, k, resamples=200)

@@ -1,6 +1,7 @@
 """Every value parses to exactly what it says or to a reason, and every row lands on its own day."""
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -52,7 +53,7 @@ def parse(rows: list[dict[str, Any]], dataset: Dataset) -> Parsed:
     return parse_events(batch, dataset, "f")
 
 
-def values(texts: list[str | None], parsed: nw.Expr) -> list[Any]:
+def values(texts: Sequence[str | None], parsed: nw.Expr) -> list[Any]:
     return nw.from_arrow(pa.table({"x": pa.array(texts, pa.string())}), backend="polars").select(parsed)["x"].to_list()
 
 

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -32,7 +33,7 @@ def test_equal_data_give_equal_images(name: str):
     assert image.width <= 1100
     assert image.getextrema() == (pytest.approx(20, abs=40), 255), "dark ink on white"
     rightmost = image.crop((image.width - 2, 0, image.width, image.height))
-    assert rightmost.getextrema()[0] > 200, "nothing is cut off at the right"
+    assert np.asarray(rightmost).min() > 200, "nothing is cut off at the right"
 
 
 def test_only_the_largest_bars_are_drawn():

@@ -13,9 +13,9 @@ ENGINE = PolarsEngine()
 
 @pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
 @pytest.mark.parametrize("order_by", ["ranker", "fused", *BUILT_IN.names])
-def test_lists_are_dense_no_longer_than_k_and_fall_in_score(order_by, ids):
+def test_lists_are_dense_no_longer_than_k_and_fall_in_score(order_by: str, ids: IdTypes):
     table, _ = synthetic.candidates(12, 20, ids=ids)
-    scores = pl.from_arrow(table).select("user_id", "item_id", score=pl.col("item_price").round(1))
+    scores = pl.DataFrame(table).select("user_id", "item_id", score=pl.col("item_price").round(1))
     got = recommend(ENGINE.from_arrow(table), order_by, ENGINE.from_arrow(scores.to_arrow()), k=15)
     rows = got.collect().to_native().sort("user_id", "rank")
 
@@ -32,7 +32,7 @@ def test_lists_are_dense_no_longer_than_k_and_fall_in_score(order_by, ids):
 def _toy() -> tuple[pl.DataFrame, pl.DataFrame]:
     """One user (0), five items; 'repeat' proposes 40 and 0, the fusion prefers 30."""
     table, _ = synthetic.candidates(1, 5)
-    toy = pl.from_arrow(table).with_columns(
+    toy = pl.DataFrame(table).with_columns(
         item_id=pl.Series([0, 10, 20, 30, 40]),
         repeat_rank=pl.Series([2, None, None, None, 1], dtype=pl.Int64),
         repeat_score=pl.Series([0.02, None, None, None, 0.5]),

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import ITEM_FACTORS, USER_FACTORS, arrow_schema
+from recsys_assets.core.contracts import ITEM_FACTORS, USER_FACTORS, IdTypes, arrow_schema
 from recsys_assets.core.models.als import (
     AlsFitParams,
     fit_factors,
@@ -49,11 +49,11 @@ def test_planted_tastes_are_found_and_popularity_does_not_find_them(ids: str):
     seen, held = planted(ids)
     fitted = fit_factors(ENGINE, ENGINE.from_arrow(seen), SMALL)
     lists = as_lists(recommend_by_factors(fitted.items, 10, seen)(fitted.users))
-    counts = pl.from_arrow(seen).group_by("item_id").len().sort("len", "item_id", descending=True)["item_id"].to_list()
+    counts = pl.DataFrame(seen).group_by("item_id").len().sort("len", "item_id", descending=True)["item_id"].to_list()
     interacted = as_lists(seen)
     popular = {user: [item for item in counts if item not in interacted[user]][:10] for user in held}
 
-    def recall(found):
+    def recall(found: dict[int | str, list[int | str]]) -> float:
         return sum(len(held[user] & set(found[user])) for user in held) / sum(map(len, held.values()))
 
     assert recall(lists) > 0.75 > 3 * recall(popular)
@@ -146,7 +146,7 @@ def test_items_without_direction_are_nobodys_neighbour():
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-def test_nothing_gives_nothing(ids):
+def test_nothing_gives_nothing(ids: IdTypes):
     key = arrow_schema(USER_FACTORS, ids).field("user_id").type
     schema = pa.schema([("user_id", key), ("item_id", key), ("weight", pa.float64())])
     fitted = fit_factors(ENGINE, ENGINE.from_arrow(schema.empty_table()), SMALL)

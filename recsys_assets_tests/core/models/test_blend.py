@@ -16,7 +16,7 @@ USERS, ITEMS = 60, 50
 class RetrievalContext:
     """A model whose scores are given."""
 
-    def __init__(self, scores: npt.NDArray[np.float32]):
+    def __init__(self, scores: npt.NDArray[np.floating]):
         self._scores = scores.astype(np.float32)
 
     def scores(self, users: Ints) -> npt.NDArray[np.float32]:

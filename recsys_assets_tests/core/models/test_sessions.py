@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,14 @@ TIGHT = SessionParams(
 )
 EVERYTHING = 1000
 
+Sessions = dict[int, list[int]]
+"""The items of each session, in the order of their clicks."""
 
-def clicks(sessions: dict, ids: str = "int64") -> pa.Table:
+Cell = tuple[str, int, int]
+"""What the rate of returns depends on: the kind of session, the item's place in it, its clicks."""
+
+
+def clicks(sessions: Sessions, ids: str = "int64") -> pa.Table:
     """A table of sessions, given the items of each; they begin one after the other and overlap."""
     rows = [
         {"session_id": typed(session, ids), "item_id": typed(item, ids), "ts": 10 * number + 7 * place}
@@ -45,7 +52,7 @@ def with_equal_times(table: pa.Table) -> pa.Table:
     return table.set_column(2, "ts", pc.call_function("divide", [table["ts"], 20]))
 
 
-def random_sessions(seed: int, count: int = 60, items: int = 25) -> dict:
+def random_sessions(seed: int, count: int = 60, items: int = 25) -> Sessions:
     """Sessions of up to nine clicks that return to their own items, numbered in no order."""
     rng = random.Random(seed)
     numbers = rng.sample(range(EVERYTHING), count)
@@ -59,7 +66,7 @@ def random_sessions(seed: int, count: int = 60, items: int = 25) -> dict:
     return found
 
 
-def as_lists(found: pa.Table) -> dict:
+def as_lists(found: pa.Table) -> dict[Any, list[tuple[Any, float]]]:
     lists = defaultdict(list)
     for row in found.to_pylist():
         lists[row["session_id"]].append((row["item_id"], row["score"]))
@@ -67,7 +74,7 @@ def as_lists(found: pa.Table) -> dict:
     return dict(lists)
 
 
-def last_seen(items: list, most: int) -> dict:
+def last_seen(items: list[int], most: int) -> dict[int, int]:
     """Clicks since the last one on each item, the latest item first."""
     lags = {}
     for lag, item in enumerate(items[-most:][::-1]):
@@ -75,7 +82,7 @@ def last_seen(items: list, most: int) -> dict:
     return lags
 
 
-def cell(items: list, item: int, most: int) -> tuple:
+def cell(items: list[int], item: int, most: int) -> Cell:
     """What the session looks like to one of its items."""
     late = items[-most:]
     lags = last_seen(items, most)
@@ -87,7 +94,7 @@ def cell(items: list, item: int, most: int) -> tuple:
 class Slow:
     """The definition in loops."""
 
-    def __init__(self, sessions: dict, params: SessionParams) -> None:
+    def __init__(self, sessions: Sessions, params: SessionParams) -> None:
         self.params = p = params
         table = clicks(sessions).to_pylist()
         ends = {number: max(row["ts"] for row in table if row["session_id"] == number) for number in sessions}
@@ -98,7 +105,7 @@ class Slow:
         self.links = self.linked()
         self.rates = self.returned()
 
-    def linked(self) -> dict:
+    def linked(self) -> dict[int, dict[int, float]]:
         p = self.params
         met = defaultdict(float)
         for seen, age in zip(self.seen, self.age, strict=True):
@@ -119,7 +126,7 @@ class Slow:
                     far[one][other] += weight * further
         return {i: strongest(found, p.links) for i, found in far.items()}
 
-    def returned(self) -> dict:
+    def returned(self) -> dict[Cell, float]:
         seen, came = defaultdict(float), defaultdict(float)
         budget = self.params.repeat_sample
         for items in reversed(self.log):
@@ -134,7 +141,7 @@ class Slow:
                         came[key] += item == items[place]
         prior = self.params.repeat_prior
 
-        def rate(at: tuple) -> float:
+        def rate(at: Cell) -> float:
             return (came[at] + prior * came[at[1]] / max(seen[at[1]], 1)) / (seen[at] + prior)
 
         return defaultdict(float) | {
@@ -144,7 +151,7 @@ class Slow:
             for count in range(1, 6)
         }
 
-    def scores(self, items: list) -> dict:
+    def scores(self, items: list[int]) -> dict[int, float]:
         p = self.params
         items = [item for item in items if item in self.holders]
         lags = last_seen(items, p.session_clicks)
@@ -177,7 +184,7 @@ class Slow:
         return {item: score for item, score in scores.items() if score > 0}
 
 
-def strongest(weights: dict, most: int) -> dict:
+def strongest(weights: dict[int, float], most: int) -> dict[int, float]:
     least = sorted(weights.values())[-most] if len(weights) > most else 0.0
     return {item: weight for item, weight in weights.items() if weight >= least * (1 - 1e-12)}
 
@@ -240,7 +247,7 @@ def test_the_order_of_rows_does_not_matter_and_stored_arrays_are_the_model(tmp_p
     log, asked = (with_equal_times(clicks(random_sessions(seed))) for seed in (3, 4))
     shuffled = log.take(pa.array(np.random.default_rng(0).permutation(len(log))))
     model, again = fit(log, TIGHT), fit(shuffled, TIGHT)
-    stored = {"params": model.params, "items": model.items}
+    stored: dict[str, Any] = {"params": model.params, "items": model.items}
     for field in fields(SessionModel)[2:]:
         array = getattr(model, field.name)
         assert array.tobytes() == getattr(again, field.name).tobytes(), field.name

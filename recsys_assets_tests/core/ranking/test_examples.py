@@ -1,12 +1,12 @@
 from datetime import date
 
-import narwhals as nw
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import IdTypes, arrow_schema, examples_contract
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.examples import collect_training_rows, label, training_rows
@@ -16,13 +16,13 @@ from recsys_assets_tests.core.ranking import synthetic
 ENGINE = PolarsEngine()
 
 
-def _collect(frame: nw.LazyFrame) -> pl.DataFrame:
+def _collect(frame: Frame) -> pl.DataFrame:
     return frame.collect().to_native()
 
 
 @pytest.mark.parametrize("most_listed", [0, 4, 1_000])
 @pytest.mark.parametrize("ids", [IdTypes(), IdTypes("string", "string")])
-def test_label_marks_targets_and_injects_nothing(ids, most_listed, monkeypatch):
+def test_label_marks_targets_and_injects_nothing(ids: IdTypes, most_listed: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(examples, "_MOST_LISTED_USERS", most_listed)
     table, acts = synthetic.candidates(6, 8, ids=ids)
     keys = table.select(["user_id", "item_id"])
@@ -90,14 +90,14 @@ def test_training_rows_treat_each_window_by_itself():
     assert set(labelled["dt"]) == {date(2020, 1, 1)}
 
 
-def test_training_rows_are_sampled_where_there_are_too_many(monkeypatch):
+def test_training_rows_are_sampled_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch):
     """With a third of the rows allowed, the best negatives stay and every third of the others."""
     table = synthetic.examples(4, 30, day=date(2020, 1, 1))
-    everything = pl.from_arrow(collect_training_rows(ENGINE.from_arrow(table)))
+    everything = pl.DataFrame(collect_training_rows(ENGINE.from_arrow(table)))
     assert everything.height == 120
     assert everything.equals(everything.sort("dt", "user_id", "item_id"))
     monkeypatch.setattr(examples, "_MOST_ROWS", 40)
     monkeypatch.setattr(examples, "_HARD_NEGATIVES", 5)
-    sample = pl.from_arrow(collect_training_rows(ENGINE.from_arrow(table)))
+    sample = pl.DataFrame(collect_training_rows(ENGINE.from_arrow(table)))
     expected = _collect(training_rows(ENGINE.from_arrow(table), negatives=5, spread=3)).sort("dt", "user_id", "item_id")
     assert sample.equals(expected)

@@ -2,6 +2,7 @@ import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from recsys_assets.core.gate.rule import CONFIDENCE, decide, pick_baseline
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.ranking.formats import BoostedLinear, read_model
 from recsys_assets.core.ranking.linear import fit_linear
-from recsys_assets.core.ranking.model import Fit, Kind, RankerParams, Scorer, score_candidates, train
+from recsys_assets.core.ranking.model import Fit, Kind, RankerParams, Scorer, TrainedRanker, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples, features, held_out, split_by_users
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
@@ -26,11 +27,11 @@ QUICK = RankerParams(iterations=60, depth=4, early_stopping=15)
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained() -> TrainedRanker:
     return train(synthetic.examples(200, 30), QUICK)
 
 
-def test_the_ranker_learns_a_planted_rule_and_beats_every_generator(trained):
+def test_the_ranker_learns_a_planted_rule_and_beats_every_generator(trained: TrainedRanker):
     ids = IdTypes("string", "string")
     table, acts = synthetic.candidates(300, 30, seed=7, ids=ids)
     candidates = ENGINE.from_arrow(table)
@@ -52,7 +53,9 @@ def test_the_ranker_learns_a_planted_rule_and_beats_every_generator(trained):
     assert trained.validation_ndcg > 0.8
 
 
-def test_equal_examples_give_equal_bytes_in_any_row_order(trained, tmp_path, monkeypatch):
+def test_equal_examples_give_equal_bytes_in_any_row_order(
+    trained: TrainedRanker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     table = synthetic.examples(200, 30)
     shuffled = table.take(np.random.default_rng(1).permutation(table.num_rows))
@@ -61,7 +64,7 @@ def test_equal_examples_give_equal_bytes_in_any_row_order(trained, tmp_path, mon
     assert list(Path.cwd().iterdir()) == []  # no catboost_info
 
 
-def test_a_reloaded_model_scores_the_same_row_by_row(trained):
+def test_a_reloaded_model_scores_the_same_row_by_row(trained: TrainedRanker):
     table, _ = synthetic.candidates(20, 30, seed=3)
     whole = Scorer(trained.model, table.column_names).score(table)
     again = Scorer(bytes(trained.model), table.column_names)
@@ -99,10 +102,12 @@ def test_a_user_is_held_out_in_all_windows_or_in_none():
     assert (first.users_train, first.users_validation) == (48, 12)
     assert first.validation_ndcg != second.validation_ndcg
     shared_trees = min(first.trees, second.trees)
-    models = [read_model(result.model) for result in (first, second)]
-    assert all(isinstance(model, BoostedLinear) for model in models)
-    splits = [model.trees.model.get_leaf_values()[: shared_trees * 8] for model in models]
-    assert np.array_equal(*splits)
+    leaves: list[Any] = []
+    for result in (first, second):
+        model = read_model(result.model)
+        assert isinstance(model, BoostedLinear)
+        leaves.append(model.trees.model.get_leaf_values()[: shared_trees * 8])
+    assert np.array_equal(*leaves)
 
 
 def test_too_few_users_raise_with_both_counts():
@@ -118,12 +123,12 @@ def test_features_turn_null_into_nan_and_name_what_is_missing():
     assert matrix.dtype == np.float32
     assert matrix.shape == (12, len(FEATURE_COLUMNS))
     at = FEATURE_COLUMNS.index("popular_rank")
-    assert np.array_equal(np.isnan(matrix[:, at]), pl.from_arrow(table)["popular_rank"].is_null().to_numpy())
+    assert np.array_equal(np.isnan(matrix[:, at]), pl.DataFrame(table)["popular_rank"].is_null().to_numpy())
     with pytest.raises(ValueError, match=r"expected but not found: item_price"):
         features(table.drop(["item_price"]), FEATURE_COLUMNS)
 
 
-def test_a_model_of_other_features_is_refused(trained):
+def test_a_model_of_other_features_is_refused(trained: TrainedRanker):
     table, _ = synthetic.candidates(2, 6)
     fewer = table.drop(["item_price"])
     with pytest.raises(ValueError, match="candidates do not have: item_price"):

@@ -152,7 +152,7 @@ def test_trials_are_evaluated_on_the_newest_window_and_trained_on_the_older_ones
 def test_a_window_left_out_cannot_move_the_result() -> None:
     """With the window on which the ranker is evaluated, the search would have another result."""
     both = windows(40)
-    past = both.filter(pc.less(both["dt"], NEWER))
+    past = both.filter(pc.call_function("less", [both["dt"], pa.scalar(NEWER)]))
     past_only = tune(past, DAY, search(2), QUICK)
     assert past_only.evaluated_by == BY_USERS
     assert tune(both, DAY, search(2), QUICK) != past_only

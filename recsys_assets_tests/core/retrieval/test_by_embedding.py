@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 import numpy as np
@@ -36,7 +37,7 @@ def touches(users: int, items: int, ids: IdTypes) -> list[tuple[int | str, int |
 
 
 def known(
-    happened: list[tuple[int | str, int | str, int]],
+    happened: Iterable[tuple[int | str, int | str, int]],
     given: Vectors,
     ids: IdTypes,
     gone: frozenset[int | str] = frozenset(),
@@ -67,7 +68,7 @@ def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:
 
 
 def brute_force(
-    happened: list[tuple[int | str, int | str, int]], given: Vectors, gone: frozenset[int | str]
+    happened: Iterable[tuple[int | str, int | str, int]], given: Vectors, gone: frozenset[int | str]
 ) -> dict[int | str, dict[int | str, float]]:
     """Cosines with the mean, weighed by half-life, of the directions that a user touched."""
     units = {item: np.array(vector) / np.linalg.norm(vector) for item, vector in given.items()}

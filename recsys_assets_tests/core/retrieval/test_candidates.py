@@ -3,6 +3,7 @@
 import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -144,7 +145,7 @@ def test_features_equal_brute_force():
     catalog = {row["item_id"]: row for row in rows(given.item_features)}
     weight = {"view": 1.0, "cart": 2.5, "buy": 6.0}
 
-    def within(days: int, persist=lambda e: True) -> list[Row]:
+    def within(days: int, persist: Callable[[Row], bool] = lambda e: True) -> list[Row]:
         return [e for e in happened if (DAY - e["dt"]).days < days and persist(e)]
 
     def hours(some: list[Row]) -> float | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -113,7 +114,7 @@ def test_every_model_scores_the_items_that_may_be_recommended(repeats: bool) -> 
         best = {(user, new[user].argmax()) for user in np.unique(users)}
         assert best <= set(zip(users.tolist(), items.tolist(), strict=True)), f"the first of {name}"
     popular = matrix.items[np.bincount(matrix.matrix.indices, matrix.matrix.data).argmax()]
-    scores_of_popular = found.filter(pc.equal(found["item_id"], popular))
+    scores_of_popular = found.filter(pc.call_function("equal", [found["item_id"], pa.scalar(popular)]))
     assert scores_of_popular.num_rows == len(context.users()) if repeats else scores_of_popular.num_rows > 0
 
 

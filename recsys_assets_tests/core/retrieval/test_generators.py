@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from recsys_assets_tests.core.world import ENGINE, FIRST, Row, end_of, events, f
 DAY = FIRST + timedelta(days=9)
 
 
-def table(**columns: list) -> generators.Frame:
+def table(**columns: list[Any]) -> generators.Frame:
     return ENGINE.from_arrow(pa.table(columns))
 
 

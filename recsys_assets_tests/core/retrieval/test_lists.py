@@ -163,7 +163,7 @@ def test_duckdb_gives_the_same_lists():
     )
     with duckdb.connect() as connection:
 
-        def moved(one: nw.LazyFrame) -> nw.LazyFrame:
+        def moved(one: Frame) -> Frame:
             return nw.from_native(connection.from_arrow(one.collect(backend="polars").to_arrow()))
 
         here = top_popular(window.item_activity, features, DAY, PopularParams())

@@ -88,5 +88,5 @@ def test_recall_is_the_share_of_a_users_targets_in_the_users_list() -> None:
     lists = pa.table({"user_id": [1, 1, 2, 9], "item_id": [10, 99, 11, 12]})
     assert recall(lists, targets, pa.array([1, 2, 3])) == pytest.approx((1 / 2 + 0 + 0) / 3)
     assert recall(lists.slice(0, 0), targets, pa.array([1, 2, 3])) == 0
-    strings = [table.cast(pa.schema([("user_id", "string"), ("item_id", "string")])) for table in (lists, targets)]
-    assert recall(*strings, pa.array(["1", "2", "3"])) == pytest.approx(1 / 6)
+    text = pa.schema([("user_id", "string"), ("item_id", "string")])
+    assert recall(lists.cast(text), targets.cast(text), pa.array(["1", "2", "3"])) == pytest.approx(1 / 6)
