@@ -95,16 +95,16 @@ def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:
 
 def _id_types(manifest: Manifest, release_id: str, lists: Mapping[str, RankedLists]) -> tuple[str, str]:
     """The user and item id types in the manifest, which must equal those of the lists."""
-    stated: Json = manifest.facts.get("ids")
-    ids = stated if isinstance(stated, Mapping) else {}
+    recorded: Json = manifest.facts.get("ids")
+    ids = recorded if isinstance(recorded, Mapping) else {}
     user, item = str(ids.get("user")), str(ids.get("item"))
     types = {"user": user, "item": item, "string": "string"}
     for served in SERVED_LISTS:
         name, expected = served.name, (types[served.key_type], item)
-        found = (lists[name].key_type, lists[name].item_type)
-        if found != expected:
+        actual = (lists[name].key_type, lists[name].item_type)
+        if actual != expected:
             raise SnapshotError(
-                f"release {release_id}: {name}: by the manifest (key, item) must be {expected}, found {found}"
+                f"release {release_id}: {name}: by the manifest (key, item) must be {expected}, found {actual}"
             )
     return user, item
 

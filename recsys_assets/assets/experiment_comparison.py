@@ -162,8 +162,8 @@ def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
 
 def fit_seconds(instance: dg.DagsterInstance, model: ExperimentModel) -> float:
     """Seconds of training from the event log, since stored data hold no times; NaN where the log has no such event."""
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[model.name])
-    for record in instance.fetch_materializations(wanted, limit=20).records:
+    records_filter = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[model.name])
+    for record in instance.fetch_materializations(records_filter, limit=20).records:
         event = record.asset_materialization
         if event and event.metadata["sha256"].value == model.lineage.sha256:
             return float(str(event.metadata["fit_seconds"].value))
@@ -193,8 +193,8 @@ def table(
 
 def to_ui(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> dg.TableMetadataValue:
     """The table for the UI, transposed: one column per model, because the UI has no room for a column per metric."""
-    head, *rest = zip(columns, *lines, strict=True)
-    records = [dg.TableRecord(dict(zip(head, line, strict=True))) for line in rest]
+    head, *rows = zip(columns, *lines, strict=True)
+    records = [dg.TableRecord(dict(zip(head, row, strict=True))) for row in rows]
     return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(name) for name in head]))
 
 

@@ -26,11 +26,11 @@ class Handled:
     """The state of a file.
 
     Attributes:
-        etag: of the content that was looked at; empty where the file is gone.
+        etag: of the inspected content; empty if the file was deleted.
         sha256: of the content that was last requested.
         edition: how many contents were requested before it, so that a file that goes from A to B and back to A is
             three requests.
-        fault: why the content that was looked at is no experiment; empty if it is one.
+        fault: why the inspected content is not a valid experiment; empty if it is one.
     """
 
     etag: str = ""
@@ -99,7 +99,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
                 )
         partitions = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
         # A faulty file may have been an experiment: its model is kept until the file is repaired.
-        gone = {
+        removed = {
             name
             for key in handled
             if key not in files and (name := _name(key)) in partitions and name not in file_of_name
@@ -108,14 +108,14 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
             handled[key] = replace(handled[key], etag="", sha256="", fault="")
         for fault in new_faults:
             context.log.warning(fault)
-        faults = [one.fault for key, one in sorted(handled.items()) if one.fault and key in files]
+        faults = [state.fault for key, state in sorted(handled.items()) if state.fault and key in files]
         seen = {key: meta.etag for key, meta in files.items()}
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
             cursor=write_cursor(ExperimentsCursor(handled=handled, seen=seen)),
             dynamic_partitions_requests=partitions_requests(
-                set(file_of_name) - partitions, {one for one in gone if one}
+                set(file_of_name) - partitions, {name for name in removed if name}
             ),
             asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in new_faults],
         )
@@ -146,10 +146,10 @@ def inspect_file(
     return looked if sha256 == before.sha256 else replace(looked, sha256=sha256, edition=before.edition + 1)
 
 
-def partitions_requests(new: set[str], gone: set[str]) -> list[Any]:
-    """What is asked of Dagster: a partition per experiment."""
+def partitions_requests(new: set[str], removed: set[str]) -> list[Any]:
+    """Requests to add and delete partitions, one per experiment."""
     added = [EXPERIMENTS.build_add_request(sorted(new))] if new else []
-    return [*added, *([EXPERIMENTS.build_delete_request(sorted(gone))] if gone else [])]
+    return [*added, *([EXPERIMENTS.build_delete_request(sorted(removed))] if removed else [])]
 
 
 def _name(key: str) -> str | None:

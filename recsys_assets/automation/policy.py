@@ -97,9 +97,11 @@ class DueDay(_Condition):
 
     def evaluate(self, context: Context) -> Result:
         """See the class."""
-        due = due_day(context.asset_graph_view, self._settings)
-        wanted = due is not None and (not due.examples_only or context.key in _up_to_examples(context.asset_graph_view))
-        return _true_for(context, [due.day] if due and wanted else [])
+        view = context.asset_graph_view
+        due = due_day(view, self._settings)
+        if due is None or (due.examples_only and context.key not in _up_to_examples(view)):
+            return _true_for(context, [])
+        return _true_for(context, [due.day])
 
 
 class UpstreamIsWhole(_Condition):

@@ -1,4 +1,4 @@
-"""DuckDB: lazy, all cores of one box, spills to disk above a memory limit."""
+"""DuckDB: lazy, uses all cores of one machine, spills to disk above a memory limit."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _SQL_TYPES: Mapping[pa.DataType, str] = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
     pa.list_(pa.float32()): "FLOAT[]",
 }
-"""Types of contracts as DuckDB names them. Its times with a zone are UTC instants, and the session's zone is UTC."""
+"""DuckDB's names of contract types. Its times with a zone are UTC instants, and the session's time zone is UTC."""
 
 
 class DuckDBEngine:
-    """Runs lazy frames on a DuckDB database in memory; all frames of an engine can be joined with each other.
+    """Runs lazy frames on an in-memory DuckDB database; frames of the same engine can be joined.
 
     Args:
-        storage_options: credentials and endpoint for ``s3://`` paths, in the names Polars takes; None looks for them
-            where boto3 does.
-        memory_limit: what queries may hold before they spill, such as "8GB"; None is DuckDB's own, 80 % of the memory.
-        spill_folder: where a folder of this engine's own for spilled data is made; None is the system's folder for
-            temporary files. It is removed when the engine is closed.
+        storage_options: credentials and endpoint for ``s3://`` paths, under Polars' names; None resolves them as boto3
+            does.
+        memory_limit: memory for queries before they spill, such as "8GB"; None is DuckDB's default, 80 % of the RAM.
+        spill_folder: parent of this engine's own folder for spilled data, which :meth:`close` removes; None is the
+            system's folder for temporary files.
         threads: None for all cores. Results do not depend on it.
     """
 
@@ -56,20 +56,20 @@ class DuckDBEngine:
         spill_folder: Path | None = None,
         threads: int | None = None,
     ):
-        import duckdb  # nothing of it is needed where another engine runs
+        import duckdb  # imported here: the other engines do not need it
 
         self._folder = tempfile.TemporaryDirectory(prefix="recsys-duckdb-", dir=spill_folder)
         self._files = 0
-        self._kept: list[str] = []
+        self._persisted: list[str] = []
         self._storage_options = storage_options
         self._reads_s3 = False
         config = {
             "temp_directory": str(Path(self._folder.name) / "spilled"),
             "memory_limit": memory_limit,
             "threads": threads,
-            # Rows have no order but the one that a sort gives them, and to keep one takes memory.
+            # Only a sort defines an order of rows; keeping another one takes memory.
             "preserve_insertion_order": False,
-            # What is needed comes with the package; nothing is fetched.
+            # The package contains all needed extensions; nothing is downloaded.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
@@ -82,7 +82,8 @@ class DuckDBEngine:
         """Lazily read parquet files; see :class:`Engine`.
 
         Raises:
-            ValueError: the first file's columns are not those of the schema. Others are compared when they are read.
+            ValueError: the columns of the first file do not match the schema. Other files are checked when they are
+                read.
         """
         if not uris:
             return self.from_arrow(schema.append(pa.field(_DAY, pa.date32())).empty_table())
@@ -101,27 +102,27 @@ class DuckDBEngine:
         return nw.from_native(relation.select(*expected))
 
     def from_arrow(self, table: pa.Table) -> Frame:
-        """A lazy frame over a table in memory, which the frame and all that is made of it keep alive."""
+        """A lazy frame over a table in memory; the frame and all frames derived from it keep the table alive."""
         return nw.from_native(self._connection.from_arrow(table))
 
     def persist(self, frame: Frame) -> Frame:
-        """The frame as a table, which spills like all that the database holds; see :class:`Engine`."""
-        self._kept.append(f"kept_{len(self._kept)}")
-        frame.to_native().create(self._kept[-1])
-        return nw.from_native(self._connection.table(self._kept[-1]))
+        """The frame as a table of the database, which can spill; see :class:`Engine`."""
+        self._persisted.append(f"persisted_{len(self._persisted)}")
+        frame.to_native().create(self._persisted[-1])
+        return nw.from_native(self._connection.table(self._persisted[-1]))
 
     def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
-        """What ``add`` makes, in one plan; see :class:`Engine`."""
+        """The result of ``add``, in one query plan; see :class:`Engine`."""
         return add(frame)
 
     def repeated(self, frame: Frame, key: Sequence[str]) -> int:
-        """Values of a key that stand in more than one row; see :class:`Engine`."""
+        """Number of key values with more than one row; see :class:`Engine`."""
         return count_repeated(frame, key)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
         """Apply a row-wise function to batches; see :class:`Engine`.
 
-        It is applied at once and its rows wait in the engine's folder, so that they can be read more than once.
+        It runs immediately and stores its rows in the engine's folder, so that they can be read more than once.
         """
         path = self._new_file()
         with pq.ParquetWriter(path, schema, compression="lz4") as writer:
@@ -141,15 +142,15 @@ class DuckDBEngine:
         try:
             return write_parquet(_batches(ordered), path, schema)
         finally:
-            while self._kept:
-                self._connection.execute(f"DROP TABLE {self._kept.pop()}")
+            while self._persisted:
+                self._connection.execute(f"DROP TABLE {self._persisted.pop()}")
 
     def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
         """Factors by ``implicit``; see :class:`Engine`."""
         return local_als.factorize(pairs, params)
 
     def close(self) -> None:
-        """Close the database and remove what it spilled."""
+        """Close the database and remove spilled data."""
         self._connection.close()
         self._folder.cleanup()
 
@@ -158,20 +159,20 @@ class DuckDBEngine:
         return Path(self._folder.name) / f"{self._files}.parquet"
 
     def _read_s3(self) -> None:
-        """Let the database read ``s3://`` paths, through the client that the store uses."""
+        """Let the database read ``s3://`` paths, with the same client as the store."""
         if not self._reads_s3:
             self._connection.register_filesystem(s3_filesystem(self._storage_options))
             self._reads_s3 = True
 
 
 def _batches(relation: DuckDBPyRelation) -> Iterator[pa.Table]:
-    """The rows of a relation, a row group at a time."""
+    """The rows of a relation, one row group at a time."""
     for batch in relation.to_arrow_reader(ROW_GROUP):
         yield pa.Table.from_batches([batch])
 
 
 def s3_filesystem(storage_options: Mapping[str, str] | None) -> Any:
-    """What DuckDB reads ``s3://`` paths through; without given keys, credentials are looked for where boto3 does."""
+    """The file system by which DuckDB reads ``s3://`` paths; without keys, credentials are resolved as boto3 does."""
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.fsspec import FsspecStore
 

@@ -1,4 +1,4 @@
-"""Implicit ALS on one box, shared by the engines that run on one."""
+"""Implicit ALS on one machine, shared by the engines that run on one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from recsys_assets.core.ids import positions
 def factorize(pairs: Frame, params: AlsParams) -> Factors:
     """Factors by the library ``implicit``; see :meth:`Engine.factorize`.
 
-    Rows and columns of the matrix are positions among the sorted ids, never ids, so ids of any size and type will do.
-    Each row of a half step is solved by one thread and BLAS has one, so equal input gives equal bytes.
+    Rows and columns of the matrix are positions among the sorted ids, so ids of any size and type work. Each row of a
+    half step is solved by one thread, and BLAS has one thread, so equal input gives equal bytes.
     """
     chosen = pairs.select("user_id", "item_id", "weight")
     table = chosen.sort("user_id", "item_id").collect(backend="polars").to_arrow()
@@ -27,7 +27,8 @@ def factorize(pairs: Frame, params: AlsParams) -> Factors:
         return Factors(_table("user_id", user_ids, empty), _table("item_id", item_ids, empty))
     confidence = np.log1p(table["weight"].to_numpy()).astype(np.float32)
     matrix = csr_matrix((confidence, (rows, cols)), shape=(len(user_ids), len(item_ids)), dtype=np.float32)
-    from implicit.cpu.als import AlternatingLeastSquares  # half a second that loading the graph must not take
+    # Imported here: it takes half a second, which loading the graph must not.
+    from implicit.cpu.als import AlternatingLeastSquares
 
     with threadpool_limits(limits=1, user_api="blas"):
         model = AlternatingLeastSquares(

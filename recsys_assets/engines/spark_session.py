@@ -1,4 +1,4 @@
-"""Spark sessions, each open as long as a ``with`` block: on a cluster of this machine, on a master, over Connect."""
+"""Spark sessions as context managers: on a cluster of this machine, on a master, or over Spark Connect."""
 
 # pyright: reportMissingImports=false
 # pyspark comes with the extra 'spark' only.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
 _APP = "recsys-assets"
-_CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # tells pyspark.sql.functions and pyspark.ml to speak Connect
+_CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"  # makes pyspark.sql.functions and pyspark.ml use Connect
 
 
 @contextmanager
@@ -31,10 +31,10 @@ def standalone_session(size: ClusterSize) -> Generator[SparkSession]:
     """A session on a cluster of this machine that lives as long as the session."""
     cluster = StandaloneCluster(size)
     try:
-        # Two parts for each core: with Spark's 200, small frames would be all overhead.
+        # Two partitions per core: with Spark's default of 200, small frames would be all overhead.
         options = {"spark.sql.shuffle.partitions": str(2 * size.workers)}
         with _classic(cluster.url, cluster.environment, {**options, "spark.executor.memory": size.memory}) as session:
-            # A driver whose cluster has gone waits for another one, for ever; a stopped one fails its jobs.
+            # A driver whose cluster is lost waits for another one forever; a stopped driver fails its jobs.
             cluster.when_lost(session.sparkContext.stop)
             yield session
     finally:
@@ -52,10 +52,10 @@ def master_session(url: str) -> Generator[SparkSession]:
 
 @contextmanager
 def connect_session(server: str | DefaultChannelBuilder) -> Generator[SparkSession]:
-    """A session over Spark Connect, which needs no Java here.
+    """A session over Spark Connect, which needs no Java on this machine.
 
     Args:
-        server: ``sc://host:port/;parameters``, or what builds the channel to it.
+        server: ``sc://host:port/;parameters``, or a builder of the channel to it.
     """
     from pyspark.sql.connect.client import DefaultChannelBuilder
     from pyspark.sql.connect.session import SparkSession
@@ -74,52 +74,54 @@ def _classic(url: str, environment: Mapping[str, str], options: Mapping[str, str
     from pyspark.sql import SparkSession
 
     if SparkSession.getActiveSession() is not None:
-        raise RuntimeError(f"Spark runs one session in a process, and this one has one; nothing was opened on {url}")
+        raise RuntimeError(
+            f"Spark runs one session per process, and this process has one; no session was opened on {url}"
+        )
     handler = signal.getsignal(signal.SIGINT)
     with _environment(environment):
         session = SparkSession.builder.master(url).appName(_APP).config(map=dict(options)).getOrCreate()
-    # Spark handles SIGINT itself; but it belongs to the parent process, which cancels the run with it.
+    # Spark installs its own handler of SIGINT; restore that of the process, which cancels the run.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
     try:
-        with _jobs_end_with_the_run(session):
+        with _cancel_jobs_on_signal(session):
             yield session
     finally:
         _stop(session)
 
 
 @contextmanager
-def _jobs_end_with_the_run(session: SparkSession) -> Generator[None]:
+def _cancel_jobs_on_signal(session: SparkSession) -> Generator[None]:
     """Cancel Spark's jobs when a signal cancels the run.
 
-    Whoever waits for a result is not let go before its job ends, even by an exception of a signal's handler. So a
-    thread hears of signals, whatever handlers are in place, and cancels the jobs.
+    A thread that waits for a result is blocked until its job ends; even an exception of a signal handler does not
+    interrupt it. So another thread listens for signals, whatever handlers are installed, and cancels the jobs.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are for the main thread
+        yield  # only the main thread receives signals
         return
-    ear, mouth = socket.socketpair()
-    mouth.setblocking(False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
 
     def listen() -> None:
-        while numbers := ear.recv(64):
+        while numbers := receiver.recv(64):
             if {signal.SIGINT, signal.SIGTERM} & set(numbers):
                 session.sparkContext.cancelAllJobs()
 
     listener = threading.Thread(target=listen, name="spark-cancel", daemon=True)
     listener.start()
-    before = signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        mouth.close()
+        sender.close()
         listener.join()
-        ear.close()
+        receiver.close()
 
 
 def _stop(session: SparkSession) -> None:
-    """Stop a classic session and its JVM, which would otherwise stay as long as this process."""
+    """Stop a classic session and its JVM, which would otherwise live as long as this process."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway  # pyright: ignore[reportPrivateUsage] Spark offers no other way

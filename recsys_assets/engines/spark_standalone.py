@@ -1,8 +1,8 @@
-"""A Spark cluster on this machine: a master and its workers as processes, on loopback, as long as somebody holds it.
+"""A Spark cluster on this machine: a master and workers as processes, on loopback, for the lifetime of their user.
 
-A process of its own, the keeper, owns the cluster. It holds on to a pipe from the process that asked for the cluster
-and tears everything down when the pipe closes, which the kernel does however that process ends, SIGKILL included.
-Should the keeper itself be killed, the kernel ends master and workers (Linux), and executors follow their worker.
+A process of its own, the supervisor, owns the cluster. It reads a pipe from the process that started the cluster, and
+stops everything when the pipe closes, which the kernel does however that process ends, SIGKILL included. If the
+supervisor itself is killed, the kernel ends master and workers (Linux), and executors end with their worker.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG and PR_SET_CHILD_SU
 
 @dataclass(frozen=True)
 class ClusterSize:
-    """How large a cluster is.
+    """The size of a cluster.
 
     Args:
-        workers: processes that run executors, with one core each.
+        workers: number of worker processes, whose executors have one core each.
         memory: per worker, in Spark's notation, such as "2g".
     """
 
@@ -61,55 +61,59 @@ class StandaloneCluster:
         size: see :class:`ClusterSize`.
 
     Raises:
-        RuntimeError: the cluster did not start, with what its log says.
+        RuntimeError: the cluster did not start; with the end of its log.
     """
 
     def __init__(self, size: ClusterSize):
         self.size = size
         self.folder = Path(tempfile.mkdtemp(prefix="recsys-spark-"))
-        """For logs and whatever spills; removed in the end."""
+        """For logs and spilled data; removed when the cluster stops."""
         self.environment = _environment(self.folder)
-        """What a driver on this machine needs in its environment to join the cluster."""
+        """Environment variables of a driver that joins the cluster."""
         self._stopped = False
-        self._watch: threading.Thread | None = None
-        words = [str(self.folder), str(size.workers), size.memory]
-        self._keeper = subprocess.Popen(  # noqa: S603 our own module
-            [sys.executable, "-m", __name__, *words],
+        self._watcher: threading.Thread | None = None
+        arguments = [str(self.folder), str(size.workers), size.memory]
+        self._supervisor = subprocess.Popen(  # noqa: S603 our own module
+            [sys.executable, "-m", __name__, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=self.environment,
-            start_new_session=True,  # Ctrl-C is for the run, which then stops its cluster in order
+            start_new_session=True,  # Ctrl-C goes to the run, which then stops its cluster properly
         )
-        self.url = cast("IO[str]", self._keeper.stdout).readline().strip()
+        self.url = cast("IO[str]", self._supervisor.stdout).readline().strip()
         """``spark://host:port``."""
         if not self.url:
             self.stop()
-            raise RuntimeError(f"the Spark cluster did not start: {self._keeper.returncode=}")
+            raise RuntimeError(
+                f"the Spark cluster did not start: its supervisor exited with {self._supervisor.returncode}"
+            )
 
-    def when_lost(self, then: Callable[[], None]) -> None:
-        """Call ``then`` in a thread of its own as soon as the cluster has ended without being asked to."""
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` in a thread of its own as soon as the cluster has ended without :meth:`stop`."""
 
         def wait() -> None:
-            cast("IO[str]", self._keeper.stdout).read()  # it says nothing more: this returns when the keeper ends
+            cast(
+                "IO[str]", self._supervisor.stdout
+            ).read()  # nothing more is printed: this returns when the supervisor ends
             if not self._stopped:
-                then()
+                callback()
 
-        self._watch = threading.Thread(target=wait, name="spark-cluster-watch", daemon=True)
-        self._watch.start()
+        self._watcher = threading.Thread(target=wait, name="spark-cluster-watch", daemon=True)
+        self._watcher.start()
 
     def stop(self) -> None:
         """End every process of the cluster."""
         self._stopped = True
-        cast("IO[str]", self._keeper.stdin).close()
-        self._keeper.wait()
-        if self._watch:
-            self._watch.join()
-        cast("IO[str]", self._keeper.stdout).close()
+        cast("IO[str]", self._supervisor.stdin).close()
+        self._supervisor.wait()
+        if self._watcher:
+            self._watcher.join()
+        cast("IO[str]", self._supervisor.stdout).close()
 
 
-def persist(folder: Path, size: ClusterSize) -> None:
-    """Run a cluster until standard input closes; prints its address. What the keeper process does."""
+def supervise(folder: Path, size: ClusterSize) -> None:
+    """Run a cluster until standard input closes; prints its address. The main function of the supervisor."""
     _prctl(_ADOPT_ORPHANS, 1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
@@ -121,13 +125,13 @@ def persist(folder: Path, size: ClusterSize) -> None:
         _await_port(port, started[0], folder / "master.log")
         url = f"spark://{_HOST}:{port}"
         for number in range(size.workers):
-            words = ["worker.Worker", "--host", _HOST, "--webui-port", "0", "--cores", "1"]
-            words += ["--memory", size.memory, "--work-dir", str(folder / f"worker-{number}"), url]
-            started.append(_spawn(words, folder / f"worker-{number}.log"))
-        print(url, flush=True)  # noqa: T201 this line is the keeper's answer
+            arguments = ["worker.Worker", "--host", _HOST, "--webui-port", "0", "--cores", "1"]
+            arguments += ["--memory", size.memory, "--work-dir", str(folder / f"worker-{number}"), url]
+            started.append(_spawn(arguments, folder / f"worker-{number}.log"))
+        print(url, flush=True)  # noqa: T201 this line is the supervisor's answer
         sys.stdin.read()
     finally:
-        _end(started)
+        _end_processes(started)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -137,8 +141,8 @@ def _environment(folder: Path) -> Mapping[str, str]:
     if spec is None or spec.origin is None:
         raise RuntimeError("RECSYS_ENGINE=spark: expected pyspark, found none; install 'recsys-assets[spark]'")
     java = java_home(folder)
-    # Other users of this machine can reach the cluster's ports, so clients need a secret. It stands in a
-    # file that only we can read: an environment or a command line would show it.
+    # Other users of this machine can reach the cluster's ports, so clients need a secret. It is in a file that only
+    # this user can read: an environment or a command line would show it.
     (folder / "spark-defaults.conf").write_text(
         "".join(f"{key} {value}\n" for key, value in {**_DEFAULTS, "spark.authenticate.secret": token_hex(16)}.items())
     )
@@ -155,30 +159,30 @@ def _environment(folder: Path) -> Mapping[str, str]:
     }
 
 
-def _spawn(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    start, *arguments = words
+def _spawn(command_line: list[str], log: Path) -> subprocess.Popen[bytes]:
+    start, *arguments = command_line
     command = [f"{os.environ['SPARK_HOME']}/bin/spark-class", f"org.apache.spark.deploy.{start}", *arguments]
     with log.open("wb") as stream:
         return subprocess.Popen(  # noqa: S603 Spark's own script
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, preexec_fn=_die_with_keeper
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, preexec_fn=_die_with_supervisor
         )
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((_HOST, port), 1.0):
             return
         time.sleep(0.1)
     raise RuntimeError(f"Spark's master did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
-def _end(started: list[subprocess.Popen[bytes]]) -> None:
-    """End the processes and everything they started: politely, then by force."""
+def _end_processes(started: list[subprocess.Popen[bytes]]) -> None:
+    """End the processes and their descendants: by SIGTERM, then by SIGKILL."""
     for process in reversed(started):
         process.terminate()
-    end = time.monotonic() + _STOP_SECONDS
-    while _reap() and time.monotonic() < end:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _reap() and time.monotonic() < deadline:
         time.sleep(0.05)
     while children := _children():
         for child in children:
@@ -189,7 +193,7 @@ def _end(started: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _reap() -> bool:
-    """Collect children that ended, adopted ones included; whether any is left."""
+    """Reap ended children, adopted ones included; returns whether any is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -199,7 +203,7 @@ def _reap() -> bool:
 
 
 def _children() -> list[int]:
-    """Children of this process; orphans of the cluster are among them, having been adopted."""
+    """Children of this process, including adopted orphans of the cluster."""
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     return [int(word) for word in listing.read_text().split()] if listing.exists() else []
 
@@ -215,7 +219,7 @@ def _prctl(option: int, value: int) -> None:
         cast("Callable[[int, int], int]", ctypes.CDLL(None).prctl)(option, value)
 
 
-def _die_with_keeper() -> None:
+def _die_with_supervisor() -> None:
     _prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
@@ -224,4 +228,4 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    persist(Path(sys.argv[1]), ClusterSize(int(sys.argv[2]), sys.argv[3]))
+    supervise(Path(sys.argv[1]), ClusterSize(int(sys.argv[2]), sys.argv[3]))

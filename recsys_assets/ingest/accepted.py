@@ -97,11 +97,11 @@ class Accepted:
         unchanged = {name: file for name, file in self.files.items() if name not in changes}
         files = {**unchanged, **{name: file for name, file in changes.items() if file}}
         after = replace(self, id=self.id or uuid.uuid4().hex[:12], generation=self.generation + 1, files=files)
-        both = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
-        interacted = {day for file in both for day in file.days}
-        if any(file.kind == "categories" for file in both):
-            interacted.update(after.event_days()[-1:])
-        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(interacted), after.generation)})
+        affected = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
+        days = {day for file in affected for day in file.days}
+        if any(file.kind == "categories" for file in affected):
+            days.update(after.event_days()[-1:])
+        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(days), after.generation)})
 
 
 _RECORD = TypeAdapter(Accepted)

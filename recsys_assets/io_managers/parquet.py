@@ -31,7 +31,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
     _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
-    _known: dict[tuple[str, str], str] = PrivateAttr(default_factory=dict)
+    _sha256_of: dict[tuple[str, str], str] = PrivateAttr(default_factory=dict)
     _reads: dict[str, list[Input]] = PrivateAttr(default_factory=lambda: defaultdict(list))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -88,7 +88,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 run_id=context.run_id,
             )
             written = partitions.write(asset, day, staged.path, lineage)
-            self._known[asset, day] = written.sha256
+            self._sha256_of[asset, day] = written.sha256
             changed += written.changed
             size += written.bytes
             staged.path.unlink()
@@ -103,10 +103,10 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def _sha256(self, partitions: PartitionStore, asset: str, day: str) -> str:
         """Content of a partition; a record is read once per run, which counts where windows are long and stores far."""
-        if (asset, day) not in self._known:
+        if (asset, day) not in self._sha256_of:
             lineage = partitions.read_lineage(asset, day)
-            self._known[asset, day] = lineage.sha256 if lineage else ""
-        return self._known[asset, day]
+            self._sha256_of[asset, day] = lineage.sha256 if lineage else ""
+        return self._sha256_of[asset, day]
 
 
 def _step(context: dg.InputContext | dg.OutputContext) -> str:

@@ -118,11 +118,11 @@ class EmrServerlessResource(ResourceWithBoto3Configuration):
             _await(f"session {session}", state, {"TERMINATED", "FAILED"})
 
 
-def _await(what: str, state: Callable[[], str], expected: set[str]) -> None:
-    end = time.monotonic() + _WAIT_SECONDS
+def _await(name: str, state: Callable[[], str], expected: set[str]) -> None:
+    deadline = time.monotonic() + _WAIT_SECONDS
     while (current := state()) not in expected:
-        if current in {"FAILED", "TERMINATED"} or time.monotonic() > end:
-            raise RuntimeError(f"EMR Serverless: {what}: expected {' or '.join(sorted(expected))}, found {current}")
+        if current in {"FAILED", "TERMINATED"} or time.monotonic() > deadline:
+            raise RuntimeError(f"EMR Serverless: {name}: expected {' or '.join(sorted(expected))}, found {current}")
         time.sleep(_POLL_SECONDS)
 
 

@@ -115,7 +115,7 @@ def _within(seconds: float, act: Callable[[], None]) -> str | None:
             act()
             problems.clear()
         except Exception as error:  # a message that is not sent stops nothing
-            problems[:] = [_told(error)]
+            problems[:] = [_safe_message(error)]
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -123,7 +123,7 @@ def _within(seconds: float, act: Callable[[], None]) -> str | None:
     return problems[0] if problems else None
 
 
-def _told(error: Exception) -> str:
+def _safe_message(error: Exception) -> str:
     """What went wrong, without the text of errors that may quote the address."""
     if isinstance(error, HTTPError):
         return f"HTTP {error.code}"

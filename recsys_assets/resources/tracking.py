@@ -128,30 +128,30 @@ class Tracking:
             experiment = client.get_experiment_by_name(self._experiment)
             if experiment is None:
                 raise RuntimeError(f"experiment {self._experiment} is gone")
-            place = experiment.experiment_id
+            experiment_id = experiment.experiment_id
             finished = client.search_runs(
-                [place], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{search.study}'"
+                [experiment_id], f"attributes.status = 'FINISHED' and tags.{_STUDY} = '{search.study}'"
             )
-            return finished[0].info.run_id if finished else write(client, place)
+            return finished[0].info.run_id if finished else write(client, experiment_id)
 
-        def write(client: MlflowClient, place: str) -> str:
+        def write(client: MlflowClient, experiment_id: str) -> str:
             from mlflow.entities import Metric, Param
             from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
             now = int(time.time() * 1000)
             best = best_of(search.trials)
-            about = {**tags, _STUDY: search.study, "partition": search.day}
-            with self._ended(client, place, f"{search.name} {search.day}", about) as parent:
-                for one in search.trials:
-                    own = {MLFLOW_PARENT_RUN_ID: parent, "state": one.state}
-                    with self._ended(client, place, f"trial {one.trial}", own) as child:
-                        figures = {"value": one.value, **one.facts}
+            search_tags = {**tags, _STUDY: search.study, "partition": search.day}
+            with self._ended(client, experiment_id, f"{search.name} {search.day}", search_tags) as parent:
+                for trial in search.trials:
+                    trial_tags = {MLFLOW_PARENT_RUN_ID: parent, "state": trial.state}
+                    with self._ended(client, experiment_id, f"trial {trial.trial}", trial_tags) as child:
+                        figures = {"value": trial.value, **trial.facts}
                         client.log_batch(
                             child,
                             metrics=[Metric(key, value, now, 0) for key, value in figures.items()],
-                            params=[Param(key, str(value)) for key, value in one.params.items()],
+                            params=[Param(key, str(value)) for key, value in trial.params.items()],
                         )
-                history = [Metric("value", one.value, now, one.trial) for one in search.trials]
+                history = [Metric("value", trial.value, now, trial.trial) for trial in search.trials]
                 client.log_batch(
                     parent,
                     metrics=[*history, Metric("best", best.value, now, 0)],
@@ -291,15 +291,17 @@ class Tracking:
         end_run("FAILED" if failed else "FINISHED")
 
     @contextmanager
-    def _ended(self, client: MlflowClient, place: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
+    def _ended(self, client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str]) -> Generator[str]:
         """A run that does not become the active one, ended whatever happens."""
-        made = client.create_run(place, run_name=name, tags={**tags, _WRITTEN_BY: self._context.run_id or "none"})
+        run = client.create_run(
+            experiment_id, run_name=name, tags={**tags, _WRITTEN_BY: self._context.run_id or "none"}
+        )
         try:
-            yield made.info.run_id
+            yield run.info.run_id
         except BaseException:
-            client.set_terminated(made.info.run_id, "FAILED")
+            client.set_terminated(run.info.run_id, "FAILED")
             raise
-        client.set_terminated(made.info.run_id, "FINISHED")
+        client.set_terminated(run.info.run_id, "FINISHED")
 
     def _prepare(self) -> None:
         """The experiment, with our place for files, and no run of ours RUNNING that nobody writes any more."""

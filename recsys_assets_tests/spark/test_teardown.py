@@ -81,10 +81,10 @@ def test_nothing_is_left_of_a_run_that_is_ended_in_the_middle(
     until(run.gone, STOP, f"no process left after {number.name}: {marked(run.mark)}")
 
 
-def test_nothing_is_left_where_the_keeper_of_the_cluster_is_killed(start: Callable[[str], Run]) -> None:
+def test_nothing_is_left_where_the_supervisor_of_the_cluster_is_killed(start: Callable[[str], Run]) -> None:
     run = start("waits")
     until(run.computed, START, "a step at work on the cluster")
-    keeper = next(pid for pid, command in marked(run.mark).items() if "spark_standalone" in command)
-    os.kill(keeper, signal.SIGKILL)
+    supervisor = next(pid for pid, command in marked(run.mark).items() if "spark_standalone" in command)
+    os.kill(supervisor, signal.SIGKILL)
     until(run.gone, START, "the run failed and its processes ended")
     assert run.process.returncode != 0

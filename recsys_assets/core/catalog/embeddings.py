@@ -80,11 +80,11 @@ def _vectors(batch: RawBatch, column: str, length: int | None, name: str) -> tup
     vectors = values.cast(pa.list_(pa.float32()), safe=False).combine_chunks()
     lengths = pc.call_function("list_value_length", [vectors]).fill_null(0).to_numpy(zero_copy_only=False)
     length = length or int(lengths[0])
-    wanted = f"(embedding): expected {length or 'a list of'} finite numbers"
-    _expect(pa.array((lengths == length) & (lengths > 0)), batch, column, about, wanted)
+    expected = f"(embedding): expected {length or 'a list of'} finite numbers"
+    _expect(pa.array((lengths == length) & (lengths > 0)), batch, column, about, expected)
     flat = pc.call_function("list_flatten", [vectors])
     finite = np.isfinite(flat.to_numpy(zero_copy_only=False)).reshape(len(lengths), -1).all(axis=1)
-    _expect(pa.array(finite), batch, column, about, wanted)
+    _expect(pa.array(finite), batch, column, about, expected)
     return pa.chunked_array([vectors]), length
 
 
@@ -100,14 +100,14 @@ def _numbers(text: str | None) -> list[float] | None:
     return numbers if all(type(number) in (int, float) for number in numbers) else None
 
 
-def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file: str, wanted: str) -> None:
+def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file: str, expected: str) -> None:
     flags: npt.NDArray[np.bool_] = good.to_numpy(zero_copy_only=False).astype(bool)
     if flags.all():
         return
-    at = int(np.argmin(flags))
-    value = str(batch.rows.column(column)[at].as_py())
+    row = int(np.argmin(flags))
+    value = str(batch.rows.column(column)[row].as_py())
     shown = f"{value[:80]}…" if len(value) > 80 else value
-    raise SchemaError(f"{file}column {column!r} {wanted}, found {shown} in row {batch.source_row[at]}")
+    raise SchemaError(f"{file}column {column!r} {expected}, found {shown} in row {batch.source_row[row]}")
 
 
 def _expect_once(items: pa.ChunkedArray, about: str) -> None:

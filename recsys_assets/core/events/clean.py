@@ -19,7 +19,7 @@ _SOURCE = ("source_file", "source_row")
 
 @dataclass(frozen=True)
 class CleanParams:
-    """How a day is cleaned.
+    """Parameters of the cleaning.
 
     Args:
         session_gap_minutes: a pause of more than this many minutes starts a new session.
@@ -40,7 +40,7 @@ def clean_day(rows: Frame, params: CleanParams) -> Frame:
         params: see :class:`CleanParams`.
     """
     timed = rows.with_columns(__us=_epoch_micros(nw.col("ts")), __rows=nw.len().over("user_id"))
-    # The only row of a user on a day is no duplicate and a session by itself. There are many, and none needs sorting.
+    # The only row of a user on a day has no duplicate and is its own session. Such rows are many and need no sort.
     single = (nw.col("__rows") == 1) & ~nw.col("user_id").is_null()
     singles = timed.filter(single).with_columns(session_id=nw.col("__us") // 1_000_000)
     unique = timed.filter(~single).unique(list(DUPLICATE_KEY), keep="first", order_by=_SOURCE)
@@ -78,7 +78,7 @@ def clean_properties(rows: Frame) -> Frame:
 def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
     """Outcomes of each landing file's rows on one day. No row may be lost: rows = clean + duplicates + rejected.
 
-    Each number is counted independently, so that the sum is a check and not a definition.
+    Each number is counted independently, so that the equation is a real check.
 
     Args:
         rows: ``PARSED_EVENTS``, the input of :func:`clean_day`.

@@ -17,9 +17,9 @@ def parse_file(
 
     Args:
         kind: what the file holds.
-        name: path below the landing zone; the ``source_file`` of the rows.
+        name: path relative to the landing zone; the ``source_file`` of the rows.
         stream: its bytes.
-        dataset: says how to read and parse it.
+        dataset: defines how to read and parse it.
 
     Raises:
         DataFileError: the file cannot be read or lacks a column; names it.

@@ -1,4 +1,4 @@
-"""Parse raw rows to canonical rows, each with the day it belongs to, or to rejected rows with a reason.
+"""Parse raw rows to canonical rows, each with its day, or to rejected rows with a reason.
 
 White space around a value is ignored, also in string ids; an empty value is null. Ids of type int64 accept ``7.0`` and
 ``007`` (both 7) and negative numbers; a value beyond int64 is unparsable and never becomes another id. String ids are
@@ -57,7 +57,7 @@ class Parsed:
 
     Args:
         good: ``PARSED_EVENTS`` or ``PARSED_PROPERTIES`` and ``dt`` (date32), in the order of the file.
-        rejected: ``REJECTED_EVENTS`` and ``dt``, which is null if the row has no usable time.
+        rejected: ``REJECTED_EVENTS`` and ``dt``, which is null if the row has no valid time.
         ignored: rows of properties that the data set does not map.
     """
 
@@ -134,14 +134,14 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
 
 
 def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, source_file: str) -> Parsed:
-    """Parse rows of a property file: mapped properties under our names, values unchanged.
+    """Parse rows of a property file: mapped properties under canonical names, values unchanged.
 
-    A snapshot from before the data set's first day belongs to that day: it was known then.
+    A snapshot from before the data set's first day counts for that day: its values were known then.
     """
     frame = _texts(batch, dict(spec.columns), _mapped(batch, spec))
     renamed = nw.lit(None, dtype=nw.String)
-    for ours, theirs in spec.names.items():
-        renamed = nw.when(nw.col("property") == theirs).then(nw.lit(ours)).otherwise(renamed)
+    for canonical, raw in spec.names.items():
+        renamed = nw.when(nw.col("property") == raw).then(nw.lit(canonical)).otherwise(renamed)
     frame = frame.with_columns(
         renamed.alias("renamed"),
         _id(nw.col("item_id"), dataset.ids.item).alias("item"),
@@ -191,10 +191,10 @@ def item_ids(batch: RawBatch, column: str, kind: IdType) -> pa.ChunkedArray:
 
 
 def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
-    """Which rows have a mapped property or none; most rows have other properties and are dropped before parsing."""
+    """Mask of the rows with a mapped property or none; most rows have others and are dropped before parsing."""
     name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])
-    wanted = pc.SetLookupOptions(value_set=pa.array([*spec.names.values(), "", None], pa.string()))
-    return pc.call_function("is_in", [name], wanted)
+    mapped = pc.SetLookupOptions(value_set=pa.array([*spec.names.values(), "", None], pa.string()))
+    return pc.call_function("is_in", [name], mapped)
 
 
 def _texts(batch: RawBatch, columns: Mapping[str, str], mask: pa.Array | None = None) -> Frame:
@@ -253,8 +253,8 @@ def _with_reasons(
     """
     us, hours = nw.col("us"), dataset.boundary_hours
     first, end = _micros(dataset.start_date, hours), _micros(dataset.end_date or _OPEN_END, hours)
-    placed = nw.when(us < first).then(nw.lit(first)).otherwise(us) if early_is_first_day else us
-    inside = (placed >= first) & (placed < end)
+    assigned_time = nw.when(us < first).then(nw.lit(first)).otherwise(us) if early_is_first_day else us
+    inside = (assigned_time >= first) & (assigned_time < end)
     faults = {
         **before,
         "null ts": nw.col("ts").is_null(),
@@ -265,7 +265,7 @@ def _with_reasons(
     reason = nw.lit(None, dtype=nw.String)
     for text, condition in reversed(faults.items()):
         reason = nw.when(condition).then(nw.lit(text)).otherwise(reason)
-    day = (nw.when(inside).then(placed) - hours * 3_600_000_000).cast(nw.Datetime("us")).dt.date()
+    day = (nw.when(inside).then(assigned_time) - hours * 3_600_000_000).cast(nw.Datetime("us")).dt.date()
     return frame.with_columns(reason.alias("reason"), day.alias("dt"))
 
 
@@ -275,11 +275,11 @@ def _split(frame: Frame, batch: RawBatch, contract: Contract, ids: IdTypes, sour
     table = frame.collect().to_arrow()
     good = table.filter(table["reason"].is_null()).drop_columns(["reason"])
     bad = table.filter(table["reason"].is_valid())
-    where = pa.array(np.searchsorted(batch.source_row.to_numpy(), bad["source_row"].to_numpy()))
+    positions = pa.array(np.searchsorted(batch.source_row.to_numpy(), bad["source_row"].to_numpy()))
     if batch.lines is not None:
-        raw = batch.lines.take(where)
+        raw = batch.lines.take(positions)
     else:
-        rows = batch.rows.take(where).to_pylist()
+        rows = batch.rows.take(positions).to_pylist()
         raw = pa.array([orjson.dumps(row, default=str).decode() for row in rows], pa.string())
     schema = pa.schema([*arrow_schema(REJECTED_EVENTS, ids), *with_day])
     parts = [

@@ -1,4 +1,4 @@
-"""Read landing files as streams of raw rows, in bounded memory whatever their size.
+"""Read landing files as streams of raw rows, in bounded memory.
 
 Reads csv, tsv, jsonl and parquet, plain or (the text formats) gz, xz and zst. Rows that do not split into columns are
 returned as broken rows with their number and text; a file of another format or schema raises an error that names it.
@@ -81,8 +81,8 @@ def read_rows(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
 
     Args:
         stream: the file's bytes; parquet needs it seekable.
-        name: path below the landing zone; says format and compression, and appears in errors.
-        spec: how to read it.
+        name: path relative to the landing zone; gives format and compression, and appears in errors.
+        spec: description of the file's format.
         columns: canonical name to the file's name, for each required column.
 
     Raises:
@@ -123,20 +123,21 @@ def _open_text(stream: BinaryIO, name: str, spec: FileSpec) -> io.BufferedReader
 def _require(name: str, columns: Mapping[str, str], present: list[str]) -> None:
     for canonical, raw in columns.items():
         if present.count(raw) != 1:
-            how = "is missing" if raw not in present else "appears more than once"
-            free = [column for column in present if column not in columns.values()]
-            near = None if raw in present else _nearest(raw, canonical, free)
-            hint = f"; its new name may be {near!r}" if near else ""
-            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {how}; expected it once, found {present}{hint}")
+            problem = "is missing" if raw not in present else "appears more than once"
+            unmapped = [column for column in present if column not in columns.values()]
+            similar = None if raw in present else _most_similar(raw, canonical, unmapped)
+            hint = f"; its new name may be {similar!r}" if similar else ""
+            found = f"expected it once, found {present}{hint}"
+            raise SchemaError(f"{name}: column {raw!r} ({canonical}) {problem}; {found}")
 
 
-def _nearest(missing: str, canonical: str, candidates: Sequence[str]) -> str | None:
-    """The column that a missing one may have been renamed to: similar to its old name or to ours, ignoring case."""
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(candidates)}
-    for wanted in (missing, canonical):
-        close = get_close_matches(re.sub(r"[^a-z0-9]", "", wanted.lower()), list(plain), n=1, cutoff=0.6)
-        if close:
-            return plain[close[0]]
+def _most_similar(missing: str, canonical: str, candidates: Sequence[str]) -> str | None:
+    """The column that a missing one may have become: similar to its old or its canonical name, ignoring case."""
+    column_of = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(candidates)}
+    for name in (missing, canonical):
+        matches = get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), list(column_of), n=1, cutoff=0.6)
+        if matches:
+            return column_of[matches[0]]
     return None
 
 
@@ -189,14 +190,14 @@ def _read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
         yield _batch(pa.Table.from_batches([batch]), numbers, broken[:inside], names)
         del broken[:inside]
     if broken:
-        none = pa.table({column: pa.array([], pa.string()) for column in columns.values()})
-        yield _batch(none, np.array([]), broken, names)
+        no_rows = pa.table({column: pa.array([], pa.string()) for column in columns.values()})
+        yield _batch(no_rows, np.array([]), broken, names)
 
 
 def _read_jsonl(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
     text = _open_text(stream, name, spec)
-    wanted = list(dict.fromkeys(columns.values()))
-    seen: set[str] = set()
+    required = list(dict.fromkeys(columns.values()))
+    present: set[str] = set()
     position, any_object, at_end = 0, False, False
     while not at_end:
         rows: list[dict[str, Any]] = []
@@ -219,15 +220,15 @@ def _read_jsonl(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[st
                 rows.append(row)
                 numbers.append(position)
                 lines.append(line.decode())
-                if not row.keys() <= seen:
-                    seen.update(row)
+                if not row.keys() <= present:
+                    present.update(row)
             position += 1
         any_object = any_object or bool(rows)
-        table = pa.table({column: pa.array([_field(r.get(column)) for r in rows], pa.string()) for column in wanted})
+        table = pa.table({column: pa.array([_field(r.get(column)) for r in rows], pa.string()) for column in required})
         if rows or broken:
-            yield _batch(table, np.array(numbers), broken, _untyped(sorted(seen)), pa.array(lines, pa.string()))
+            yield _batch(table, np.array(numbers), broken, _untyped(sorted(present)), pa.array(lines, pa.string()))
     if any_object:
-        _require(name, columns, sorted(seen))
+        _require(name, columns, sorted(present))
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

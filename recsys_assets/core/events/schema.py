@@ -1,7 +1,7 @@
 """Detect changes of a landing file's schema: renamed and missing columns, other types, other units of time.
 
 A few bad rows are rejected one by one. If most rows of a file are bad in the same way, the schema of the file has
-changed, and processing the few other rows as its content would be worse than stopping.
+changed, and to process only the few other rows would be worse than to stop.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _UNITS: Mapping[TimeUnit, str] = {
     "iso": "ISO 8601 text",
 }
 _PER_SECOND: Mapping[TimeUnit, float] = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_MOST, _ENOUGH, _EXAMPLES = 0.5, 10, 100
-_FIRST_SECOND, _LAST_SECOND = -2_208_988_800, 253_402_300_799  # 1900 to 9999: what reads as a date
+_MAJORITY, _ENOUGH, _EXAMPLES = 0.5, 10, 100
+_FIRST_SECOND, _LAST_SECOND = -2_208_988_800, 253_402_300_799  # 1900 to 9999: plausible dates
 _TIMES = ("unparsable ts", OUTSIDE_SPAN)
 
 
@@ -73,7 +73,7 @@ class SchemaWatch:
         """
         for reason, count in self._reasons.most_common():
             enough = count >= _ENOUGH or count == self._rows
-            if count > _MOST * self._rows and enough and (fault := self._fault(reason)):
+            if count > _MAJORITY * self._rows and enough and (fault := self._fault(reason)):
                 raise SchemaError(f"{name}: {fault}; so in {count:,} of {self._rows:,} rows")
 
     def _fault(self, reason: str) -> str | None:
@@ -100,7 +100,7 @@ class SchemaWatch:
         unit, votes = guesses.most_common(1)[0]
         row, value = next((row, value) for row, value in examples if self._unit_of(value) == unit)
         expected = f'expected {_UNITS[self._unit]} ({self._kind}.time_unit = "{self._unit}")'
-        if unit is not None and unit != self._unit and votes > _MOST * len(examples):
+        if unit is not None and unit != self._unit and votes > _MAJORITY * len(examples):
             meaning = _in_unit(value, self._unit)
             return f"column {column!r} (ts) looks like {_UNITS[unit]}: {value} in row {row} {meaning}; {expected}"
         if reason == OUTSIDE_SPAN:
@@ -118,7 +118,7 @@ class SchemaWatch:
         return next((unit for unit, per in _PER_SECOND.items() if self._first <= number / per < self._end), None)
 
     def _add_early(self, good: pa.Table) -> None:
-        """Count snapshots from before the first day: they are accepted, so a wrong unit would reject no row."""
+        """Count snapshots from before the first day: they are accepted, so a wrong unit would not reject rows."""
         if self._unit == "iso":
             return
         micros = good["ts"].cast(pa.int64()).to_numpy()
@@ -135,18 +135,18 @@ def differences(columns: Mapping[str, str], earlier: Sequence[Mapping[str, str]]
 
     They are harmless: a required column that is missing is an error elsewhere, and new columns are not read.
     """
-    before: dict[str, str] = {}
+    known_types: dict[str, str] = {}
     for file in earlier:
-        before.update(file)
-    if not before:
+        known_types.update(file)
+    if not known_types:
         return []
-    new = [f"new column {name!r} ({kind})" for name, kind in sorted(columns.items()) if name not in before]
-    other = [
-        f"column {name!r} is {kind}, was {before[name]}"
+    new = [f"new column {name!r} ({kind})" for name, kind in sorted(columns.items()) if name not in known_types]
+    changed = [
+        f"column {name!r} is {kind}, was {known_types[name]}"
         for name, kind in sorted(columns.items())
-        if before.get(name, kind) != kind and "text" not in (kind, before[name])
+        if known_types.get(name, kind) != kind and "text" not in (kind, known_types[name])
     ]
-    return new + other
+    return new + changed
 
 
 def _number(text: str) -> float | None:
@@ -157,7 +157,7 @@ def _number(text: str) -> float | None:
 
 
 def _in_unit(value: object, unit: TimeUnit) -> str:
-    """The date that a time would be in the expected unit."""
+    """Describes the date that a time would mean in the expected unit."""
     number = _number(str(value))
     if unit == "iso" or number is None:
         return "is none"

@@ -9,7 +9,7 @@ from recsys_assets.core.dataset import TimeUnit
 # [0-9] and not \d, which would also match digits of other scripts.
 _INT64_MAX = "9223372036854775807"
 _INT64_MIN = "9223372036854775808"
-_FAR = 2**62  # microseconds: far outside any span of days
+_OUT_OF_RANGE = 2**62  # microseconds: far outside any span of days
 _FRACTION = {"s": 6, "ms": 3, "us": 0, "ns": 0}
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -29,13 +29,13 @@ def to_int64(text: nw.Expr) -> nw.Expr:
     Signs, leading zeros and a decimal part of zeros (``7.0``, which pandas writes for a column with gaps) are accepted.
     Exponents and values beyond int64 are null: digits go from text to integer and never through a float.
     """
-    # Nearly every value is plain; the others are parsed in a column that is null elsewhere, which is cheap.
+    # Nearly all values are plain digits; the others are parsed in a column that is null elsewhere, which is cheap.
     plain = text.str.contains(r"^-?[0-9]{1,18}$")
     return nw.coalesce(nw.when(plain).then(text).cast(nw.Int64), _any_int64(nw.when(~plain).then(text)))
 
 
 def _any_int64(text: nw.Expr) -> nw.Expr:
-    shaped = text.str.contains(r"^[+-]?[0-9]+(\.0*)?$")
+    valid = text.str.contains(r"^[+-]?[0-9]+(\.0*)?$")
     negative = text.str.starts_with("-")
     digits = text.str.replace(r"^[+-]?0*", "").str.replace(r"\.0*$", "")
     length = digits.str.len_chars()
@@ -43,13 +43,13 @@ def _any_int64(text: nw.Expr) -> nw.Expr:
     fits = (length < len(_INT64_MAX)) | ((length == len(_INT64_MAX)) & (digits <= largest))
     sign = nw.when(negative).then(nw.lit("-")).otherwise(nw.lit(""))
     whole = nw.when(length > 0).then(digits).otherwise(nw.lit("0"))
-    return nw.when(shaped & fits).then(nw.concat_str(sign, whole)).cast(nw.Int64)
+    return nw.when(valid & fits).then(nw.concat_str(sign, whole)).cast(nw.Int64)
 
 
 def to_float64(text: nw.Expr) -> nw.Expr:
     """Trimmed text as a finite float64; -0 becomes 0."""
-    shaped = text.str.contains(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
-    value = nw.when(shaped).then(text).cast(nw.Float64)
+    valid = text.str.contains(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+    value = nw.when(valid).then(text).cast(nw.Float64)
     return nw.when(value.abs() < float("inf")).then(value + 0.0)
 
 
@@ -70,24 +70,24 @@ def _epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
 
 
 def _any_epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
-    shaped = text.str.contains(r"^([+-]?[0-9]+|[0-9]+\.[0-9]*)$")
-    far = nw.when(text.str.starts_with("-")).then(nw.lit(-_FAR)).otherwise(nw.lit(_FAR))
-    whole = nw.coalesce(to_int64(text.str.replace(r"\..*$", "")), far)
+    valid = text.str.contains(r"^([+-]?[0-9]+|[0-9]+\.[0-9]*)$")
+    out_of_range = nw.when(text.str.starts_with("-")).then(nw.lit(-_OUT_OF_RANGE)).otherwise(nw.lit(_OUT_OF_RANGE))
+    whole = nw.coalesce(to_int64(text.str.replace(r"\..*$", "")), out_of_range)
     places = _FRACTION[unit]
-    limit = _FAR // 10**places
+    limit = _OUT_OF_RANGE // 10**places
     micros = whole // 1000 if unit == "ns" else whole.clip(-limit, limit) * 10**places
     if places:
         fraction = nw.concat_str(text.str.replace(r"^[^.]*\.?", ""), nw.lit("0" * places)).str.slice(0, places)
-        micros = micros + nw.when(shaped).then(fraction).cast(nw.Int64)
-    return nw.when(shaped).then(micros)
+        micros = micros + nw.when(valid).then(fraction).cast(nw.Int64)
+    return nw.when(valid).then(micros)
 
 
 def _iso_micros(text: nw.Expr) -> nw.Expr:
-    shaped = text.str.contains(f"^{_DATE}({_CLOCK}{_ZONE})?$")
-    text = nw.when(shaped).then(text)
+    valid = text.str.contains(f"^{_DATE}({_CLOCK}{_ZONE})?$")
+    text = nw.when(valid).then(text)
 
     def number(part: nw.Expr, present: nw.Expr | None = None) -> nw.Expr:
-        part = part if present is None else nw.when(present).then(part).otherwise(nw.when(shaped).then(nw.lit("0")))
+        part = part if present is None else nw.when(present).then(part).otherwise(nw.when(valid).then(nw.lit("0")))
         return part.cast(nw.Int64)
 
     clock = text.str.len_chars() > 10
@@ -102,7 +102,7 @@ def _iso_micros(text: nw.Expr) -> nw.Expr:
     zone_hour, zone_minute = number(zone.str.slice(1, 2), zoned), number(zone.str.slice(3, 2), zoned)
     east = nw.when(zone.str.starts_with("-")).then(nw.lit(-1)).otherwise(nw.lit(1))
 
-    real = (
+    exists = (
         month.is_between(1, 12)
         & day.is_between(1, _month_days(year, month))
         & (hour <= 23)
@@ -112,7 +112,7 @@ def _iso_micros(text: nw.Expr) -> nw.Expr:
         & (zone_minute <= 59)
     )
     minutes = (_days(year, month, day) * 24 + hour) * 60 + minute - east * (zone_hour * 60 + zone_minute)
-    return nw.when(real).then((minutes * 60 + second) * 1_000_000 + fraction)
+    return nw.when(exists).then((minutes * 60 + second) * 1_000_000 + fraction)
 
 
 def _leap(year: nw.Expr) -> nw.Expr:
@@ -127,8 +127,8 @@ def _month_days(year: nw.Expr, month: nw.Expr) -> nw.Expr:
 
 def _days(year: nw.Expr, month: nw.Expr, day: nw.Expr) -> nw.Expr:
     """Days since 1970-01-01 of a Gregorian date (H. Hinnant, "chrono-compatible low-level date algorithms", 2013)."""
-    # Years that start in March put the leap day last, so that months before it have fixed lengths.
-    late = month > 2
-    year = nw.when(late).then(year).otherwise(year - 1)
-    month = nw.when(late).then(month - 3).otherwise(month + 9)
+    # With years that start in March the leap day is last, so that all months before it have fixed lengths.
+    after_february = month > 2
+    year = nw.when(after_february).then(year).otherwise(year - 1)
+    month = nw.when(after_february).then(month - 3).otherwise(month + 9)
     return year * 365 + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468

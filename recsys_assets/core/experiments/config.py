@@ -135,9 +135,9 @@ def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
     name = name_of(key)
     if name is None:
         raise ExperimentError(f"{key}: expected a file {FOLDER}/<name>.yaml")
-    stated, lines = _read(data, key)
+    document, lines = _read(data, key)
     try:
-        file = _File.model_validate(stated)
+        file = _File.model_validate(document)
     except ValidationError as error:
         raise ExperimentError(_explain(error, key, lines)) from None
     kind = KINDS[file.model]
@@ -208,7 +208,7 @@ def _read(data: bytes, key: str) -> tuple[dict[str, Any], Lines]:
             raise ExperimentError(f"{key}:1: expected fields such as 'model: random_forest', found something else")
         lines: dict[Path, int] = {}
         _note_lines(root, (), lines, key)
-        stated: Any = loader.construct_document(root)
+        document: Any = loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ExperimentError(f"{key}:{line}: not YAML: {error.problem}") from None
@@ -216,7 +216,7 @@ def _read(data: bytes, key: str) -> tuple[dict[str, Any], Lines]:
         if isinstance(error, ExperimentError):
             raise
         raise ExperimentError(f"{key}:1: not YAML: {' '.join(str(error).split())}") from None
-    return stated, lines
+    return document, lines
 
 
 def _note_lines(node: yaml.Node, path: Path, lines: dict[Path, int], key: str) -> None:
@@ -246,13 +246,13 @@ def _features(
 def _explain(error: ValidationError, key: str, lines: Lines, below: Path = ()) -> str:
     faults: list[str] = []
     for fault in error.errors(include_url=False):
-        stated = (*below, *fault["loc"])
+        full_path = (*below, *fault["loc"])
         # For a field of a union type, pydantic appends the type to the path.
-        path = next((stated[:n] for n in range(len(stated), 0, -1) if stated[:n] in lines), stated)
+        path = next((full_path[:n] for n in range(len(full_path), 0, -1) if full_path[:n] in lines), full_path)
         if fault["type"] == "missing":
-            faults.append(f"{key}:{lines[()]}: {_dotted(stated)}: {fault['msg']}")
+            faults.append(f"{key}:{lines[()]}: {_dotted(full_path)}: {fault['msg']}")
         elif fault["type"] == "extra_forbidden":
-            faults.append(f"{key}:{lines[path]}: {_dotted(stated)}: no such field")
+            faults.append(f"{key}:{lines[path]}: {_dotted(full_path)}: no such field")
         else:
             faults.append(_fault(key, lines, path, fault["msg"].removeprefix("Value error, "), fault["input"]))
     return "\n".join(dict.fromkeys(faults))

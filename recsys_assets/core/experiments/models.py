@@ -75,9 +75,9 @@ def _split(rows: pa.Table, experiment: Experiment) -> Split:
 
 def _boosted(rows: pa.Table, experiment: Experiment) -> FittedModel:
     """CatBoost's trees, stopped early on the held-out users."""
-    stated: dict[str, Any] = {"loss": model.CLASSIFIER_LOSS, **experiment.params.model_dump()}
+    options: dict[str, Any] = {"loss": model.CLASSIFIER_LOSS, **experiment.params.model_dump()}
     params = model.RankerParams(
-        kind="trees", **stated, seed=experiment.seed, validation_share=VALIDATION_SHARE, min_users=MIN_USERS
+        kind="trees", **options, seed=experiment.seed, validation_share=VALIDATION_SHARE, min_users=MIN_USERS
     )
     trained = model.train(rows, params, experiment.features)
     return FittedModel(trained.model, trained.feature_importance)

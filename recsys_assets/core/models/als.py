@@ -43,14 +43,14 @@ def fit_factors(engine: Engine, activity: Frame, params: AlsFitParams, users: Fr
         ``USER_FACTORS`` and ``ITEM_FACTORS``.
     """
     weighed = activity.filter(nw.col("weight") > 0)
-    for key, least in (("user_id", params.min_user_items), ("item_id", params.min_item_users)):
-        enough = weighed.group_by(key).agg(nw.len().alias("__n")).filter(nw.col("__n") >= least)
+    for key, minimum in (("user_id", params.min_user_items), ("item_id", params.min_item_users)):
+        enough = weighed.group_by(key).agg(nw.len().alias("__n")).filter(nw.col("__n") >= minimum)
         weighed = weighed.join(enough, on=key, how="semi")
     fitted = engine.factorize(weighed.select("user_id", "item_id", "weight"), params)
     if users is None:
         return fitted
-    wanted = users.select("user_id").collect(backend="polars").to_arrow()["user_id"]
-    returned = fitted.users.filter(pa.array(lookup(fitted.users["user_id"], wanted.unique()) >= 0))
+    requested = users.select("user_id").collect(backend="polars").to_arrow()["user_id"]
+    returned = fitted.users.filter(pa.array(lookup(fitted.users["user_id"], requested.unique()) >= 0))
     return Factors(returned, fitted.items)
 
 
@@ -93,11 +93,11 @@ def recommend_by_factors(items: pa.Table, k: int, seen: pa.Table | None = None) 
         A function of a batch (user_id, factors) that gives user_id, item_id, score (float64) and rank (int64).
     """
     item_ids, item_vectors = _vectors(items, "item_id")
-    taken = None if seen is None else _seen(seen, item_ids)
+    seen_positions = None if seen is None else _seen(seen, item_ids)
 
     def recommend(batch: pa.Table) -> pa.Table:
         user_ids, user_vectors = _vectors(batch, "user_id")
-        forbid = None if taken is None else _forbid(user_ids, *taken)
+        forbid = None if seen_positions is None else _forbid(user_ids, *seen_positions)
         rows, cols, scores = nearest(user_vectors, item_vectors, k, forbid)
         return pa.table(
             {

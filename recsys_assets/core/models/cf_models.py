@@ -33,6 +33,6 @@ def fit_models(
     interactions: Interactions, params: ModelParams | None = None
 ) -> dict[str, Callable[[], InteractionModel]]:
     """A function for each model that fits it; EASE only where the catalogue is small enough for it."""
-    stated = params or ModelParams()
-    small = interactions.shape[1] <= stated.ease.most_items
-    return {name: lambda fit=fit: fit(interactions, stated) for name, fit in MODELS.items() if small or name != "ease"}
+    models = params or ModelParams()
+    small = interactions.shape[1] <= models.ease.most_items
+    return {name: lambda fit=fit: fit(interactions, models) for name, fit in MODELS.items() if small or name != "ease"}

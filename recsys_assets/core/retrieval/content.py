@@ -84,12 +84,12 @@ def alike(
         "level", "group", "item_id", "newness", "__price"
     )
     part = nw.when(nw.col("level") == "root").then(nw.lit(_ROOT)).otherwise(nw.lit(1.0))
-    near = half_life((nw.col("usual") - nw.col("__price")).abs(), 1.0).fill_null(_NO_PRICE)
+    price_similarity = half_life((nw.col("usual") - nw.col("__price")).abs(), 1.0).fill_null(_NO_PRICE)
     return (
         favourites.select("user_id", "level", "group", "share", "usual")
         .join(memoize("newest", newest), on=["level", "group"], how="inner")
         .join(history.select(*_PAIR), on=_PAIR, how="anti")
-        .with_columns(score=nw.col("share") * part * near * nw.col("newness"))
+        .with_columns(score=nw.col("share") * part * price_similarity * nw.col("newness"))
         .group_by(*_PAIR)
         .agg(exact_sum(nw.col("score")).alias("score"))
     )

@@ -28,8 +28,8 @@ def select_generators(
     Raises:
         ValueError: a requested generator does not exist, or reads an asset that the data set brings nothing for.
     """
-    stated = bool(requested) and requested != "all"
-    names = requested.split(",") if stated else registry.names
+    explicit = bool(requested) and requested != "all"
+    names = requested.split(",") if explicit else registry.names
     if unknown := sorted(set(names) - set(registry.names)):
         raise ValueError(
             f"RECSYS_GENERATORS: unknown: {', '.join(unknown)}; there are {', '.join(registry.names)} "
@@ -38,7 +38,7 @@ def select_generators(
     loaded = {name: generator(registry, name) for name in registry.names if name in names}
     missing = {name: _missing_assets(source, lacks) for name, source in loaded.items()}
     unavailable = [name for name in names if missing[name]]
-    if stated and unavailable:
+    if explicit and unavailable:
         name = unavailable[0]
         raise ValueError(
             f"RECSYS_GENERATORS: {name!r} reads {', '.join(missing[name])}, for which data set {dataset!r} has no files"

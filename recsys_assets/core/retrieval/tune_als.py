@@ -83,9 +83,9 @@ def recall(lists: pa.Table, targets: pa.Table, users: pa.Array) -> float:
         code[(user < 0) | (item < 0)] = -1
         return code
 
-    wanted = pairs(targets)
-    hit = np.isin(wanted, pairs(lists))
-    owner = wanted // max(1, len(items))
+    target_pairs = pairs(targets)
+    hit = np.isin(target_pairs, pairs(lists))
+    owner = target_pairs // max(1, len(items))
     hits, sizes = (np.bincount(owner, weights=w, minlength=len(users)) for w in (hit, np.ones(len(hit))))
     return float((hits / sizes).mean())
 
