@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke sql mlflow test test-graph test-s3 test-spark test-spark-all test-stack lint lock clean
+.PHONY: help setup run smoke sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +44,14 @@ sql: setup ## DuckDB over the assets; or: make sql SQL='select ...'
 mlflow: setup ## MLflow's UI on the runs, models and plots that were recorded
 	@exec $(BIN)/python -m recsys_assets.cli.mlflow_ui
 
+# The default suite.
+DEFAULT := $(WORKERS) --dist worksteal -m "not s3_real and not stack and not spark and not spark_all and not graph"
+
 test: setup ## the default test suite
-	@$(BIN)/pytest $(WORKERS) --dist worksteal -m "not s3_real and not stack and not spark and not spark_all and not graph"
+	@$(BIN)/pytest $(DEFAULT)
+
+coverage: setup ## the default test suite, with the branches it covers; fails below the floor in pyproject.toml
+	@$(BIN)/pytest $(DEFAULT) --cov
 
 test-graph: setup ## the whole graph over and over: catching up, erasure, engines, gate, experiments, searches
 	@$(BIN)/pytest $(WORKERS) --dist loadfile -m graph
@@ -82,5 +88,5 @@ lock: setup ## resolve the dependencies anew after a change of pyproject.toml
 	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile - $(COMPILE) --no-header -o .ci/uv.txt
 
 clean: ## remove the environment, caches and Dagster's local storage; data/ stays
-	rm -rf $(VENV) .dagster .pytest_cache .ruff_cache .hypothesis .import_linter_cache catboost_info dist
+	rm -rf $(VENV) .dagster .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage catboost_info dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

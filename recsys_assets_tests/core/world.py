@@ -74,12 +74,12 @@ def end_of(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def fit_context_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> FitContext:
-    """What generators know at the end of a day; what is not stated is small.
+def fit_context_at(day: date, frames: Mapping[str, Frame], **changed: Any) -> FitContext:
+    """What generators know at the end of a day; what is not changed is small.
 
-    Where ``item_features`` are given, so is what the models say (``cf_ensemble_scores``).
+    With ``item_features`` among the frames, the scores of the models (``cf_ensemble_scores``) are as well.
     """
-    how: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "active_days": 3,
         "horizon_days": 2,
         "half_life": 5.0,
@@ -87,16 +87,16 @@ def fit_context_at(day: date, frames: Mapping[str, Frame], **stated: Any) -> Fit
         "exclude_unavailable": True,
         "k": 9,
     }
-    known = FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**how, **stated})
+    context = FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**parameters, **changed})
     if "item_features" not in frames:
-        return known
-    return replace(known, frames={**frames, "cf_ensemble_scores": ENGINE.from_arrow(scored(known))})
+        return context
+    return replace(context, frames={**frames, "cf_ensemble_scores": ENGINE.from_arrow(scored(context))})
 
 
 def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids: IdTypes = INTS) -> list[Row]:
     """Random clean events with sessions, repeats and unknown users; user 0 and item 0 occur."""
     rng = random.Random(seed)
-    found: list[Row] = []
+    clicks: list[Row] = []
     for offset in range(days):
         day = FIRST + timedelta(days=offset)
         for user in range(users):
@@ -106,18 +106,18 @@ def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids:
             taste = user % 3
             for step in range(rng.randrange(1, 8)):
                 item = (rng.randrange(items // 3) * 3 + taste) if rng.random() < 0.8 else rng.randrange(items)
-                known = rng.random() > 0.1
-                found.append(
+                identified = rng.random() > 0.1
+                clicks.append(
                     {
-                        "user_id": typed(user, ids.user) if known else None,
+                        "user_id": typed(user, ids.user) if identified else None,
                         "item_id": typed(item, ids.item),
                         "event_type": rng.choice(["view", "view", "view", "cart", "buy"]),
                         "ts": start + timedelta(seconds=90 * step + rng.randrange(90)),
-                        "session_id": int(start.timestamp()) if known else None,
+                        "session_id": int(start.timestamp()) if identified else None,
                         "dt": day,
                     }
                 )
-    return found
+    return clicks
 
 
 def typed(number: int, dtype: str) -> int | str:
@@ -141,13 +141,13 @@ def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
     def stacked(contract: Contract, mart: Any) -> Frame:
         parts = [frame([], contract, ids)]
         for day in days:
-            one = mart(frame([row for row in happened if row["dt"] == day], CLEAN_EVENTS, ids, day=False))
-            parts.append(one.select(*contract.columns, nw.lit(day).alias("dt")))
+            mart_of_day = mart(frame([row for row in happened if row["dt"] == day], CLEAN_EVENTS, ids, day=False))
+            parts.append(mart_of_day.select(*contract.columns, nw.lit(day).alias("dt")))
         return stored(nw.concat(parts, how="vertical"))
 
     return Marts(
-        stacked(USER_ACTIVITY, lambda one: user_activity(one, WEIGHTS)),
-        stacked(ITEM_ACTIVITY, lambda one: item_activity(one, WEIGHTS)),
+        stacked(USER_ACTIVITY, lambda clean_events: user_activity(clean_events, WEIGHTS)),
+        stacked(ITEM_ACTIVITY, lambda clean_events: item_activity(clean_events, WEIGHTS)),
         stacked(ITEM_PAIRS, item_pairs),
     )
 
@@ -155,7 +155,7 @@ def marts(happened: list[Row], ids: IdTypes = INTS) -> Marts:
 def properties(seed: int = 0, items: int = 30, days: int = 12, ids: IdTypes = INTS) -> list[Row]:
     """Random snapshots of category (c0 to c4), availability and price."""
     rng = random.Random(seed)
-    found: list[Row] = []
+    snapshots: list[Row] = []
     for item in range(items):
         for name in ("category", "available", "price"):
             for offset in sorted(rng.sample(range(days), rng.randrange(3))):
@@ -167,8 +167,8 @@ def properties(seed: int = 0, items: int = 30, days: int = 12, ids: IdTypes = IN
                 }[name]
                 ts = datetime(day.year, day.month, day.day, rng.randrange(24), tzinfo=UTC)
                 row = {"item_id": typed(item, ids.item), "ts": ts, "property": name, "value": value, "dt": day}
-                found.append(row)
-    return found
+                snapshots.append(row)
+    return snapshots
 
 
 def tree() -> Frame:
@@ -187,13 +187,13 @@ def tree() -> Frame:
 def embeddings(ids: IdTypes = INTS, items: int = 30, length: int = 4) -> Frame:
     """A random vector of each item."""
     rng = random.Random(5)
-    found = [
+    vectors = [
         {"item_id": typed(item, ids.item), "embedding": [rng.gauss(0, 1) for _ in range(length)]}
         for item in range(items)
     ]
-    return frame(found, ITEM_EMBEDDINGS, ids, day=False)
+    return frame(vectors, ITEM_EMBEDDINGS, ids, day=False)
 
 
-def property_frame(given: list[Row], ids: IdTypes = INTS) -> Frame:
+def property_frame(snapshots: list[Row], ids: IdTypes = INTS) -> Frame:
     """Snapshots as partitions are when read."""
-    return frame(given, ITEM_PROPERTIES, ids)
+    return frame(snapshots, ITEM_PROPERTIES, ids)

@@ -56,8 +56,8 @@ def parsed(happened: list[Row], file: str = "events.csv") -> list[Row]:
     ]
 
 
-def snapshots(given: list[Row], file: str = "properties.csv") -> list[Row]:
-    return [{**row, "source_file": file, "source_row": at} for at, row in enumerate(given)]
+def snapshots(rows: list[Row], file: str = "properties.csv") -> list[Row]:
+    return [{**row, "source_file": file, "source_row": at} for at, row in enumerate(rows)]
 
 
 def at(day: date, seconds: float = 0.0) -> datetime:

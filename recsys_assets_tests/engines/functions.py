@@ -1,4 +1,4 @@
-"""Every frame function of ``core``, each with a call on given frames: the one list that the suite runs."""
+"""Every frame function of ``core``, each with a call on the frames of the suite: the one list that the suite runs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ import pyarrow as pa
 
 from recsys_assets.core import clock, contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, marts, merge
-from recsys_assets.core.catalog import features as catalog
+from recsys_assets.core.catalog import features as catalog_features
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation import compare, window
-from recsys_assets.core.evaluation import evaluator as evaluator
+from recsys_assets.core.evaluation import compare, evaluator, window
 from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
-from recsys_assets.core.lists import evaluation as listed
-from recsys_assets.core.lists import new_items, recommend
-from recsys_assets.core.lists import reranking as rules
-from recsys_assets.core.models import als as factors
-from recsys_assets.core.models import covisitation, popular, popular_windows
-from recsys_assets.core.models import similar_items as similar
+from recsys_assets.core.lists import evaluation as list_evaluation
+from recsys_assets.core.lists import new_items, recommend, reranking
+from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
 from recsys_assets.core.models.cf_models import MODELS
 from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
@@ -36,17 +32,30 @@ from recsys_assets.core.retrieval import (
     generators,
     next_in_session,
     protocol,
+    tune_als,
 )
-from recsys_assets.core.retrieval import tune_als as als
 from recsys_assets.core.tuning.study import Budget, Search
-from recsys_assets_tests.engines import given as g
 from recsys_assets_tests.engines.frames import CUT, LAST
-from recsys_assets_tests.engines.given import FunctionInputs
+from recsys_assets_tests.engines.function_inputs import (
+    BOTS,
+    CANDIDATES,
+    CF_ENSEMBLE,
+    COVISIT,
+    FACTORS,
+    HOURLY,
+    LIST_LENGTH,
+    POPULAR,
+    WEIGHTS,
+    WINDOWS,
+    FunctionInputs,
+    end_of,
+    trained_model,
+)
 
-END = g.end_of(LAST)
-RULES = rules.RerankingPolicy(
+END = end_of(LAST)
+POLICY = reranking.RerankingPolicy(
     exclude_purchased=True,
-    purchased_from=max(g.WEIGHTS.weights.values()),
+    purchased_from=max(WEIGHTS.weights.values()),
     category_cap=3,
     diversity=0.3,
     new=new_items.NewItemQuota(0.5, 3),
@@ -55,60 +64,66 @@ GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline
 Call = Callable[[FunctionInputs], Any]
 
 
-def _report_inputs(given: FunctionInputs) -> figures.ReportInputs:
-    counted = counts.event_counts(given["parsed_events"], given["clean_events"], given["rejected_events"])
-    return figures.ReportInputs(counted.with_columns(dt=nw.lit(LAST)), given["user_activity"], given["bot_users"])
+def _report_inputs(inputs: FunctionInputs) -> figures.ReportInputs:
+    counted = counts.event_counts(inputs["parsed_events"], inputs["clean_events"], inputs["rejected_events"])
+    return figures.ReportInputs(counted.with_columns(dt=nw.lit(LAST)), inputs["user_activity"], inputs["bot_users"])
 
 
-def _report(given: FunctionInputs) -> Any:
-    return figures.figures(_report_inputs(given), LAST, figures.ReportParams("shop", g.WEIGHTS.weights, 5))
+def _report(inputs: FunctionInputs) -> Any:
+    return figures.figures(_report_inputs(inputs), LAST, figures.ReportParams("shop", WEIGHTS.weights, 5))
 
 
-def _backtest_inputs(given: FunctionInputs) -> backtest.BacktestInputs:
-    evaluation = given.engine.from_arrow(_evaluated(given)).with_columns(dt=nw.lit(LAST), k=nw.lit(10))
-    lists = recommend.recommend(given["candidates"], "fused", k=5)
-    two = {"2024-02-23": recommend.recommend(given["candidates"], "covisit", k=9), LAST.isoformat(): lists}
-    return backtest.BacktestInputs(evaluation, {}, two)
+def _backtest_inputs(inputs: FunctionInputs) -> backtest.BacktestInputs:
+    evaluation = inputs.engine.from_arrow(_evaluate(inputs)).with_columns(dt=nw.lit(LAST), k=nw.lit(10))
+    lists = recommend.recommend(inputs["candidates"], "fused", k=5)
+    by_day = {"2024-02-23": recommend.recommend(inputs["candidates"], "covisit", k=9), LAST.isoformat(): lists}
+    return backtest.BacktestInputs(evaluation, {}, by_day)
 
 
-def _evaluator(given: FunctionInputs) -> evaluator.Evaluator:
-    return evaluator.Evaluator(given["targets"], evaluator.popularity(given["user_activity"]), given["users"])
+def _evaluator(inputs: FunctionInputs) -> evaluator.Evaluator:
+    return evaluator.Evaluator(inputs["targets"], evaluator.popularity(inputs["user_activity"]), inputs["users"])
 
 
-def _read(given: FunctionInputs) -> evaluator.Lists:
-    return _evaluator(given).read(compare.lists_from_candidates(given["candidates"])["fused"], 3)
+def _read(inputs: FunctionInputs) -> evaluator.Lists:
+    return _evaluator(inputs).read(compare.lists_from_candidates(inputs["candidates"])["fused"], 3)
 
 
-def _tuned_als(given: FunctionInputs) -> Any:
-    found = als.tune_als(given.known, CUT, g.FACTORS, str(LAST), lambda rows: Search(rows, Budget(2)), min_users=1)
-    return pa.table({"study": [found.study], **{name: [value] for name, value in (found.values | found.facts).items()}})
+def _tune_als(inputs: FunctionInputs) -> Any:
+    result = tune_als.tune_als(
+        inputs.fit_context, CUT, FACTORS, str(LAST), lambda rows: Search(rows, Budget(2)), min_users=1
+    )
+    return pa.table(
+        {"study": [result.study], **{name: [value] for name, value in (result.values | result.facts).items()}}
+    )
 
 
-def _evaluated(given: FunctionInputs) -> Any:
-    lists = compare.lists_from_candidates(given["candidates"])
-    two = {name: lists[name] for name in ("fused", "covisit")}
-    known = evaluator.popularity(given["user_activity"])
-    return compare.evaluate(two, given["targets"], given["users"], known, 30, (3,), resamples=20, **GATE_RULE)
+def _evaluate(inputs: FunctionInputs) -> Any:
+    lists = compare.lists_from_candidates(inputs["candidates"])
+    contenders = {name: lists[name] for name in ("fused", "covisit")}
+    popularity = evaluator.popularity(inputs["user_activity"])
+    return compare.evaluate(
+        contenders, inputs["targets"], inputs["users"], popularity, 30, (3,), resamples=20, **GATE_RULE
+    )
 
 
-def _window(given: FunctionInputs) -> window.Window:
-    return window.collect_window(given["candidates"], given["user_activity"], CUT)
+def _window(inputs: FunctionInputs) -> window.Window:
+    return window.collect_window(inputs["candidates"], inputs["user_activity"], CUT)
 
 
-def _window_evaluated(given: FunctionInputs) -> Any:
-    return window.evaluate_window(_window(given), given["candidates"], {"ranker": given["scores"]}, 1, **GATE_RULE)
+def _evaluate_window(inputs: FunctionInputs) -> Any:
+    return window.evaluate_window(_window(inputs), inputs["candidates"], {"ranker": inputs["scores"]}, 1, **GATE_RULE)
 
 
-def _ruled(given: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
-    """Lists before and after rules."""
-    rows, scores = given["candidates"], given["scores"] if order_by == "ranker" else None
-    ruled = recommend.recommend(rows, order_by, scores, policy=RULES, item_features=given["item_features"])
-    return recommend.recommend(rows, order_by, scores), ruled
+def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
+    """Lists before and after re-ranking."""
+    rows, scores = inputs["candidates"], inputs["scores"] if order_by == "ranker" else None
+    reranked = recommend.recommend(rows, order_by, scores, policy=POLICY, item_features=inputs["item_features"])
+    return recommend.recommend(rows, order_by, scores), reranked
 
 
-def _generated(given: FunctionInputs) -> dict[str, Frame]:
+def _generator_scores(inputs: FunctionInputs) -> dict[str, Frame]:
     """A score of each generator, as ``fuse`` takes them."""
-    rows = given["candidates"]
+    rows = inputs["candidates"]
     return {
         name: rows.filter(~nw.col(f"{name}_score").is_null()).select(
             "user_id", "item_id", nw.col(f"{name}_score").cast(nw.Float64).alias("score")
@@ -117,241 +132,258 @@ def _generated(given: FunctionInputs) -> dict[str, Frame]:
     }
 
 
-def _asked(given: FunctionInputs) -> protocol.RetrievalContext:
-    return candidates.retrieval_context(given.engine, given.inputs, LAST, END, g.CANDIDATES)
+def _retrieval_context(inputs: FunctionInputs) -> protocol.RetrievalContext:
+    return candidates.retrieval_context(inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES)
 
 
-def _with_features(given: FunctionInputs) -> Frame:
-    pairs = given["candidates"].select("user_id", "item_id")
-    history, items, catalog = given["history"], given["item_activity"], given["item_features"]
-    return features.with_features(pairs, history, items, catalog, given["cf_ensemble_scores"], LAST, END, 2)
+def _with_features(inputs: FunctionInputs) -> Frame:
+    pairs = inputs["candidates"].select("user_id", "item_id")
+    catalog, scores = inputs["item_features"], inputs["cf_ensemble_scores"]
+    return features.with_features(pairs, inputs["history"], inputs["item_activity"], catalog, scores, LAST, END, 2)
 
 
-def _new(given: FunctionInputs) -> Frame:
-    return content.new_items(given["item_features"], given["item_activity"], 2, 1)
+def _new_items(inputs: FunctionInputs) -> Frame:
+    return content.new_items(inputs["item_features"], inputs["item_activity"], 2, 1)
 
 
-def _listed(given: FunctionInputs, interacted: Frame | None = None) -> Frame:
-    best = given["top_popular"].filter(nw.col("segment") == popular.ALL)
-    return generators.shared_list(given["users"], best, g.LISTED_K, interacted)
+def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
+    popular_items = inputs["top_popular"].filter(nw.col("segment") == popular.ALL)
+    return generators.shared_list(inputs["users"], popular_items, LIST_LENGTH, interacted)
 
 
-def _hours(given: FunctionInputs) -> Frame:
-    return popular.item_hours(given["clean_events"], g.WEIGHTS, END)
+def _item_hours(inputs: FunctionInputs) -> Frame:
+    return popular.item_hours(inputs["clean_events"], WEIGHTS, END)
 
 
-def _windows(given: FunctionInputs) -> Any:
-    marts_of = given["item_activity"], _hours(given), given["user_activity"]
-    return vars(popular_windows.find_windows(*marts_of, given["item_features"], LAST, g.POPULAR, g.WINDOWS))
+def _find_windows(inputs: FunctionInputs) -> Any:
+    activity = inputs["item_activity"], _item_hours(inputs), inputs["user_activity"]
+    return vars(popular_windows.find_windows(*activity, inputs["item_features"], LAST, POPULAR, WINDOWS))
 
 
 FUNCTIONS: Mapping[str, Call] = {
-    "activity.bots.bot_users": lambda given: bots.bot_users(given["clean_events"], g.BOTS),
-    "activity.bots.without": lambda given: bots.without(given["clean_events"], given["bot_users"]),
-    "clock.days_before": lambda given: given["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
-    "clock.epoch_day": lambda given: given["clean_events"].select(
+    "activity.bots.bot_users": lambda inputs: bots.bot_users(inputs["clean_events"], BOTS),
+    "activity.bots.without": lambda inputs: bots.without(inputs["clean_events"], inputs["bot_users"]),
+    "clock.days_before": lambda inputs: inputs["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
+    "clock.epoch_day": lambda inputs: inputs["clean_events"].select(
         "ts", "dt", day=clock.epoch_day(nw.col("dt")), moment=clock.epoch_day(nw.col("ts"))
     ),
-    "clock.half_life": lambda given: clock.last_days(given["user_activity"], LAST, 999).select(
+    "clock.half_life": lambda inputs: clock.last_days(inputs["user_activity"], LAST, 999).select(
         x=frames.exact_sum(clock.half_life(clock.days_before(nw.col("dt"), LAST), 2.5))
     ),
-    "clock.hours_before": lambda given: given["clean_events"].select(
+    "clock.hours_before": lambda inputs: inputs["clean_events"].select(
         "source_file", "source_row", x=clock.hours_before(nw.col("ts"), END)
     ),
-    "clock.last_days": lambda given: clock.last_days(given["clean_events"], LAST, 2),
-    "clock.wall_clock": lambda given: given["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
-    "activity.marts.EventWeights.target": lambda given: given["clean_events"].select(
-        "event_type", x=g.WEIGHTS.target()
+    "clock.last_days": lambda inputs: clock.last_days(inputs["clean_events"], LAST, 2),
+    "clock.wall_clock": lambda inputs: inputs["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
+    "activity.marts.EventWeights.target": lambda inputs: inputs["clean_events"].select(
+        "event_type", x=WEIGHTS.target()
     ),
-    "activity.marts.EventWeights.weight": lambda given: given["clean_events"].select(
-        "event_type", x=g.WEIGHTS.weight()
+    "activity.marts.EventWeights.weight": lambda inputs: inputs["clean_events"].select(
+        "event_type", x=WEIGHTS.weight()
     ),
-    "activity.marts.item_activity": lambda given: marts.item_activity(given["clean_events"], g.WEIGHTS),
-    "activity.marts.item_pairs": lambda given: marts.item_pairs(given["clean_events"], 7),
-    "activity.marts.user_activity": lambda given: marts.user_activity(given["clean_events"], g.WEIGHTS),
-    "activity.merge.merge_item_activity": lambda given: merge.merge_item_activity(given["item_activity"]),
-    "activity.merge.merge_item_pairs": lambda given: merge.merge_item_pairs(given["item_pairs"]),
-    "activity.merge.merge_user_activity": lambda given: merge.merge_user_activity(
-        given["user_activity"].with_columns(twice=nw.col("weight") * 2.0), also=["twice"]
+    "activity.marts.item_activity": lambda inputs: marts.item_activity(inputs["clean_events"], WEIGHTS),
+    "activity.marts.item_pairs": lambda inputs: marts.item_pairs(inputs["clean_events"], 7),
+    "activity.marts.user_activity": lambda inputs: marts.user_activity(inputs["clean_events"], WEIGHTS),
+    "activity.merge.merge_item_activity": lambda inputs: merge.merge_item_activity(inputs["item_activity"]),
+    "activity.merge.merge_item_pairs": lambda inputs: merge.merge_item_pairs(inputs["item_pairs"]),
+    "activity.merge.merge_user_activity": lambda inputs: merge.merge_user_activity(
+        inputs["user_activity"].with_columns(twice=nw.col("weight") * 2.0), also=["twice"]
     ),
-    "catalog.features.item_features": lambda given: catalog.item_features(
-        given["item_properties"], given["item_activity"], given["tree"], END, LAST
+    "catalog.features.item_features": lambda inputs: catalog_features.item_features(
+        inputs["item_properties"], inputs["item_activity"], inputs["tree"], END, LAST
     ),
-    "retrieval.cf_ensemble.learn_weights": lambda given: cf_ensemble.learn_weights(
-        given.known, CUT, g.CF_ENSEMBLE, MODELS
+    "retrieval.cf_ensemble.learn_weights": lambda inputs: cf_ensemble.learn_weights(
+        inputs.fit_context, CUT, CF_ENSEMBLE, MODELS
     ),
-    "retrieval.cf_ensemble.recommend": lambda given: cf_ensemble.recommend(given.known),
-    "retrieval.cf_ensemble.scored": lambda given: cf_ensemble.scored(given.known, g.CF_ENSEMBLE),
-    "evaluation.compare.evaluate": _evaluated,
-    "evaluation.compare.evaluate_lists": lambda given: compare.evaluate_lists(
-        _evaluator(given), {"fused": recommend.recommend(given["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
+    "retrieval.cf_ensemble.recommend": lambda inputs: cf_ensemble.recommend(inputs.fit_context),
+    "retrieval.cf_ensemble.scored": lambda inputs: cf_ensemble.scored(inputs.fit_context, CF_ENSEMBLE),
+    "evaluation.compare.evaluate": _evaluate,
+    "evaluation.compare.evaluate_lists": lambda inputs: compare.evaluate_lists(
+        _evaluator(inputs), {"fused": recommend.recommend(inputs["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
     ),
-    "evaluation.compare.lists_from_candidates": lambda given: compare.lists_from_candidates(given["candidates"]),
-    "evaluation.evaluator.Evaluator.__init__": lambda given: (_evaluator(given).users, _evaluator(given).targets),
+    "evaluation.compare.lists_from_candidates": lambda inputs: compare.lists_from_candidates(inputs["candidates"]),
+    "evaluation.evaluator.Evaluator.__init__": lambda inputs: (_evaluator(inputs).users, _evaluator(inputs).targets),
     "evaluation.evaluator.Evaluator.read": _read,
-    "evaluation.evaluator.popularity": lambda given: evaluator.popularity(given["user_activity"]),
-    "lists.evaluation.with_final_lists": lambda given: listed.with_final_lists(
-        _window_evaluated(given), _window(given), "fused", *_ruled(given, "fused"), given["item_features"]
+    "evaluation.evaluator.popularity": lambda inputs: evaluator.popularity(inputs["user_activity"]),
+    "lists.evaluation.with_final_lists": lambda inputs: list_evaluation.with_final_lists(
+        _evaluate_window(inputs),
+        _window(inputs),
+        "fused",
+        *_lists_and_reranked(inputs, "fused"),
+        inputs["item_features"],
     ),
-    "evaluation.window.evaluate_window": _window_evaluated,
-    "evaluation.window.collect_window": lambda given: (_window(given).evaluator.users, _window(given).catalogue_size),
-    "evaluation.window.targets_after": lambda given: window.targets_after(given["user_activity"], CUT),
-    "events.clean.clean_day": lambda given: clean.clean_day(given["parsed_events"], clean.CleanParams()),
-    "events.clean.clean_properties": lambda given: clean.clean_properties(given["parsed_properties"]),
-    "events.clean.ingest_counts": lambda given: clean.ingest_counts(
-        given["parsed_events"], given["clean_events"], given["rejected_events"]
+    "evaluation.window.evaluate_window": _evaluate_window,
+    "evaluation.window.collect_window": lambda inputs: (
+        _window(inputs).evaluator.users,
+        _window(inputs).catalogue_size,
     ),
-    "experiments.window.with_targets": lambda given: with_targets(given["ranking_examples"], given["targets"]),
-    "frames.dense_rank": lambda given: frames.dense_rank(
-        given["user_activity"], ["user_id"], "weight", ["item_id", "dt"]
+    "evaluation.window.targets_after": lambda inputs: window.targets_after(inputs["user_activity"], CUT),
+    "events.clean.clean_day": lambda inputs: clean.clean_day(inputs["parsed_events"], clean.CleanParams()),
+    "events.clean.clean_properties": lambda inputs: clean.clean_properties(inputs["parsed_properties"]),
+    "events.clean.ingest_counts": lambda inputs: clean.ingest_counts(
+        inputs["parsed_events"], inputs["clean_events"], inputs["rejected_events"]
     ),
-    "frames.exact_sum": lambda given: (
-        given["clean_events"]
+    "experiments.window.with_targets": lambda inputs: with_targets(inputs["ranking_examples"], inputs["targets"]),
+    "frames.dense_rank": lambda inputs: frames.dense_rank(
+        inputs["user_activity"], ["user_id"], "weight", ["item_id", "dt"]
+    ),
+    "frames.exact_sum": lambda inputs: (
+        inputs["clean_events"]
         .group_by("item_id")
         .agg(
             price=frames.exact_sum(nw.when(nw.col("price").is_finite()).then(nw.col("price"))),
-            weight=frames.exact_sum(g.WEIGHTS.weight()),
-            less=frames.exact_sum(-g.WEIGHTS.weight()),
+            weight=frames.exact_sum(WEIGHTS.weight()),
+            less=frames.exact_sum(-WEIGHTS.weight()),
         )
     ),
-    "frames.running_total": lambda given: given["user_activity"].select(
+    "frames.running_total": lambda inputs: inputs["user_activity"].select(
         "user_id", "item_id", "dt", x=frames.running_total(nw.col("events"), ["user_id"], ["dt", "item_id"])
     ),
-    "frames.top_k": lambda given: frames.top_k(given["user_activity"], 2, [], "weight", ["user_id", "item_id", "dt"]),
-    "frames.total": lambda given: given["user_activity"].group_by("item_id").agg(x=frames.total(nw.col("events"))),
-    "insight.backtest.BacktestInputs.__init__": lambda given: vars(_backtest_inputs(given)),
-    "insight.backtest.backtest": lambda given: backtest.backtest(
-        _backtest_inputs(given), LAST, backtest.BacktestParams("shop")
+    "frames.top_k": lambda inputs: frames.top_k(inputs["user_activity"], 2, [], "weight", ["user_id", "item_id", "dt"]),
+    "frames.total": lambda inputs: inputs["user_activity"].group_by("item_id").agg(x=frames.total(nw.col("events"))),
+    "insight.backtest.BacktestInputs.__init__": lambda inputs: vars(_backtest_inputs(inputs)),
+    "insight.backtest.backtest": lambda inputs: backtest.backtest(
+        _backtest_inputs(inputs), LAST, backtest.BacktestParams("shop")
     ),
-    "insight.backtest.list_changes": lambda given: tuple(
-        backtest.list_changes(before, recommend.recommend(given["candidates"], "covisit"), 4)
-        for before in (None, recommend.recommend(given["candidates"], "fused"))
+    "insight.backtest.list_changes": lambda inputs: tuple(
+        backtest.list_changes(before, recommend.recommend(inputs["candidates"], "covisit"), 4)
+        for before in (None, recommend.recommend(inputs["candidates"], "fused"))
     ),
-    "insight.counts.event_counts": lambda given: counts.event_counts(
-        given["parsed_events"], given["clean_events"], given["rejected_events"]
+    "insight.counts.event_counts": lambda inputs: counts.event_counts(
+        inputs["parsed_events"], inputs["clean_events"], inputs["rejected_events"]
     ),
     "insight.figures.ReportInputs.__init__": _report_inputs,
     "insight.figures.figures": _report,
-    "parts.by_rows": lambda given: parts.by_rows(given.engine, "user_id", given["history"], given["users"])[0],
-    "parts.by_users": lambda given: parts.by_users(given.engine, given["users"], given["history"])[0],
-    "quality.audit": lambda given: (
-        quality.audit(given.engine, given["clean_events"], contracts.CLEAN_EVENTS),
-        quality.audit(given.engine, given["parsed_events"].with_columns(session_id=nw.lit(-1)), contracts.CLEAN_EVENTS),
-        quality.audit(given.engine, given["user_activity"], contracts.USER_ACTIVITY),
+    "parts.by_rows": lambda inputs: parts.by_rows(inputs.engine, "user_id", inputs["history"], inputs["users"])[0],
+    "parts.by_users": lambda inputs: parts.by_users(inputs.engine, inputs["users"], inputs["history"])[0],
+    "quality.audit": lambda inputs: (
+        quality.audit(inputs.engine, inputs["clean_events"], contracts.CLEAN_EVENTS),
         quality.audit(
-            given.engine, given["item_properties"].with_columns(property=nw.col("value")), contracts.ITEM_PROPERTIES
+            inputs.engine, inputs["parsed_events"].with_columns(session_id=nw.lit(-1)), contracts.CLEAN_EVENTS
+        ),
+        quality.audit(inputs.engine, inputs["user_activity"], contracts.USER_ACTIVITY),
+        quality.audit(
+            inputs.engine, inputs["item_properties"].with_columns(property=nw.col("value")), contracts.ITEM_PROPERTIES
         ),
     ),
-    "quality.gaps_in_rank": lambda given: (
-        quality.gaps_in_rank(given["similar_items"], ("item_id", "source")),
-        quality.gaps_in_rank(given["similar_items"], ("item_id",)),
-        quality.gaps_in_rank(given["top_popular"].filter(nw.col("rank") != 2), ("segment",)),
+    "quality.gaps_in_rank": lambda inputs: (
+        quality.gaps_in_rank(inputs["similar_items"], ("item_id", "source")),
+        quality.gaps_in_rank(inputs["similar_items"], ("item_id",)),
+        quality.gaps_in_rank(inputs["top_popular"].filter(nw.col("rank") != 2), ("segment",)),
     ),
-    "ranking.examples.collect_training_rows": lambda given: examples.collect_training_rows(given["ranking_examples"]),
-    "ranking.examples.label": lambda given: examples.label(given["candidates"], given["targets"]),
-    "ranking.examples.training_rows": lambda given: (
-        examples.training_rows(given["ranking_examples"]),
-        examples.training_rows(given["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
+    "ranking.examples.collect_training_rows": lambda inputs: examples.collect_training_rows(inputs["ranking_examples"]),
+    "ranking.examples.label": lambda inputs: examples.label(inputs["candidates"], inputs["targets"]),
+    "ranking.examples.training_rows": lambda inputs: (
+        examples.training_rows(inputs["ranking_examples"]),
+        examples.training_rows(inputs["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
-    "lists.new_items.apply_new_item_quota": lambda given: new_items.apply_new_item_quota(
-        recommend.recommend(given["candidates"], "fused"), given["candidates"], 6, new_items.NewItemQuota(0.34, 2)
+    "lists.new_items.apply_new_item_quota": lambda inputs: new_items.apply_new_item_quota(
+        recommend.recommend(inputs["candidates"], "fused"), inputs["candidates"], 6, new_items.NewItemQuota(0.34, 2)
     ),
-    "ranking.model.score_candidates": lambda given: model.score_candidates(
-        given.engine, given["candidates"], g.model(), given.ids
+    "ranking.model.score_candidates": lambda inputs: model.score_candidates(
+        inputs.engine, inputs["candidates"], trained_model(), inputs.ids
     ),
-    "lists.reranking.apply_policy": lambda given: tuple(
-        rules.apply_policy(
-            recommend.recommend(given["candidates"], order_by), given["candidates"], given["item_features"], RULES
+    "lists.reranking.apply_policy": lambda inputs: tuple(
+        reranking.apply_policy(
+            recommend.recommend(inputs["candidates"], order_by), inputs["candidates"], inputs["item_features"], POLICY
         )
         for order_by in ("fused", "covisit")
     ),
-    "lists.reranking.categories_of": lambda given: rules.categories_of(given["item_features"]),
-    "lists.recommend.recommend": lambda given: (
-        recommend.recommend(given["candidates"], "ranker", given["scores"], 4),
-        recommend.recommend(given["candidates"], "fused", k=3),
-        recommend.recommend(given["candidates"], "covisit"),
-        _ruled(given, "ranker")[1],
+    "lists.reranking.categories_of": lambda inputs: reranking.categories_of(inputs["item_features"]),
+    "lists.recommend.recommend": lambda inputs: (
+        recommend.recommend(inputs["candidates"], "ranker", inputs["scores"], 4),
+        recommend.recommend(inputs["candidates"], "fused", k=3),
+        recommend.recommend(inputs["candidates"], "covisit"),
+        _lists_and_reranked(inputs, "ranker")[1],
     ),
-    "retrieval.by_embedding.recommend": lambda given: by_embedding.recommend(given.known),
-    "retrieval.candidates.retrieval_context": lambda given: _asked(given).history,
-    "retrieval.candidates.candidates": lambda given: candidates.candidates(
-        given.engine, given.inputs, LAST, END, g.CANDIDATES, BUILT_IN
+    "retrieval.by_embedding.recommend": lambda inputs: by_embedding.recommend(inputs.fit_context),
+    "retrieval.candidates.retrieval_context": lambda inputs: _retrieval_context(inputs).history,
+    "retrieval.candidates.candidates": lambda inputs: candidates.candidates(
+        inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES, BUILT_IN
     ),
-    "retrieval.candidates.fuse": lambda given: candidates.fuse(_generated(given), g.CANDIDATES, BUILT_IN.names),
-    "retrieval.candidates.split_inputs": lambda given: tuple(
+    "retrieval.candidates.fuse": lambda inputs: candidates.fuse(_generator_scores(inputs), CANDIDATES, BUILT_IN.names),
+    "retrieval.candidates.split_inputs": lambda inputs: tuple(
         frame
-        for part in candidates.split_inputs(given.engine, given.inputs, LAST, g.CANDIDATES)
+        for part in candidates.split_inputs(inputs.engine, inputs.candidate_inputs, LAST, CANDIDATES)
         for frame in (part.user_activity, part.user_factors)
     ),
-    "retrieval.candidates.union": lambda given: candidates.union(_asked(given), BUILT_IN),
-    "retrieval.content.alike": lambda given: (
-        content.alike(given["history"], given["item_features"], _new(given), 2, 5),
+    "retrieval.candidates.union": lambda inputs: candidates.union(_retrieval_context(inputs), BUILT_IN),
+    "retrieval.content.alike": lambda inputs: (
+        content.alike(inputs["history"], inputs["item_features"], _new_items(inputs), 2, 5),
         content.alike(
-            given["history"], given["item_features"], given["item_features"].with_columns(newness=nw.lit(0.75)), 9, 9
+            inputs["history"], inputs["item_features"], inputs["item_features"].with_columns(newness=nw.lit(0.75)), 9, 9
         ),
     ),
-    "retrieval.content.new_items": _new,
-    "models.covisitation.covisit_in_parts": lambda given: next(
-        covisitation.covisit_in_parts(given.engine, given["item_pairs"], given["item_activity"], g.COVISIT)
+    "retrieval.content.new_items": _new_items,
+    "models.covisitation.covisit_in_parts": lambda inputs: next(
+        covisitation.covisit_in_parts(inputs.engine, inputs["item_pairs"], inputs["item_activity"], COVISIT)
     ),
-    "models.covisitation.covisit_similarity": lambda given: covisitation.covisit_similarity(
-        given["item_pairs"], given["item_activity"], g.COVISIT
+    "models.covisitation.covisit_similarity": lambda inputs: covisitation.covisit_similarity(
+        inputs["item_pairs"], inputs["item_activity"], COVISIT
     ),
-    "models.als.fit_factors": lambda given: vars(
-        factors.fit_factors(given.engine, given["history"], g.FACTORS, given["users"])
+    "models.als.fit_factors": lambda inputs: vars(
+        als.fit_factors(inputs.engine, inputs["history"], FACTORS, inputs["users"])
     ),
     "retrieval.features.with_features": _with_features,
-    "retrieval.generators.category": lambda given: generators.category(
-        given["history"], given["item_features"], given["top_popular"], 2, 5
+    "retrieval.generators.category": lambda inputs: generators.category(
+        inputs["history"], inputs["item_features"], inputs["top_popular"], 2, 5
     ),
-    "retrieval.generators.category_shares": lambda given: generators.category_shares(
-        given["history"], given["item_features"]
+    "retrieval.generators.category_shares": lambda inputs: generators.category_shares(
+        inputs["history"], inputs["item_features"]
     ),
-    "retrieval.generators.covisit": lambda given: generators.covisit(
-        given["history"], given["similar_items"].filter(nw.col("source") == "covisit"), 4, 4, 3.0
+    "retrieval.generators.covisit": lambda inputs: generators.covisit(
+        inputs["history"], inputs["similar_items"].filter(nw.col("source") == "covisit"), 4, 4, 3.0
     ),
-    "retrieval.generators.factors": lambda given: (
+    "retrieval.generators.factors": lambda inputs: (
         generators.factors(
-            given.engine, given["user_factors"], given["item_factors"], given["users"], 4, given["history"]
+            inputs.engine, inputs["user_factors"], inputs["item_factors"], inputs["users"], 4, inputs["history"]
         ),
-        generators.factors(given.engine, given["user_factors"], given["item_factors"], given["users"], 4, None),
+        generators.factors(inputs.engine, inputs["user_factors"], inputs["item_factors"], inputs["users"], 4, None),
     ),
-    "retrieval.generators.shared_list": lambda given: (_listed(given), _listed(given, given["history"])),
-    "retrieval.generators.repeat": lambda given: generators.repeat(given["history"], given["item_activity"], 0.35),
-    "retrieval.generators.user_history": lambda given: generators.user_history(
-        given["user_activity"], LAST, END, 4, 14.0
+    "retrieval.generators.shared_list": lambda inputs: (_shared_list(inputs), _shared_list(inputs, inputs["history"])),
+    "retrieval.generators.repeat": lambda inputs: generators.repeat(inputs["history"], inputs["item_activity"], 0.35),
+    "retrieval.generators.user_history": lambda inputs: generators.user_history(
+        inputs["user_activity"], LAST, END, 4, 14.0
     ),
-    "retrieval.next_in_session.recommend": lambda given: next_in_session.recommend(given.known),
-    "models.popular.item_hours": lambda given: popular.item_hours(given["clean_events"], g.WEIGHTS, END),
-    "models.popular.top_popular": lambda given: (
-        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.POPULAR),
-        popular.top_popular(given["item_activity"], given["item_features"], LAST, g.HOURLY, _hours(given)),
+    "retrieval.next_in_session.recommend": lambda inputs: next_in_session.recommend(inputs.fit_context),
+    "models.popular.item_hours": lambda inputs: popular.item_hours(inputs["clean_events"], WEIGHTS, END),
+    "models.popular.top_popular": lambda inputs: (
+        popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, POPULAR),
+        popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, _item_hours(inputs)),
     ),
-    "models.popular_windows.find_windows": _windows,
-    "retrieval.protocol.CandidateInputs.__init__": lambda given: {
-        **vars(given.inputs),
-        **given.inputs.fitted_candidates,
+    "models.popular_windows.find_windows": _find_windows,
+    "retrieval.protocol.CandidateInputs.__init__": lambda inputs: {
+        **vars(inputs.candidate_inputs),
+        **inputs.candidate_inputs.fitted_candidates,
     },
-    "retrieval.protocol.Derived.__init__": lambda given: protocol.derived(BUILT_IN, "covisit").recommend(
-        given.asked, 4
+    "retrieval.protocol.Derived.__init__": lambda inputs: protocol.derived(BUILT_IN, "covisit").recommend(
+        inputs.retrieval_context, 4
     ),
-    "retrieval.protocol.RetrievalContext.__init__": lambda given: given.asked.interacted,
-    "retrieval.protocol.RetrievalContext.allowed": lambda given: given.asked.allowed(given["history"]),
-    "retrieval.protocol.RetrievalContext.not_interacted": lambda given: given.asked.not_interacted(given["history"]),
-    "retrieval.protocol.RetrievalContext.available": lambda given: given.asked.available(given["item_activity"]),
-    "retrieval.protocol.FitContext.__init__": lambda given: (
-        given.known.history(),
-        given.known.history(CUT),
-        given.known.targets(CUT),
-        pa.table({"user_id": given.known.users()}),
-        pa.table({"item_id": given.known.unavailable_items()}),
+    "retrieval.protocol.RetrievalContext.__init__": lambda inputs: inputs.retrieval_context.interacted,
+    "retrieval.protocol.RetrievalContext.allowed": lambda inputs: inputs.retrieval_context.allowed(inputs["history"]),
+    "retrieval.protocol.RetrievalContext.not_interacted": lambda inputs: inputs.retrieval_context.not_interacted(
+        inputs["history"]
     ),
-    "retrieval.protocol.derived": lambda given: protocol.derived(BUILT_IN, "category").recommend(given.asked, 4),
-    "models.similar_items.similar_in_parts": lambda given: next(
-        similar.similar_in_parts(given.engine, given["covisit"], given["by_factors"], 4)
+    "retrieval.protocol.RetrievalContext.available": lambda inputs: inputs.retrieval_context.available(
+        inputs["item_activity"]
     ),
-    "models.similar_items.similar_items": lambda given: similar.similar_items(given["covisit"], given["by_factors"], 4),
-    "retrieval.tune_als.tune_als": _tuned_als,
+    "retrieval.protocol.FitContext.__init__": lambda inputs: (
+        inputs.fit_context.history(),
+        inputs.fit_context.history(CUT),
+        inputs.fit_context.targets(CUT),
+        pa.table({"user_id": inputs.fit_context.users()}),
+        pa.table({"item_id": inputs.fit_context.unavailable_items()}),
+    ),
+    "retrieval.protocol.derived": lambda inputs: protocol.derived(BUILT_IN, "category").recommend(
+        inputs.retrieval_context, 4
+    ),
+    "models.similar_items.similar_in_parts": lambda inputs: next(
+        similar_items.similar_in_parts(inputs.engine, inputs["covisit"], inputs["by_factors"], 4)
+    ),
+    "models.similar_items.similar_items": lambda inputs: similar_items.similar_items(
+        inputs["covisit"], inputs["by_factors"], 4
+    ),
+    "retrieval.tune_als.tune_als": _tune_als,
 }
 """Function (its module within ``core``, its class where it has one) to a call of it."""
 

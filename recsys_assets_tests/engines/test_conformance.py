@@ -17,8 +17,8 @@ import recsys_assets.core
 from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import RAW
+from recsys_assets_tests.engines.function_inputs import FunctionInputs, tables_of
 from recsys_assets_tests.engines.functions import FUNCTIONS, OWN_RESULT
-from recsys_assets_tests.engines.given import FunctionInputs, tables_of
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.united import UNITED
 
@@ -51,12 +51,12 @@ CASES = [
 
 @pytest.mark.parametrize(("engine", "frames", "function"), CASES, indirect=["engine"])
 def test_an_engine_gives_what_polars_gives(engine: Engine, frames: str, function: str) -> None:
-    found = plain(FUNCTIONS[function](given(engine, frames)))
+    found = plain(FUNCTIONS[function](inputs_of(engine, frames)))
     assert_same(found, reference(function, frames), TOLERANCE[engine.name])
 
 
 @lru_cache(maxsize=1)
-def given(engine: Engine, frames: str) -> FunctionInputs:
+def inputs_of(engine: Engine, frames: str) -> FunctionInputs:
     return FunctionInputs(engine, *tables_of(frames))
 
 

@@ -36,20 +36,20 @@ def table(of: list[dict[str, object]]) -> pa.Table:
 
 @pytest.mark.parametrize("count", [0, 1, 3_000])
 def test_both_roads_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    engine, given = PolarsEngine(), table(rows(count))
-    assert engine.sink(engine.from_arrow(given), tmp_path / "memory", SCHEMA, SORT) == count
+    engine, events = PolarsEngine(), table(rows(count))
+    assert engine.sink(engine.from_arrow(events), tmp_path / "memory", SCHEMA, SORT) == count
     monkeypatch.setattr(module, "SORTED_IN_MEMORY", 100)
     monkeypatch.setattr(module, "ROW_GROUP", 64)
-    assert engine.sink(engine.from_arrow(given), tmp_path / "disk", SCHEMA, SORT) == count
+    assert engine.sink(engine.from_arrow(events), tmp_path / "disk", SCHEMA, SORT) == count
     assert (tmp_path / "memory").read_bytes() == (tmp_path / "disk").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "memory"]
 
 
 def test_nulls_come_last_within_their_moment(tmp_path: Path) -> None:
-    engine, given = PolarsEngine(), rows(2_000)
-    engine.sink(engine.from_arrow(table(given)), tmp_path / "data", SCHEMA, SORT)
+    engine, events = PolarsEngine(), rows(2_000)
+    engine.sink(engine.from_arrow(table(events)), tmp_path / "data", SCHEMA, SORT)
     # Python compares strings by code points, which is the order of their bytes in UTF-8.
-    wanted = sorted(given, key=lambda row: (row["ts"], row["user"] is None, row["user"] or "", row["row"]))
+    wanted = sorted(events, key=lambda row: (row["ts"], row["user"] is None, row["user"] or "", row["row"]))
     assert pq.read_table(tmp_path / "data").equals(table(wanted))
 
 
@@ -76,8 +76,8 @@ def test_whole_numbers_of_any_size_are_sorted(tmp_path: Path, spread: int) -> No
     pairs = sorted((a * spread, b * spread) for a in (-2, -1, 0, 1) for b in (-2, 0, 1))
     schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("a", "b")])
     engine, files = PolarsEngine(), set[bytes]()
-    for given in (pairs, pairs[::-1], rng.sample(pairs, len(pairs))):
-        found = pa.Table.from_pylist([{"a": a, "b": b} for a, b in given], schema)
+    for order in (pairs, pairs[::-1], rng.sample(pairs, len(pairs))):
+        found = pa.Table.from_pylist([{"a": a, "b": b} for a, b in order], schema)
         engine.sink(iter([engine.from_arrow(found)]), tmp_path / "data", schema, ("a", "b"))
         assert pq.read_table(tmp_path / "data").to_pylist() == [{"a": a, "b": b} for a, b in pairs]
         files.add((tmp_path / "data").read_bytes())
@@ -108,5 +108,5 @@ def test_columns_are_added_to_rows_that_are_in_order_and_stay_there() -> None:
 )
 def test_repeated_keys_are_found_in_any_order(keys: list[tuple[int, str | None]], repeated: int) -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
-    engine, given = PolarsEngine(), pa.Table.from_pylist([{"a": a, "b": b} for a, b in keys], schema)
-    assert engine.repeated(engine.from_arrow(given), ["a", "b"]) == repeated
+    engine, table = PolarsEngine(), pa.Table.from_pylist([{"a": a, "b": b} for a, b in keys], schema)
+    assert engine.repeated(engine.from_arrow(table), ["a", "b"]) == repeated

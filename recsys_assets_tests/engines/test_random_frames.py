@@ -9,8 +9,8 @@ from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.drawn import SETTINGS, raw_frames
 from recsys_assets_tests.engines.frames import Raw
+from recsys_assets_tests.engines.function_inputs import FunctionInputs, derived
 from recsys_assets_tests.engines.functions import FUNCTIONS
-from recsys_assets_tests.engines.given import FunctionInputs, derived
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.test_conformance import TOLERANCE, functions_of
 

@@ -13,7 +13,7 @@ import pytest
 from recsys_assets_tests.core.world import Row
 from recsys_assets_tests.engines.drawn import SETTINGS
 from recsys_assets_tests.engines.frames import INTS, RAW, STRINGS, TREE, Raw, embedded, extreme_ids, shop, unicode
-from recsys_assets_tests.engines.given import of_days
+from recsys_assets_tests.engines.function_inputs import tables_of_days
 from recsys_assets_tests.engines.same import assert_same, plain
 from recsys_assets_tests.engines.united import NAMES, UNITED, parts, unite
 
@@ -68,12 +68,12 @@ def test_no_row_is_lost_and_no_two_frames_share_an_id(united: str) -> None:
 
 @cache
 def united_days(united: str) -> Mapping[str, pa.Table]:
-    return of_days(UNITED[united]())
+    return tables_of_days(UNITED[united]())
 
 
 @pytest.mark.parametrize(("united", "name"), PARTS)
 def test_what_is_made_of_a_frame_alone_is_made_of_it_among_others(united: str, name: str) -> None:
-    names, alone, among = renamed(united, name), of_days(parts(united)[name]), united_days(united)
+    names, alone, among = renamed(united, name), tables_of_days(parts(united)[name]), united_days(united)
     items = {"item_id": [*names["item_id"].values()]}
     of_frame = pl.DataFrame(items, schema={"item_id": pl.DataFrame(among["item_activity"])["item_id"].dtype})
     for table in OF_ONE_ITEM:
@@ -94,4 +94,4 @@ def test_frames_that_cannot_be_united_are_refused() -> None:
     with pytest.raises(ValueError, match="one type of ids"):
         unite({"one": shop(), "other": unicode()})
     with pytest.raises(OverflowError):
-        of_days(unite({"one": shop(), "other": extreme_ids()}))
+        tables_of_days(unite({"one": shop(), "other": extreme_ids()}))

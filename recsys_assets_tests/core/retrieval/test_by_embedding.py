@@ -36,11 +36,11 @@ def touches(users: int, items: int, ids: IdTypes) -> list[tuple[int | str, int |
     ]
 
 
-def known(
+def context_of(
     happened: Iterable[tuple[int | str, int | str, int]],
-    given: Vectors,
+    embeddings: Vectors,
     ids: IdTypes,
-    gone: frozenset[int | str] = frozenset(),
+    unavailable: frozenset[int | str] = frozenset(),
 ) -> FitContext:
     activity = [
         {
@@ -49,8 +49,10 @@ def known(
         }
         for user, item, ago in happened
     ]  # fmt: skip
-    features = [{"item_id": item, "available": item not in gone, "days_known": 1} for item in sorted(given, key=str)]
-    embedded = [{"item_id": item, "embedding": vector} for item, vector in given.items()]
+    features = [
+        {"item_id": item, "available": item not in unavailable, "days_known": 1} for item in sorted(embeddings, key=str)
+    ]
+    embedded = [{"item_id": item, "embedding": vector} for item, vector in embeddings.items()]
     frames = {
         "user_activity": frame(activity, USER_ACTIVITY, ids),
         "item_features": frame(features, ITEM_FEATURES, ids, day=False),
@@ -60,58 +62,61 @@ def known(
 
 
 def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:
-    found: dict[int | str, dict[int | str, float]] = {}
+    scores: dict[int | str, dict[int | str, float]] = {}
     for row in table.to_pylist():
-        found.setdefault(row["user_id"], {})[row["item_id"]] = row["score"]
-    assert sum(map(len, found.values())) == table.num_rows, "each pair once"
-    return found
+        scores.setdefault(row["user_id"], {})[row["item_id"]] = row["score"]
+    assert sum(map(len, scores.values())) == table.num_rows, "each pair once"
+    return scores
 
 
 def brute_force(
-    happened: Iterable[tuple[int | str, int | str, int]], given: Vectors, gone: frozenset[int | str]
+    happened: Iterable[tuple[int | str, int | str, int]], embeddings: Vectors, unavailable: frozenset[int | str]
 ) -> dict[int | str, dict[int | str, float]]:
     """Cosines with the mean, weighed by half-life, of the directions that a user touched."""
-    units = {item: np.array(vector) / np.linalg.norm(vector) for item, vector in given.items()}
-    wanted: dict[int | str, dict[int | str, float]] = {}
+    units = {item: np.array(vector) / np.linalg.norm(vector) for item, vector in embeddings.items()}
+    expected: dict[int | str, dict[int | str, float]] = {}
     for user in {user for user, _, ago in happened if ago < 10}:
         mine = [(item, ago) for who, item, ago in happened if who == user]
         means = [units[item] * 0.5 ** (ago / 5) for item, ago in mine if item in units]
         if means:
             mean = np.sum(means, axis=0) / np.linalg.norm(np.sum(means, axis=0))
-            free = set(units) - {item for item, _ in mine} - gone
+            free = set(units) - {item for item, _ in mine} - unavailable
             scores = {item: float(units[item] @ mean) for item in free}
-            wanted[user] = dict(sorted(scores.items(), key=lambda one: -one[1])[:K])
-    return wanted
+            expected[user] = dict(sorted(scores.items(), key=lambda pair: -pair[1])[:K])
+    return expected
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_few_items_are_compared_exactly(ids: IdTypes):
-    given, happened = vectors(200, 8, ids), touches(60, 200, ids)
-    gone = frozenset(list(given)[::7])
-    found, wanted = lists(recommend(known(happened, given, ids, gone))), brute_force(happened, given, gone)
-    assert len(wanted) > 30
-    assert {user: set(mine) for user, mine in found.items()} == {user: set(mine) for user, mine in wanted.items()}
-    for user, mine in found.items():
-        assert mine == {item: pytest.approx(score, abs=1e-5) for item, score in wanted[user].items()}
+    embeddings, happened = vectors(200, 8, ids), touches(60, 200, ids)
+    unavailable = frozenset(list(embeddings)[::7])
+    actual, expected = (
+        lists(recommend(context_of(happened, embeddings, ids, unavailable))),
+        brute_force(happened, embeddings, unavailable),
+    )
+    assert len(expected) > 30
+    assert {user: set(mine) for user, mine in actual.items()} == {user: set(mine) for user, mine in expected.items()}
+    for user, mine in actual.items():
+        assert mine == {item: pytest.approx(score, abs=1e-5) for item, score in expected[user].items()}
 
 
 def test_the_graph_of_many_items_finds_nearly_all_of_it_and_the_same_each_time():
-    given, happened = vectors(3000, 16, INTS), touches(100, 3000, INTS)
-    asked, many = known(happened, given, INTS), NearestParams(most_exact=0)
-    table = recommend(asked, many)
-    found, wanted = lists(table), brute_force(happened, given, frozenset())
-    hits = [len(set(found[user]) & set(mine)) / K for user, mine in wanted.items()]
+    embeddings, happened = vectors(3000, 16, INTS), touches(100, 3000, INTS)
+    context, approximate = context_of(happened, embeddings, INTS), NearestParams(most_exact=0)
+    table = recommend(context, approximate)
+    actual, expected = lists(table), brute_force(happened, embeddings, frozenset())
+    hits = [len(set(actual[user]) & set(mine)) / K for user, mine in expected.items()]
     assert len(hits) > 50
     assert np.mean(hits) > 0.95
     interacted = {(user, item) for user, item, _ in happened}
-    assert not interacted & {(user, item) for user, mine in found.items() for item in mine}
-    assert recommend(asked, many).equals(table)
+    assert not interacted & {(user, item) for user, mine in actual.items() for item in mine}
+    assert recommend(context, approximate).equals(table)
 
 
 def test_vectors_of_length_zero_are_ignored_and_without_vectors_there_are_no_candidates():
     happened = [("u", "a", 0), ("v", "z", 0), ("w", "a", 0), ("w", "b", 0), ("w", "c", 0)]
-    given: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
-    found = lists(recommend(known(happened, given, STRINGS)))
-    assert found == {"u": {"b": pytest.approx(0.5**0.5), "c": pytest.approx(0.0)}}
-    assert recommend(known(happened, {}, STRINGS)).num_rows == 0
-    assert recommend(known([], given, STRINGS)).num_rows == 0
+    embeddings: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
+    actual = lists(recommend(context_of(happened, embeddings, STRINGS)))
+    assert actual == {"u": {"b": pytest.approx(0.5**0.5), "c": pytest.approx(0.0)}}
+    assert recommend(context_of(happened, {}, STRINGS)).num_rows == 0
+    assert recommend(context_of([], embeddings, STRINGS)).num_rows == 0

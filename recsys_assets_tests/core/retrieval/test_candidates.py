@@ -87,24 +87,24 @@ def inputs(
     history = user_history(window.user_activity, DAY, END, 10, 5.0)
     weighed = history.with_columns(weight=nw.col("fresh_weight"))
     vectors = fit_factors(ENGINE, weighed, AlsFitParams(factors=4, iterations=3, num_threads=1))
-    pairs, interacted = (one.filter(nw.col("dt") <= DAY) for one in (window.item_pairs, window.item_activity))
+    item_pairs, item_activity = (mart.filter(nw.col("dt") <= DAY) for mart in (window.item_pairs, window.item_activity))
     frames = {
         "user_activity": window.user_activity.filter(nw.col("dt") <= DAY),
         "clean_events": frame([e for e in happened if e["dt"] <= DAY], CLEAN_EVENTS, ids),
         "item_features": features,
         "item_embeddings": embeddings(ids),
     }
-    known = fit_context_at(DAY, frames, exclude_unavailable=False)
+    context = fit_context_at(DAY, frames, exclude_unavailable=False)
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,
         item_features=features,
         top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
-        covisited_items=stored(covisit_similarity(pairs, interacted, CovisitParams(20))),
+        covisited_items=stored(covisit_similarity(item_pairs, item_activity, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
-        model_scores=known.frames["cf_ensemble_scores"],
-        fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(known)) for name in registry.fitted},
+        model_scores=context.frames["cf_ensemble_scores"],
+        fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(context)) for name in registry.fitted},
     )
 
 
@@ -141,8 +141,8 @@ def test_users_ranks_and_fusion(ids: IdTypes):
 
 def test_features_equal_brute_force():
     happened = [e for e in events(seed=32) if e["dt"] <= DAY]
-    given = inputs(happened, properties())
-    catalog = {row["item_id"]: row for row in rows(given.item_features)}
+    candidate_inputs = inputs(happened, properties())
+    catalog = {row["item_id"]: row for row in rows(candidate_inputs.item_features)}
     weight = {"view": 1.0, "cart": 2.5, "buy": 6.0}
 
     def within(days: int, persist: Callable[[Row], bool] = lambda e: True) -> list[Row]:
@@ -161,14 +161,14 @@ def test_features_equal_brute_force():
         return sum(weight[e["event_type"]] for e in some)
 
     average = buys(within(6)) / len(within(6))
-    told = {(row["user_id"], row["item_id"]): row for row in rows(given.model_scores)}
-    found = rows(candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN), "user_id", "item_id")
-    for row in random.Random(0).sample(found, 60):
+    model_scores = {(row["user_id"], row["item_id"]): row for row in rows(candidate_inputs.model_scores)}
+    candidate_rows = rows(candidates(ENGINE, candidate_inputs, DAY, END, PARAMS, BUILT_IN), "user_id", "item_id")
+    for row in random.Random(0).sample(candidate_rows, 60):
         user, item = row["user_id"], row["item_id"]
         mine = within(7, lambda e, user=user: e["user_id"] == user)
         pair = [e for e in mine if e["item_id"] == item]
         about = within(6, lambda e, item=item: e["item_id"] == item)
-        known = [e for e in about if e["user_id"] is not None]
+        identified = [e for e in about if e["user_id"] is not None]
         recent = [e for e in about if (DAY - e["dt"]).days < 2]
         category = catalog[item]["category_id"]
         alike = [e for e in mine if category and catalog[e["item_id"]]["category_id"] == category]
@@ -187,7 +187,7 @@ def test_features_equal_brute_force():
             ),
             "ui_hours_since": hours(pair),
             "ui_days_since_first": age(pair),
-            **{f"ui_{name}": told.get((user, item), {}).get(name) for name in MODEL_NAMES},
+            **{f"ui_{name}": model_scores.get((user, item), {}).get(name) for name in MODEL_NAMES},
             "user_events": len(mine),
             "user_items": len({e["item_id"] for e in mine}),
             "user_targets": buys(mine),
@@ -198,8 +198,8 @@ def test_features_equal_brute_force():
             "user_category_share": weigh(alike) / weigh(mine),
             "item_events": len(about),
             "item_targets": buys(about),
-            "item_users": len({(e["user_id"], e["dt"]) for e in known}),
-            "item_recent_users": len({(e["user_id"], e["dt"]) for e in known if (DAY - e["dt"]).days < 2}),
+            "item_users": len({(e["user_id"], e["dt"]) for e in identified}),
+            "item_recent_users": len({(e["user_id"], e["dt"]) for e in identified if (DAY - e["dt"]).days < 2}),
             "item_conversion": (buys(about) + 20 * average) / (len(about) + 20) if about else None,
             "item_trend": weigh(recent) / weigh(about) if about else None,
             "item_hours_since": hours(about),
@@ -220,25 +220,29 @@ def test_features_equal_brute_force():
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_without_repeats_no_item_of_the_history_comes_back_and_the_lists_stay_full(ids: IdTypes):
     happened = events(seed=33, items=60, ids=ids)
-    found = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
+    candidate_rows = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
     interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
-    assert found
-    assert not interacted & {(row["user_id"], row["item_id"]) for row in found}
-    assert all(row["repeat_rank"] is None for row in found)
+    assert candidate_rows
+    assert not interacted & {(row["user_id"], row["item_id"]) for row in candidate_rows}
+    assert all(row["repeat_rank"] is None for row in candidate_rows)
     for name in ("popular", "als"):
-        users = {row["user_id"] for row in found}
-        given = sum(row[f"{name}_rank"] is not None for row in found)
-        assert given == len(users) * QUOTAS[name].k, f"{name} found others in the place of what was touched"
+        users = {row["user_id"] for row in candidate_rows}
+        candidates_of_generator = sum(row[f"{name}_rank"] is not None for row in candidate_rows)
+        assert candidates_of_generator == len(users) * QUOTAS[name].k, (
+            f"{name} found others in the place of what was touched"
+        )
 
 
 def test_unavailable_items_are_in_no_list_unless_the_setting_keeps_them():
     happened, snapshots = events(seed=34), properties(seed=34)
-    given = inputs(happened, snapshots)
-    gone = {row["item_id"] for row in rows(given.item_features) if not row["available"]}
-    assert gone
-    assert not gone & {row["item_id"] for row in rows(candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN))}
-    kept = rows(candidates(ENGINE, given, DAY, END, replace(PARAMS, exclude_unavailable=False), BUILT_IN))
-    assert gone & {row["item_id"] for row in kept}
+    candidate_inputs = inputs(happened, snapshots)
+    unavailable = {row["item_id"] for row in rows(candidate_inputs.item_features) if not row["available"]}
+    assert unavailable
+    assert not unavailable & {
+        row["item_id"] for row in rows(candidates(ENGINE, candidate_inputs, DAY, END, PARAMS, BUILT_IN))
+    }
+    kept = rows(candidates(ENGINE, candidate_inputs, DAY, END, replace(PARAMS, exclude_unavailable=False), BUILT_IN))
+    assert unavailable & {row["item_id"] for row in kept}
 
 
 def test_the_future_and_the_order_of_rows_change_no_byte():
@@ -259,33 +263,33 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
     happened = events(seed=36, ids=ids)
     old = [e for e in happened if e["dt"] < DAY - timedelta(days=3)]
     assert rows(run(old, [], params, ids)) == [], "nobody was active"
-    alone = inputs(happened, [], ids)
+    complete = inputs(happened, [], ids)
     bare = replace(
-        alone,
+        complete,
         item_features=frame([], ITEM_FEATURES, ids),
         top_popular=frame([], TOP_POPULAR, ids),
         covisited_items=frame([], COVISITED_ITEMS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
-        fitted_candidates={name: one.head(0) for name, one in alone.fitted_candidates.items()},
+        fitted_candidates={name: frame.head(0) for name, frame in complete.fitted_candidates.items()},
     )
-    found = rows(candidates(ENGINE, bare, DAY, END, params, BUILT_IN))
-    assert bool(found) is repeats
-    assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in found)
+    candidate_rows = rows(candidates(ENGINE, bare, DAY, END, params, BUILT_IN))
+    assert bool(candidate_rows) is repeats
+    assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in candidate_rows)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, ids: IdTypes):
-    given, schema = inputs(events(seed=41, ids=ids), properties(ids=ids), ids), arrow_schema(CANDIDATES, ids)
+    candidate_inputs, schema = inputs(events(seed=41, ids=ids), properties(ids=ids), ids), arrow_schema(CANDIDATES, ids)
     small = PolarsEngine()
     small.users_at_once = 2
-    parts = split_inputs(small, given, DAY, PARAMS)
+    parts = split_inputs(small, candidate_inputs, DAY, PARAMS)
     assert len(parts) > 2
-    found = [candidates(small, part, DAY, END, PARAMS, BUILT_IN) for part in parts]
-    whole = candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN)
+    candidates_of_parts = [candidates(small, part, DAY, END, PARAMS, BUILT_IN) for part in parts]
+    whole = candidates(ENGINE, candidate_inputs, DAY, END, PARAMS, BUILT_IN)
     rows_of = [
         small.sink(frames, tmp_path / name, schema, CANDIDATES.sort_by)
-        for name, frames in (("parts", iter(found)), ("whole", whole))
+        for name, frames in (("parts", iter(candidates_of_parts)), ("whole", whole))
     ]
     assert rows_of[0] == rows_of[1] > 0
     assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()

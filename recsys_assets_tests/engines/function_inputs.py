@@ -1,4 +1,4 @@
-"""What each function under test is given: tables that the reference engine made of raw frames, on any engine."""
+"""Inputs of each function under test: tables that the reference engine made of raw frames, on any engine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.generator_registry import BUILT_IN
-from recsys_assets.core.models import als as factors
-from recsys_assets.core.models import covisitation, popular, popular_windows
-from recsys_assets.core.models import similar_items as similar
+from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.retrieval import candidates, generators, protocol
@@ -42,7 +40,7 @@ WINDOWS = popular_windows.WindowParams(
     horizon_days=1, fewest=1, days=(1, 2, 4), half_lives=(0.25, 1.0, 2.0), cuts=2, k=3, category_k=2
 )
 COVISIT = covisitation.CovisitParams(k=6)
-FACTORS = factors.AlsFitParams(factors=4, iterations=3)
+FACTORS = als.AlsFitParams(factors=4, iterations=3)
 CANDIDATES = protocol.CandidateParams(
     quotas={name: protocol.GeneratorQuota(40, protocol.generator(BUILT_IN, name).weight) for name in BUILT_IN.names},
     activity_days=5,
@@ -52,7 +50,7 @@ CANDIDATES = protocol.CandidateParams(
 )
 CF_ENSEMBLE = CfEnsembleParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
-LISTED_K = 5
+LIST_LENGTH = 5
 
 
 def end_of(day: date) -> datetime:
@@ -78,23 +76,24 @@ class FunctionInputs:
         return self[name].drop("dt")
 
     @property
-    def inputs(self) -> protocol.CandidateInputs:
+    def candidate_inputs(self) -> protocol.CandidateInputs:
         names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
-        proposed = {name: self[f"{name}_items"] for name in BUILT_IN.fitted}
         frames: dict[str, Any] = {name: self[name] for name in names}
         return protocol.CandidateInputs(
             covisited_items=self["covisit"],
             model_scores=self["cf_ensemble_scores"],
-            fitted_candidates=proposed,
+            fitted_candidates={name: self[f"{name}_items"] for name in BUILT_IN.fitted},
             **frames,
         )
 
     @property
-    def asked(self) -> protocol.RetrievalContext:
-        return protocol.RetrievalContext(self.engine, self.inputs, CANDIDATES, LAST, self["users"], self["history"])
+    def retrieval_context(self) -> protocol.RetrievalContext:
+        return protocol.RetrievalContext(
+            self.engine, self.candidate_inputs, CANDIDATES, LAST, self["users"], self["history"]
+        )
 
     @property
-    def known(self) -> protocol.FitContext:
+    def fit_context(self) -> protocol.FitContext:
         names = ("user_activity", "item_features", "clean_events", "item_embeddings", "cf_ensemble_scores")
         return protocol.FitContext(
             engine=self.engine,
@@ -111,7 +110,7 @@ class FunctionInputs:
 
 
 @lru_cache(maxsize=1)
-def model() -> bytes:
+def trained_model() -> bytes:
     """A ranker of candidates."""
     return train(synthetic.examples(60, 10), RankerParams(iterations=5, min_users=5)).model
 
@@ -123,18 +122,19 @@ def tables_of(name: str) -> tuple[Mapping[str, pa.Table], IdTypes]:
     return derived(raw), raw.ids
 
 
-def of_days(raw: Raw) -> dict[str, pa.Table]:
+def tables_of_days(raw: Raw) -> dict[str, pa.Table]:
     """What the graph makes of the raw rows of each day, and these rows."""
-    given = FunctionInputs(PolarsEngine(), made := _raw_tables(raw), raw.ids)
+    tables = _raw_tables(raw)
+    inputs = FunctionInputs(PolarsEngine(), tables, raw.ids)
 
     def keep_days(name: str, contract: Contract, source: str, function: Callable[[Frame], Frame]) -> None:
         """As partitions are when read: made a day at a time, with the day."""
         columns = [*contract.columns]
-        parts = [given.engine.from_arrow(arrow_schema(contract, raw.ids).empty_table()).with_columns(dt=nw.lit(LAST))]
-        for day in sorted(set(made[source]["dt"].to_pylist())):
-            one = function(given[source].filter(nw.col("dt") == day).drop("dt"))
-            parts.append(one.select(*columns, nw.lit(day).alias("dt")))
-        made[name] = nw.concat(parts, how="vertical").collect(backend="polars").to_arrow()
+        parts = [inputs.engine.from_arrow(arrow_schema(contract, raw.ids).empty_table()).with_columns(dt=nw.lit(LAST))]
+        for day in sorted(set(tables[source]["dt"].to_pylist())):
+            rows = function(inputs[source].filter(nw.col("dt") == day).drop("dt"))
+            parts.append(rows.select(*columns, nw.lit(day).alias("dt")))
+        tables[name] = nw.concat(parts, how="vertical").collect(backend="polars").to_arrow()
 
     keep_days(
         "clean_events", contracts.CLEAN_EVENTS, "parsed_events", lambda day: clean.clean_day(day, clean.CleanParams())
@@ -144,45 +144,48 @@ def of_days(raw: Raw) -> dict[str, pa.Table]:
     keep_days("item_activity", contracts.ITEM_ACTIVITY, "clean_events", lambda day: marts.item_activity(day, WEIGHTS))
     keep_days("item_pairs", contracts.ITEM_PAIRS, "clean_events", marts.item_pairs)
     keep_days("bot_users", contracts.BOT_USERS, "clean_events", lambda day: bot_users(day, BOTS))
-    return made
+    return tables
 
 
 def derived(raw: Raw) -> Mapping[str, pa.Table]:
     """Everything that the graph makes of raw rows, on the reference engine, stage by stage."""
-    given = FunctionInputs(PolarsEngine(), made := of_days(raw), raw.ids)
+    tables = tables_of_days(raw)
+    inputs = FunctionInputs(PolarsEngine(), tables, raw.ids)
 
     def keep(name: str, frame: Frame | pa.Table) -> None:
-        made[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
+        tables[name] = frame if isinstance(frame, pa.Table) else frame.collect(backend="polars").to_arrow()
 
     keep(
         "item_features",
-        item_features(given["item_properties"], given["item_activity"], given["tree"], end_of(LAST), LAST),
+        item_features(inputs["item_properties"], inputs["item_activity"], inputs["tree"], end_of(LAST), LAST),
     )
-    keep("top_popular", popular.top_popular(given["item_activity"], given["item_features"], LAST, POPULAR))
-    keep("covisit", covisitation.covisit_similarity(given["item_pairs"], given["item_activity"], COVISIT))
-    keep("history", generators.user_history(given["user_activity"], LAST, end_of(LAST), 5, 14.0))
-    keep("users", given["history"].select("user_id").unique())
-    fitted = factors.fit_factors(given.engine, given["history"], FACTORS)
-    made["user_factors"], made["item_factors"] = fitted.users, fitted.items
-    made["by_factors"] = factors.similar_by_factors(fitted.items, 6)
-    keep("similar_items", similar.similar_items(given["covisit"], given["by_factors"], 6))
-    keep("cf_ensemble_scores", scored(given.known, CF_ENSEMBLE))
+    keep("top_popular", popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, POPULAR))
+    keep("covisit", covisitation.covisit_similarity(inputs["item_pairs"], inputs["item_activity"], COVISIT))
+    keep("history", generators.user_history(inputs["user_activity"], LAST, end_of(LAST), 5, 14.0))
+    keep("users", inputs["history"].select("user_id").unique())
+    fitted = als.fit_factors(inputs.engine, inputs["history"], FACTORS)
+    tables["user_factors"], tables["item_factors"] = fitted.users, fitted.items
+    tables["by_factors"] = als.similar_by_factors(fitted.items, 6)
+    keep("similar_items", similar_items.similar_items(inputs["covisit"], inputs["by_factors"], 6))
+    keep("cf_ensemble_scores", scored(inputs.fit_context, CF_ENSEMBLE))
     for name in BUILT_IN.fitted:
-        keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(given.known))
+        keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(inputs.fit_context))
     schema = arrow_schema(contracts.candidates_contract(BUILT_IN.names), raw.ids)
-    keep("pairs", candidates.candidates(given.engine, given.inputs, LAST, end_of(LAST), CANDIDATES, BUILT_IN))
-    made["candidates"] = made["pairs"].select(schema.names).cast(schema)
-    keep("targets", targets_after(given["user_activity"], CUT))
-    keep("ranking_examples", examples.label(given["candidates"], given["targets"]).with_columns(dt=nw.lit(LAST)))
-    keep("scores", score_candidates(given.engine, given["candidates"], model(), raw.ids))
-    return made
+    keep(
+        "pairs", candidates.candidates(inputs.engine, inputs.candidate_inputs, LAST, end_of(LAST), CANDIDATES, BUILT_IN)
+    )
+    tables["candidates"] = tables["pairs"].select(schema.names).cast(schema)
+    keep("targets", targets_after(inputs["user_activity"], CUT))
+    keep("ranking_examples", examples.label(inputs["candidates"], inputs["targets"]).with_columns(dt=nw.lit(LAST)))
+    keep("scores", score_candidates(inputs.engine, inputs["candidates"], trained_model(), raw.ids))
+    return tables
 
 
 def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
-    def table(rows: list[Row], contract: Contract, *more: pa.Field) -> pa.Table:
+    def table(rows: list[Row], contract: Contract, *extra: pa.Field) -> pa.Table:
         schema = arrow_schema(contract, raw.ids)
-        fields = [pa.field(one.name, one.type) for one in schema]  # raw rows may break a contract
-        return pa.Table.from_pylist(rows, schema=pa.schema([*fields, *more]))
+        fields = [pa.field(column.name, column.type) for column in schema]  # raw rows may break a contract
+        return pa.Table.from_pylist(rows, schema=pa.schema([*fields, *extra]))
 
     day = pa.field("dt", pa.date32())
     return {
