@@ -68,7 +68,7 @@ class StandaloneCluster:
         self.size = size
         self.folder = Path(tempfile.mkdtemp(prefix="recsys-spark-"))
         """For logs and whatever spills; removed in the end."""
-        self.environment = _environment(self.folder)
+        self.environment = _environment(self.folder, size)
         """What a driver on this machine needs in its environment to join the cluster."""
         self._stopped = False
         self._watch: threading.Thread | None = None
@@ -131,17 +131,21 @@ def persist(folder: Path, size: ClusterSize) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(folder: Path) -> Mapping[str, str]:
+def _environment(folder: Path, size: ClusterSize) -> Mapping[str, str]:
     """The environment of every process of the cluster."""
     spec = find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise RuntimeError("RECSYS_ENGINE=spark: expected pyspark, found none; install 'recsys-assets[spark]'")
     java = java_home(folder)
-    # Other users of this machine can reach the cluster's ports, so clients need a secret. It stands in a
-    # file that only we can read: an environment or a command line would show it.
-    (folder / "spark-defaults.conf").write_text(
-        "".join(f"{key} {value}\n" for key, value in {**_DEFAULTS, "spark.authenticate.secret": token_hex(16)}.items())
-    )
+    defaults = {
+        **_DEFAULTS,
+        # Two parts for each core, for every driver that joins: with Spark's 200, small frames would be all overhead.
+        "spark.sql.shuffle.partitions": str(2 * size.workers),
+        # Other users of this machine can reach the cluster's ports, so clients need a secret. It stands in a
+        # file that only we can read: an environment or a command line would show it.
+        "spark.authenticate.secret": token_hex(16),
+    }
+    (folder / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in defaults.items()))
     return {
         **os.environ,
         **({"JAVA_HOME": java} if java else {}),
