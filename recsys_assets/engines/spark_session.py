@@ -31,9 +31,7 @@ def standalone_session(size: ClusterSize) -> Generator[SparkSession]:
     """A session on a cluster of this machine that lives as long as the session."""
     cluster = StandaloneCluster(size)
     try:
-        # Two partitions per core: with Spark's default of 200, small frames would be all overhead.
-        options = {"spark.sql.shuffle.partitions": str(2 * size.workers)}
-        with _classic(cluster.url, cluster.environment, {**options, "spark.executor.memory": size.memory}) as session:
+        with _classic(cluster.url, cluster.environment, {"spark.executor.memory": size.memory}) as session:
             # A driver whose cluster is lost waits for another one forever; a stopped driver fails its jobs.
             cluster.when_lost(session.sparkContext.stop)
             yield session

@@ -68,7 +68,7 @@ class StandaloneCluster:
         self.size = size
         self.folder = Path(tempfile.mkdtemp(prefix="recsys-spark-"))
         """For logs and spilled data; removed when the cluster stops."""
-        self.environment = _environment(self.folder)
+        self.environment = _environment(self.folder, size)
         """Environment variables of a driver that joins the cluster."""
         self._stopped = False
         self._watcher: threading.Thread | None = None
@@ -135,17 +135,21 @@ def supervise(folder: Path, size: ClusterSize) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(folder: Path) -> Mapping[str, str]:
+def _environment(folder: Path, size: ClusterSize) -> Mapping[str, str]:
     """The environment of every process of the cluster."""
     spec = find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise RuntimeError("RECSYS_ENGINE=spark: expected pyspark, found none; install 'recsys-assets[spark]'")
     java = java_home(folder)
-    # Other users of this machine can reach the cluster's ports, so clients need a secret. It is in a file that only
-    # this user can read: an environment or a command line would show it.
-    (folder / "spark-defaults.conf").write_text(
-        "".join(f"{key} {value}\n" for key, value in {**_DEFAULTS, "spark.authenticate.secret": token_hex(16)}.items())
-    )
+    defaults = {
+        **_DEFAULTS,
+        # Two partitions per core for every driver: with Spark's default of 200, small frames would be all overhead.
+        "spark.sql.shuffle.partitions": str(2 * size.workers),
+        # Other users of this machine can reach the cluster's ports, so clients need a secret. It is in a
+        # file that only this user can read: an environment or a command line would show it.
+        "spark.authenticate.secret": token_hex(16),
+    }
+    (folder / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in defaults.items()))
     return {
         **os.environ,
         **({"JAVA_HOME": java} if java else {}),

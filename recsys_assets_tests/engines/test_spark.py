@@ -25,6 +25,11 @@ LOCAL = PolarsEngine()
 SCHEMA = pa.schema([pa.field("key", pa.int64(), nullable=False), ("word", pa.string())])
 
 
+def test_who_joins_a_cluster_of_this_machine_cuts_frames_into_two_parts_for_each_core(spark: SparkEngine) -> None:
+    """The cluster says so, not the driver: with Spark's 200 parts, a small frame is all overhead."""
+    assert spark.session.conf.get("spark.sql.shuffle.partitions") == "4"
+
+
 @pytest.mark.parametrize("rows", [0, 1, ROW_GROUP + 1])
 def test_it_writes_the_bytes_of_polars(spark: Engine, tmp_path: Path, rows: int) -> None:
     table, written = mixed(rows), list[bytes]()
