@@ -18,7 +18,8 @@ LAYOUT = 3
 """Raise it when the name of a stored column, stored value or folder of the store changes.
 
 Layout 1 had no marker file and these names: generators ``factors``, ``collaborative``, ``view_buy`` and ``buy_buy``,
-contender ``listed``, folder ``rulings``. Layout 2 had the generators ``view_to_purchase`` and ``co_purchase``.
+contender ``listed``, folder ``rulings``. Layout 2 had the generators
+``view_to_purchase`` and ``co_purchase``, and the kinds ``bent`` and ``corrected`` of rankers.
 """
 
 KEY = "layout.json"

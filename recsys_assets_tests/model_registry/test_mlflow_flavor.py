@@ -23,7 +23,7 @@ from recsys_assets_tests.core.ranking import synthetic
 SMALL = dict.fromkeys(("catboost_ranker", "catboost_classifier"), "{iterations: 9}") | {
     "random_forest": "{n_estimators: 5}"
 }
-OWN: dict[str, Kind] = {"linear": "linear", "corrected": "corrected"}
+OWN: dict[str, Kind] = {"linear": "linear", "boosted_linear": "boosted_linear"}
 
 
 @pytest.fixture(scope="module")

@@ -194,7 +194,7 @@ class TransformedLinear:
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""
-        return write_arrays("bent", arrays_of(self))
+        return write_arrays("transformed_linear", arrays_of(self))
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class BoostedLinear:
     def to_bytes(self) -> bytes:
         """The ``.npz`` file, which holds the ``.cbm`` as an array of bytes."""
         trees = np.frombuffer(self.trees.to_bytes(), np.uint8)
-        return write_arrays("corrected", {**arrays_of(self.linear), "trees": trees})
+        return write_arrays("boosted_linear", {**arrays_of(self.linear), "trees": trees})
 
 
 Ranker = TransformedLinear | TreesOfCatBoost | BoostedLinear
@@ -281,21 +281,19 @@ class GeneratorOrder:
 
 _BEYOND_ANY_RANK = 1e6
 
-# Kinds are part of the stored files. "bent" and "corrected" are older than the names of their classes and stay: ids of
-# models and releases are hashes of these bytes, and stored models would become unreadable.
 _MODEL_OF_KIND: Mapping[str, type[Linear | TransformedLinear | Forest]] = {
     "linear": Linear,
-    "bent": TransformedLinear,
+    "transformed_linear": TransformedLinear,
     "forest": Forest,
 }
 
 
 def _from_arrays(data: bytes) -> Linear | TransformedLinear | Forest | BoostedLinear:
     kind, arrays = read_arrays(data)
-    if kind == "corrected":
+    if kind == "boosted_linear":
         trees = TreesOfCatBoost(arrays.pop("trees").tobytes())
         return BoostedLinear(TransformedLinear(**arrays), trees)
     if kind not in _MODEL_OF_KIND:
-        expected = ", ".join(sorted([*_MODEL_OF_KIND, "corrected"]))
+        expected = ", ".join(sorted([*_MODEL_OF_KIND, "boosted_linear"]))
         raise ValueError(f"kind: expected one of {expected}, found {kind!r}; train the model again")
     return _MODEL_OF_KIND[kind](**arrays)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CUTOFF = 10
 """Length of the lists that early stopping and tuning evaluate."""
 
-Kind = Literal["linear", "corrected", "trees"]
+Kind = Literal["linear", "boosted_linear", "trees"]
 
 CLASSIFIER_LOSS = "Logloss"
 """The loss that gives a classifier of rows; early stopping then uses the AUC."""
@@ -36,8 +36,8 @@ class RankerParams:
     """How the ranker is trained.
 
     Attributes:
-        kind: 'linear'; 'corrected' (linear with boosted residual: CatBoost's trees start from the linear scores and
-            stop when they no longer improve them); or 'trees' only.
+        kind: 'linear'; 'boosted_linear' (CatBoost's trees start from the linear scores and stop when they no longer
+            improve them); or 'trees' only.
         penalty: L2 penalty of the linear model; see :func:`recsys_assets.core.ranking.linear.fit_linear`.
         prior_weight: weight of the fused prior: log odds added per unit of the transformed fused score. The mean of two
             orders with independent errors has a smaller error, and it stays closer to the order that it has to beat.
@@ -53,7 +53,7 @@ class RankerParams:
         thread_count: fixed, because the order of float sums may depend on it.
     """
 
-    kind: Kind = "corrected"
+    kind: Kind = "boosted_linear"
     penalty: float = 250.0
     prior_weight: float = 0.0
     loss: str = "QuerySoftMax"

@@ -21,7 +21,11 @@ from recsys_assets.core.ranking.split import Split, held_out, split_by_time, spl
 from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
 
 _TREES = ("learning_rate", "depth", "l2")
-VARIED: Mapping[Kind, tuple[str, ...]] = {"corrected": ("penalty", *_TREES), "linear": ("penalty",), "trees": _TREES}
+VARIED: Mapping[Kind, tuple[str, ...]] = {
+    "boosted_linear": ("penalty", *_TREES),
+    "linear": ("penalty",),
+    "trees": _TREES,
+}
 """The parameters that a search varies, by kind of ranker, which it varies too. The first trials are the base parameters
 with each kind, in this order; a trial's ``kind`` is the index of its kind here."""
 

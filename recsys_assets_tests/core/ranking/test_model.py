@@ -156,7 +156,7 @@ def test_a_linear_ranker_needs_few_lists_and_scores_row_by_row():
     assert acts[first].mean() > 0.5, "about one candidate in twelve is acted on"
 
 
-@pytest.mark.parametrize("kind", ["linear", "corrected", "trees"])
+@pytest.mark.parametrize("kind", ["linear", "boosted_linear", "trees"])
 def test_the_prior_weight_adds_the_fused_score_in_every_kind_of_ranker(kind: Kind) -> None:
     """As many log odds as the parameters say, in the stored model and in the evaluated one."""
     data = split_by_users(synthetic.examples(60, 12, seed=6), 20, 0.2, 0)
