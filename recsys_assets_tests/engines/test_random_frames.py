@@ -19,7 +19,7 @@ SLOW = (
     "retrieval.candidates.candidates",
     "retrieval.candidates.union",
     "insight.figures.ReportInputs",
-    "retrieval.factors.fit_factors",
+    "models.als.fit_factors",
 )
 """Made of functions that run here anyway, at many times their cost."""
 
