@@ -30,10 +30,22 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
     """The store that Spark made, and the world that Polars made of the same sample."""
     sample, spark, polars = (tmp_path_factory.mktemp(name) for name in ("sample", "spark", "polars"))
     generate(SampleConfig(events=2_000, days=3, seed=3), sample)
+    take_snapshot_earlier(sample)
     command = [sys.executable, "-m", "recsys_assets_tests.spark.world", str(spark), str(sample)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return spark / "store", build(polars, sample)
+
+
+def take_snapshot_earlier(sample: Path) -> None:
+    """Move the item properties from a week after the first event to the second day.
+
+    So they are known as of the days whose lists are made, and no empty days lie between.
+    """
+    for path in sample.glob("item_properties_*.csv"):
+        rows = pl.read_csv(path, infer_schema=False)
+        earlier = (pl.col("timestamp").cast(pl.Int64) - 6 * 24 * 3_600_000).cast(pl.String)
+        rows.with_columns(timestamp=earlier).write_csv(path)
 
 
 def partitions(store: Path) -> dict[tuple[str, str], Path]:
