@@ -106,7 +106,8 @@ def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: 
         days = list(one.days(settings, materializer.catch_up_history()))
         definitions = build_definitions(settings, dataset)
         runner = InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri)
-        wanted = sorted(key.to_user_string() for key in examples.selection.resolve(definitions.resolve_asset_graph()))
+        selection = examples.selection | dg.AssetSelection.assets("candidates")
+        wanted = sorted(key.to_user_string() for key in selection.resolve(definitions.resolve_asset_graph()))
         back = [timedelta(days=settings.horizon_days * window) for window in reversed(range(windows + 1))]
         asked = [(date.fromisoformat(day) - ago).isoformat() for day in days for ago in back]
         for day in dict.fromkeys(asked):

@@ -20,12 +20,13 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.generators_left_out import ALL, SUSPECTS, TOGETHER, memory, params_of
 from benchmarks.home import make_home
-from benchmarks.quality_apart import Scan
+from benchmarks.quality_apart import Scan, session_inputs
 from benchmarks.quality_backtests import scan_of
 from benchmarks.report import table, write_section
 from recsys_assets.assets.builder import GraphBuilder
@@ -85,9 +86,8 @@ def run(work: Path, events: int, share: float) -> str:
         stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")
         if not stored:
             definitions = build_definitions(settings, dataset)
-            wanted = sorted(
-                key.to_user_string() for key in examples.selection.resolve(definitions.resolve_asset_graph())
-            )
+            selection = examples.selection | dg.AssetSelection.assets("candidates")
+            wanted = sorted(key.to_user_string() for key in selection.resolve(definitions.resolve_asset_graph()))
             InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri).rebuild(newest, wanted, {})
     day = max(stored, default=newest)
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
@@ -122,7 +122,10 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
         return memory(frame.join(some, on="user_id", how="semi"))
 
     fitted = [name for name in BUILT_IN.fitted if name in params.quotas]
+    clicks, session_model = session_inputs(scan, settings)
     inputs = CandidateInputs(
+        clicks=of_users(clicks.filter(~nw.col("user_id").is_null())),
+        session_model=session_model,
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         user_factors=of_users(scan("user_factors", 1)),

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.quality_apart import Scan
-from benchmarks.quality_backtests import example_days, scan_examples, scan_of, window_of
+from benchmarks.quality_backtests import example_days, features_of, scan_examples, scan_of, window_of
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.contracts import feature_columns
@@ -133,7 +133,8 @@ def measure_day(measures: Measures, settings: Settings, dataset: Dataset, day: s
     known, targets = window_of(scan, settings, dataset, day)
     targets, known = memory(targets), memory(known)
     acted = targets.select("user_id").unique()
-    candidates = memory(scan("candidates", 1).join(acted, on="user_id", how="semi"))
+    pairs = memory(scan("candidates", 1).join(acted, on="user_id", how="semi"))
+    candidates = memory(features_of(scan, settings, dataset, day, pairs))
     users = candidates.select("user_id").unique()
     judges = {part: Evaluator(some, popularity(known), users) for part, some in _parts(scan, params, targets).items()}
     short = _short(known, judges["all"].users)

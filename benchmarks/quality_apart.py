@@ -15,6 +15,7 @@ from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.assets.fit_context import fit_context
+from recsys_assets.core.activity import bots
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.bootstrap import intervals
@@ -25,8 +26,10 @@ from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.gate.rule import CONFIDENCE
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.popular import ALL
+from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
 from recsys_assets.core.retrieval.cf_ensemble import scored
+from recsys_assets.core.retrieval.next_in_session import fit_index
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
@@ -125,6 +128,12 @@ def add_breakdown(
         found.without[name] += per_user(inside.read(ranked, K).hits, inside.targets, K)["ndcg"].tolist()
 
 
+def session_inputs(scan: Scan, settings: Settings) -> tuple[Frame, SessionModel]:
+    """The events that sessions look back on, and the model that the product fits on them."""
+    events = scan("clean_events", settings.covisit_days)
+    return events, fit_index(bots.without(events, scan("bot_users", settings.covisit_days)))
+
+
 def _without(candidates: Frame, params: CandidateParams, weights: Mapping[str, float]) -> dict[str, Frame]:
     """The fused lists of a day, and those without each generator in turn."""
 
@@ -193,7 +202,10 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     activity = scan("user_activity", max(settings.activity_days, settings.active_days))
     names = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
     singles: dict[str, Any] = {name: scan(name, 1) for name in names}
+    clicks, session_model = session_inputs(scan, settings)
     inputs = CandidateInputs(
+        clicks=clicks,
+        session_model=session_model,
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
         model_scores=model_scores,

@@ -21,6 +21,8 @@ import numpy as np
 from benchmarks.home import make_home
 from benchmarks.quality_apart import Apart, Scan, add_breakdown, describe_apart
 from benchmarks.report import Line, table, write_section
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import arrow_schema, contracts_of
@@ -36,7 +38,9 @@ from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
+from recsys_assets.core.retrieval.features import FeatureInputs, with_features
 from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets.partitions import daily
 from recsys_assets.sample.generate import SampleConfig, generate
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.partition_store import PartitionStore
@@ -183,7 +187,9 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
     candidates = scan("candidates", 1)
     lists = {**lists_from_candidates(candidates), "final": scan("recommendations", 1)}
     if model := _relearned(settings, dataset, day):
-        scores = score_candidates(PolarsEngine(), candidates, model, dataset.ids)
+        acted = candidates.join(targets.select("user_id").unique(), on="user_id", how="semi")
+        features = features_of(scan, settings, dataset, day, acted)
+        scores = score_candidates(PolarsEngine(), features, model, dataset.ids)
         lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
     else:
         lists["ranker"] = lists["fused"]
@@ -197,6 +203,19 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
         metrics = per_user(evaluator.read(lists[name], K).hits, evaluator.targets, K)
         found.add(name, evaluator.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
     return targets
+
+
+def features_of(scan: Scan, settings: Settings, dataset: Dataset, day: str, candidates: Frame) -> Frame:
+    """Candidates of an as-of day with the features that the product would score them by."""
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
+    params = candidate_parameters(graph)
+    inputs = FeatureInputs(
+        user_activity=scan("user_activity", max(params.activity_days, params.active_days)),
+        item_activity=scan("item_activity", max(params.popular_days, params.trending_days)),
+        item_features=scan("item_features", 1),
+        model_scores=scan("cf_ensemble_scores", 1),
+    )
+    return with_features(PolarsEngine(), candidates, inputs, graph.day(day), graph.end(day), params)
 
 
 def _relearned(settings: Settings, dataset: Dataset, day: str) -> bytes:

@@ -22,8 +22,9 @@ import pyarrow as pa
 from benchmarks.report import Line, table, write_section
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.models.next_items import NextItems, recommend
+from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_parts import Visits, co_occurrences
-from recsys_assets.core.models.sessions import SessionModel, SessionParams, fit
+from recsys_assets.core.models.sessions import fit
 
 K = 20
 SEED = 0

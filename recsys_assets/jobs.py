@@ -25,7 +25,7 @@ history = dg.define_asset_job(
 examples = dg.define_asset_job(
     "examples",
     selection=dg.AssetSelection.assets("ranking_examples").upstream() - dg.AssetSelection.tag(GRAIN, "day"),
-    description="Candidates and labelled examples of one past day, from which later rankers learn.",
+    description="Fits as of one past day, and the labelled examples from which later rankers learn.",
 )
 
 refresh = dg.define_asset_job(

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 import dagster as dg
+import narwhals as nw
 
 from recsys_assets.assets import retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.fit_context import activity_windows, fit_context
 from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import dense_ranks, not_empty
-from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES
+from recsys_assets.core.activity import bots
+from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES, CLEAN_EVENTS
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
+from recsys_assets.core.models.session_model import SessionModel, from_bytes, to_bytes
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import split_inputs
+from recsys_assets.core.retrieval.features import FeatureInputs
 from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, FitContext, fitted
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
@@ -30,12 +35,15 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """An asset for each fitted generator, and their union with the others."""
     params = candidate_parameters(graph)
     names = [name for name in graph.registry.fitted if name in params.quotas]
-    model_scores = [_model_scores(graph, params)] if "cf_ensemble" in names else []
+    models = [
+        *([_session_model(graph)] if "sessions" in params.quotas else []),
+        *([_model_scores(graph, params)] if "cf_ensemble" in params.quotas else []),
+    ]
     return [
         *retrieval_params.build(graph, params),
-        *model_scores,
+        *models,
         *(_fitted_generator(graph, name, params) for name in names),
-        _candidates(graph, params, names),
+        _candidates(graph, params),
     ]
 
 
@@ -59,32 +67,94 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
     )
 
 
-def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list[str]) -> dg.AssetsDefinition:
-    """The union of the generators."""
-    settings = graph.settings
+def candidate_reads(
+    graph: GraphBuilder, params: CandidateParams, lag: int = 0
+) -> dict[str, dg.PartitionMapping | None]:
+    """The partitions that candidates as of the day ``lag`` days before D are made from."""
+    sessions = "sessions" in params.quotas
     same_day = [
-        *("item_features", "top_popular", "covisited_items", "user_factors", "item_factors"),
-        *(f"{name}_items" for name in fitted_names),
-        *(["cf_ensemble_scores"] if "cf_ensemble" in fitted_names else []),
+        *("top_popular", "covisited_items", "user_factors", "item_factors"),
+        *(f"{name}_items" for name in graph.registry.fitted if name in params.quotas),
+        *(["session_model"] if sessions else []),
         "retrieval_params",
     ]
+    return {
+        **feature_reads(graph, params, lag),
+        **({"clean_events": window(graph.settings.covisit_days, lag)} if sessions else {}),
+        **dict.fromkeys(same_day, window(1, lag) if lag else None),
+    }
+
+
+def feature_reads(graph: GraphBuilder, params: CandidateParams, lag: int = 0) -> dict[str, dg.PartitionMapping | None]:
+    """The partitions that features as of the day ``lag`` days before D are made from."""
+    same_day = ["item_features", *(["cf_ensemble_scores"] if "cf_ensemble" in params.quotas else [])]
+    return {
+        "user_activity": window(max(params.activity_days, params.active_days), lag),
+        "item_activity": window(max(params.popular_days, params.trending_days), lag),
+        **dict.fromkeys(same_day, window(1, lag) if lag else None),
+    }
+
+
+def candidate_inputs(
+    upstream: Mapping[str, Partitions], frames: FrameWriter, params: CandidateParams, day: str
+) -> tuple[CandidateInputs, CandidateParams]:
+    """The frames of :func:`candidate_reads` as of a day, and the parameters with the weights of that day."""
+    weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
+    of_features = feature_inputs(upstream, frames)
+    inputs = CandidateInputs(
+        # A reader of an earlier day has the days after it too, for labels.
+        user_activity=of_features.user_activity.filter(nw.col("dt") <= date.fromisoformat(day)),
+        item_activity=of_features.item_activity,
+        item_features=of_features.item_features,
+        top_popular=_of_day(upstream["top_popular"]),
+        covisited_items=_of_day(upstream["covisited_items"]),
+        user_factors=_of_day(upstream["user_factors"]),
+        item_factors=_of_day(upstream["item_factors"]),
+        model_scores=of_features.model_scores,
+        clicks=upstream["clean_events"].frame() if "clean_events" in upstream else frames.empty(CLEAN_EVENTS),
+        session_model=_stored_session_model(upstream.get("session_model"), day),
+        fitted_candidates={
+            name: _of_day(upstream[f"{name}_items"]) for name in params.quotas if f"{name}_items" in upstream
+        },
+    )
+    return inputs, weighted
+
+
+def feature_inputs(upstream: Mapping[str, Partitions], frames: FrameWriter) -> FeatureInputs:
+    """The frames of :func:`feature_reads`."""
+    scores = upstream.get("cf_ensemble_scores")
+    return FeatureInputs(
+        user_activity=upstream["user_activity"].frame(),
+        item_activity=upstream["item_activity"].frame(),
+        item_features=_of_day(upstream["item_features"]),
+        model_scores=_of_day(scores) if scores else frames.empty(CF_ENSEMBLE_SCORES),
+    )
+
+
+def _stored_session_model(partitions: Partitions | None, day: str) -> SessionModel | None:
+    path = partitions.file(day) if partitions else None
+    return from_bytes(path.read_bytes()) if path else None
+
+
+def _of_day(partitions: Partitions) -> Frame:
+    """The frame of an asset of which one day is read."""
+    return partitions.frame().drop("dt")
+
+
+def _candidates(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
+    """The union of the generators."""
 
     @graph.asset(
         "retrieval",
-        reads={
-            "user_activity": window(max(settings.activity_days, settings.active_days)),
-            "item_activity": window(max(settings.popular_days, settings.trending_days)),
-            **dict.fromkeys(same_day),
-        },
-        kinds=("parquet", settings.engine),
-        code_version="3",
+        reads=candidate_reads(graph, params),
+        kinds=("parquet", graph.settings.engine),
+        code_version="4",
         checks=("contract", "not_empty"),
     )
     def candidates(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
-        """The union of all generators for each active user, with scores, ranks and features as of the day."""
+        """The union of all generators for each active user, with scores and ranks as of the day."""
         day = context.partition_key
-        weighted = weights_in_force(stored_params(upstream.pop("retrieval_params"), day), params)
-        inputs = _inputs(upstream, fitted_names, frames.empty(CF_ENSEMBLE_SCORES))
+        inputs, weighted = candidate_inputs(upstream, frames, params, day)
 
         def parts(day: str) -> Iterator[Frame]:
             for part in split_inputs(frames.run, inputs, graph.day(day), weighted):
@@ -101,15 +171,35 @@ def _candidates(graph: GraphBuilder, params: CandidateParams, fitted_names: list
     return candidates
 
 
-def _inputs(upstream: Mapping[str, Partitions], fitted_names: list[str], no_scores: Frame) -> CandidateInputs:
-    """The frames of the upstream assets; activity windows keep ``dt``."""
-    windows: dict[str, Any] = {name: upstream[name].frame() for name in ("user_activity", "item_activity")}
-    today: dict[str, Any] = {
-        name: partitions.frame().drop("dt") for name, partitions in upstream.items() if name not in windows
-    }
-    by_generator = {name: today.pop(f"{name}_items") for name in fitted_names}
-    model_scores = today.pop("cf_ensemble_scores", no_scores)
-    return CandidateInputs(**windows, **today, model_scores=model_scores, fitted_candidates=by_generator)
+def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
+    """The model of 'sessions', which recommends to any clicks."""
+    days = window(graph.settings.covisit_days)
+
+    @graph.asset(
+        "retrieval", reads={"clean_events": days, "bot_users": days}, kinds=("numpy",), checks=(), file="model.npz"
+    )
+    def session_model(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """An index of the sessions of the window, links between items, and how often users return to an item."""
+        from recsys_assets.core.retrieval.next_in_session import fit_index  # SciPy: loading the graph must not take it
+
+        model = fit_index(bots.without(clean_events.frame(), bot_users.frame()))
+        content = to_bytes(model)
+        return frames.write_bytes(
+            context,
+            content,
+            params=asdict(model.params),
+            metadata={
+                "sessions": len(model.session_starts) - 1,
+                "items": len(model.items),
+                "visits": len(model.visit_items),
+                "bytes": len(content),
+                **clean_events.facts,
+            },
+        )
+
+    return session_model
 
 
 def _model_scores(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:

@@ -139,7 +139,7 @@ def _gate(
         read_model_bytes(store.partitions(), best) if best else b"",
         validation.models,
         left.registry_state,
-        without_unusable_champion(left, graph.contracts["candidates"], context.log.warning),
+        without_unusable_champion(left, graph.contracts["ranking_examples"], context.log.warning),
         lambda contenders, level: test.evaluate(frames.run, contenders, graph.ids, settings.seed, level),
         lambda model: approval_of(store.open(), model, day),
     )

@@ -75,7 +75,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     ) -> tuple[Result, Result, Result]:
         day, opened = context.partition_key, store.open()
         before = registry_state_before(opened, day)
-        state = without_unusable_champion(before, graph.contracts["candidates"], context.log.warning)
+        state = without_unusable_champion(before, graph.contracts["ranking_examples"], context.log.warning)
         models = {"ranker": partition_bytes(ranker, day), "champion": state.champion}
         candidates = ranking_examples.frame().drop("dt")
         scores = scores_of(frames, candidates, models, graph.ids)

@@ -1,6 +1,6 @@
 """Group ranking: examples, tuned parameters, the ranker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from importlib.metadata import version
@@ -10,12 +10,14 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import candidate_inputs, candidate_parameters, candidate_reads
 from recsys_assets.assets.charts import bar_chart_metadata, search_metadata
 from recsys_assets.core.activity import bots
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import disjoint_windows, targets_after
 from recsys_assets.core.ranking import examples, model, tuning
 from recsys_assets.core.ranking.split import NotEnoughExamples
+from recsys_assets.core.retrieval.labelled import labelled_candidates
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
@@ -36,44 +38,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Examples, parameters and ranker of a day."""
     settings = graph.settings
     horizon = settings.horizon_days
-    label_window = window(horizon)
-    one_horizon_ago = window(1, lag=horizon)
     # Labels of examples[E] lie in (E-h, E]. The ranker of D is evaluated on (D-h, D], so it is trained on E <= D-h;
     # `served_ranker`, which is not evaluated, on E <= D.
     past_windows = window(horizon * (settings.training_windows - 1) + 1, lag=horizon)
     base = model.RankerParams(seed=settings.seed)
-
-    @graph.asset(
-        "ranking",
-        reads={
-            "candidates": one_horizon_ago,
-            "user_activity": label_window,
-            "bot_users": window(settings.activity_days),
-        },
-        kinds=("parquet", settings.engine),
-    )
-    def ranking_examples(
-        context: dg.AssetExecutionContext,
-        candidates: Partitions,
-        user_activity: Partitions,
-        bot_users: Partitions,
-        frames: FrameWriter,
-    ) -> Result:
-        """Candidates of one horizon ago of the users who acted since, labelled with the items they acted on.
-
-        No positives are added, and bots are left out. Empty where that day has no candidates yet.
-        """
-
-        def labelled(day: str) -> Frame:
-            if candidates.latest is None:
-                return frames.empty(graph.contracts["ranking_examples"])
-            cut = graph.day(day) - timedelta(days=horizon)
-            return examples.label(
-                candidates.frame().drop("dt"),
-                targets_after(bots.without(user_activity.frame(), bot_users.frame()), cut),
-            )
-
-        return frames.write(context, labelled, params={"horizon_days": horizon}, metadata=candidates.facts)
 
     @graph.asset(
         "ranking",
@@ -154,7 +122,55 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             },
         )
 
-    return [ranking_examples, ranker_params, ranker]
+    return [_ranking_examples(graph), ranker_params, ranker]
+
+
+def _ranking_examples(graph: GraphBuilder) -> dg.AssetsDefinition:
+    """The labelled candidates of one horizon ago."""
+    settings, horizon, params = graph.settings, graph.settings.horizon_days, candidate_parameters(graph)
+    reads = candidate_reads(graph, params, lag=horizon)
+    # As of D-h and, for the labels, up to D.
+    reads["user_activity"] = window(max(settings.activity_days, settings.active_days) + horizon)
+
+    @graph.asset(
+        "ranking",
+        reads={**reads, "bot_users": window(settings.activity_days)},
+        kinds=("parquet", settings.engine),
+        code_version="2",
+    )
+    def ranking_examples(
+        context: dg.AssetExecutionContext, bot_users: Partitions, frames: FrameWriter, **upstream: Partitions
+    ) -> Result:
+        """Candidates as of one horizon ago, with features, of the users who acted since, labelled by what they did.
+
+        Made by the functions and from the state that would have served then. No positives are added, and bots are left
+        out. Empty where that day has no fitted models yet.
+        """
+        cut = graph.day(context.partition_key) - timedelta(days=horizon)
+        state = upstream.keys() - {"user_activity", "item_activity", "clean_events"}
+        missing = ", ".join(sorted(name for name in state if not upstream[name].days))
+        activity = bots.without(upstream["user_activity"].frame(), bot_users.frame())
+        targets = frames.run.from_arrow(targets_after(activity, cut).collect(backend="polars").to_arrow())
+
+        def labelled(_: str) -> Frame | Iterator[Frame]:
+            if missing:
+                return frames.empty(graph.contracts["ranking_examples"])
+            as_of = cut.isoformat()
+            inputs, weighted = candidate_inputs(upstream, frames, params, as_of)
+            return labelled_candidates(frames.run, inputs, targets, cut, graph.end(as_of), weighted, graph.registry)
+
+        return frames.write(
+            context,
+            labelled,
+            params={"horizon_days": horizon},
+            metadata={
+                "as_of": cut.isoformat(),
+                "missing_then": missing or "nothing",
+                **upstream["user_activity"].facts,
+            },
+        )
+
+    return ranking_examples
 
 
 def search(

@@ -13,16 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import candidate_parameters, feature_inputs, feature_reads
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import policy_text, reranking_policy
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
-from recsys_assets.core.lists.recommend import recommend
-from recsys_assets.core.parts import by_users
+from recsys_assets.core.lists.nightly import recommend_in_parts
 from recsys_assets.core.ranking.formats import suffix_of
-from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.resources.store import StoreResource
@@ -38,35 +37,42 @@ _RELEASED = (*(served.name for served in SERVED_LISTS), "served_ranker", "promot
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The assets as of a day that the API serves."""
-    settings, policy = graph.settings, reranking_policy(graph)
+    settings, policy, params = graph.settings, reranking_policy(graph), candidate_parameters(graph)
 
     @graph.asset(
         "serving",
-        reads={"candidates": None, "served_ranker": None, "promotion": None, "item_features": None},
+        reads={
+            **dict.fromkeys(("candidates", "served_ranker", "promotion")),
+            **feature_reads(graph, params),
+        },
         kinds=("parquet", "catboost"),
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
-    def recommendations(
-        context: dg.AssetExecutionContext,
-        candidates: Partitions,
-        served_ranker: Partitions,
-        promotion: Partitions,
-        item_features: Partitions,
-        frames: FrameWriter,
-    ) -> Result:
+    def recommendations(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
         """The best candidates of each active user, in the order of the winner of the evaluation, champion or generator.
 
         The fused generators order them until there is something to evaluate on. The re-ranking policy is applied
         (purchased items, categories, diversity, the quota of new items); `ranker_evaluation` shows its cost.
         """
-        decided = stored_promotion(promotion, context.partition_key)
-        pool, features = candidates.frame().drop("dt"), item_features.frame().drop("dt")
-        model = partition_bytes(served_ranker, context.partition_key)
+        day = context.partition_key
+        decided = stored_promotion(upstream["promotion"], day)
+        model = partition_bytes(upstream["served_ranker"], day)
+        pool = upstream["candidates"].frame().drop("dt")
 
-        def ordered(_: str) -> Iterator[Frame]:
-            for (part,) in by_users(frames.run, pool, pool):
-                scores = score_candidates(frames.run, part, model, graph.ids) if model else None
-                yield recommend(part, decided.order_by, scores, settings.recommendations_k, policy, features)
+        def ordered(day: str) -> Iterator[Frame]:
+            return recommend_in_parts(
+                frames.run,
+                pool,
+                feature_inputs(upstream, frames),
+                graph.day(day),
+                graph.end(day),
+                params,
+                order_by=decided.order_by,
+                model=model,
+                ids=graph.ids,
+                k=settings.recommendations_k,
+                policy=policy,
+            )
 
         return frames.write(
             context,

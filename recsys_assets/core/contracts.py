@@ -284,15 +284,20 @@ def candidates_contract(generators: Iterable[str]) -> Contract:
         columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
     columns["fused_score"] = Column("float32", "reciprocal rank fusion of the generators", ge=0)
     columns["fused_rank"] = Column("int32", "rank by fused_score, dense within the user", ge=1)
-    columns |= {name: Column("float32", about, nullable=True) for name, about in FEATURES.items()}
     return Contract("candidates", columns, key=("user_id", "item_id"))
 
 
+def features_contract(generators: Iterable[str]) -> Contract:
+    """Candidates with the features of a ranker, which are joined where they are used and never stored for all users."""
+    features = {name: Column("float32", about, nullable=True) for name, about in FEATURES.items()}
+    return Contract("features", {**candidates_contract(generators).columns, **features}, key=("user_id", "item_id"))
+
+
 def examples_contract(generators: Iterable[str]) -> Contract:
-    """Candidates with a label; docstrings call it RANKING_EXAMPLES."""
+    """Candidates with features and a label; docstrings call it RANKING_EXAMPLES."""
     label = Column("int64", "1 if the user had a target event with the item", ge=0, le=1)
     return Contract(
-        "ranking_examples", {**candidates_contract(generators).columns, "label": label}, key=("user_id", "item_id")
+        "ranking_examples", {**features_contract(generators).columns, "label": label}, key=("user_id", "item_id")
     )
 
 
@@ -304,9 +309,9 @@ def generators_in(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def feature_columns(generators: Iterable[str]) -> tuple[str, ...]:
-    """The columns of candidates that are features of the ranker, in the order of its feature vector."""
+    """The columns that are features of the ranker, in the order of its feature vector."""
     return tuple(
-        name for name in candidates_contract(generators).columns if name not in ("user_id", "item_id", "fused_rank")
+        name for name in features_contract(generators).columns if name not in ("user_id", "item_id", "fused_rank")
     )
 
 

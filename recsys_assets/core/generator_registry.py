@@ -25,12 +25,12 @@ DERIVED: Mapping[str, str] = {
     "repeat": "recsys_assets.core.retrieval.basic:REPEAT",
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
     "content": "recsys_assets.core.retrieval.content:CONTENT",
+    "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
 }
 """Generators without a fit of their own: lazy frames over assets that have other uses too."""
 
 FITTED: Mapping[str, str] = {
     "cf_ensemble": "recsys_assets.core.retrieval.fits:CF_ENSEMBLE",
-    "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
     "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }
 """Generators that are fitted in an asset of their own, ``<name>_items``."""

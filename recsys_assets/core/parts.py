@@ -48,6 +48,23 @@ def by_users(engine: Engine, users: Frame, *frames: Frame) -> list[tuple[Frame, 
     return _cut(frames, "user_id", edges)
 
 
+_MOST_LISTED_USERS = 20_000
+"""Up to this number, users are listed in a filter, and a file is unpacked only where rows pass it."""
+
+
+def of_users(users: Frame, *frames: Frame) -> tuple[Frame, ...]:
+    """The rows of some users.
+
+    Args:
+        users: user_id, each once.
+        frames: user_id and any columns.
+    """
+    listed = users.select("user_id").head(_MOST_LISTED_USERS + 1).collect(backend="polars")["user_id"].to_list()
+    if len(listed) > _MOST_LISTED_USERS:
+        return tuple(frame.join(users.select("user_id"), on="user_id", how="semi") for frame in frames)
+    return tuple(frame.filter(nw.col("user_id").is_in(listed)) for frame in frames)
+
+
 def by_rows(engine: Engine, key: str, *frames: Frame, makes: int = 1) -> list[tuple[Frame, ...]]:
     """Split frames into ranges of a key, with as many rows of the first frame in each as the engine prefers.
 

@@ -17,6 +17,7 @@ from recsys_assets.core.activity.bots import BotRule, bot_users
 from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema
 from recsys_assets.core.engine import Engine, Frame
+from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
@@ -24,8 +25,9 @@ from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import candidates, generators, protocol
+from recsys_assets.core.retrieval import candidates, content, features, generators, protocol
 from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, scored
+from recsys_assets.core.retrieval.next_in_session import fit_index
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import Row
@@ -82,9 +84,53 @@ class FunctionInputs:
         return protocol.CandidateInputs(
             covisited_items=self["covisit"],
             model_scores=self["cf_ensemble_scores"],
+            clicks=self["clean_events"],
+            session_model=fit_index(self["clean_events"]),
             fitted_candidates={name: self[f"{name}_items"] for name in BUILT_IN.fitted},
             **frames,
         )
+
+    @property
+    def feature_inputs(self) -> features.FeatureInputs:
+        return features.FeatureInputs.of(self.candidate_inputs)
+
+    @property
+    def as_of(self) -> tuple[date, datetime, protocol.CandidateParams]:
+        """The day of the candidates, its end, and their parameters."""
+        return LAST, end_of(LAST), CANDIDATES
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self["targets"], popularity(self["user_activity"]), self["users"])
+
+    @property
+    def generator_scores(self) -> dict[str, Frame]:
+        """A score of each generator, as ``fuse`` takes them."""
+        rows = self["candidates"]
+        return {
+            name: rows.filter(~nw.col(f"{name}_score").is_null()).select(
+                "user_id", "item_id", nw.col(f"{name}_score").cast(nw.Float64).alias("score")
+            )
+            for name in BUILT_IN.names
+        }
+
+    @property
+    def item_hours(self) -> Frame:
+        return popular.item_hours(self["clean_events"], WEIGHTS, end_of(LAST))
+
+    @property
+    def new_items(self) -> Frame:
+        return content.new_items(self["item_features"], self["item_activity"], 2, 1)
+
+    @property
+    def session_links(self) -> pa.Table:
+        """The links of the session model."""
+        model = fit_index(self["clean_events"])
+        return pa.table({"item": model.link_items, "weight": model.link_weights})
+
+    @property
+    def derived_context(self) -> protocol.RetrievalContext:
+        return candidates.retrieval_context(self.engine, self.candidate_inputs, *self.as_of)
 
     @property
     def retrieval_context(self) -> protocol.RetrievalContext:
@@ -175,9 +221,13 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
         "pairs", candidates.candidates(inputs.engine, inputs.candidate_inputs, LAST, end_of(LAST), CANDIDATES, BUILT_IN)
     )
     tables["candidates"] = tables["pairs"].select(schema.names).cast(schema)
+    keep(
+        "featured",
+        features.with_features(inputs.engine, inputs["candidates"], inputs.feature_inputs, *inputs.as_of),
+    )
     keep("targets", targets_after(inputs["user_activity"], CUT))
-    keep("ranking_examples", examples.label(inputs["candidates"], inputs["targets"]).with_columns(dt=nw.lit(LAST)))
-    keep("scores", score_candidates(inputs.engine, inputs["candidates"], trained_model(), raw.ids))
+    keep("ranking_examples", examples.label(inputs["featured"], inputs["targets"]).with_columns(dt=nw.lit(LAST)))
+    keep("scores", score_candidates(inputs.engine, inputs["featured"], trained_model(), raw.ids))
     return tables
 
 

@@ -19,7 +19,7 @@ from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as list_evaluation
-from recsys_assets.core.lists import new_items, recommend, reranking
+from recsys_assets.core.lists import new_items, nightly, recommend, reranking
 from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
 from recsys_assets.core.models.cf_models import MODELS
 from recsys_assets.core.ranking import examples, model
@@ -30,6 +30,7 @@ from recsys_assets.core.retrieval import (
     content,
     features,
     generators,
+    labelled,
     next_in_session,
     protocol,
     tune_als,
@@ -80,12 +81,8 @@ def _backtest_inputs(inputs: FunctionInputs) -> backtest.BacktestInputs:
     return backtest.BacktestInputs(evaluation, {}, by_day)
 
 
-def _evaluator(inputs: FunctionInputs) -> evaluator.Evaluator:
-    return evaluator.Evaluator(inputs["targets"], evaluator.popularity(inputs["user_activity"]), inputs["users"])
-
-
 def _read(inputs: FunctionInputs) -> evaluator.Lists:
-    return _evaluator(inputs).read(compare.lists_from_candidates(inputs["candidates"])["fused"], 3)
+    return inputs.evaluator.read(compare.lists_from_candidates(inputs["candidates"])["fused"], 3)
 
 
 def _tune_als(inputs: FunctionInputs) -> Any:
@@ -116,34 +113,9 @@ def _evaluate_window(inputs: FunctionInputs) -> Any:
 
 def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
     """Lists before and after re-ranking."""
-    rows, scores = inputs["candidates"], inputs["scores"] if order_by == "ranker" else None
+    rows, scores = inputs["featured"], inputs["scores"] if order_by == "ranker" else None
     reranked = recommend.recommend(rows, order_by, scores, policy=POLICY, item_features=inputs["item_features"])
     return recommend.recommend(rows, order_by, scores), reranked
-
-
-def _generator_scores(inputs: FunctionInputs) -> dict[str, Frame]:
-    """A score of each generator, as ``fuse`` takes them."""
-    rows = inputs["candidates"]
-    return {
-        name: rows.filter(~nw.col(f"{name}_score").is_null()).select(
-            "user_id", "item_id", nw.col(f"{name}_score").cast(nw.Float64).alias("score")
-        )
-        for name in BUILT_IN.names
-    }
-
-
-def _retrieval_context(inputs: FunctionInputs) -> protocol.RetrievalContext:
-    return candidates.retrieval_context(inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES)
-
-
-def _with_features(inputs: FunctionInputs) -> Frame:
-    pairs = inputs["candidates"].select("user_id", "item_id")
-    catalog, scores = inputs["item_features"], inputs["cf_ensemble_scores"]
-    return features.with_features(pairs, inputs["history"], inputs["item_activity"], catalog, scores, LAST, END, 2)
-
-
-def _new_items(inputs: FunctionInputs) -> Frame:
-    return content.new_items(inputs["item_features"], inputs["item_activity"], 2, 1)
 
 
 def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
@@ -151,12 +123,8 @@ def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Fra
     return generators.shared_list(inputs["users"], popular_items, LIST_LENGTH, interacted)
 
 
-def _item_hours(inputs: FunctionInputs) -> Frame:
-    return popular.item_hours(inputs["clean_events"], WEIGHTS, END)
-
-
 def _find_windows(inputs: FunctionInputs) -> Any:
-    activity = inputs["item_activity"], _item_hours(inputs), inputs["user_activity"]
+    activity = inputs["item_activity"], inputs.item_hours, inputs["user_activity"]
     return vars(popular_windows.find_windows(*activity, inputs["item_features"], LAST, POPULAR, WINDOWS))
 
 
@@ -199,10 +167,10 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.cf_ensemble.scored": lambda inputs: cf_ensemble.scored(inputs.fit_context, CF_ENSEMBLE),
     "evaluation.compare.evaluate": _evaluate,
     "evaluation.compare.evaluate_lists": lambda inputs: compare.evaluate_lists(
-        _evaluator(inputs), {"fused": recommend.recommend(inputs["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
+        inputs.evaluator, {"fused": recommend.recommend(inputs["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
     ),
     "evaluation.compare.lists_from_candidates": lambda inputs: compare.lists_from_candidates(inputs["candidates"]),
-    "evaluation.evaluator.Evaluator.__init__": lambda inputs: (_evaluator(inputs).users, _evaluator(inputs).targets),
+    "evaluation.evaluator.Evaluator.__init__": lambda inputs: (inputs.evaluator.users, inputs.evaluator.targets),
     "evaluation.evaluator.Evaluator.read": _read,
     "evaluation.evaluator.popularity": lambda inputs: evaluator.popularity(inputs["user_activity"]),
     "lists.evaluation.with_final_lists": lambda inputs: list_evaluation.with_final_lists(
@@ -255,6 +223,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "insight.figures.ReportInputs.__init__": _report_inputs,
     "insight.figures.figures": _report,
     "parts.by_rows": lambda inputs: parts.by_rows(inputs.engine, "user_id", inputs["history"], inputs["users"])[0],
+    "parts.of_users": lambda inputs: parts.of_users(inputs["targets"].select("user_id").unique(), inputs["history"])[0],
     "parts.by_users": lambda inputs: parts.by_users(inputs.engine, inputs["users"], inputs["history"])[0],
     "quality.audit": lambda inputs: (
         quality.audit(inputs.engine, inputs["clean_events"], contracts.CLEAN_EVENTS),
@@ -272,20 +241,33 @@ FUNCTIONS: Mapping[str, Call] = {
         quality.gaps_in_rank(inputs["top_popular"].filter(nw.col("rank") != 2), ("segment",)),
     ),
     "ranking.examples.collect_training_rows": lambda inputs: examples.collect_training_rows(inputs["ranking_examples"]),
-    "ranking.examples.label": lambda inputs: examples.label(inputs["candidates"], inputs["targets"]),
+    "ranking.examples.label": lambda inputs: examples.label(inputs["featured"], inputs["targets"]),
     "ranking.examples.training_rows": lambda inputs: (
         examples.training_rows(inputs["ranking_examples"]),
         examples.training_rows(inputs["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
     "lists.new_items.apply_new_item_quota": lambda inputs: new_items.apply_new_item_quota(
-        recommend.recommend(inputs["candidates"], "fused"), inputs["candidates"], 6, new_items.NewItemQuota(0.34, 2)
+        recommend.recommend(inputs["candidates"], "fused"), inputs["featured"], 6, new_items.NewItemQuota(0.34, 2)
     ),
     "ranking.model.score_candidates": lambda inputs: model.score_candidates(
-        inputs.engine, inputs["candidates"], trained_model(), inputs.ids
+        inputs.engine, inputs["featured"], trained_model(), inputs.ids
+    ),
+    "lists.nightly.recommend_in_parts": lambda inputs: tuple(
+        nightly.recommend_in_parts(
+            inputs.engine,
+            inputs["candidates"],
+            inputs.feature_inputs,
+            *inputs.as_of,
+            order_by="ranker",
+            model=trained_model(),
+            ids=inputs.ids,
+            k=4,
+            policy=POLICY,
+        )
     ),
     "lists.reranking.apply_policy": lambda inputs: tuple(
         reranking.apply_policy(
-            recommend.recommend(inputs["candidates"], order_by), inputs["candidates"], inputs["item_features"], POLICY
+            recommend.recommend(inputs["candidates"], order_by), inputs["featured"], inputs["item_features"], POLICY
         )
         for order_by in ("fused", "covisit")
     ),
@@ -297,24 +279,24 @@ FUNCTIONS: Mapping[str, Call] = {
         _lists_and_reranked(inputs, "ranker")[1],
     ),
     "retrieval.by_embedding.recommend": lambda inputs: by_embedding.recommend(inputs.fit_context),
-    "retrieval.candidates.retrieval_context": lambda inputs: _retrieval_context(inputs).history,
+    "retrieval.candidates.retrieval_context": lambda inputs: inputs.derived_context.history,
     "retrieval.candidates.candidates": lambda inputs: candidates.candidates(
         inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES, BUILT_IN
     ),
-    "retrieval.candidates.fuse": lambda inputs: candidates.fuse(_generator_scores(inputs), CANDIDATES, BUILT_IN.names),
+    "retrieval.candidates.fuse": lambda inputs: candidates.fuse(inputs.generator_scores, CANDIDATES, BUILT_IN.names),
     "retrieval.candidates.split_inputs": lambda inputs: tuple(
         frame
         for part in candidates.split_inputs(inputs.engine, inputs.candidate_inputs, LAST, CANDIDATES)
         for frame in (part.user_activity, part.user_factors)
     ),
-    "retrieval.candidates.union": lambda inputs: candidates.union(_retrieval_context(inputs), BUILT_IN),
+    "retrieval.candidates.union": lambda inputs: candidates.union(inputs.derived_context, BUILT_IN),
     "retrieval.content.alike": lambda inputs: (
-        content.alike(inputs["history"], inputs["item_features"], _new_items(inputs), 2, 5),
+        content.alike(inputs["history"], inputs["item_features"], inputs.new_items, 2, 5),
         content.alike(
             inputs["history"], inputs["item_features"], inputs["item_features"].with_columns(newness=nw.lit(0.75)), 9, 9
         ),
     ),
-    "retrieval.content.new_items": _new_items,
+    "retrieval.content.new_items": lambda inputs: inputs.new_items,
     "models.covisitation.covisit_in_parts": lambda inputs: next(
         covisitation.covisit_in_parts(inputs.engine, inputs["item_pairs"], inputs["item_activity"], COVISIT)
     ),
@@ -324,7 +306,25 @@ FUNCTIONS: Mapping[str, Call] = {
     "models.als.fit_factors": lambda inputs: vars(
         als.fit_factors(inputs.engine, inputs["history"], FACTORS, inputs["users"])
     ),
-    "retrieval.features.with_features": _with_features,
+    "retrieval.candidates.inputs_of": lambda inputs: (
+        candidates.inputs_of(inputs.candidate_inputs, inputs["targets"].select("user_id").unique()).user_activity
+    ),
+    "retrieval.features.FeatureInputs.__init__": lambda inputs: {
+        name: frame for name, frame in vars(inputs.feature_inputs).items() if not name.startswith("memoize")
+    },
+    "retrieval.features.join_features": lambda inputs: features.join_features(
+        inputs["candidates"].select("user_id", "item_id"), inputs["history"], inputs.feature_inputs, *inputs.as_of
+    ),
+    "retrieval.features.with_features": lambda inputs: features.with_features(
+        inputs.engine, inputs["candidates"], inputs.feature_inputs, *inputs.as_of
+    ),
+    "retrieval.labelled.labelled_candidates": lambda inputs: tuple(
+        labelled.labelled_candidates(inputs.engine, inputs.candidate_inputs, inputs["targets"], *inputs.as_of, BUILT_IN)
+    ),
+    "retrieval.protocol.active_history": lambda inputs: protocol.active_history(
+        inputs["user_activity"], inputs["users"], *inputs.as_of
+    ),
+    "retrieval.protocol.active_users": lambda inputs: protocol.active_users(inputs["user_activity"], LAST, CANDIDATES),
     "retrieval.generators.category": lambda inputs: generators.category(
         inputs["history"], inputs["item_features"], inputs["top_popular"], 2, 5
     ),
@@ -345,11 +345,14 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.generators.user_history": lambda inputs: generators.user_history(
         inputs["user_activity"], LAST, END, 4, 14.0
     ),
-    "retrieval.next_in_session.recommend": lambda inputs: next_in_session.recommend(inputs.fit_context),
+    "retrieval.next_in_session.fit_index": lambda inputs: inputs.session_links,
+    "retrieval.next_in_session.recommend": lambda inputs: next_in_session.recommend(
+        next_in_session.fit_index(inputs["clean_events"]), inputs["clean_events"], 7
+    ),
     "models.popular.item_hours": lambda inputs: popular.item_hours(inputs["clean_events"], WEIGHTS, END),
     "models.popular.top_popular": lambda inputs: (
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, POPULAR),
-        popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, _item_hours(inputs)),
+        popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, inputs.item_hours),
     ),
     "models.popular_windows.find_windows": _find_windows,
     "retrieval.protocol.CandidateInputs.__init__": lambda inputs: {

@@ -217,7 +217,7 @@ def test_the_best_goes_through_the_gate_and_orders_the_lists_of_the_next_day(
     signature = loaded.metadata.signature
     assert signature is not None
     assert signature.inputs.input_names() == list(FEATURE_COLUMNS)
-    table = read(world, "candidates", EARLIER).to_arrow()
+    table = read(world, "ranking_examples", EARLIER).to_arrow()
     frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=pd.Index(FEATURE_COLUMNS))
     assert np.array_equal(loaded.predict(frame), Scorer(data, table.column_names).score(table))
 

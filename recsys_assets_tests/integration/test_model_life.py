@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -20,11 +21,17 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.assets import ranking
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.gate.promotion import Promotion
+from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import RankerSearchResult
+from recsys_assets.core.retrieval.features import FeatureInputs, with_features
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets.partitions import daily
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
 from recsys_assets_tests.integration.conftest import DAY
@@ -34,7 +41,7 @@ from recsys_assets_tests.integration.world import World
 pytestmark = pytest.mark.graph
 
 EARLIER = "2015-05-27"
-"""A horizon before the newest day: its candidates are there, so it can have a gate of its own."""
+"""A horizon before the newest day: its examples are there, so it can have a gate of its own."""
 
 CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion", "served_ranker", "recommendations")
 GATED = (*CHAIN[1:],)
@@ -73,9 +80,9 @@ def world(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> World:
 
 
 def refresh(world: World, day: str, *more: str, chain: tuple[str, ...] = CHAIN) -> dg.ExecuteInProcessResult:
-    """What comes after the candidates, up to the release of the newest day."""
+    """What comes after the fits, up to the release of the newest day."""
     job = world.definitions().resolve_job_def("refresh")
-    assets = [dg.AssetKey(name) for name in (*chain, *(["release"] if day == DAY else []), *more)]
+    assets = [dg.AssetKey(name) for name in ("candidates", *chain, *(["release"] if day == DAY else []), *more)]
     tags = {"dagster/partition": day}
     return job.execute_in_process(instance=world.instance, tags=tags, asset_selection=assets, raise_on_error=False)
 
@@ -103,6 +110,25 @@ def released(world: World) -> dict[str, Path]:
     pointer = world.store.releases().current()
     assert pointer is not None
     return world.store.releases().fetch(pointer.release_id, world.folder)
+
+
+def with_features_of(world: World, day: str) -> pl.DataFrame:
+    """The candidates of a day with features, joined from what is stored."""
+
+    def frame(asset: str, days: str = day) -> Any:
+        path = world.folder / f"store/assets/{asset}/dt={days}/data.parquet"
+        rows = pl.read_parquet(path, hive_partitioning=True)
+        return nw.from_native((rows if days == "*" else rows.drop("dt")).lazy())
+
+    graph = GraphBuilder(world.settings, world.dataset, daily(world.settings, world.dataset), BUILT_IN)
+    inputs = FeatureInputs(
+        user_activity=frame("user_activity", "*"),
+        item_activity=frame("item_activity", "*"),
+        item_features=frame("item_features"),
+        model_scores=frame("cf_ensemble_scores"),
+    )
+    at = graph.day(day), graph.end(day), candidate_parameters(graph)
+    return with_features(PolarsEngine(), frame("candidates"), inputs, *at).collect("polars").to_native()
 
 
 def of_day(world: World, day: str) -> dict[str, str]:
@@ -174,7 +200,7 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
     assert released(world)["ranker.npz"].read_bytes() == served(world)
 
     best = read(world, "recommendations", DAY).filter(pl.col("rank") == 1).sort("user_id")
-    candidates = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet")
+    candidates = with_features_of(world, DAY)
     scored = candidates.with_columns(
         s=pl.Series(Scorer(served(world), candidates.columns).score(candidates.to_arrow()))
     )
@@ -291,7 +317,7 @@ def test_mlflow_shows_what_happened(world: World, train_on: Train, monkeypatch: 
     aliases = client.get_registered_model("retailrocket_ranker").aliases
     assert {name: str(of) for name, of in aliases.items()} == {"champion": str(version.version)}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    table = pl.read_parquet(world.folder / f"store/assets/candidates/dt={DAY}/data.parquet").to_arrow()
+    table = pl.read_parquet(world.folder / f"store/assets/ranking_examples/dt={DAY}/data.parquet").to_arrow()
     ranker = world.folder / f"store/assets/ranker/dt={DAY}/model.cbm"
     loaded = load_model("models:/retailrocket_ranker@champion")
     frame = pd.DataFrame(features(table, FEATURE_COLUMNS), columns=pd.Index(FEATURE_COLUMNS))

@@ -183,10 +183,10 @@ def test_backfilled_days_were_built_oldest_first(backfilled: UI) -> None:
     marts = {read.day for read in backfilled.lineage("candidates", DAYS[-1]).inputs if read.asset == "user_activity"}
     assert marts == set(DAYS)
     learned_from = [
-        read for read in backfilled.lineage("ranking_examples", DAYS[-1]).inputs if read.asset == "candidates"
+        read for read in backfilled.lineage("ranking_examples", DAYS[-1]).inputs if read.asset == "item_factors"
     ]
     assert [(read.day, read.sha256) for read in learned_from] == [
-        (DAYS[1], backfilled.lineage("candidates", DAYS[1]).sha256)
+        (DAYS[1], backfilled.lineage("item_factors", DAYS[1]).sha256)
     ]
     assert backfilled.served() == DAYS[-1]
 

@@ -42,7 +42,7 @@ def apply_new_item_quota(ranked: Frame, candidates: Frame, k: int, quota: NewIte
     Args:
         ranked: user_id, item_id, rank (1 is best, dense within the user), score (non-increasing in rank) and source:
             the whole order of each user's candidates.
-        candidates: frame of contract CANDIDATES with these pairs, for the age of the items.
+        candidates: these pairs with features, for the age of the items.
         k: length of the list.
         quota: the share, and how old a new item may be.
 

@@ -25,7 +25,7 @@ def recommend(
     """Order each user's candidates and keep the best.
 
     Args:
-        candidates: frame of contract CANDIDATES, as of day D.
+        candidates: frame of contract CANDIDATES, as of day D; with features where there is a policy.
         order_by: 'ranker' orders by ``scores``, 'fused' by fused_rank, a generator by its own rank. Where a generator's
             list ends, fused_rank continues it; those rows have the source 'fused' and the score fused_score, capped at
             the lowest score above them.

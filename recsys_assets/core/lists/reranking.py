@@ -74,7 +74,7 @@ def apply_policy(ranked: Frame, candidates: Frame, item_features: Frame, policy:
 
     Args:
         ranked: user_id, item_id, rank (1 is best, dense within the user), score (non-increasing in rank) and source.
-        candidates: frame of contract CANDIDATES with these pairs, for what was purchased.
+        candidates: these pairs with features, for what was purchased.
         item_features: frame of contract ITEM_FEATURES as of the same day.
         policy: what to apply.
 

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recsys_assets.core.ids import Ints, lookup
-from recsys_assets.core.models.session_parts import Doubles, Visits, repeat_cells, spans, visits
-from recsys_assets.core.models.sessions import SessionModel, time_ordered
+from recsys_assets.core.models.session_model import Doubles, SessionModel
+from recsys_assets.core.models.session_parts import Visits, repeat_cells, spans, visits
+from recsys_assets.core.models.sessions import time_ordered
 
 Scored = tuple[Ints, Ints, Doubles]
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsys_assets.core.ids import Ints
-
-Indices = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from recsys_assets.core.models.session_model import Doubles
 
 # Items per block of the matrix product: some hundred MB at the default number of links.
 _BLOCK = 2048

@@ -11,98 +11,17 @@ the state of the session.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.ids import Ints, positions
+from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_parts import (
-    Doubles,
-    Floats,
-    Indices,
     co_occurrences,
     fit_repeat_rates,
     two_step_links,
     visits,
 )
-
-
-@dataclass(frozen=True)
-class SessionParams:
-    """Parameters of the fit and of the prediction.
-
-    Args:
-        session_clicks: how many of a session's last clicks count; a longer session is hardly a person's.
-        recent_sessions: newest sessions of each item that are candidates for neighbours.
-        neighbours: most similar candidates that are used.
-        click_decay: clicks after which a click's weight has fallen to 1/e.
-        distance_decay: clicks between a neighbour's item and the click that it shares with the session, after which
-            the item's weight has fallen to 1/e.
-        link_decay: the same between two items of a session.
-        age_decay: age of a session, as a share of all sessions, at which its weight has fallen to 1/e.
-        first_links: links per item that are followed to further items.
-        links: links per item in the model.
-        neighbour_weight: weight of the neighbours in scores of items new to the session.
-        link_weight: weight of the links.
-        repeats: whether items of the session may be recommended.
-        repeat_sample: newest pairs of a click and an earlier one on which the repeat rates are counted.
-        repeat_prior: weight of the prior of a rate, in examples.
-    """
-
-    session_clicks: int = 50
-    recent_sessions: int = 500
-    neighbours: int = 200
-    click_decay: float = 1.5
-    distance_decay: float = 4.0
-    link_decay: float = 3.0
-    age_decay: float = 1.0
-    first_links: int = 60
-    links: int = 100
-    neighbour_weight: float = 1.0
-    link_weight: float = 1.5
-    repeats: bool = True
-    repeat_sample: int = 2_000_000
-    repeat_prior: float = 10.0
-
-    def age_weights(self, sessions: Ints, count: int) -> Doubles:
-        """Weight of each session by its age. ``sessions`` are positions among ``count``; the last is the newest."""
-        return np.exp((sessions + 1 - count) / (count * self.age_decay))
-
-
-@dataclass(frozen=True)
-class SessionModel:
-    """A fitted model. Every field but the first is one Arrow or numpy array, which can be stored and memory-mapped.
-
-    Attributes:
-        params: of the fit; those that only prediction uses may be replaced.
-        items: ids, ascending; other fields refer to an item by its position here.
-        rarity: log(1 + sessions / sessions with it) of each item.
-        session_starts: offsets of the visits of each session, the oldest session first.
-        visit_items: item of each visit.
-        visit_lags: clicks of the session after the visit.
-        visit_sessions: session of each visit.
-        item_starts: offsets of each item in ``item_visits``.
-        item_visits: visits of each item, the newest first.
-        link_starts: offsets of the links of each item.
-        link_items: the linked item.
-        link_weights: weight of each link.
-        repeat_rates: see :func:`~recsys_assets.core.models.session_parts.fit_repeat_rates`.
-    """
-
-    params: SessionParams
-    items: pa.Array
-    rarity: Doubles
-    session_starts: Ints
-    visit_items: Indices
-    visit_lags: Indices
-    visit_sessions: Indices
-    item_starts: Ints
-    item_visits: Indices
-    link_starts: Ints
-    link_items: Indices
-    link_weights: Floats
-    repeat_rates: Doubles
 
 
 def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel:

@@ -8,33 +8,24 @@ import pyarrow as pa
 from recsys_assets.core.engine import Frame
 
 _KEY = ["user_id", "item_id"]
-_MOST_LISTED_USERS = 20_000
-"""Up to this number, users are listed in a filter, and a file is unpacked only where rows pass it."""
 
 
-def label(candidates: Frame, targets: Frame) -> Frame:
-    """The candidates of the users who acted, marked with what they acted on.
+def label(features: Frame, targets: Frame) -> Frame:
+    """Mark the candidates that their users acted on.
 
-    No positive is added: each row is a candidate, so training sees the same distribution as serving. Users without a
-    target, who are the great majority, are left out: they do not change a ranking loss, and their lists cannot be
-    evaluated.
+    No positive is added: each row is a candidate, so training sees the same distribution as serving.
 
     Args:
-        candidates: frame of contract CANDIDATES, as of day D-h.
-        targets: user_id, item_id of the target events of the days (D-h, D]; repeated pairs count once.
+        features: candidates with features, as of day D-h, of users with a target. The great majority of the users has
+            none: they do not change a ranking loss, and their lists cannot be evaluated.
+        targets: user_id, item_id of the target events of the days (D-h, D], each pair once.
 
     Returns:
-        Frame of contract RANKING_EXAMPLES: every candidate of a user with a target, and ``label``, 1 for a target and 0
-        otherwise. A user whose targets are not among the candidates is included with zeros only.
+        Frame of contract RANKING_EXAMPLES: every candidate and ``label``, 1 for a target and 0 otherwise. A user whose
+        targets are not among the candidates is included with zeros only.
     """
-    positives = targets.select(_KEY).unique(subset=_KEY).with_columns(label=nw.lit(1, dtype=nw.Int64))
-    users = positives.select("user_id").unique()
-    listed = users.head(_MOST_LISTED_USERS + 1).collect(backend="polars")["user_id"].to_list()
-    if len(listed) <= _MOST_LISTED_USERS:
-        acted = candidates.filter(nw.col("user_id").is_in(listed))
-    else:
-        acted = candidates.join(users, on="user_id", how="semi")
-    return acted.join(positives, on=_KEY, how="left").with_columns(nw.col("label").fill_null(0))
+    positives = targets.select(_KEY).with_columns(label=nw.lit(1, dtype=nw.Int64))
+    return features.join(positives, on=_KEY, how="left").with_columns(nw.col("label").fill_null(0))
 
 
 def training_rows(examples: Frame, negatives: int | None = None, spread: int = 2, seed: int = 0) -> Frame:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.contracts import IdTypes, arrow_schema, candidates_contract, generators_in
+from recsys_assets.core.contracts import IdTypes, arrow_schema, features_contract, generators_in
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TransformedLinear, TreesOfCatBoost, read_model
@@ -250,7 +250,7 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
 
     Args:
         engine: that the frame belongs to.
-        candidates: frame of contract CANDIDATES.
+        candidates: with features, as :func:`~recsys_assets.core.retrieval.features.with_features` adds them.
         model: the stored model, of any kind.
         ids: the data set's id types.
 
@@ -258,7 +258,7 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
         Frame of user_id, item_id, score.
     """
     columns = candidates.collect_schema().names()
-    contract, scorer = arrow_schema(candidates_contract(generators_in(columns)), ids), Scorer(model, columns)
+    contract, scorer = arrow_schema(features_contract(generators_in(columns)), ids), Scorer(model, columns)
     names = ["user_id", "item_id", *dict.fromkeys(scorer.columns)]
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
     scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)

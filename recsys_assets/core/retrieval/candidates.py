@@ -1,10 +1,11 @@
-"""Candidates of all generators, ranked and fused, with features: the input of the ranker."""
+"""Candidates of all generators, ranked and fused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from typing import Any
 
 import narwhals as nw
 
@@ -12,10 +13,15 @@ from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import dense_rank, top_k
 from recsys_assets.core.generator_registry import GeneratorRegistry
-from recsys_assets.core.parts import Memo, by_users
-from recsys_assets.core.retrieval import generators
-from recsys_assets.core.retrieval.features import with_features
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, RetrievalContext, derived
+from recsys_assets.core.parts import Memo, by_users, of_users
+from recsys_assets.core.retrieval.protocol import (
+    CandidateInputs,
+    CandidateParams,
+    RetrievalContext,
+    active_history,
+    active_users,
+    derived,
+)
 
 
 def candidates(
@@ -26,7 +32,9 @@ def candidates(
     params: CandidateParams,
     registry: GeneratorRegistry,
 ) -> Frame:
-    """Candidates of every active user with scores, ranks and features (``CANDIDATES``).
+    """Candidates of every active user of the inputs with scores and ranks (``CANDIDATES``).
+
+    The candidates of a user do not depend on the other users of the inputs.
 
     Args:
         engine: where the frames run.
@@ -37,40 +45,32 @@ def candidates(
         registry: generators that have columns; those of ``params.quotas`` give candidates.
     """
     context = retrieval_context(engine, inputs, as_of, end, params)
-    popularity = last_days(inputs.item_activity, as_of, params.popular_days)
-
-    def add(pairs: Frame) -> Frame:
-        return with_features(
-            _with_fused_rank(pairs),
-            context.history,
-            popularity,
-            inputs.item_features,
-            inputs.model_scores,
-            as_of,
-            end,
-            params.trending_days,
-            inputs.memoize,
-        )
-
-    return engine.add_columns(
-        _fused(_recommended(context, registry), params, registry.names), ["user_id", "item_id"], add
-    )
+    fused = _fused(_recommended(context, registry), params, registry.names)
+    return engine.add_columns(fused, ["user_id", "item_id"], _with_fused_rank)
 
 
 def retrieval_context(
     engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams
 ) -> RetrievalContext:
     """The context of the derived generators: active users and their history; arguments as for :func:`candidates`."""
-    histories = generators.user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
-    active = last_days(inputs.user_activity, as_of, params.active_days).select("user_id").unique()
-    users = inputs.memoize_part("users", active)
-    history = inputs.memoize_part("history", histories.join(users, on="user_id", how="semi"))
+    users = inputs.memoize_part("users", active_users(inputs.user_activity, as_of, params))
+    history = inputs.memoize_part("history", active_history(inputs.user_activity, users, as_of, end, params))
     return RetrievalContext(engine, inputs, params, as_of, users, history)
 
 
 def union(context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """The candidates of all generators, as :func:`fuse` gives them."""
     return fuse(_recommended(context, registry), context.params, registry.names)
+
+
+def inputs_of(inputs: CandidateInputs, users: Frame) -> CandidateInputs:
+    """The inputs reduced to some users.
+
+    Args:
+        inputs: as of the end of D.
+        users: user_id, each once.
+    """
+    return _with_users(inputs, of_users(users, *_frames_of_users(inputs)))
 
 
 def split_inputs(
@@ -85,23 +85,26 @@ def split_inputs(
         params: sizes and windows.
     """
     users = last_days(inputs.user_activity, as_of, params.active_days)
-    fitted = inputs.fitted_candidates
-    parts = by_users(engine, users, inputs.user_activity, inputs.user_factors, inputs.model_scores, *fitted.values())
+    parts = by_users(engine, users, *_frames_of_users(inputs))
     if len(parts) == 1:
         return [inputs]
     memoize = Memo(engine)
-    return [
-        replace(
-            inputs,
-            user_activity=activity,
-            user_factors=factors,
-            model_scores=model_scores,
-            fitted_candidates=dict(zip(fitted, others, strict=True)),
-            memoize=memoize,
-            memoize_part=Memo(engine),
-        )
-        for activity, factors, model_scores, *others in parts
-    ]
+    return [replace(_with_users(inputs, part), memoize=memoize, memoize_part=Memo(engine)) for part in parts]
+
+
+_OF_USERS = ("user_activity", "user_factors", "model_scores", "clicks")
+
+
+def _frames_of_users(inputs: CandidateInputs) -> list[Frame]:
+    """The frames that have a user_id."""
+    return [*(getattr(inputs, name) for name in _OF_USERS), *inputs.fitted_candidates.values()]
+
+
+def _with_users(inputs: CandidateInputs, frames: Sequence[Frame]) -> CandidateInputs:
+    """The inputs with other rows of :func:`_frames_of_users`."""
+    fields: dict[str, Any] = dict(zip(_OF_USERS, frames, strict=False))
+    fitted = dict(zip(inputs.fitted_candidates, frames[len(_OF_USERS) :], strict=True))
+    return replace(inputs, **fields, fitted_candidates=fitted)
 
 
 def fuse(by_generator: Mapping[str, Frame], params: CandidateParams, generators: Sequence[str]) -> Frame:

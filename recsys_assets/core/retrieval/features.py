@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 
 import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.clock import days_before, hours_before, last_days
-from recsys_assets.core.engine import Frame, Memoize, passthrough
+from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, active_history, active_users
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that are added to each item and each user, so that a single target event is not a
 conversion of 1."""
 
 
+@dataclass(frozen=True)
+class FeatureInputs:
+    """The frames that features are made of, all as of day D; the activity windows with ``dt``.
+
+    ``model_scores`` (``CF_ENSEMBLE_SCORES``) and ``user_activity`` are of the users of the candidates at least.
+    ``memoize`` keeps frames that do not depend on the users: all parts of the candidates share them. ``memoize_part``
+    keeps those that are read more than once within a part.
+    """
+
+    user_activity: Frame
+    item_activity: Frame
+    item_features: Frame
+    model_scores: Frame
+    # A function as a plain default would be a method of the class.
+    memoize: Memoize = field(default_factory=lambda: passthrough)
+    memoize_part: Memoize = field(default_factory=lambda: passthrough)
+
+    @classmethod
+    def of(cls, inputs: CandidateInputs) -> FeatureInputs:
+        """Those of the frames that candidates are made of."""
+        return cls(*(getattr(inputs, field.name) for field in fields(cls)))
+
+
 def with_features(
-    pairs: Frame,
-    history: Frame,
-    popularity: Frame,
-    item_features: Frame,
-    model_scores: Frame,
-    as_of: date,
-    end: datetime,
-    trending_days: int,
-    memoize: Memoize = passthrough,
+    engine: Engine, candidates: Frame, inputs: FeatureInputs, as_of: date, end: datetime, params: CandidateParams
+) -> Frame:
+    """Add the features to candidates: ``features_contract``. The features of a user do not depend on the others.
+
+    Args:
+        engine: where the frames run.
+        candidates: frame of contract CANDIDATES.
+        inputs: as of the end of D.
+        as_of: D.
+        end: the instant at which D ends.
+        params: windows and half-lives.
+    """
+    users = inputs.memoize_part("users", active_users(inputs.user_activity, as_of, params))
+    history = inputs.memoize_part("history", active_history(inputs.user_activity, users, as_of, end, params))
+
+    def add(pairs: Frame) -> Frame:
+        return join_features(pairs, history, inputs, as_of, end, params)
+
+    return engine.add_columns(candidates, ["user_id", "item_id"], add)
+
+
+def join_features(
+    pairs: Frame, history: Frame, inputs: FeatureInputs, as_of: date, end: datetime, params: CandidateParams
 ) -> Frame:
     """Join the features to pairs. Counts are 0 where nothing happened; times and shares are null.
 
@@ -36,14 +75,13 @@ def with_features(
     Args:
         pairs: user_id, item_id and any further columns.
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of the users of the pairs.
-        popularity: ``ITEM_ACTIVITY`` with ``dt`` of the popularity window.
-        item_features: ``ITEM_FEATURES`` of D.
-        model_scores: ``CF_ENSEMBLE_SCORES`` of D of the users of the pairs.
+        inputs: as for :func:`with_features`.
         as_of: D.
         end: the instant at which D ends.
-        trending_days: window of item_trend.
-        memoize: for what does not depend on the users, where the pairs are a part.
+        params: windows and half-lives.
     """
+    memoize, item_features = inputs.memoize, inputs.item_features
+    popularity = last_days(inputs.item_activity, as_of, params.popular_days)
     catalog = memoize("catalog", item_features.select("item_id", "category_id", "price"))
     totals = memoize(
         "totals", popularity.select(*(nw.col(name).sum().alias(f"__{name}") for name in ("events", "targets")))
@@ -53,10 +91,10 @@ def with_features(
     )
     wide = (
         pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
-        .join(_model_features(model_scores), on=["user_id", "item_id"], how="left")
+        .join(_model_features(inputs.model_scores), on=["user_id", "item_id"], how="left")
         .join(_user_features(history, totals, catalog, as_of), on="user_id", how="left")
         .join(
-            memoize("items", _items(item_features, popularity, as_of, end, trending_days)),
+            memoize("items", _items(item_features, popularity, as_of, end, params.trending_days)),
             on="item_id",
             how="left",
         )

@@ -1,13 +1,14 @@
-"""The fitted generators, as the graph declares them.
+"""The generators of models that import slow packages, as the graph declares them.
 
-The fits themselves are imported when they run: SciPy takes half a second, which loading the graph must not cost.
+The models themselves are imported when they run: SciPy takes half a second, which loading the graph must not cost.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from recsys_assets.core.retrieval.protocol import FitContext, Fitted
+from recsys_assets.core.engine import Frame
+from recsys_assets.core.retrieval.protocol import Derived, FitContext, Fitted, RetrievalContext
 
 
 def _cf_ensemble(context: FitContext) -> pa.Table:
@@ -16,10 +17,15 @@ def _cf_ensemble(context: FitContext) -> pa.Table:
     return recommend(context)
 
 
-def _sessions(context: FitContext) -> pa.Table:
+def _sessions(context: RetrievalContext, k: int) -> Frame:
     from recsys_assets.core.retrieval.next_in_session import recommend
 
-    return recommend(context)
+    inputs = context.inputs
+    if inputs.session_model is None:
+        raise ValueError("sessions: the session model is not among the inputs")
+    clicks = inputs.clicks.join(context.users, on="user_id", how="semi")
+    best = recommend(inputs.session_model, clicks, k, context.unavailable_items())
+    return context.engine.from_arrow(best)
 
 
 def _nearest(context: FitContext) -> pa.Table:
@@ -35,11 +41,9 @@ CF_ENSEMBLE = Fitted(
     code_version="2",
 )
 
-SESSIONS = Fitted(
+SESSIONS = Derived(
     about="What sessions like the user's last clicks went on to: session-kNN and linked items.",
-    fit=_sessions,
-    reads=("clean_events",),
-    code_version="2",
+    recommend=_sessions,
 )
 
 NEAREST = Fitted(

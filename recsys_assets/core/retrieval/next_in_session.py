@@ -1,4 +1,7 @@
-"""The generator 'sessions': next items of each active user, by sessions that are similar to the last clicks."""
+"""The generator 'sessions': next items of each user, by sessions that are similar to the user's last clicks.
+
+The index of past sessions does not depend on who gets candidates: it is an asset, and recommends to any clicks.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,25 @@ import narwhals as nw
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.ids import Ints, lookup, positions
+from recsys_assets.core.engine import Frame
+from recsys_assets.core.ids import Ints, positions
 from recsys_assets.core.models import next_items
-from recsys_assets.core.models.sessions import SessionParams, fit
-from recsys_assets.core.retrieval.protocol import FitContext
+from recsys_assets.core.models.session_model import SessionModel, SessionParams
+from recsys_assets.core.models.sessions import fit
+
+LEAST_ITEMS = 2
+"""Fewest distinct items of a user; with fewer, similar sessions add nothing to the neighbours of the item."""
 
 
-def recommend(context: FitContext, params: SessionParams | None = None) -> pa.Table:
-    """The items that follow in sessions similar to a user's last clicks.
-
-    The model is fitted on the sessions of known users within the window. The query is the last clicks of each active
-    user, over all of the user's sessions. Items of these clicks are left out: 'repeat' recommends them. So are users
-    with one item: 'covisit' recommends its neighbours, and most users of a shop are such.
+def fit_index(events: Frame, params: SessionParams | None = None) -> SessionModel:
+    """Fit the session model.
 
     Args:
-        context: with ``clean_events``.
-        params: of the session model.
-
-    Returns:
-        user_id, item_id, score and at most ``context.k`` rows a user.
+        events: clean events of the window, without bots; those without a user are left out.
+        params: of the model; it never recommends items of the clicks, since 'repeat' does.
     """
-    params = replace(params or SessionParams(), repeats=False)
-    clicks = _clicks(context)
-    users, rows = positions(clicks["user_id"])
+    clicks = _clicks(events)
+    _, rows = positions(clicks["user_id"])
     log = pa.table(
         {
             "session_id": pa.array(_numbered(rows, clicks["session_id"].to_numpy())),
@@ -38,17 +37,32 @@ def recommend(context: FitContext, params: SessionParams | None = None) -> pa.Ta
             "ts": clicks["ts"],
         }
     )
-    several = np.flatnonzero(_items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS)
-    queried = pa.array(np.isin(rows, np.intersect1d(several, lookup(context.users(), users))))
-    last = log.set_column(0, "session_id", pa.array(rows)).filter(queried)
-    best = next_items.recommend(fit(log, params), last, context.k, context.unavailable_items().combine_chunks())
+    return fit(log, replace(params or SessionParams(), repeats=False))
+
+
+def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | None = None) -> pa.Table:
+    """The items that follow in sessions similar to a user's last clicks, over all of the user's sessions.
+
+    Items of these clicks are left out: 'repeat' recommends them. So are users with one item: 'covisit' recommends its
+    neighbours, and most users of a shop are such. A user's items do not depend on the other users of ``events``.
+
+    Args:
+        model: fitted by :func:`fit_index`.
+        events: clean events of the users who get candidates.
+        k: items per user.
+        exclude: item_id of items not to recommend.
+
+    Returns:
+        user_id, item_id, score and at most ``k`` rows a user.
+    """
+    clicks = _clicks(events)
+    users, rows = positions(clicks["user_id"])
+    several = _items_of(rows, clicks["item_id"], len(users)) >= LEAST_ITEMS
+    last = clicks.select(["session_id", "item_id", "ts"]).set_column(0, "session_id", pa.array(rows))
+    best = next_items.recommend(model, last.filter(pa.array(several[rows])), k, exclude)
     return pa.table(
         {"user_id": users.take(best["session_id"].combine_chunks()), "item_id": best["item_id"], "score": best["score"]}
     )
-
-
-LEAST_ITEMS = 2
-"""Fewest distinct items of a user; with fewer, similar sessions add nothing to the neighbours of the item."""
 
 
 def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
@@ -58,10 +72,10 @@ def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
     return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 
-def _clicks(context: FitContext) -> pa.Table:
+def _clicks(events: Frame) -> pa.Table:
     """user_id, session_id, item_id, ts (int64, microseconds) of known users, in a total order."""
-    events = context.frames["clean_events"].filter(~nw.col("user_id").is_null())
-    rows = events.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")
+    known = events.filter(~nw.col("user_id").is_null())
+    rows = known.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")
     clicks = rows.collect(backend="polars").to_arrow()
     return clicks.set_column(3, "ts", clicks["ts"].cast(pa.int64()))
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
 from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.generators import user_history
 
 _PAIR = ["user_id", "item_id"]
@@ -73,6 +74,7 @@ class CandidateInputs:
     """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
 
     ``model_scores`` are scores of some pairs by the models of users and items (``CF_ENSEMBLE_SCORES``).
+    ``clicks`` are the clean events of the window of ``session_model``, which is None where nothing reads it.
     ``fitted_candidates`` are those of the fitted generators, by name: user_id, item_id, score.
     ``memoize`` keeps frames that do not depend on the users: all parts of the inputs share them. ``memoize_part`` keeps
     those that are read more than once within a part.
@@ -86,10 +88,23 @@ class CandidateInputs:
     user_factors: Frame
     item_factors: Frame
     model_scores: Frame
+    clicks: Frame
+    session_model: SessionModel | None = None
     fitted_candidates: Mapping[str, Frame] = field(default_factory=dict)
     # A function as a plain default would be a method of the class.
     memoize: Memoize = field(default_factory=lambda: passthrough)
     memoize_part: Memoize = field(default_factory=lambda: passthrough)
+
+
+def active_users(user_activity: Frame, as_of: date, params: CandidateParams) -> Frame:
+    """user_id, each once, of the users who get candidates."""
+    return last_days(user_activity, as_of, params.active_days).select("user_id").unique()
+
+
+def active_history(user_activity: Frame, users: Frame, as_of: date, end: datetime, params: CandidateParams) -> Frame:
+    """The history of some users as of the end of D, as candidates and features use it (:func:`user_history`)."""
+    history = user_history(user_activity, as_of, end, params.activity_days, params.repeat_half_life)
+    return history.join(users, on="user_id", how="semi")
 
 
 @dataclass(frozen=True)
@@ -117,12 +132,20 @@ class RetrievalContext:
         """user_id, item_id of the pairs that may not be recommended; None where repeats are allowed."""
         return None if self.params.repeats else self.history.select(*_PAIR)
 
+    def unavailable_items(self) -> pa.Array:
+        """item_id of the items that may be recommended to no user."""
+        items = self._unavailable().collect(backend="polars").to_arrow()["item_id"].combine_chunks()
+        return items if self.params.exclude_unavailable else items.slice(0, 0)
+
+    def _unavailable(self) -> Frame:
+        unavailable = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
+        return self.inputs.memoize("unavailable", unavailable)
+
     def available(self, items: Frame) -> Frame:
         """The rows whose item may be recommended."""
         if not self.params.exclude_unavailable:
             return items
-        unavailable = self.inputs.item_features.filter(~nw.col("available")).select("item_id")
-        return items.join(self.inputs.memoize("unavailable", unavailable), on="item_id", how="anti")
+        return items.join(self._unavailable(), on="item_id", how="anti")
 
     def not_interacted(self, pairs: Frame) -> Frame:
         """The rows (user_id, item_id, …) without :attr:`interacted`."""

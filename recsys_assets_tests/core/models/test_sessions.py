@@ -14,7 +14,8 @@ import pytest
 
 from recsys_assets.core.models import next_items
 from recsys_assets.core.models.next_items import NextItems, recommend
-from recsys_assets.core.models.sessions import SessionModel, SessionParams, fit
+from recsys_assets.core.models.session_model import SessionModel, SessionParams
+from recsys_assets.core.models.sessions import fit
 from recsys_assets_tests.core.world import typed
 
 # Small enough that every limit is met by the logs below.

@@ -7,16 +7,16 @@ import datetime
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.contracts import IdTypes, arrow_schema, candidates_contract, feature_columns
+from recsys_assets.core.contracts import IdTypes, arrow_schema, feature_columns, features_contract
 from recsys_assets.core.feature_names import FEATURES
 from recsys_assets.core.generator_registry import BUILT_IN
 
-CANDIDATES = candidates_contract(BUILT_IN.names)
+FEATURED = features_contract(BUILT_IN.names)
 FEATURE_COLUMNS = feature_columns(BUILT_IN.names)
 
 
 def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = None) -> tuple[pa.Table, np.ndarray]:
-    """A CANDIDATES table sorted by its key, and per row whether the user goes on to act (about 2 of a user's).
+    """Candidates with features, sorted by its key, and per row whether the user goes on to act (about 2 of a user's).
 
     The user acts on items with a recent interaction and a high conversion: a product of two features that only the
     ranker sees. Generators know noisy hints of one of them.
@@ -45,7 +45,7 @@ def candidates(users: int, per_user: int, seed: int = 0, ids: IdTypes | None = N
     columns["item_id"] = _ids(items.ravel(), ids.item, "i")
     utility = recent * converts + rng.normal(0, 0.05, shape)
     acts = (-utility).argsort(axis=1).argsort(axis=1) < rng.integers(1, 4, (users, 1))
-    schema = arrow_schema(CANDIDATES, ids)
+    schema = arrow_schema(FEATURED, ids)
     return pa.table({name: columns[name] for name in schema.names}).cast(schema), acts.ravel()
 
 

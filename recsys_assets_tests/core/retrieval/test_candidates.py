@@ -24,7 +24,9 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
     candidates_contract,
+    features_contract,
 )
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, GeneratorRegistry
 from recsys_assets.core.models.als import AlsFitParams, fit_factors
@@ -35,7 +37,9 @@ from recsys_assets.core.retrieval.candidates import (
     fuse,
     split_inputs,
 )
+from recsys_assets.core.retrieval.features import FeatureInputs, with_features
 from recsys_assets.core.retrieval.generators import user_history
+from recsys_assets.core.retrieval.next_in_session import fit_index
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
@@ -59,6 +63,7 @@ from recsys_assets_tests.core.world import (
 )
 
 CANDIDATES = candidates_contract(BUILT_IN.names)
+FEATURED = features_contract(BUILT_IN.names)
 DAY = FIRST + timedelta(days=9)
 END = end_of(DAY)
 QUOTAS = {
@@ -104,12 +109,20 @@ def inputs(
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
         model_scores=context.frames["cf_ensemble_scores"],
+        clicks=frames["clean_events"],
+        session_model=fit_index(frames["clean_events"]),
         fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(context)) for name in registry.fitted},
     )
 
 
 def run(happened: list[Row], snapshots: list[Row], params: CandidateParams = PARAMS, ids: IdTypes = INTS):
     return candidates(ENGINE, inputs(happened, snapshots, ids), DAY, END, params, BUILT_IN)
+
+
+def featured(candidate_inputs: CandidateInputs, params: CandidateParams = PARAMS) -> Frame:
+    """Candidates with features."""
+    pairs = candidates(ENGINE, candidate_inputs, DAY, END, params, BUILT_IN)
+    return with_features(ENGINE, pairs, FeatureInputs.of(candidate_inputs), DAY, END, params)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -162,7 +175,7 @@ def test_features_equal_brute_force():
 
     average = buys(within(6)) / len(within(6))
     model_scores = {(row["user_id"], row["item_id"]): row for row in rows(candidate_inputs.model_scores)}
-    candidate_rows = rows(candidates(ENGINE, candidate_inputs, DAY, END, PARAMS, BUILT_IN), "user_id", "item_id")
+    candidate_rows = rows(featured(candidate_inputs), "user_id", "item_id")
     for row in random.Random(0).sample(candidate_rows, 60):
         user, item = row["user_id"], row["item_id"]
         mine = within(7, lambda e, user=user: e["user_id"] == user)
@@ -253,6 +266,8 @@ def test_the_future_and_the_order_of_rows_change_no_byte():
     assert later
     assert written(run(happened, snapshots), CANDIDATES) == expected
     assert written(run(shuffled, snapshots[::-1]), CANDIDATES) == expected
+    past = featured(inputs([e for e in happened if e["dt"] <= DAY], snapshots))
+    assert written(featured(inputs(happened, snapshots)), FEATURED) == written(past, FEATURED)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -271,9 +286,11 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         covisited_items=frame([], COVISITED_ITEMS, ids),
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
+        clicks=complete.clicks.head(0),
+        session_model=fit_index(complete.clicks.head(0)),
         fitted_candidates={name: frame.head(0) for name, frame in complete.fitted_candidates.items()},
     )
-    candidate_rows = rows(candidates(ENGINE, bare, DAY, END, params, BUILT_IN))
+    candidate_rows = rows(featured(bare, params))
     assert bool(candidate_rows) is repeats
     assert all(row["repeat_rank"] is not None and row["item_days_known"] is None for row in candidate_rows)
 

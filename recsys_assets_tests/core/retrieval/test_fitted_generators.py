@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -61,31 +61,34 @@ def context_of(
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-@pytest.mark.parametrize("name", ["cf_ensemble", "sessions"])
-def test_active_users_get_available_items_that_they_do_not_know_yet(name: str, ids: IdTypes) -> None:
+def test_active_users_get_available_items_that_they_do_not_know_yet(ids: IdTypes) -> None:
     happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
     context = context_of(happened, ids, snapshots)
     unavailable = set(context.unavailable_items().to_pylist())
-    found = fitted(BUILT_IN, name).fit(context).to_pylist()
+    found = fitted(BUILT_IN, "cf_ensemble").fit(context).to_pylist()
     active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
     assert unavailable
     assert {row["user_id"] for row in found} == active
     assert not unavailable & {row["item_id"] for row in found}
-    whatever = fitted(BUILT_IN, name).fit(context_of(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
+    whatever = (
+        fitted(BUILT_IN, "cf_ensemble").fit(context_of(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
+    )
     assert unavailable & {row["item_id"] for row in whatever}
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
     assert all(sum(user == other for other, _ in pairs) <= K for user in active)
-    if name == "cf_ensemble":
-        assert not set(pairs) & {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
+    assert not set(pairs) & {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
 
 
-@pytest.mark.parametrize("name", ["cf_ensemble", "sessions"])
-def test_the_order_of_rows_changes_nothing(name: str) -> None:
+def test_the_order_of_rows_changes_nothing() -> None:
     happened = events(seed=52)
     shuffled = random.Random(1).sample(happened, len(happened))
-    assert fitted(BUILT_IN, name).fit(context_of(happened)).equals(fitted(BUILT_IN, name).fit(context_of(shuffled)))
-    assert fitted(BUILT_IN, name).fit(context_of([])).num_rows == 0
+    assert (
+        fitted(BUILT_IN, "cf_ensemble")
+        .fit(context_of(happened))
+        .equals(fitted(BUILT_IN, "cf_ensemble").fit(context_of(shuffled)))
+    )
+    assert fitted(BUILT_IN, "cf_ensemble").fit(context_of([])).num_rows == 0
 
 
 def test_users_get_items_of_their_taste() -> None:
@@ -146,22 +149,6 @@ def test_a_matrix_that_is_too_large_is_left_alone() -> None:
     assert scored(context_of(events(seed=55)), CfEnsembleParams(most_cells=10)).num_rows == 0
 
 
-def test_items_that_follow_in_sessions_come_first() -> None:
-    """Users who view an even item view the next odd one; the last session of each user stops before it."""
-    happened: list[Row] = []
-    rng = random.Random(8)
-    for user in range(30):
-        evens = rng.sample(range(0, 60, 2), 10)
-        for offset, item in enumerate(evens):
-            start = datetime(FIRST.year, FIRST.month, FIRST.day, 9, user, tzinfo=UTC) + timedelta(days=offset)
-            steps = (item, item + 1) if offset < 9 else (item,)
-            happened += [_view(user, one, start + timedelta(seconds=place), start) for place, one in enumerate(steps)]
-    found = fitted(BUILT_IN, "sessions").fit(context_of(happened))
-    first = {row["user_id"]: row["item_id"] for row in reversed(found.to_pylist())}
-    last = {e["user_id"]: e["item_id"] for e in happened}
-    assert first == {user: item + 1 for user, item in last.items()}
-
-
 def test_the_table_names_every_generator_once() -> None:
     assert set(BUILT_IN.names) == {*DERIVED, *BUILT_IN.fitted}
     for name in BUILT_IN.names:
@@ -169,10 +156,3 @@ def test_the_table_names_every_generator_once() -> None:
         assert one is (fitted(BUILT_IN, name) if name in BUILT_IN.fitted else derived(BUILT_IN, name))
         assert one.about.endswith(".")
         assert one.share > 0 <= one.weight
-
-
-def _view(user: int, item: int, at: datetime, start: datetime) -> Row:
-    return {
-        "user_id": user, "item_id": item, "event_type": "view", "ts": at, "session_id": int(start.timestamp()),
-        "source_file": "f", "source_row": 0, "dt": at.date(),
-    }  # fmt: skip
