@@ -162,7 +162,7 @@ def _ranking_examples(graph: GraphBuilder) -> dg.AssetsDefinition:
         return frames.write(
             context,
             labelled,
-            params={"horizon_days": horizon},
+            params={"horizon_days": horizon, **asdict(params)},
             metadata={
                 "as_of": cut.isoformat(),
                 "missing_then": missing or "nothing",
