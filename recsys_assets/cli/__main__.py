@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
     command: str = parser.parse_args(arguments).command
     progress = Progress()
-    # Ctrl-C and a terminated make take the same road: the finally blocks that stop what was started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop_on_signals()
     try:
         settings, dataset = load_settings()
         # Not at the top: the graph is built when it is imported, and faults of settings are to be told in one line.
@@ -56,6 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.note("stopped")
         return 0
+
+
+def stop_on_signals() -> None:
+    """Let Ctrl-C and a terminated make take the same road: the finally blocks that stop what was started.
+
+    Dagster's runs give SIGTERM the handler of SIGINT. A script starts its background processes with SIGINT ignored, and
+    a server that ignores both could only be killed, with all of its children left behind.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _failed(progress: Progress, error: Exception) -> int:

@@ -1,0 +1,34 @@
+"""A server that a script has started in the background ends when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells start the background processes of scripts
+from dagster._utils.interrupts import capture_interrupts
+from recsys_assets.cli.__main__ import stop_on_signals
+stop_on_signals()
+with capture_interrupts():  # as a run in this process does
+    pass
+print("ready", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_both_signals_stop_a_background_server_after_a_run(number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert (output, process.returncode) == ("stopped\n", 0)
