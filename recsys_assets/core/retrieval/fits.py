@@ -25,7 +25,8 @@ def _sessions(context: RetrievalContext, k: int) -> Frame:
         raise ValueError("sessions: the session model is not among the inputs")
     clicks = inputs.clicks.join(context.users, on="user_id", how="semi")
     best = recommend(inputs.session_model, clicks, k, context.unavailable_items())
-    return context.engine.from_arrow(best)
+    # The model leaves out the last clicks; the history of a user is longer.
+    return context.not_interacted(context.engine.from_arrow(best))
 
 
 def _nearest(context: FitContext) -> pa.Table:

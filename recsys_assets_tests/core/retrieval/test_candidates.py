@@ -246,6 +246,22 @@ def test_without_repeats_no_item_of_the_history_comes_back_and_the_lists_stay_fu
         )
 
 
+def test_without_repeats_sessions_leave_out_what_was_clicked_before_the_last_clicks():
+    """The session model sees a user's last 50 clicks; the history is longer."""
+    happened = events(seed=37, items=90)
+    template = next(e for e in happened if e["user_id"] is not None and e["dt"] == DAY)
+    user = template["user_id"]
+    happened += [
+        {**template, "item_id": item, "ts": template["ts"] + timedelta(seconds=item), "source_row": 10_000 + item}
+        for item in range(80)
+    ]
+    params = replace(PARAMS, repeats=False, quotas={**QUOTAS, "sessions": GeneratorQuota(40)})
+    candidate_rows = rows(run(happened, properties(items=90), params))
+    assert any(row["user_id"] == user and row["sessions_rank"] is not None for row in candidate_rows)
+    interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    assert not interacted & {(row["user_id"], row["item_id"]) for row in candidate_rows}
+
+
 def test_unavailable_items_are_in_no_list_unless_the_setting_keeps_them():
     happened, snapshots = events(seed=34), properties(seed=34)
     candidate_inputs = inputs(happened, snapshots)
