@@ -17,7 +17,7 @@ from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, a
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.core.retrieval.tune_als import tune_als
 from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
-from recsys_assets.core.tuning.study import Search, study_name
+from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import reused_result, search_of, stored_frame
@@ -142,16 +142,9 @@ class _Searches:
             self.validation_end - timedelta(days=settings.horizon_days),
             base,
             self.day.isoformat(),
-            lambda content: self._als_search(trials, content, base, context.k),
+            lambda content: search_of(settings, self._study("als", trials, content, base, context.k), trials, self.log),
             settings.min_evaluated_users,
         )
-
-    def _als_search(self, trials: int, *parts: object) -> Search:
-        """A search named by all that its result depends on."""
-        settings = self.graph.settings
-        budget = (trials, settings.tuning_seconds)
-        name = study_name(f"als {self.day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
-        return search_of(settings, name, trials, self.log)
 
     def weights(self) -> SearchResult:
         """Weights of the generators; the defaults where no trial is allowed or there are no examples yet."""
@@ -168,7 +161,16 @@ class _Searches:
         rows = training_rows(examples.select("user_id", "item_id", "label", *(f"{name}_rank" for name in names)))
         table = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
         data = ranked(table, names, constant, settings.seed)
-        return tune_weights(data, base, self.day.isoformat(), trials, settings.min_evaluated_users, settings.seed)
+        study = self._study("weights", trials, content_of(table), base, constant)
+        return tune_weights(
+            data, base, self.day.isoformat(), study, trials, settings.min_evaluated_users, settings.seed
+        )
+
+    def _study(self, of: str, trials: int, *parts: object) -> str:
+        """The name of a search, by all that its result depends on."""
+        settings = self.graph.settings
+        budget = (trials, settings.tuning_seconds)
+        return study_name(f"{of} {self.day}", *parts, version("recsys-assets"), _VERSION, budget, settings.seed)
 
 
 def shown(part: str, measure: str, result: SearchResult) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from recsys_assets.assets import ranking, retrieval_params
+from recsys_assets.assets.tracking import searches
 from recsys_assets.core.ranking import tuning
-from recsys_assets.core.ranking.model import Fit
+from recsys_assets.core.ranking.model import Fit, RankerParams
 from recsys_assets.core.ranking.tuning import RankerSearchResult
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.retrieval.tune_als import tune_als
@@ -107,6 +108,12 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     found = RetrievalParams.from_json(before.decode())
     assert len(found.als.trials) == 2
     assert 0 < len(found.weights.trials) <= 12, "of the weights, those that were an improvement"
+    stored = world.folder / f"store/assets/retrieval_params/dt={DAY}/params.json"
+    recorded = searches(RankerSearchResult(RankerParams()), stored)
+    assert {search.name: search.study for search in recorded} == {
+        "als": found.als.study,
+        "weights": found.weights.study,
+    }, "MLflow gets both"
     assert make(world, ("user_factors", "item_factors", "candidates"), DAY).success
     lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("user_factors", "candidates")}
     made = {name: record.params for name, record in lineage.items() if record}

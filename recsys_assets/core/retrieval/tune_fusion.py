@@ -90,7 +90,13 @@ def ranked(examples: pa.Table, names: tuple[str, ...], constant: float, seed: in
 
 
 def tune_weights(
-    data: Ranked, base: Mapping[str, float], day: str, evaluations: int, min_users: int, seed: int = 0
+    data: Ranked,
+    base: Mapping[str, float],
+    day: str,
+    study: str,
+    evaluations: int,
+    min_users: int,
+    seed: int = 0,
 ) -> SearchResult:
     """Search the weights with the highest NDCG@10 of the fused lists.
 
@@ -101,6 +107,7 @@ def tune_weights(
         data: of a window that ends before the one that evaluates the weights later.
         base: weight of each generator of ``data``: the first trial, and the result where no better one is found.
         day: of the search.
+        study: name of the search.
         evaluations: most weights to evaluate.
         min_users: fewest users in each half; with fewer, the base stays.
         seed: of the halves and of the bootstrap.
@@ -129,6 +136,7 @@ def tune_weights(
         values={**base, **best} if kept else dict(base),
         trials=tuple(Record(step.evaluation, COMPLETE, named(step.weights), step.value, {}) for step in path),
         tuned_on=day,
+        study=study,
         facts={
             "users": float(validation.sum()),
             "ndcg_before": float(before.mean()),

@@ -39,7 +39,7 @@ def window(seed: int, users: int = 240, items: int = 40) -> pa.Table:
 
 
 def learn(table: pa.Table, min_users: int = 30, base: dict[str, float] = EVEN) -> SearchResult:
-    return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", 500, min_users)
+    return tune_weights(ranked(table, NAMES, CONSTANT), base, "2020-01-15", "weights", 500, min_users)
 
 
 def test_noise_gets_no_weight_and_the_next_window_is_ordered_better() -> None:
