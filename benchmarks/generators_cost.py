@@ -37,7 +37,7 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.candidates import candidates, split_inputs
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, active_users
 from recsys_assets.definitions import build_definitions
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.jobs import examples
@@ -143,7 +143,7 @@ def _find(graph: GraphBuilder, inputs: CandidateInputs, day: str, params: Candid
     """CPU seconds of finding the candidates of a day."""
     engine, as_of = PolarsEngine(), date.fromisoformat(day)
     began = time.process_time()
-    for part in split_inputs(engine, inputs, as_of, params):
+    for part, _ in split_inputs(engine, inputs, active_users(inputs.user_activity, as_of, params)):
         candidates(engine, part, as_of, graph.end(day), params, BUILT_IN).collect(backend="polars")
     return time.process_time() - began
 

@@ -38,7 +38,8 @@ from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval.features import FeatureInputs, with_features
+from recsys_assets.core.retrieval.features import with_features
+from recsys_assets.core.retrieval.protocol import FeatureInputs
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.sample.generate import SampleConfig, generate

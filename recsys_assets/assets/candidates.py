@@ -20,9 +20,15 @@ from recsys_assets.core.frames import top_k
 from recsys_assets.core.models.session_model import SessionModel, from_bytes, to_bytes
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import split_inputs
-from recsys_assets.core.retrieval.features import FeatureInputs
 from recsys_assets.core.retrieval.params import weights_in_force
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, FitContext, fitted
+from recsys_assets.core.retrieval.protocol import (
+    CandidateInputs,
+    CandidateParams,
+    FeatureInputs,
+    FitContext,
+    active_users,
+    fitted,
+)
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
@@ -157,7 +163,8 @@ def _candidates(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefini
         inputs, weighted = candidate_inputs(upstream, frames, params, day)
 
         def parts(day: str) -> Iterator[Frame]:
-            for part in split_inputs(frames.run, inputs, graph.day(day), weighted):
+            users = active_users(inputs.user_activity, graph.day(day), weighted)
+            for part, _ in split_inputs(frames.run, inputs, users):
                 yield candidates_of(frames.run, part, graph.day(day), graph.end(day), weighted, graph.registry)
 
         return frames.write(

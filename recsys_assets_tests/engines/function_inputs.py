@@ -91,8 +91,10 @@ class FunctionInputs:
         )
 
     @property
-    def feature_inputs(self) -> features.FeatureInputs:
-        return features.FeatureInputs.of(self.candidate_inputs)
+    def feature_inputs(self) -> protocol.FeatureInputs:
+        names = ("user_activity", "item_activity", "item_features")
+        frames: dict[str, Any] = {name: self[name] for name in names}
+        return protocol.FeatureInputs(model_scores=self["cf_ensemble_scores"], **frames)
 
     @property
     def as_of(self) -> tuple[date, datetime, protocol.CandidateParams]:
@@ -223,7 +225,7 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     tables["candidates"] = tables["pairs"].select(schema.names).cast(schema)
     keep(
         "featured",
-        features.with_features(inputs.engine, inputs["candidates"], inputs.feature_inputs, *inputs.as_of),
+        features.with_features(inputs.engine, inputs["candidates"], inputs.candidate_inputs, *inputs.as_of),
     )
     keep("targets", targets_after(inputs["user_activity"], CUT))
     keep("ranking_examples", examples.label(inputs["featured"], inputs["targets"]).with_columns(dt=nw.lit(LAST)))

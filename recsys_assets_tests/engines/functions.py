@@ -256,7 +256,7 @@ FUNCTIONS: Mapping[str, Call] = {
         nightly.recommend_in_parts(
             inputs.engine,
             inputs["candidates"],
-            inputs.feature_inputs,
+            inputs.candidate_inputs,
             *inputs.as_of,
             order_by="ranker",
             model=trained_model(),
@@ -286,7 +286,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.candidates.fuse": lambda inputs: candidates.fuse(inputs.generator_scores, CANDIDATES, BUILT_IN.names),
     "retrieval.candidates.split_inputs": lambda inputs: tuple(
         frame
-        for part in candidates.split_inputs(inputs.engine, inputs.candidate_inputs, LAST, CANDIDATES)
+        for part, _ in candidates.split_inputs(inputs.engine, inputs.candidate_inputs, inputs["users"])
         for frame in (part.user_activity, part.user_factors)
     ),
     "retrieval.candidates.union": lambda inputs: candidates.union(inputs.derived_context, BUILT_IN),
@@ -309,21 +309,16 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.candidates.inputs_of": lambda inputs: (
         candidates.inputs_of(inputs.candidate_inputs, inputs["targets"].select("user_id").unique()).user_activity
     ),
-    "retrieval.features.FeatureInputs.__init__": lambda inputs: {
-        name: frame for name, frame in vars(inputs.feature_inputs).items() if not name.startswith("memoize")
-    },
     "retrieval.features.join_features": lambda inputs: features.join_features(
-        inputs["candidates"].select("user_id", "item_id"), inputs["history"], inputs.feature_inputs, *inputs.as_of
+        inputs["candidates"].select("user_id", "item_id"), inputs["history"], inputs.candidate_inputs, *inputs.as_of
     ),
     "retrieval.features.with_features": lambda inputs: features.with_features(
-        inputs.engine, inputs["candidates"], inputs.feature_inputs, *inputs.as_of
+        inputs.engine, inputs["candidates"], inputs.candidate_inputs, *inputs.as_of
     ),
     "retrieval.labelled.labelled_candidates": lambda inputs: tuple(
         labelled.labelled_candidates(inputs.engine, inputs.candidate_inputs, inputs["targets"], *inputs.as_of, BUILT_IN)
     ),
-    "retrieval.protocol.active_history": lambda inputs: protocol.active_history(
-        inputs["user_activity"], inputs["users"], *inputs.as_of
-    ),
+    "retrieval.protocol.active_history": lambda inputs: protocol.active_history(inputs.candidate_inputs, *inputs.as_of),
     "retrieval.protocol.active_users": lambda inputs: protocol.active_users(inputs["user_activity"], LAST, CANDIDATES),
     "retrieval.generators.category": lambda inputs: generators.category(
         inputs["history"], inputs["item_features"], inputs["top_popular"], 2, 5
@@ -355,6 +350,13 @@ FUNCTIONS: Mapping[str, Call] = {
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, inputs.item_hours),
     ),
     "models.popular_windows.find_windows": _find_windows,
+    "retrieval.protocol.CandidateInputs.with_users": lambda inputs: (
+        inputs.candidate_inputs.with_users(*inputs.candidate_inputs.of_users).of_users
+    ),
+    "retrieval.protocol.FeatureInputs.__init__": lambda inputs: inputs.feature_inputs.of_users,
+    "retrieval.protocol.FeatureInputs.with_users": lambda inputs: (
+        inputs.feature_inputs.with_users(*inputs.feature_inputs.of_users).of_users
+    ),
     "retrieval.protocol.CandidateInputs.__init__": lambda inputs: {
         **vars(inputs.candidate_inputs),
         **inputs.candidate_inputs.fitted_candidates,

@@ -29,7 +29,8 @@ from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import RankerSearchResult
-from recsys_assets.core.retrieval.features import FeatureInputs, with_features
+from recsys_assets.core.retrieval.features import with_features
+from recsys_assets.core.retrieval.protocol import FeatureInputs
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.storage.objects import sha256_bytes

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, datetime
 
 from recsys_assets.core.contracts import IdTypes
-from recsys_assets.core.engine import Engine, Frame, passthrough
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
-from recsys_assets.core.parts import Memo, by_users
 from recsys_assets.core.ranking.model import score_candidates
-from recsys_assets.core.retrieval.features import FeatureInputs, with_features
-from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.core.retrieval.candidates import split_inputs
+from recsys_assets.core.retrieval.features import with_features
+from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs
 
 
 def recommend_in_parts(
@@ -48,18 +47,9 @@ def recommend_in_parts(
     Returns:
         Frames that follow one another by user_id.
     """
-    parts = by_users(engine, candidates, candidates, inputs.user_activity, inputs.model_scores)
-    memoize = Memo(engine) if len(parts) > 1 else passthrough
-    for pairs, activity, model_scores in parts:
+    for part, (pairs,) in split_inputs(engine, inputs, candidates, candidates):
         rows = pairs
         if model or policy.any:
-            part = replace(
-                inputs,
-                user_activity=activity,
-                model_scores=model_scores,
-                memoize=memoize,
-                memoize_part=Memo(engine) if len(parts) > 1 else passthrough,
-            )
             rows = with_features(engine, pairs, part, as_of, end, params)
             if model and policy.any:
                 rows = engine.persist(rows)  # read for the scores and for the policy

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
+from typing import TypeVar
 
 import narwhals as nw
 
-from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import dense_rank, top_k
 from recsys_assets.core.generator_registry import GeneratorRegistry
@@ -17,11 +16,13 @@ from recsys_assets.core.parts import Memo, by_users, of_users
 from recsys_assets.core.retrieval.protocol import (
     CandidateInputs,
     CandidateParams,
+    FeatureInputs,
     RetrievalContext,
     active_history,
-    active_users,
     derived,
 )
+
+Inputs = TypeVar("Inputs", bound=FeatureInputs)
 
 
 def candidates(
@@ -53,9 +54,7 @@ def retrieval_context(
     engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams
 ) -> RetrievalContext:
     """The context of the derived generators: active users and their history; arguments as for :func:`candidates`."""
-    users = inputs.memoize_part("users", active_users(inputs.user_activity, as_of, params))
-    history = inputs.memoize_part("history", active_history(inputs.user_activity, users, as_of, end, params))
-    return RetrievalContext(engine, inputs, params, as_of, users, history)
+    return RetrievalContext(engine, inputs, params, as_of, *active_history(inputs, as_of, end, params))
 
 
 def union(context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
@@ -63,48 +62,41 @@ def union(context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     return fuse(_recommended(context, registry), context.params, registry.names)
 
 
-def inputs_of(inputs: CandidateInputs, users: Frame) -> CandidateInputs:
+def inputs_of(inputs: Inputs, users: Frame) -> Inputs:
     """The inputs reduced to some users.
 
     Args:
         inputs: as of the end of D.
         users: user_id, each once.
     """
-    return _with_users(inputs, of_users(users, *_frames_of_users(inputs)))
+    return inputs.with_users(*of_users(users, *inputs.of_users))
 
 
 def split_inputs(
-    engine: Engine, inputs: CandidateInputs, as_of: date, params: CandidateParams
-) -> Sequence[CandidateInputs]:
-    """Split the inputs by users where the engine prefers parts; candidates of a part come before those of the next.
+    engine: Engine, inputs: Inputs, users: Frame, *others: Frame
+) -> Sequence[tuple[Inputs, tuple[Frame, ...]]]:
+    """Split the inputs by users where the engine prefers parts; what is made of a part comes before that of the next.
 
     Args:
         engine: where the frames run.
         inputs: as of the end of D.
-        as_of: D.
-        params: sizes and windows.
+        users: user_id of all users; repeated ids count once.
+        others: further frames with a user_id, to be split likewise.
+
+    Returns:
+        The inputs of each part, and its rows of the other frames.
     """
-    users = last_days(inputs.user_activity, as_of, params.active_days)
-    parts = by_users(engine, users, *_frames_of_users(inputs))
+    parts = by_users(engine, users, *others, *inputs.of_users)
     if len(parts) == 1:
-        return [inputs]
+        return [(inputs, others)]
     memoize = Memo(engine)
-    return [replace(_with_users(inputs, part), memoize=memoize, memoize_part=Memo(engine)) for part in parts]
-
-
-_OF_USERS = ("user_activity", "user_factors", "model_scores", "clicks")
-
-
-def _frames_of_users(inputs: CandidateInputs) -> list[Frame]:
-    """The frames that have a user_id."""
-    return [*(getattr(inputs, name) for name in _OF_USERS), *inputs.fitted_candidates.values()]
-
-
-def _with_users(inputs: CandidateInputs, frames: Sequence[Frame]) -> CandidateInputs:
-    """The inputs with other rows of :func:`_frames_of_users`."""
-    fields: dict[str, Any] = dict(zip(_OF_USERS, frames, strict=False))
-    fitted = dict(zip(inputs.fitted_candidates, frames[len(_OF_USERS) :], strict=True))
-    return replace(inputs, **fields, fitted_candidates=fitted)
+    return [
+        (
+            replace(inputs.with_users(*part[len(others) :]), memoize=memoize, memoize_part=Memo(engine)),
+            part[: len(others)],
+        )
+        for part in parts
+    ]
 
 
 def fuse(by_generator: Mapping[str, Frame], params: CandidateParams, generators: Sequence[str]) -> Frame:

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 
 import narwhals as nw
 
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.clock import days_before, hours_before, last_days
-from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
+from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, active_history, active_users
+from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs, active_history
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that are added to each item and each user, so that a single target event is not a
 conversion of 1."""
-
-
-@dataclass(frozen=True)
-class FeatureInputs:
-    """The frames that features are made of, all as of day D; the activity windows with ``dt``.
-
-    ``model_scores`` (``CF_ENSEMBLE_SCORES``) and ``user_activity`` are of the users of the candidates at least.
-    ``memoize`` keeps frames that do not depend on the users: all parts of the candidates share them. ``memoize_part``
-    keeps those that are read more than once within a part.
-    """
-
-    user_activity: Frame
-    item_activity: Frame
-    item_features: Frame
-    model_scores: Frame
-    # A function as a plain default would be a method of the class.
-    memoize: Memoize = field(default_factory=lambda: passthrough)
-    memoize_part: Memoize = field(default_factory=lambda: passthrough)
-
-    @classmethod
-    def of(cls, inputs: CandidateInputs) -> FeatureInputs:
-        """Those of the frames that candidates are made of."""
-        return cls(*(getattr(inputs, field.name) for field in fields(cls)))
 
 
 def with_features(
@@ -56,8 +32,7 @@ def with_features(
         end: the instant at which D ends.
         params: windows and half-lives.
     """
-    users = inputs.memoize_part("users", active_users(inputs.user_activity, as_of, params))
-    history = inputs.memoize_part("history", active_history(inputs.user_activity, users, as_of, end, params))
+    _, history = active_history(inputs, as_of, end, params)
 
     def add(pairs: Frame) -> Frame:
         return join_features(pairs, history, inputs, as_of, end, params)

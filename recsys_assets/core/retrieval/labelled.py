@@ -9,8 +9,8 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.core.ranking.examples import label
 from recsys_assets.core.retrieval.candidates import candidates, inputs_of, split_inputs
-from recsys_assets.core.retrieval.features import FeatureInputs, with_features
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams
+from recsys_assets.core.retrieval.features import with_features
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, active_users
 
 
 def labelled_candidates(
@@ -39,6 +39,6 @@ def labelled_candidates(
         Frames that follow one another by user_id.
     """
     acted = inputs_of(inputs, targets.select("user_id").unique())
-    for part in split_inputs(engine, acted, as_of, params):
+    for part, _ in split_inputs(engine, acted, active_users(acted.user_activity, as_of, params)):
         pairs = candidates(engine, part, as_of, end, params, registry)
-        yield label(with_features(engine, pairs, FeatureInputs.of(part), as_of, end, params), targets)
+        yield label(with_features(engine, pairs, part, as_of, end, params), targets)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import narwhals as nw
 import pyarrow as pa
@@ -69,13 +69,11 @@ class CandidateParams:
     exclude_unavailable: bool = True
 
 
-@dataclass(frozen=True)
-class CandidateInputs:
-    """The frames that candidates are made of, all as of day D; the activity windows with ``dt``.
+@dataclass(frozen=True, kw_only=True)
+class FeatureInputs:
+    """The frames that features are made of, all as of day D; the activity windows with ``dt``.
 
     ``model_scores`` are scores of some pairs by the models of users and items (``CF_ENSEMBLE_SCORES``).
-    ``clicks`` are the clean events of the window of ``session_model``, which is None where nothing reads it.
-    ``fitted_candidates`` are those of the fitted generators, by name: user_id, item_id, score.
     ``memoize`` keeps frames that do not depend on the users: all parts of the inputs share them. ``memoize_part`` keeps
     those that are read more than once within a part.
     """
@@ -83,17 +81,52 @@ class CandidateInputs:
     user_activity: Frame
     item_activity: Frame
     item_features: Frame
+    model_scores: Frame
+    # A function as a plain default would be a method of the class.
+    memoize: Memoize = field(default_factory=lambda: passthrough)
+    memoize_part: Memoize = field(default_factory=lambda: passthrough)
+
+    @property
+    def of_users(self) -> tuple[Frame, ...]:
+        """The frames that have a user_id."""
+        return self.user_activity, self.model_scores
+
+    def with_users(self, *frames: Frame) -> Self:
+        """The inputs with other rows of :attr:`of_users`."""
+        user_activity, model_scores = frames
+        return replace(self, user_activity=user_activity, model_scores=model_scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateInputs(FeatureInputs):
+    """The frames that candidates are made of, beside those of their features.
+
+    ``clicks`` are the clean events of the window of ``session_model``, which is None where nothing reads it.
+    ``fitted_candidates`` are those of the fitted generators, by name: user_id, item_id, score.
+    """
+
     top_popular: Frame
     covisited_items: Frame
     user_factors: Frame
     item_factors: Frame
-    model_scores: Frame
     clicks: Frame
     session_model: SessionModel | None = None
     fitted_candidates: Mapping[str, Frame] = field(default_factory=dict)
-    # A function as a plain default would be a method of the class.
-    memoize: Memoize = field(default_factory=lambda: passthrough)
-    memoize_part: Memoize = field(default_factory=lambda: passthrough)
+
+    @property
+    def of_users(self) -> tuple[Frame, ...]:
+        """See :class:`FeatureInputs`."""
+        return *super().of_users, self.user_factors, self.clicks, *self.fitted_candidates.values()
+
+    def with_users(self, *frames: Frame) -> Self:
+        """See :class:`FeatureInputs`."""
+        user_activity, model_scores, user_factors, clicks, *fitted = frames
+        return replace(
+            super().with_users(user_activity, model_scores),
+            user_factors=user_factors,
+            clicks=clicks,
+            fitted_candidates=dict(zip(self.fitted_candidates, fitted, strict=True)),
+        )
 
 
 def active_users(user_activity: Frame, as_of: date, params: CandidateParams) -> Frame:
@@ -101,10 +134,11 @@ def active_users(user_activity: Frame, as_of: date, params: CandidateParams) -> 
     return last_days(user_activity, as_of, params.active_days).select("user_id").unique()
 
 
-def active_history(user_activity: Frame, users: Frame, as_of: date, end: datetime, params: CandidateParams) -> Frame:
-    """The history of some users as of the end of D, as candidates and features use it (:func:`user_history`)."""
-    history = user_history(user_activity, as_of, end, params.activity_days, params.repeat_half_life)
-    return history.join(users, on="user_id", how="semi")
+def active_history(inputs: FeatureInputs, as_of: date, end: datetime, params: CandidateParams) -> tuple[Frame, Frame]:
+    """The users who get candidates, and their :func:`user_history` as of the end of D."""
+    users = inputs.memoize_part("users", active_users(inputs.user_activity, as_of, params))
+    history = user_history(inputs.user_activity, as_of, end, params.activity_days, params.repeat_half_life)
+    return users, inputs.memoize_part("history", history.join(users, on="user_id", how="semi"))
 
 
 @dataclass(frozen=True)

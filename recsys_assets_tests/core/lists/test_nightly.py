@@ -13,7 +13,6 @@ from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking.model import score_candidates
 from recsys_assets.core.retrieval.candidates import candidates
-from recsys_assets.core.retrieval.features import FeatureInputs
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.retrieval.test_candidates import DAY, END, PARAMS, featured, inputs
 from recsys_assets_tests.core.world import ENGINE, INTS, events, properties, stored
@@ -37,7 +36,7 @@ def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, or
         found = recommend_in_parts(
             engine,
             pairs,
-            FeatureInputs.of(given),
+            given,
             DAY,
             END,
             PARAMS,

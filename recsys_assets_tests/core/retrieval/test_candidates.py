@@ -37,10 +37,16 @@ from recsys_assets.core.retrieval.candidates import (
     fuse,
     split_inputs,
 )
-from recsys_assets.core.retrieval.features import FeatureInputs, with_features
+from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.generators import user_history
 from recsys_assets.core.retrieval.next_in_session import fit_index
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
+from recsys_assets.core.retrieval.protocol import (
+    CandidateInputs,
+    CandidateParams,
+    GeneratorQuota,
+    active_users,
+    fitted,
+)
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
     ENGINE,
@@ -122,7 +128,7 @@ def run(happened: list[Row], snapshots: list[Row], params: CandidateParams = PAR
 def featured(candidate_inputs: CandidateInputs, params: CandidateParams = PARAMS) -> Frame:
     """Candidates with features."""
     pairs = candidates(ENGINE, candidate_inputs, DAY, END, params, BUILT_IN)
-    return with_features(ENGINE, pairs, FeatureInputs.of(candidate_inputs), DAY, END, params)
+    return with_features(ENGINE, pairs, candidate_inputs, DAY, END, params)
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
@@ -316,7 +322,8 @@ def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, id
     candidate_inputs, schema = inputs(events(seed=41, ids=ids), properties(ids=ids), ids), arrow_schema(CANDIDATES, ids)
     small = PolarsEngine()
     small.users_at_once = 2
-    parts = split_inputs(small, candidate_inputs, DAY, PARAMS)
+    users = active_users(candidate_inputs.user_activity, DAY, PARAMS)
+    parts = [part for part, _ in split_inputs(small, candidate_inputs, users)]
     assert len(parts) > 2
     candidates_of_parts = [candidates(small, part, DAY, END, PARAMS, BUILT_IN) for part in parts]
     whole = candidates(ENGINE, candidate_inputs, DAY, END, PARAMS, BUILT_IN)
