@@ -189,9 +189,11 @@ def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
         """An index of the sessions of the window, links between items, and how often users return to an item."""
-        from recsys_assets.core.retrieval.next_in_session import fit_index  # SciPy: loading the graph must not take it
+        from recsys_assets.core.retrieval.next_in_session import (
+            fit_session_model,  # SciPy: loading the graph must not take it
+        )
 
-        model = fit_index(bots.without(clean_events.frame(), bot_users.frame()))
+        model = fit_session_model(bots.without(clean_events.frame(), bot_users.frame()))
         content = to_bytes(model)
         return frames.write_bytes(
             context,

@@ -11,7 +11,7 @@ from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.charts import bar_chart_metadata
 from recsys_assets.assets.reranking import policy_cost, reranking_policy
 from recsys_assets.checks.partition import beats_generators
-from recsys_assets.core.contracts import Contract, IdTypes
+from recsys_assets.core.contracts import Contract
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import Window, collect_window, evaluate_window
 from recsys_assets.core.gate.promotion import Mode, ModelRef, Promotion, promote
@@ -78,7 +78,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         state = without_unusable_champion(before, graph.contracts["ranking_examples"], context.log.warning)
         models = {"ranker": partition_bytes(ranker, day), "champion": state.champion}
         candidates = ranking_examples.frame().drop("dt")
-        scores = scores_of(frames, candidates, models, graph.ids)
+        scores = model.scores_by_model(frames.run, candidates, models, graph.ids)
         evaluation_window = collect_window(candidates, user_activity.frame(), graph.day(day) - timedelta(days=horizon))
         evaluation = evaluate_window(
             evaluation_window, candidates, scores, settings.seed, level=CONFIDENCE, pick_baseline=pick_baseline
@@ -115,13 +115,6 @@ def partition_bytes(partitions: Partitions, day: str) -> bytes:
     """The bytes of a model as of a day; empty where there is none."""
     path = partitions.file(day)
     return path.read_bytes() if path else b""
-
-
-def scores_of(frames: FrameWriter, candidates: Frame, models: Mapping[str, bytes], ids: IdTypes) -> dict[str, Frame]:
-    """The scores of the candidates by each model that exists."""
-    return {
-        name: model.score_candidates(frames.run, candidates, stored, ids) for name, stored in models.items() if stored
-    }
 
 
 def promoted(

@@ -4,7 +4,7 @@
 
     erasures/suppressed.json    a salt and one token per erased person; updated by compare-and-swap
 
-A token is a keyed hash of the id, so the list contains no ids. It is only a pseudonym: whoever can read the list can
+A token is a keyed hash of the id, so the list contains no ids. It is only a pseudonym: anyone who can read it can
 test ids against it, as staging does. Anything that can recognise an id that comes again reveals as much.
 """
 

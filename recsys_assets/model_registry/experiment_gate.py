@@ -14,7 +14,7 @@ from recsys_assets.core.evaluation.window import collect_window, evaluate_window
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.promotion import ApprovalDecision, Mode, ModelRef, Promotion, RegistryState, promote
 from recsys_assets.core.gate.rule import confidence_of_best_of, decide, pick_baseline
-from recsys_assets.core.ranking.model import score_candidates
+from recsys_assets.core.ranking.model import scores_by_model
 from recsys_assets.model_registry.experiment_models import ExperimentModel
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, StoredState, approval, rejected_before
 from recsys_assets.storage.objects import ObjectStore
@@ -52,7 +52,7 @@ class EvaluationWindow:
         Returns:
             Table of contract RANKER_EVALUATION.
         """
-        scores = {name: score_candidates(engine, self.examples, data, ids) for name, data in models.items() if data}
+        scores = scores_by_model(engine, self.examples, models, ids)
         window = collect_window(self.examples, self.activity, self.cut)
         return evaluate_window(window, self.examples, scores, seed, level=level, pick_baseline=pick_baseline)
 

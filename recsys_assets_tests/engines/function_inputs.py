@@ -27,7 +27,7 @@ from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.retrieval import candidates, content, features, generators, protocol
 from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, scored
-from recsys_assets.core.retrieval.next_in_session import fit_index
+from recsys_assets.core.retrieval.next_in_session import fit_session_model
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import Row
@@ -85,7 +85,7 @@ class FunctionInputs:
             covisited_items=self["covisit"],
             model_scores=self["cf_ensemble_scores"],
             clicks=self["clean_events"],
-            session_model=fit_index(self["clean_events"]),
+            session_model=fit_session_model(self["clean_events"]),
             fitted_candidates={name: self[f"{name}_items"] for name in BUILT_IN.fitted},
             **frames,
         )
@@ -121,13 +121,18 @@ class FunctionInputs:
         return popular.item_hours(self["clean_events"], WEIGHTS, end_of(LAST))
 
     @property
+    def popular_windows(self) -> popular_windows.Windows:
+        activity = self["item_activity"], self.item_hours, self["user_activity"]
+        return popular_windows.find_windows(*activity, self["item_features"], LAST, POPULAR, WINDOWS)
+
+    @property
     def new_items(self) -> Frame:
         return content.new_items(self["item_features"], self["item_activity"], 2, 1)
 
     @property
     def session_links(self) -> pa.Table:
         """The links of the session model."""
-        model = fit_index(self["clean_events"])
+        model = fit_session_model(self["clean_events"])
         return pa.table({"item": model.link_items, "weight": model.link_weights})
 
     @property

@@ -20,7 +20,7 @@ from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as list_evaluation
 from recsys_assets.core.lists import new_items, nightly, recommend, reranking
-from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
+from recsys_assets.core.models import als, covisitation, popular, similar_items
 from recsys_assets.core.models.cf_models import MODELS
 from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
@@ -47,7 +47,6 @@ from recsys_assets_tests.engines.function_inputs import (
     LIST_LENGTH,
     POPULAR,
     WEIGHTS,
-    WINDOWS,
     FunctionInputs,
     end_of,
     trained_model,
@@ -121,11 +120,6 @@ def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, F
 def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
     popular_items = inputs["top_popular"].filter(nw.col("segment") == popular.ALL)
     return generators.shared_list(inputs["users"], popular_items, LIST_LENGTH, interacted)
-
-
-def _find_windows(inputs: FunctionInputs) -> Any:
-    activity = inputs["item_activity"], inputs.item_hours, inputs["user_activity"]
-    return vars(popular_windows.find_windows(*activity, inputs["item_features"], LAST, POPULAR, WINDOWS))
 
 
 FUNCTIONS: Mapping[str, Call] = {
@@ -249,6 +243,9 @@ FUNCTIONS: Mapping[str, Call] = {
     "lists.new_items.apply_new_item_quota": lambda inputs: new_items.apply_new_item_quota(
         recommend.recommend(inputs["candidates"], "fused"), inputs["featured"], 6, new_items.NewItemQuota(0.34, 2)
     ),
+    "ranking.model.scores_by_model": lambda inputs: model.scores_by_model(
+        inputs.engine, inputs["featured"], {"ranker": trained_model(), "champion": b""}, inputs.ids
+    ),
     "ranking.model.score_candidates": lambda inputs: model.score_candidates(
         inputs.engine, inputs["featured"], trained_model(), inputs.ids
     ),
@@ -340,16 +337,16 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.generators.user_history": lambda inputs: generators.user_history(
         inputs["user_activity"], LAST, END, 4, 14.0
     ),
-    "retrieval.next_in_session.fit_index": lambda inputs: inputs.session_links,
+    "retrieval.next_in_session.fit_session_model": lambda inputs: inputs.session_links,
     "retrieval.next_in_session.recommend": lambda inputs: next_in_session.recommend(
-        next_in_session.fit_index(inputs["clean_events"]), inputs["clean_events"], 7
+        next_in_session.fit_session_model(inputs["clean_events"]), inputs["clean_events"], 7
     ),
     "models.popular.item_hours": lambda inputs: popular.item_hours(inputs["clean_events"], WEIGHTS, END),
     "models.popular.top_popular": lambda inputs: (
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, POPULAR),
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, inputs.item_hours),
     ),
-    "models.popular_windows.find_windows": _find_windows,
+    "models.popular_windows.find_windows": lambda inputs: vars(inputs.popular_windows),
     "retrieval.protocol.CandidateInputs.with_users": lambda inputs: (
         inputs.candidate_inputs.with_users(*inputs.candidate_inputs.of_users).of_users
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -263,6 +263,11 @@ def score_candidates(engine: Engine, candidates: Frame, model: bytes, ids: IdTyp
     schema = pa.schema([*(contract.field(name) for name in names), pa.field("score", pa.float64(), nullable=False)])
     scored = engine.map_batches(candidates.select(names), scorer.add_score, schema)
     return scored.select("user_id", "item_id", "score")
+
+
+def scores_by_model(engine: Engine, candidates: Frame, models: Mapping[str, bytes], ids: IdTypes) -> dict[str, Frame]:
+    """:func:`score_candidates` by each of several stored models; empty bytes are no model."""
+    return {name: score_candidates(engine, candidates, model, ids) for name, model in models.items() if model}
 
 
 def _bytes(model: CatBoost) -> bytes:

@@ -1,6 +1,6 @@
 """The generator 'sessions': next items of each user, by sessions that are similar to the user's last clicks.
 
-The index of past sessions does not depend on who gets candidates: it is an asset, and recommends to any clicks.
+The session model does not depend on who gets candidates: it is an asset, and recommends to any clicks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST_ITEMS = 2
 """Fewest distinct items of a user; with fewer, similar sessions add nothing to the neighbours of the item."""
 
 
-def fit_index(events: Frame, params: SessionParams | None = None) -> SessionModel:
+def fit_session_model(events: Frame, params: SessionParams | None = None) -> SessionModel:
     """Fit the session model.
 
     Args:
@@ -47,7 +47,7 @@ def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | No
     neighbours, and most users of a shop are such. A user's items do not depend on the other users of ``events``.
 
     Args:
-        model: fitted by :func:`fit_index`.
+        model: fitted by :func:`fit_session_model`.
         events: clean events of the users who get candidates.
         k: items per user.
         exclude: item_id of items not to recommend.

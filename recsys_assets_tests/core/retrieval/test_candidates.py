@@ -39,7 +39,7 @@ from recsys_assets.core.retrieval.candidates import (
 )
 from recsys_assets.core.retrieval.features import with_features
 from recsys_assets.core.retrieval.generators import user_history
-from recsys_assets.core.retrieval.next_in_session import fit_index
+from recsys_assets.core.retrieval.next_in_session import fit_session_model
 from recsys_assets.core.retrieval.protocol import (
     CandidateInputs,
     CandidateParams,
@@ -116,7 +116,7 @@ def inputs(
         item_factors=ENGINE.from_arrow(vectors.items),
         model_scores=context.frames["cf_ensemble_scores"],
         clicks=frames["clean_events"],
-        session_model=fit_index(frames["clean_events"]),
+        session_model=fit_session_model(frames["clean_events"]),
         fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(context)) for name in registry.fitted},
     )
 
@@ -309,7 +309,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
         clicks=complete.clicks.head(0),
-        session_model=fit_index(complete.clicks.head(0)),
+        session_model=fit_session_model(complete.clicks.head(0)),
         fitted_candidates={name: frame.head(0) for name, frame in complete.fitted_candidates.items()},
     )
     candidate_rows = rows(featured(bare, params))

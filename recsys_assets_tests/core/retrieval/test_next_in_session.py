@@ -12,7 +12,7 @@ import pytest
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, IdTypes
 from recsys_assets.core.models.session_model import from_bytes, to_bytes
-from recsys_assets.core.retrieval.next_in_session import LEAST_ITEMS, fit_index, recommend
+from recsys_assets.core.retrieval.next_in_session import LEAST_ITEMS, fit_session_model, recommend
 from recsys_assets_tests.core.world import FIRST, INTS, STRINGS, Row, events, frame
 
 K = 6
@@ -22,7 +22,7 @@ K = 6
 def test_users_with_several_items_get_items_that_they_have_not_clicked(ids: IdTypes) -> None:
     happened = events(seed=51, ids=ids, items=60)
     clicks = frame(happened, CLEAN_EVENTS, ids)
-    model = fit_index(clicks)
+    model = fit_session_model(clicks)
     excluded = model.items.take(pa.array([0, 7, 20]))
     recommended = recommend(model, clicks, K, excluded).to_pylist()
     pairs = {(row["user_id"], row["item_id"]) for row in recommended}
@@ -39,10 +39,10 @@ def test_users_with_several_items_get_items_that_they_have_not_clicked(ids: IdTy
 
 def test_a_list_does_not_depend_on_the_other_users_or_on_the_order_of_rows() -> None:
     happened = events(seed=52)
-    model = fit_index(frame(happened, CLEAN_EVENTS))
+    model = fit_session_model(frame(happened, CLEAN_EVENTS))
     everybody = recommend(model, frame(happened, CLEAN_EVENTS), K).to_pylist()
     shuffled = random.Random(1).sample(happened, len(happened))
-    assert to_bytes(fit_index(frame(shuffled, CLEAN_EVENTS))) == to_bytes(model)
+    assert to_bytes(fit_session_model(frame(shuffled, CLEAN_EVENTS))) == to_bytes(model)
     for user in {row["user_id"] for row in everybody}:
         mine = frame([e for e in shuffled if e["user_id"] == user], CLEAN_EVENTS)
         assert recommend(model, mine, K).to_pylist() == [row for row in everybody if row["user_id"] == user]
@@ -52,7 +52,7 @@ def test_a_list_does_not_depend_on_the_other_users_or_on_the_order_of_rows() -> 
 def test_a_stored_model_recommends_what_the_fitted_one_does(ids: IdTypes) -> None:
     for happened in (events(seed=53, ids=ids), []):
         clicks = frame(happened, CLEAN_EVENTS, ids)
-        model = fit_index(clicks)
+        model = fit_session_model(clicks)
         stored = from_bytes(to_bytes(model))
         assert to_bytes(stored) == to_bytes(model)
         assert recommend(stored, clicks, K).equals(recommend(model, clicks, K))
@@ -61,7 +61,7 @@ def test_a_stored_model_recommends_what_the_fitted_one_does(ids: IdTypes) -> Non
 
 def test_a_model_of_another_version_is_refused() -> None:
     with pytest.raises(ValueError, match=r"session model: .*link_items.*; fit it again"):
-        from_bytes(_without("link_items", to_bytes(fit_index(frame(events(seed=54), CLEAN_EVENTS)))))
+        from_bytes(_without("link_items", to_bytes(fit_session_model(frame(events(seed=54), CLEAN_EVENTS)))))
 
 
 def test_items_that_follow_in_sessions_come_first() -> None:
@@ -75,7 +75,7 @@ def test_items_that_follow_in_sessions_come_first() -> None:
             steps = (item, item + 1) if offset < 9 else (item,)
             happened += [_view(user, one, start + timedelta(seconds=place), start) for place, one in enumerate(steps)]
     clicks = frame(happened, CLEAN_EVENTS)
-    found = recommend(fit_index(clicks), clicks, K)
+    found = recommend(fit_session_model(clicks), clicks, K)
     first = {row["user_id"]: row["item_id"] for row in reversed(found.to_pylist())}
     last = {e["user_id"]: e["item_id"] for e in happened}
     assert first == {user: item + 1 for user, item in last.items()}
