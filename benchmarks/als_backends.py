@@ -26,31 +26,38 @@ from benchmarks.report import table, write_section
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.engine import AlsParams, Engine, Factors
 from recsys_assets.core.ids import Ints
-from recsys_assets.core.models.blend import top
-from recsys_assets.core.models.ials import Ials, IalsParams
+from recsys_assets.core.models.ials import IalsParams, ials
 from recsys_assets.core.models.interactions import Floats, Interactions
+from recsys_assets.core.models.nearest import nearest
 from recsys_assets.engines.polars import PolarsEngine
 
 SMALL, LARGE = 64, 512
 ROW_PENALTY = IalsParams(factors=SMALL)
 
 
-class Vectors:
-    """Scores by inner product of the vectors that an engine fitted.
+Vectors = tuple[Floats, Floats]
+"""Of users and of items, in the order of the matrix."""
 
-    Args:
-        fitted: by an engine.
-        interactions: the rows and columns of the matrix, all of which have a vector.
-    """
 
-    def __init__(self, fitted: Factors, interactions: Interactions):
-        self.users, self.items = _matrix(fitted.users), _matrix(fitted.items)
-        if (len(self.users), len(self.items)) != interactions.shape:
-            raise ValueError("the fit left out users or items")
+def _vectors(fitted: Factors, interactions: Interactions) -> Vectors:
+    users, items = _matrix(fitted.users), _matrix(fitted.items)
+    if (len(users), len(items)) != interactions.shape:
+        raise ValueError("the fit left out users or items")
+    return users, items
 
-    def scores(self, users: Ints) -> Floats:
-        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
-        return self.users[users] @ self.items.T
+
+def _lists(vectors: Vectors, interactions: Interactions) -> Ints:
+    """The K best new items of each user."""
+    users, items = vectors
+    known = interactions.matrix
+
+    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
+        return known[start:stop].nonzero()
+
+    rows, columns, _ = nearest(users, items, K, forbid)
+    lists = np.full((len(users), K), -1, np.int64)
+    lists[rows, np.arange(len(rows)) - np.searchsorted(rows, rows)] = columns
+    return lists
 
 
 def _matrix(vectors: pa.Table) -> Floats:
@@ -71,10 +78,9 @@ def main() -> None:
         for title, fit in _fits(interactions, engines):
             started, cpu = time.perf_counter(), time.process_time()
             with progress.step(title):
-                model = fit()
+                vectors = fit()
             wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-            lists = top({title: model}, {title: 1.0}, np.arange(len(interactions.users)), interactions.matrix, K)[0]
-            recall, ndcg = evaluate(lists[users], targets)
+            recall, ndcg = evaluate(_lists(vectors, interactions)[users], targets)
             seconds = "in the JVM" if "MLlib" in title else f"{cpu:.0f}"
             rows.append([title, f"{recall:.4f}", f"{ndcg:.4f}", f"{wall:.0f}", seconds])
     write_section(
@@ -94,7 +100,7 @@ The exact solution with a penalty by frequency (Rendle et al., 2022), which neit
     )
 
 
-def _fits(interactions: Interactions, engines: dict[str, Engine]) -> Iterator[tuple[str, Callable[[], Vectors | Ials]]]:
+def _fits(interactions: Interactions, engines: dict[str, Engine]) -> Iterator[tuple[str, Callable[[], Vectors]]]:
     """Title and fit of each row."""
     pairs = interactions.matrix.tocoo()
     weighed = pa.table(
@@ -107,13 +113,17 @@ def _fits(interactions: Interactions, engines: dict[str, Engine]) -> Iterator[tu
 
     def by_engine(engine: Engine, params: AlsParams) -> Vectors:
         frame = engine.from_arrow(weighed).with_columns(nw.col("weight").cast(nw.Float64))
-        return Vectors(engine.factorize(frame, params), interactions)
+        return _vectors(engine.factorize(frame, params), interactions)
+
+    def exact(params: IalsParams) -> Vectors:
+        model = ials(interactions, params)
+        return model.vectors(interactions.matrix), model.items
 
     for name, engine in engines.items():
         yield f"{name}, {SMALL} factors", lambda engine=engine: by_engine(engine, AlsParams(SMALL, iterations=10))
-    yield f"exact, {SMALL} factors", lambda: Ials(interactions, ROW_PENALTY)
+    yield f"exact, {SMALL} factors", lambda: exact(ROW_PENALTY)
     yield f"implicit, {LARGE} factors", lambda: by_engine(engines["implicit"], AlsParams(LARGE, iterations=10))
-    yield f"exact, {LARGE} factors", lambda: Ials(interactions, replace(ROW_PENALTY, factors=LARGE))
+    yield f"exact, {LARGE} factors", lambda: exact(replace(ROW_PENALTY, factors=LARGE))
 
 
 @contextmanager

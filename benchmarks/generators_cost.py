@@ -26,10 +26,11 @@ import pyarrow as pa
 
 from benchmarks.generators_left_out import ALL, SUSPECTS, TOGETHER, memory, params_of
 from benchmarks.home import make_home
-from benchmarks.quality_apart import Scan, session_inputs
+from benchmarks.quality_apart import Scan, cf_ensemble_of, session_inputs
 from benchmarks.quality_backtests import scan_of
 from benchmarks.report import table, write_section
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import history_days
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
@@ -44,7 +45,7 @@ from recsys_assets.jobs import examples
 from recsys_assets.partitions import daily
 from recsys_assets.sample.config import REAL_EVENTS, SampleConfig
 from recsys_assets.sample.generate import generate
-from recsys_assets.settings import Settings, load_settings
+from recsys_assets.settings import load_settings
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
 
@@ -92,7 +93,7 @@ def run(work: Path, events: int, share: float) -> str:
     day = max(stored, default=newest)
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
     scan, params = scan_of(settings, dataset, day), params_of(settings, day)
-    inputs, users, everybody = _inputs(scan, settings, params, share)
+    inputs, users, everybody = _inputs(scan, graph, params, day, share)
     variants = {ALL: (), **{name: (name,) for name in BUILT_IN.names if name in params.quotas}, TOGETHER: SUSPECTS}
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     _find(graph, inputs, day, params)  # what is loaded once is no generator's
@@ -109,10 +110,12 @@ def _without(params: CandidateParams, names: Collection[str]) -> CandidateParams
     return replace(params, quotas={name: one for name, one in params.quotas.items() if name not in names})
 
 
-def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: float) -> tuple[CandidateInputs, int, int]:
+def _inputs(
+    scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, share: float
+) -> tuple[CandidateInputs, int, int]:
     """What candidates are found from, in memory, with the activity of a share of the active users only."""
-    engine = PolarsEngine()
-    activity = scan("user_activity", max(settings.activity_days, settings.active_days))
+    engine, settings = PolarsEngine(), graph.settings
+    activity = scan("user_activity", history_days(params))
     active = scan("user_activity", settings.active_days).select("user_id").unique().sort("user_id")
     ids = active.collect(backend="polars").to_arrow()["user_id"]
     chosen = ids.filter(pa.array(held_out(ids.to_pylist(), share, 0)))
@@ -129,7 +132,7 @@ def _inputs(scan: Scan, settings: Settings, params: CandidateParams, share: floa
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         user_factors=of_users(scan("user_factors", 1)),
-        model_scores=of_users(scan("cf_ensemble_scores", 1)),
+        cf_ensemble=cf_ensemble_of(scan, graph, params, day),
         fitted_candidates={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.report import table
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_parameters
+from recsys_assets.assets.candidates import candidate_parameters, history_days
 from recsys_assets.assets.fit_context import fit_context
 from recsys_assets.core.activity import bots
 from recsys_assets.core.dataset import Dataset
@@ -25,10 +25,11 @@ from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.gate.rule import CONFIDENCE
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
-from recsys_assets.core.retrieval.cf_ensemble import scored
+from recsys_assets.core.retrieval.cf_ensemble import fit
 from recsys_assets.core.retrieval.next_in_session import fit_session_model
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
 from recsys_assets.engines.polars import PolarsEngine
@@ -134,6 +135,13 @@ def session_inputs(scan: Scan, settings: Settings) -> tuple[Frame, SessionModel]
     return events, fit_session_model(bots.without(events, scan("bot_users", settings.covisit_days)))
 
 
+def cf_ensemble_of(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str) -> CfEnsemble:
+    """The models of users and items that the product fits as of a day."""
+    history = {"user_activity": scan("user_activity", max(graph.settings.factors_days, graph.settings.active_days))}
+    bot_ids = scan("bot_users", graph.settings.factors_days)
+    return fit(fit_context(graph, params, PolarsEngine(), day, history, bot_ids, 1).history())
+
+
 def _without(candidates: Frame, params: CandidateParams, weights: Mapping[str, float]) -> dict[str, Frame]:
     """The fused lists of a day, and those without each generator in turn."""
 
@@ -191,15 +199,13 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     history = scan("user_activity", max(settings.factors_days, settings.active_days))
     proposed: dict[str, Frame] = {}
     people = {"user_activity": history, "item_features": scan("item_features", 1)}
-    deep = fit_context(graph, params, engine, day, people, bot_ids, DEEP)
-    model_scores = engine.from_arrow(scored(deep))  # those stored are of shorter lists
     for name in [name for name in graph.registry.fitted if name in params.quotas]:
-        frames = {**people, "cf_ensemble_scores": model_scores}
+        frames = dict(people)
         made = fitted(graph.registry, name)
         frames |= {read: scan(read, settings.covisit_days) for read in made.reads if read not in frames}
         known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(made.fit(known))
-    activity = scan("user_activity", max(settings.activity_days, settings.active_days))
+    activity = scan("user_activity", history_days(params))
     names = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
     singles: dict[str, Any] = {name: scan(name, 1) for name in names}
     clicks, session_model = session_inputs(scan, settings)
@@ -208,7 +214,7 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         session_model=session_model,
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
-        model_scores=model_scores,
+        cf_ensemble=cf_ensemble_of(scan, graph, params, day),
         fitted_candidates=proposed,
         **singles,
     )

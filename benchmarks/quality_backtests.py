@@ -19,10 +19,10 @@ import narwhals as nw
 import numpy as np
 
 from benchmarks.home import make_home
-from benchmarks.quality_apart import Apart, Scan, add_breakdown, describe_apart
+from benchmarks.quality_apart import Apart, Scan, add_breakdown, cf_ensemble_of, describe_apart
 from benchmarks.report import Line, table, write_section
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_parameters
+from recsys_assets.assets.candidates import candidate_parameters, history_days
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.contracts import arrow_schema, contracts_of
@@ -211,10 +211,10 @@ def features_of(scan: Scan, settings: Settings, dataset: Dataset, day: str, cand
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN)
     params = candidate_parameters(graph)
     inputs = FeatureInputs(
-        user_activity=scan("user_activity", max(params.activity_days, params.active_days)),
+        user_activity=scan("user_activity", history_days(params)),
         item_activity=scan("item_activity", max(params.popular_days, params.trending_days)),
         item_features=scan("item_features", 1),
-        model_scores=scan("cf_ensemble_scores", 1),
+        cf_ensemble=cf_ensemble_of(scan, graph, params, day),
     )
     return with_features(PolarsEngine(), candidates, inputs, graph.day(day), graph.end(day), params)
 

@@ -27,8 +27,9 @@ from benchmarks.report import Line
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.ids import Ints, lookup
-from recsys_assets.core.models.blend import hits, learn, pool, top
-from recsys_assets.core.models.cf_models import fit_models
+from recsys_assets.core.models.blend import hits, learn, pool
+from recsys_assets.core.models.cf_ensemble import CfEnsemble, best_of, candidates, weighted
+from recsys_assets.core.models.cf_models import MODELS, ModelParams
 from recsys_assets.core.models.interactions import InteractionModel, Interactions
 
 K, SEED, HELD_OUT, USERS, PROPOSED = 20, 0, 0.2, 2_000, 100
@@ -76,9 +77,10 @@ def run(data: Path, work: Path, progress: Progress) -> list[Line]:
     started, cpu = time.perf_counter(), time.process_time()
     weights = _weights(known, progress)
     learned = time.perf_counter() - started
-    models = _fit(known, progress)
-    found = {name: _lists(models, {name: 1.0}, known.matrix) for name in models}
-    found["fused"] = _lists(models, weights, known.matrix)
+    model = _fit(known, progress)
+    with progress.step("gowalla: lists"):
+        found = {name: lists_of(_alone(model, name), {name: 1.0}, known.matrix) for name in model.models}
+        found["fused"] = lists_of(model, weights, known.matrix)
     took = time.perf_counter() - started, time.process_time() - cpu
     test = read_pairs(data / "test.txt")
     users, targets = targets_of(known, test)
@@ -118,12 +120,16 @@ def read_pairs(path: Path) -> pa.Table:
     return pa.table({"user_id": users, "item_id": items}).group_by(["user_id", "item_id"]).aggregate([])
 
 
-def _fit(known: Interactions, progress: Progress) -> Mapping[str, InteractionModel]:
+def _fit(known: Interactions, progress: Progress) -> CfEnsemble:
     models: dict[str, InteractionModel] = {}
-    for name, fit in fit_models(known).items():
+    for name, kind in MODELS.items():
         with progress.step(f"gowalla: {name}"):
-            models[name] = fit()
-    return models
+            models[name] = kind.fit(known, ModelParams())
+    return CfEnsemble(known.items, models)
+
+
+def _alone(model: CfEnsemble, name: str) -> CfEnsemble:
+    return CfEnsemble(model.items, {name: model.models[name]})
 
 
 def _weights(known: Interactions, progress: Progress) -> dict[str, float]:
@@ -131,9 +137,10 @@ def _weights(known: Interactions, progress: Progress) -> dict[str, float]:
     held, chosen, slices = _held_out(known)
     left = csr_matrix(known.matrix - held)
     left.eliminate_zeros()
-    models = _fit(Interactions(known.users, known.items, left), progress)
+    model = _fit(Interactions(known.users, known.items, left), progress)
     with progress.step("gowalla: weights of the fusion"):
-        return learn(list(models), pool(models, chosen, left, PROPOSED), csr_matrix(held[chosen]), K, slices)
+        found = pool(candidates(model, csr_matrix(left[chosen]), PROPOSED), len(chosen))
+        return learn(list(model.models), found, csr_matrix(held[chosen]), K, slices)
 
 
 def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
@@ -154,8 +161,14 @@ def _held_out(known: Interactions) -> tuple[csr_matrix, Ints, Ints]:
     return held, chosen, slices
 
 
-def _lists(models: Mapping[str, InteractionModel], weights: Mapping[str, float], seen: csr_matrix) -> Ints:
-    return top(models, weights, np.arange(len(seen.indptr) - 1), seen, K)[0]
+def lists_of(model: CfEnsemble, weights: Mapping[str, float], histories: csr_matrix) -> Ints:
+    """The best items [rows, K] of histories; -1 where there are fewer."""
+    found = candidates(model, histories, PROPOSED)
+    best = best_of(found, weighted(found, weights, model), K)
+    rows = found.rows[best]
+    lists = np.full((len(histories.indptr) - 1, K), -1, np.int64)
+    lists[rows, np.arange(len(rows)) - np.searchsorted(rows, rows)] = found.columns[best]
+    return lists
 
 
 def targets_of(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
@@ -168,5 +181,5 @@ def targets_of(known: Interactions, test: pa.Table) -> tuple[Ints, csr_matrix]:
 
 def evaluate(lists: Ints, targets: csr_matrix) -> tuple[float, float]:
     """Mean recall and NDCG of lists [users, k] against targets [users, items]."""
-    found = per_user(hits(targets, lists), np.diff(targets.indptr), K)
+    found = per_user(hits(targets, np.maximum(lists, 0)) & (lists >= 0), np.diff(targets.indptr), K)
     return float(found["recall"].mean()), float(found["ndcg"].mean())

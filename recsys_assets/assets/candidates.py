@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import narwhals as nw
 
-from recsys_assets.assets import retrieval_params
+from recsys_assets.assets import models, retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.fit_context import activity_windows, fit_context
 from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import dense_ranks, not_empty
 from recsys_assets.core.activity import bots
-from recsys_assets.core.contracts import CF_ENSEMBLE_SCORES, CLEAN_EVENTS
+from recsys_assets.core.contracts import CLEAN_EVENTS
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.frames import top_k
 from recsys_assets.core.models.session_model import SessionModel, from_bytes, to_bytes
@@ -34,6 +34,9 @@ from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
+if TYPE_CHECKING:  # SciPy takes half a second, which loading the graph must not cost
+    from recsys_assets.core.models.cf_ensemble import CfEnsemble
+
 Result = dg.MaterializeResult[Staged]
 
 
@@ -41,13 +44,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """An asset for each fitted generator, and their union with the others."""
     params = candidate_parameters(graph)
     names = [name for name in graph.registry.fitted if name in params.quotas]
-    models = [
+    fits = [
         *([_session_model(graph)] if "sessions" in params.quotas else []),
-        *([_model_scores(graph, params)] if "cf_ensemble" in params.quotas else []),
+        *([models.cf_ensemble(graph, params)] if "cf_ensemble" in params.quotas else []),
     ]
     return [
         *retrieval_params.build(graph, params),
-        *models,
+        *fits,
         *(_fitted_generator(graph, name, params) for name in names),
         _candidates(graph, params),
     ]
@@ -65,6 +68,8 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
         active_days=settings.active_days,
         popular_days=settings.popular_days,
         trending_days=settings.trending_days,
+        factors_days=settings.factors_days,
+        factors_half_life=settings.factors_half_life,
         repeat_half_life=settings.repeat_half_life,
         covisit_half_life=settings.covisit_half_life,
         new_item_days=settings.new_item_days,
@@ -93,12 +98,17 @@ def candidate_reads(
 
 def feature_reads(graph: GraphBuilder, params: CandidateParams, lag: int = 0) -> dict[str, dg.PartitionMapping | None]:
     """The partitions that features as of the day ``lag`` days before D are made from."""
-    same_day = ["item_features", *(["cf_ensemble_scores"] if "cf_ensemble" in params.quotas else [])]
+    same_day = ["item_features", *(["cf_ensemble"] if "cf_ensemble" in params.quotas else [])]
     return {
-        "user_activity": window(max(params.activity_days, params.active_days), lag),
+        "user_activity": window(history_days(params), lag),
         "item_activity": window(max(params.popular_days, params.trending_days), lag),
         **dict.fromkeys(same_day, window(1, lag) if lag else None),
     }
+
+
+def history_days(params: CandidateParams) -> int:
+    """Days of user activity that candidates and features are made from."""
+    return max(params.activity_days, params.active_days, params.factors_days if "cf_ensemble" in params.quotas else 0)
 
 
 def candidate_inputs(
@@ -106,7 +116,7 @@ def candidate_inputs(
 ) -> tuple[CandidateInputs, CandidateParams]:
     """The frames of :func:`candidate_reads` as of a day, and the parameters with the weights of that day."""
     weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
-    of_features = feature_inputs(upstream, frames)
+    of_features = feature_inputs(upstream, day)
     inputs = CandidateInputs(
         # A reader of an earlier day has the days after it too, for labels.
         user_activity=of_features.user_activity.filter(nw.col("dt") <= date.fromisoformat(day)),
@@ -116,7 +126,7 @@ def candidate_inputs(
         covisited_items=_of_day(upstream["covisited_items"]),
         user_factors=_of_day(upstream["user_factors"]),
         item_factors=_of_day(upstream["item_factors"]),
-        model_scores=of_features.model_scores,
+        cf_ensemble=of_features.cf_ensemble,
         clicks=upstream["clean_events"].frame() if "clean_events" in upstream else frames.empty(CLEAN_EVENTS),
         session_model=_stored_session_model(upstream.get("session_model"), day),
         fitted_candidates={
@@ -126,15 +136,23 @@ def candidate_inputs(
     return inputs, weighted
 
 
-def feature_inputs(upstream: Mapping[str, Partitions], frames: FrameWriter) -> FeatureInputs:
-    """The frames of :func:`feature_reads`."""
-    scores = upstream.get("cf_ensemble_scores")
+def feature_inputs(upstream: Mapping[str, Partitions], day: str) -> FeatureInputs:
+    """What :func:`feature_reads` reads, as of a day."""
     return FeatureInputs(
         user_activity=upstream["user_activity"].frame(),
         item_activity=upstream["item_activity"].frame(),
         item_features=_of_day(upstream["item_features"]),
-        model_scores=_of_day(scores) if scores else frames.empty(CF_ENSEMBLE_SCORES),
+        cf_ensemble=_stored_cf_ensemble(upstream.get("cf_ensemble"), day),
     )
+
+
+def _stored_cf_ensemble(partitions: Partitions | None, day: str) -> "CfEnsemble | None":
+    path = partitions.file(day) if partitions else None
+    if path is None:
+        return None
+    from recsys_assets.core.models.cf_ensemble import CfEnsemble
+
+    return CfEnsemble.from_bytes(path.read_bytes())
 
 
 def _stored_session_model(partitions: Partitions | None, day: str) -> SessionModel | None:
@@ -209,27 +227,6 @@ def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
         )
 
     return session_model
-
-
-def _model_scores(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
-    """The scores from which 'cf_ensemble' recommends, and which are features of the ranker."""
-    reads = {**activity_windows(graph), "item_features": None}
-
-    @graph.asset("retrieval", reads=reads)
-    def cf_ensemble_scores(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
-        """What iALS, a graph filter, EASE, RP3beta and item-kNN say of the items that each active user may want."""
-        from recsys_assets.core.retrieval.cf_ensemble import scored  # SciPy: loading the graph must not take it
-
-        fit = _fit_context(graph, params, frames.run, context.partition_key, upstream, "cf_ensemble")
-        return frames.write(
-            context,
-            lambda _: scored(fit),
-            params=_lineage_params(fit),
-            seed=fit.seed,
-            metadata=upstream["user_activity"].facts,
-        )
-
-    return cf_ensemble_scores
 
 
 def _fitted_generator(graph: GraphBuilder, name: str, params: CandidateParams) -> dg.AssetsDefinition:

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_inputs, candidate_parameters, candidate_reads
+from recsys_assets.assets.candidates import candidate_inputs, candidate_parameters, candidate_reads, history_days
 from recsys_assets.assets.charts import bar_chart_metadata, search_metadata
 from recsys_assets.core.activity import bots
 from recsys_assets.core.engine import Frame
@@ -130,7 +130,7 @@ def _ranking_examples(graph: GraphBuilder) -> dg.AssetsDefinition:
     settings, horizon, params = graph.settings, graph.settings.horizon_days, candidate_parameters(graph)
     reads = candidate_reads(graph, params, lag=horizon)
     # As of D-h and, for the labels, up to D.
-    reads["user_activity"] = window(max(settings.activity_days, settings.active_days) + horizon)
+    reads["user_activity"] = window(history_days(params) + horizon)
 
     @graph.asset(
         "ranking",

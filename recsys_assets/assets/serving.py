@@ -63,7 +63,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             return recommend_in_parts(
                 frames.run,
                 pool,
-                feature_inputs(upstream, frames),
+                feature_inputs(upstream, day),
                 graph.day(day),
                 graph.end(day),
                 params,

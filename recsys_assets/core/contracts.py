@@ -17,7 +17,7 @@ from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
-from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
+from recsys_assets.core.feature_names import FEATURES
 from recsys_assets.core.generator_registry import fitted_among
 
 _USER = Column("user", "who acted")
@@ -205,17 +205,6 @@ SIMILAR_ITEMS = Contract(
     key=("item_id", "source", "rank"),
 )
 
-CF_ENSEMBLE_SCORES = Contract(
-    "cf_ensemble_scores",
-    {
-        "user_id": _USER,
-        "item_id": _ITEM,
-        "score": Column("float64", "weighed sum of the models' scores; null where the pair is not proposed", True),
-        **{name: Column("float32", f"score by {name}, standardized", nullable=True) for name in MODEL_NAMES},
-    },
-    key=("user_id", "item_id"),
-)
-
 RANKER_EVALUATION = Contract(
     "ranker_evaluation",
     {
@@ -339,7 +328,6 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         ITEM_FACTORS,
         COVISITED_ITEMS,
         SIMILAR_ITEMS,
-        CF_ENSEMBLE_SCORES,
         *(fitted_generator_contract(name) for name in fitted_among(generators)),
         candidates_contract(generators),
         examples_contract(generators),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MODEL_NAMES = ("ials", "graph_filter", "ease", "rp3beta", "item_knn")
+MODEL_NAMES = ("ials", "graph_filter", "low_pass", "ease", "rp3beta", "item_knn")
 """Models of the matrix of users and items; :mod:`recsys_assets.core.models.cf_models` fits them."""
 
 FEATURES = {

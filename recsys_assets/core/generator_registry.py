@@ -26,11 +26,11 @@ DERIVED: Mapping[str, str] = {
     "category": "recsys_assets.core.retrieval.basic:CATEGORY",
     "content": "recsys_assets.core.retrieval.content:CONTENT",
     "sessions": "recsys_assets.core.retrieval.fits:SESSIONS",
+    "cf_ensemble": "recsys_assets.core.retrieval.fits:CF_ENSEMBLE",
 }
 """Generators without a fit of their own: lazy frames over assets that have other uses too."""
 
 FITTED: Mapping[str, str] = {
-    "cf_ensemble": "recsys_assets.core.retrieval.fits:CF_ENSEMBLE",
     "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }
 """Generators that are fitted in an asset of their own, ``<name>_items``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,6 @@ from recsys_assets.core.contracts import (
     arrow_schema,
 )
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.retrieval.cf_ensemble import scored
 from recsys_assets.core.retrieval.protocol import FitContext
 from recsys_assets.engines.polars import PolarsEngine
 
@@ -75,10 +74,7 @@ def end_of(day: date) -> datetime:
 
 
 def fit_context_at(day: date, frames: Mapping[str, Frame], **changed: Any) -> FitContext:
-    """What generators know at the end of a day; what is not changed is small.
-
-    With ``item_features`` among the frames, the scores of the models (``cf_ensemble_scores``) are as well.
-    """
+    """What generators know at the end of a day; what is not changed is small."""
     parameters: dict[str, Any] = {
         "active_days": 3,
         "horizon_days": 2,
@@ -87,10 +83,7 @@ def fit_context_at(day: date, frames: Mapping[str, Frame], **changed: Any) -> Fi
         "exclude_unavailable": True,
         "k": 9,
     }
-    context = FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**parameters, **changed})
-    if "item_features" not in frames:
-        return context
-    return replace(context, frames={**frames, "cf_ensemble_scores": ENGINE.from_arrow(scored(context))})
+    return FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**parameters, **changed})
 
 
 def events(seed: int = 0, days: int = 12, users: int = 25, items: int = 30, ids: IdTypes = INTS) -> list[Row]:

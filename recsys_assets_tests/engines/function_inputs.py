@@ -23,10 +23,10 @@ from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
+from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.retrieval import candidates, content, features, generators, protocol
-from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, scored
+from recsys_assets.core.retrieval import candidates, cf_ensemble, content, features, generators, protocol
 from recsys_assets.core.retrieval.next_in_session import fit_session_model
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
@@ -50,7 +50,6 @@ CANDIDATES = protocol.CandidateParams(
     popular_days=4,
     trending_days=2,
 )
-CF_ENSEMBLE = CfEnsembleParams(fewest=1)
 BOTS = BotRule(per_minute=1.5, times_typical=1.0, moments=2, hours=3)
 LIST_LENGTH = 5
 
@@ -83,7 +82,7 @@ class FunctionInputs:
         frames: dict[str, Any] = {name: self[name] for name in names}
         return protocol.CandidateInputs(
             covisited_items=self["covisit"],
-            model_scores=self["cf_ensemble_scores"],
+            cf_ensemble=self.cf_ensemble,
             clicks=self["clean_events"],
             session_model=fit_session_model(self["clean_events"]),
             fitted_candidates={name: self[f"{name}_items"] for name in BUILT_IN.fitted},
@@ -94,7 +93,11 @@ class FunctionInputs:
     def feature_inputs(self) -> protocol.FeatureInputs:
         names = ("user_activity", "item_activity", "item_features")
         frames: dict[str, Any] = {name: self[name] for name in names}
-        return protocol.FeatureInputs(model_scores=self["cf_ensemble_scores"], **frames)
+        return protocol.FeatureInputs(cf_ensemble=self.cf_ensemble, **frames)
+
+    @property
+    def cf_ensemble(self) -> CfEnsemble:
+        return cf_ensemble.fit(self.fit_context.history())
 
     @property
     def as_of(self) -> tuple[date, datetime, protocol.CandidateParams]:
@@ -142,12 +145,12 @@ class FunctionInputs:
     @property
     def retrieval_context(self) -> protocol.RetrievalContext:
         return protocol.RetrievalContext(
-            self.engine, self.candidate_inputs, CANDIDATES, LAST, self["users"], self["history"]
+            self.engine, self.candidate_inputs, CANDIDATES, LAST, end_of(LAST), self["users"], self["history"]
         )
 
     @property
     def fit_context(self) -> protocol.FitContext:
-        names = ("user_activity", "item_features", "clean_events", "item_embeddings", "cf_ensemble_scores")
+        names = ("user_activity", "item_features", "clean_events", "item_embeddings")
         return protocol.FitContext(
             engine=self.engine,
             frames={name: self[name] for name in names if name in self.tables},
@@ -220,7 +223,6 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     tables["user_factors"], tables["item_factors"] = fitted.users, fitted.items
     tables["by_factors"] = als.similar_by_factors(fitted.items, 6)
     keep("similar_items", similar_items.similar_items(inputs["covisit"], inputs["by_factors"], 6))
-    keep("cf_ensemble_scores", scored(inputs.fit_context, CF_ENSEMBLE))
     for name in BUILT_IN.fitted:
         keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(inputs.fit_context))
     schema = arrow_schema(contracts.candidates_contract(BUILT_IN.names), raw.ids)

@@ -21,12 +21,10 @@ from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as list_evaluation
 from recsys_assets.core.lists import new_items, nightly, recommend, reranking
 from recsys_assets.core.models import als, covisitation, popular, similar_items
-from recsys_assets.core.models.cf_models import MODELS
 from recsys_assets.core.ranking import examples, model
 from recsys_assets.core.retrieval import (
     by_embedding,
     candidates,
-    cf_ensemble,
     content,
     features,
     generators,
@@ -40,7 +38,6 @@ from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.function_inputs import (
     BOTS,
     CANDIDATES,
-    CF_ENSEMBLE,
     COVISIT,
     FACTORS,
     HOURLY,
@@ -154,11 +151,6 @@ FUNCTIONS: Mapping[str, Call] = {
     "catalog.features.item_features": lambda inputs: catalog_features.item_features(
         inputs["item_properties"], inputs["item_activity"], inputs["tree"], END, LAST
     ),
-    "retrieval.cf_ensemble.learn_weights": lambda inputs: cf_ensemble.learn_weights(
-        inputs.fit_context, CUT, CF_ENSEMBLE, MODELS
-    ),
-    "retrieval.cf_ensemble.recommend": lambda inputs: cf_ensemble.recommend(inputs.fit_context),
-    "retrieval.cf_ensemble.scored": lambda inputs: cf_ensemble.scored(inputs.fit_context, CF_ENSEMBLE),
     "evaluation.compare.evaluate": _evaluate,
     "evaluation.compare.evaluate_lists": lambda inputs: compare.evaluate_lists(
         inputs.evaluator, {"fused": recommend.recommend(inputs["candidates"], "fused")}, 30, resamples=20, **GATE_RULE
@@ -306,6 +298,13 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.candidates.inputs_of": lambda inputs: (
         candidates.inputs_of(inputs.candidate_inputs, inputs["targets"].select("user_id").unique()).user_activity
     ),
+    "retrieval.features.model_scores": lambda inputs: features.model_scores(
+        inputs.engine, inputs["candidates"], inputs["users"], inputs.feature_inputs, *inputs.as_of
+    ),
+    "retrieval.protocol.model_history": lambda inputs: protocol.model_history(
+        inputs.feature_inputs, inputs["users"], *inputs.as_of
+    ),
+    "retrieval.protocol.weighted_pairs": lambda inputs: protocol.weighted_pairs(inputs["history"]),
     "retrieval.features.join_features": lambda inputs: features.join_features(
         inputs["candidates"].select("user_id", "item_id"), inputs["history"], inputs.candidate_inputs, *inputs.as_of
     ),

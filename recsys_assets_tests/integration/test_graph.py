@@ -18,7 +18,7 @@ from recsys_assets_tests.integration.world import World, dagster_in, make_world,
 
 AS_OF = (
     "item_features", "top_popular", "user_factors", "item_factors", "covisited_items",
-    "candidates", "ranking_examples", "cf_ensemble_scores", "cf_ensemble_items", "session_model", "ranker_params",
+    "candidates", "ranking_examples", "cf_ensemble", "session_model", "ranker_params",
     "ranker", "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.core.evaluation.window import disjoint_windows
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.ranking.model import RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
 from recsys_assets.core.ranking.tuning import RankerSearchResult
@@ -121,12 +122,13 @@ def with_features_of(world: World, day: str) -> pl.DataFrame:
         rows = pl.read_parquet(path, hive_partitioning=True)
         return nw.from_native((rows if days == "*" else rows.drop("dt")).lazy())
 
+    models = world.folder / f"store/assets/cf_ensemble/dt={day}/model.npz.zst"
     graph = GraphBuilder(world.settings, world.dataset, daily(world.settings, world.dataset), BUILT_IN)
     inputs = FeatureInputs(
         user_activity=frame("user_activity", "*"),
         item_activity=frame("item_activity", "*"),
         item_features=frame("item_features"),
-        model_scores=frame("cf_ensemble_scores"),
+        cf_ensemble=CfEnsemble.from_bytes(models.read_bytes()),
     )
     at = graph.day(day), graph.end(day), candidate_parameters(graph)
     return with_features(PolarsEngine(), frame("candidates"), inputs, *at).collect("polars").to_native()

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
 
 from recsys_assets.core.models import graph_filter, ials, item_models
+from recsys_assets.core.models.factor_models import FactorModel, Linear
 from recsys_assets.core.models.interactions import InteractionModel, Interactions
+from recsys_assets.core.models.item_models import Neighbours
 
 
 @dataclass(frozen=True)
@@ -20,19 +25,31 @@ class ModelParams:
     item_knn: item_models.ItemKnnParams = field(default_factory=item_models.ItemKnnParams)
 
 
-MODELS: Mapping[str, Callable[[Interactions, ModelParams], InteractionModel]] = {
-    "ials": lambda interactions, params: ials.Ials(interactions, params.ials),
-    "graph_filter": lambda interactions, params: graph_filter.GraphFilter(interactions, params.graph_filter),
-    "ease": lambda interactions, params: item_models.Ease(interactions, params.ease),
-    "rp3beta": lambda interactions, params: item_models.rp3beta(interactions, params.rp3beta),
-    "item_knn": lambda interactions, params: item_models.item_knn(interactions, params.item_knn),
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model: how it is fitted, and how it is made of its arrays."""
+
+    fit: Callable[[Interactions, ModelParams], InteractionModel]
+    of: Callable[[Arrays], InteractionModel]
+
+
+def _folded(arrays: Arrays) -> FactorModel:
+    vectors = arrays["vectors"]
+    return FactorModel(vectors, ials.FoldIn(vectors, arrays["spread"], arrays["penalty"]))
+
+
+def _linear(arrays: Arrays) -> FactorModel:
+    return FactorModel(arrays["vectors"], Linear(arrays["down"]))
+
+
+MODELS: Mapping[str, Kind] = {
+    "ials": Kind(lambda matrix, params: ials.ials(matrix, params.ials), _folded),
+    "graph_filter": Kind(lambda matrix, params: graph_filter.graph_filter(matrix, params.graph_filter), Neighbours.of),
+    "low_pass": Kind(lambda matrix, params: graph_filter.low_pass(matrix, params.graph_filter), _linear),
+    "ease": Kind(lambda matrix, params: item_models.ease(matrix, params.ease), Neighbours.of),
+    "rp3beta": Kind(lambda matrix, params: item_models.rp3beta(matrix, params.rp3beta), Neighbours.of),
+    "item_knn": Kind(lambda matrix, params: item_models.item_knn(matrix, params.item_knn), Neighbours.of),
 }
-
-
-def fit_models(
-    interactions: Interactions, params: ModelParams | None = None
-) -> dict[str, Callable[[], InteractionModel]]:
-    """A function for each model that fits it; EASE only where the catalogue is small enough for it."""
-    models = params or ModelParams()
-    small = interactions.shape[1] <= models.ease.most_items
-    return {name: lambda fit=fit: fit(interactions, models) for name, fit in MODELS.items() if small or name != "ease"}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from recsys_assets.core.ids import Ints, positions
+from recsys_assets.core.ids import Ints, lookup, positions
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,76 @@ class Interactions:
     @staticmethod
     def of(pairs: pa.Table) -> Interactions:
         """The matrix of user_id, item_id (unique pairs) and weight; without ``weight`` all pairs weigh 1."""
+        items, _ = positions(pairs["item_id"])
+        return Interactions.onto(pairs, items)
+
+    @staticmethod
+    def onto(pairs: pa.Table, items: pa.Array) -> Interactions:
+        """The same with given columns: pairs of other items are left out, their users are not.
+
+        Args:
+            pairs: as for :meth:`of`.
+            items: sorted ids.
+        """
         users, rows = positions(pairs["user_id"])
-        items, columns = positions(pairs["item_id"])
+        columns = lookup(pairs["item_id"], items)
         weights = pairs["weight"].to_numpy() if "weight" in pairs.column_names else np.ones(len(rows))
-        shape = (len(users), len(items))
-        return Interactions(users, items, csr_matrix((weights.astype(np.float32), (rows, columns)), shape))
+        known, shape = columns >= 0, (len(users), len(items))
+        values = (weights[known].astype(np.float32), (rows[known], columns[known]))
+        return Interactions(users, items, csr_matrix(values, shape))
+
+    def rows(self, kept: Bools) -> Interactions:
+        """The matrix of some users."""
+        return Interactions(self.users.filter(pa.array(kept)), self.items, csr_matrix(self.matrix[kept]))
+
+
+class Scores(Protocol):
+    """What a model says of a block of histories."""
+
+    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+        """The k best items of each row, as pairs (row, column) in any order; fewer where fewer have a score.
+
+        Args:
+            k: items per row.
+            barred: [rows, items] pairs that are left out.
+        """
+        ...
+
+    def standardized(self, rows: Ints, columns: Ints) -> Floats:
+        """Scores of pairs, with mean 0 and deviation 1 over all items of the row."""
+        ...
 
 
 class InteractionModel(Protocol):
-    """A model that was fitted on a matrix and scores every pair of a user and an item of it."""
+    """A fitted model. It scores histories, whoever has them; a row's scores do not depend on the other rows."""
 
-    def scores(self, users: Ints) -> Floats:
-        """Scores [users, items] of some rows of the matrix; items that the user interacted with have scores too."""
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """All that it consists of, by name."""
         ...
+
+    def scores(self, histories: csr_matrix) -> Scores:
+        """Score histories.
+
+        Args:
+            histories: [rows, items] float32, above 0 where the row's user interacted with an item.
+        """
+        ...
+
+
+def shape_of(matrix: csr_matrix) -> tuple[int, int]:
+    """Rows and columns, which the types of SciPy do not promise."""
+    return cast("tuple[int, int]", matrix.shape)
+
+
+def standardize(scores: Doubles, mean: Doubles, square: Doubles, rows: Ints) -> Floats:
+    """Scores of pairs with mean 0 and deviation 1.
+
+    Args:
+        scores: of the pairs.
+        mean: [rows] mean of the scores over all items.
+        square: [rows] mean of their squares.
+        rows: row of each pair.
+    """
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return np.asarray((scores - mean[rows]) / np.maximum(deviation, 1e-12)[rows], np.float32)

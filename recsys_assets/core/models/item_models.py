@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import get_lapack_funcs
 from scipy.sparse import csr_matrix, diags_array
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints
-from recsys_assets.core.models.interactions import Floats, Interactions
-from recsys_assets.core.models.top_k import largest
+from recsys_assets.core.models.interactions import Bools, Doubles, Floats, Interactions, shape_of, standardize
+from recsys_assets.core.models.top_k import largest_of_rows
 
-_ROWS = 512
+_ENTRIES = 20_000_000
+"""Entries of a product of sparse matrices at a time: 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -50,60 +55,92 @@ class EaseParams:
 
     Args:
         regularization: L2 penalty.
-        most_items: limit of the catalogue; above it memory (4 bytes x items x items, twice) and time grow too large.
+        most_items: items with the most users, which it is fitted on: time grows with the cube of their number, memory
+            with its square (8 bytes, twice).
+        neighbours: weights kept per item, the largest in size.
     """
 
     regularization: float = 200.0
-    most_items: int = 20_000
+    most_items: int = 10_000
+    neighbours: int = 1000
 
 
 class Neighbours:
     """A sparse matrix of weights from items of the user to recommended items.
 
     Args:
-        interactions: the users' matrix.
         weights: [items, items] float32.
     """
 
-    def __init__(self, interactions: Interactions, weights: csr_matrix):
-        self._signal, self.weights = interactions.matrix, weights
+    def __init__(self, weights: csr_matrix):
+        self.weights = weights
 
-    def scores(self, users: Ints) -> Floats:
+    @staticmethod
+    def of(arrays: Mapping[str, npt.NDArray[Any]]) -> Neighbours:
+        """The model of :attr:`arrays`."""
+        items = len(arrays["starts"]) - 1
+        parts = (arrays["weights"], arrays["items"], arrays["starts"])
+        return Neighbours(csr_matrix(parts, shape=(items, items)))
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
         """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
-        return (self._signal[users] @ self.weights).toarray()
+        matrix = self.weights
+        return {"weights": matrix.data, "items": matrix.indices.astype(np.int32), "starts": matrix.indptr}
 
-
-class Ease:
-    """A linear model without self-similarity, in closed form (Steck, Embarrassingly Shallow Autoencoders, WWW 2019).
-
-    Args:
-        interactions: the users' matrix.
-        params: see :class:`EaseParams`.
-
-    Raises:
-        ValueError: more items than ``params.most_items``.
-    """
-
-    def __init__(self, interactions: Interactions, params: EaseParams):
-        self._signal = interactions.matrix
-        items = interactions.shape[1]
-        if items > params.most_items:
-            raise ValueError(f"ease: {items:,} items, expected at most {params.most_items:,}")
-        gram = np.asarray((self._signal.T @ self._signal).todense(), np.float64)
-        gram[np.diag_indices(items)] += params.regularization
-        with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
-            factorize, invert = get_lapack_funcs(
-                ("potrf", "potri"), (gram,)
-            )  # a third of the work of solving for the identity
-            upper, _ = invert(factorize(gram, overwrite_a=True, clean=True)[0], overwrite_c=True)
-        inverse = upper + np.triu(upper, 1).T
-        weights = inverse / -np.diag(inverse)
-        weights[np.diag_indices(items)] = 0.0
-        self.weights = weights.astype(np.float32)
-
-    def scores(self, users: Ints) -> Floats:
+    def scores(self, histories: csr_matrix) -> NeighbourScores:
         """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
-        return np.asarray(self._signal[users] @ self.weights, np.float32)
+        return NeighbourScores(csr_matrix(histories @ self.weights))
+
+
+class NeighbourScores:
+    """The scores of a block of histories: a sparse matrix; what is not stored scores 0."""
+
+    def __init__(self, matrix: csr_matrix):
+        matrix.sort_indices()
+        self._matrix = matrix
+        self._rows = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
+
+    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+        """See :class:`~recsys_assets.core.models.interactions.Scores`; only scores above 0 count."""
+        matrix, rows = self._matrix, self._rows
+        allowed = (matrix.data > 0) & ~barred[rows, matrix.indices]
+        starts = np.searchsorted(rows[allowed], np.arange(len(matrix.indptr)))
+        parts = (matrix.data[allowed], matrix.indices[allowed], starts)
+        best = largest_of_rows(csr_matrix(parts, shape=matrix.shape), k)
+        return np.repeat(np.arange(len(best.indptr) - 1), np.diff(best.indptr)), best.indices.astype(np.int64)
+
+    def standardized(self, rows: Ints, columns: Ints) -> Floats:
+        """See :class:`~recsys_assets.core.models.interactions.Scores`."""
+        count, items = shape_of(self._matrix)
+        values: Doubles = self._matrix.data.astype(np.float64)
+        mean, square = (np.bincount(self._rows, moment, count) / items for moment in (values, values**2))
+        stored, asked = self._rows * items + self._matrix.indices, rows * items + columns
+        if not len(stored):
+            return np.zeros(len(rows), np.float32)
+        place = np.minimum(np.searchsorted(stored, asked), len(stored) - 1)
+        found = np.where(stored[place] == asked, values[place], 0.0)
+        return standardize(found, mean, square, rows)
+
+
+def ease(interactions: Interactions, params: EaseParams) -> Neighbours:
+    """A linear model without self-similarity, in closed form (Steck, Embarrassingly Shallow Autoencoders, WWW 2019)."""
+    users = np.bincount(interactions.matrix.indices, minlength=interactions.shape[1])
+    chosen = np.sort(np.argsort(-users, kind="stable")[: params.most_items])
+    matrix, size = csr_matrix(interactions.matrix[:, chosen]), len(chosen)
+    gram = np.asarray((matrix.T @ matrix).todense(), np.float64)
+    gram[np.diag_indices(size)] += params.regularization
+    with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
+        # Less than half of the work of solving for the identity.
+        factorize, invert = get_lapack_funcs(("potrf", "potri"), (gram,))
+        upper, _ = invert(factorize(gram, overwrite_a=True, clean=True)[0], overwrite_c=True)
+    inverse = upper + np.triu(upper, 1).T
+    weights = inverse / -np.diag(inverse)
+    weights[np.diag_indices(size)] = 0.0
+    kept = largest_in_size(csr_matrix(weights.astype(np.float32)), params.neighbours)
+    rows = np.repeat(chosen, np.diff(kept.indptr))
+    shape = (interactions.shape[1], interactions.shape[1])
+    return Neighbours(csr_matrix((kept.data, (rows, chosen[kept.indices])), shape=shape))
 
 
 def rp3beta(interactions: Interactions, params: Rp3BetaParams) -> Neighbours:
@@ -113,16 +150,14 @@ def rp3beta(interactions: Interactions, params: Rp3BetaParams) -> Neighbours:
     to_items, to_users = _steps(binary, params.alpha), _steps(csr_matrix(binary.T), params.alpha)
     popularity = np.maximum(np.bincount(binary.indices, minlength=interactions.shape[1]), 1.0)
     ends = csr_matrix(to_items @ diags_array(popularity**-params.beta))
-    return Neighbours(interactions, _best(to_users, ends, params.neighbours))
+    return Neighbours(_best(to_users, ends, params.neighbours))
 
 
 def item_knn(interactions: Interactions, params: ItemKnnParams) -> Neighbours:
     """Shrunk cosine similarity of items over their users (Deshpande and Karypis, ACM TOIS 2004)."""
     items = csr_matrix(interactions.matrix.T)
     lengths = np.sqrt(np.asarray(items.multiply(items).sum(axis=1)).ravel())
-    return Neighbours(
-        interactions, _best(items, csr_matrix(interactions.matrix), params.neighbours, lengths, params.shrinkage)
-    )
+    return Neighbours(_best(items, csr_matrix(interactions.matrix), params.neighbours, lengths, params.shrinkage))
 
 
 def _steps(matrix: csr_matrix, alpha: float) -> csr_matrix:
@@ -133,23 +168,47 @@ def _steps(matrix: csr_matrix, alpha: float) -> csr_matrix:
     return steps
 
 
+def row_blocks(left: csr_matrix, right: csr_matrix, *, dense: bool = False) -> list[slice]:
+    """Ranges of rows of ``left`` whose product with ``right`` has a bounded number of entries, or of cells."""
+    entries = np.diff(right.indptr)[left.indices]
+    cost = np.concatenate([[0], np.cumsum(entries)])[left.indptr]
+    if dense:
+        cost = np.arange(len(left.indptr)) * shape_of(right)[1]
+    edges = [0]
+    while edges[-1] < len(left.indptr) - 1:
+        reach = int(np.searchsorted(cost, cost[edges[-1]] + _ENTRIES, side="right")) - 1
+        edges.append(max(reach, edges[-1] + 1))
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
 def _best(
     left: csr_matrix, right: csr_matrix, k: int, lengths: Floats | None = None, shrinkage: float = 0.0
 ) -> csr_matrix:
     """The k largest per row of left @ right without its diagonal, divided by the product of lengths if given."""
     items = len(left.indptr) - 1
-    rows, columns, values = [], [], []
-    for start in range(0, items, _ROWS):
-        block = np.asarray((left[start : start + _ROWS] @ right).todense(), np.float32)
+    parts: list[csr_matrix] = []
+    for rows in row_blocks(left, right):
+        block = csr_matrix(left[rows] @ right)
+        row = np.repeat(np.arange(rows.start, rows.stop), np.diff(block.indptr))
         if lengths is not None:
-            block /= np.outer(lengths[start : start + _ROWS], lengths) + np.float32(shrinkage)
-        row_numbers = np.arange(len(block))
-        block[row_numbers, row_numbers + start] = 0.0
-        best = largest(block, k)
-        largest_values = np.take_along_axis(block, best, axis=1)
-        row, place = np.nonzero(largest_values > 0)
-        rows.append(row + start)
-        columns.append(best[row, place])
-        values.append(largest_values[row, place])
-    flat = [np.concatenate(part) for part in (values, rows, columns)]
-    return csr_matrix((flat[0], (flat[1], flat[2])), shape=(items, items))
+            block.data = block.data / (lengths[row] * lengths[block.indices] + np.float32(shrinkage))
+        block.data = np.where(row == block.indices, 0.0, block.data).astype(np.float32)
+        block.eliminate_zeros()
+        parts.append(largest_of_rows(block, k))
+    return stacked(parts, items)
+
+
+def stacked(parts: list[csr_matrix], items: int) -> csr_matrix:
+    """Blocks of rows as one square matrix, with columns that ascend."""
+    data, columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("data", "indices"))
+    starts = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.indptr) for part in parts]))])
+    return csr_matrix((data.astype(np.float32), columns, starts), shape=(items, items))
+
+
+def largest_in_size(matrix: csr_matrix, k: int) -> csr_matrix:
+    """The k entries of each row with the largest absolute value."""
+    matrix.sort_indices()
+    sizes = csr_matrix((np.abs(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
+    kept = largest_of_rows(sizes, k)
+    ones = csr_matrix((np.ones_like(kept.data), kept.indices, kept.indptr), shape=matrix.shape)
+    return csr_matrix(matrix.multiply(ones))

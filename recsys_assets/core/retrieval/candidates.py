@@ -54,7 +54,7 @@ def retrieval_context(
     engine: Engine, inputs: CandidateInputs, as_of: date, end: datetime, params: CandidateParams
 ) -> RetrievalContext:
     """The context of the derived generators: active users and their history; arguments as for :func:`candidates`."""
-    return RetrievalContext(engine, inputs, params, as_of, *active_history(inputs, as_of, end, params))
+    return RetrievalContext(engine, inputs, params, as_of, end, *active_history(inputs, as_of, end, params))
 
 
 def union(context: RetrievalContext, registry: GeneratorRegistry) -> Frame:

@@ -12,7 +12,7 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
-from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs, active_history
+from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs, active_history, model_history
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that are added to each item and each user, so that a single target event is not a
@@ -32,16 +32,55 @@ def with_features(
         end: the instant at which D ends.
         params: windows and half-lives.
     """
-    _, history = active_history(inputs, as_of, end, params)
+    users, history = active_history(inputs, as_of, end, params)
 
     def add(pairs: Frame) -> Frame:
-        return join_features(pairs, history, inputs, as_of, end, params)
+        scores = model_scores(engine, pairs, users, inputs, as_of, end, params)
+        return join_features(pairs, history, inputs, as_of, end, params, scores)
 
     return engine.add_columns(candidates, ["user_id", "item_id"], add)
 
 
+def model_scores(
+    engine: Engine,
+    pairs: Frame,
+    users: Frame,
+    inputs: FeatureInputs,
+    as_of: date,
+    end: datetime,
+    params: CandidateParams,
+) -> Frame | None:
+    """What the models of users and items say of pairs; None where there are no models.
+
+    Args:
+        engine: where the frames run.
+        pairs: user_id, item_id and any further columns.
+        users: user_id of the users of the pairs.
+        inputs: as of the end of D.
+        as_of: D.
+        end: the instant at which D ends.
+        params: window and half-life of the histories.
+
+    Returns:
+        user_id, item_id and a score of each of ``MODEL_NAMES``, of the pairs that the models know.
+    """
+    if inputs.cf_ensemble is None:
+        return None
+    from recsys_assets.core.retrieval.cf_ensemble import score  # SciPy: loading the graph must not take it
+
+    asked = pairs.select("user_id", "item_id").collect(backend="polars").to_arrow()
+    history = model_history(inputs, users, as_of, end, params)
+    return engine.from_arrow(score(inputs.cf_ensemble, history, asked))
+
+
 def join_features(
-    pairs: Frame, history: Frame, inputs: FeatureInputs, as_of: date, end: datetime, params: CandidateParams
+    pairs: Frame,
+    history: Frame,
+    inputs: FeatureInputs,
+    as_of: date,
+    end: datetime,
+    params: CandidateParams,
+    scores: Frame | None = None,
 ) -> Frame:
     """Join the features to pairs. Counts are 0 where nothing happened; times and shares are null.
 
@@ -54,6 +93,7 @@ def join_features(
         as_of: D.
         end: the instant at which D ends.
         params: windows and half-lives.
+        scores: :func:`model_scores` of the pairs; None where there are no models.
     """
     memoize, item_features = inputs.memoize, inputs.item_features
     popularity = last_days(inputs.item_activity, as_of, params.popular_days)
@@ -65,8 +105,7 @@ def join_features(
         "user_id", "category_id", nw.col("share").cast(nw.Float32).alias("user_category_share")
     )
     wide = (
-        pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left")
-        .join(_model_features(inputs.model_scores), on=["user_id", "item_id"], how="left")
+        _with_scores(pairs.join(_pair_features(history, as_of), on=["user_id", "item_id"], how="left"), scores)
         .join(_user_features(history, totals, catalog, as_of), on="user_id", how="left")
         .join(
             memoize("items", _items(item_features, popularity, as_of, end, params.trending_days)),
@@ -102,8 +141,11 @@ def _pair_features(history: Frame, as_of: date) -> Frame:
     return features.select("user_id", "item_id", *(nw.col(name).cast(nw.Float32).alias(f"ui_{name}") for name in names))
 
 
-def _model_features(model_scores: Frame) -> Frame:
-    return model_scores.select("user_id", "item_id", *(nw.col(name).alias(f"ui_{name}") for name in MODEL_NAMES))
+def _with_scores(pairs: Frame, scores: Frame | None) -> Frame:
+    if scores is None:
+        return pairs.with_columns(**{f"ui_{name}": nw.lit(None, nw.Float32) for name in MODEL_NAMES})
+    named = scores.select("user_id", "item_id", *(nw.col(name).alias(f"ui_{name}") for name in MODEL_NAMES))
+    return pairs.join(named, on=["user_id", "item_id"], how="left")
 
 
 def _user_features(history: Frame, totals: Frame, catalog: Frame, as_of: date) -> Frame:

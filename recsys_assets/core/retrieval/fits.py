@@ -8,13 +8,18 @@ from __future__ import annotations
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.retrieval.protocol import Derived, FitContext, Fitted, RetrievalContext
+from recsys_assets.core.retrieval.protocol import Derived, FitContext, Fitted, RetrievalContext, model_history
 
 
-def _cf_ensemble(context: FitContext) -> pa.Table:
+def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
     from recsys_assets.core.retrieval.cf_ensemble import recommend
 
-    return recommend(context)
+    model = context.inputs.cf_ensemble
+    if model is None:
+        raise ValueError("cf_ensemble: its models are not among the inputs")
+    history = model_history(context.inputs, context.users, context.as_of, context.end, context.params)
+    best = recommend(model, history, k, context.params.ensemble_weights, context.unavailable_items())
+    return context.not_interacted(context.engine.from_arrow(best))
 
 
 def _sessions(context: RetrievalContext, k: int) -> Frame:
@@ -35,11 +40,9 @@ def _nearest(context: FitContext) -> pa.Table:
     return recommend(context)
 
 
-CF_ENSEMBLE = Fitted(
-    about="New items by iALS, a graph filter, EASE, RP3beta and item-kNN, weighed by what they found lately.",
-    fit=_cf_ensemble,
-    reads=("cf_ensemble_scores",),
-    code_version="2",
+CF_ENSEMBLE = Derived(
+    about="New items by iALS, graph filters, EASE, RP3beta and item-kNN, weighed by what they found lately.",
+    recommend=_cf_ensemble,
 )
 
 SESSIONS = Derived(

@@ -40,5 +40,5 @@ def labelled_candidates(
     """
     acted = inputs_of(inputs, targets.select("user_id").unique())
     for part, _ in split_inputs(engine, acted, active_users(acted.user_activity, as_of, params)):
-        pairs = candidates(engine, part, as_of, end, params, registry)
+        pairs = engine.persist(candidates(engine, part, as_of, end, params, registry))  # read for the scores too
         yield label(with_features(engine, pairs, part, as_of, end, params), targets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import narwhals as nw
 import pyarrow as pa
@@ -15,6 +15,9 @@ from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.generators import user_history
+
+if TYPE_CHECKING:  # SciPy takes half a second, which loading the graph must not cost
+    from recsys_assets.core.models.cf_ensemble import CfEnsemble
 
 _PAIR = ["user_id", "item_id"]
 
@@ -39,6 +42,9 @@ class CandidateParams:
         active_days: users with activity in the last so many days get candidates.
         popular_days: window of the items' features.
         trending_days: window of ``item_trend``.
+        factors_days: window of the histories that the models of users and items take.
+        factors_half_life: days in which a day's weight halves in these histories.
+        ensemble_weights: of the models of 'cf_ensemble' by name; 1 where a model has none.
         repeat_half_life: days in which a day's weight halves for 'repeat'.
         repeat_popularity: exponent of an item's recent user days (of the trending window) for 'repeat'.
         covisit_half_life: days in which a seed's weight halves for 'covisit'.
@@ -57,6 +63,9 @@ class CandidateParams:
     active_days: int = 30
     popular_days: int = 28
     trending_days: int = 7
+    factors_days: int = 90
+    factors_half_life: float = 30.0
+    ensemble_weights: Mapping[str, float] = field(default_factory=dict)
     repeat_half_life: float = 90.0
     repeat_popularity: float = 0.35
     covisit_half_life: float = 30.0
@@ -73,7 +82,7 @@ class CandidateParams:
 class FeatureInputs:
     """The frames that features are made of, all as of day D; the activity windows with ``dt``.
 
-    ``model_scores`` are scores of some pairs by the models of users and items (``CF_ENSEMBLE_SCORES``).
+    ``cf_ensemble`` are the models of users and items, None where nothing reads them.
     ``memoize`` keeps frames that do not depend on the users: all parts of the inputs share them. ``memoize_part`` keeps
     those that are read more than once within a part.
     """
@@ -81,7 +90,7 @@ class FeatureInputs:
     user_activity: Frame
     item_activity: Frame
     item_features: Frame
-    model_scores: Frame
+    cf_ensemble: CfEnsemble | None = None
     # A function as a plain default would be a method of the class.
     memoize: Memoize = field(default_factory=lambda: passthrough)
     memoize_part: Memoize = field(default_factory=lambda: passthrough)
@@ -89,12 +98,12 @@ class FeatureInputs:
     @property
     def of_users(self) -> tuple[Frame, ...]:
         """The frames that have a user_id."""
-        return self.user_activity, self.model_scores
+        return (self.user_activity,)
 
     def with_users(self, *frames: Frame) -> Self:
         """The inputs with other rows of :attr:`of_users`."""
-        user_activity, model_scores = frames
-        return replace(self, user_activity=user_activity, model_scores=model_scores)
+        (user_activity,) = frames
+        return replace(self, user_activity=user_activity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +129,9 @@ class CandidateInputs(FeatureInputs):
 
     def with_users(self, *frames: Frame) -> Self:
         """See :class:`FeatureInputs`."""
-        user_activity, model_scores, user_factors, clicks, *fitted = frames
+        user_activity, user_factors, clicks, *fitted = frames
         return replace(
-            super().with_users(user_activity, model_scores),
+            super().with_users(user_activity),
             user_factors=user_factors,
             clicks=clicks,
             fitted_candidates=dict(zip(self.fitted_candidates, fitted, strict=True)),
@@ -141,6 +150,18 @@ def active_history(inputs: FeatureInputs, as_of: date, end: datetime, params: Ca
     return users, inputs.memoize_part("history", history.join(users, on="user_id", how="semi"))
 
 
+def model_history(inputs: FeatureInputs, users: Frame, as_of: date, end: datetime, params: CandidateParams) -> pa.Table:
+    """The histories that the models of users and items take: user_id, item_id (unique pairs, ordered) and weight."""
+    history = user_history(inputs.user_activity, as_of, end, params.factors_days, params.factors_half_life)
+    return weighted_pairs(history.join(users, on="user_id", how="semi"))
+
+
+def weighted_pairs(history: Frame) -> pa.Table:
+    """user_id, item_id and weight of a :func:`user_history`, ordered; without pairs whose weight is 0."""
+    weighed = history.filter(nw.col("fresh_weight") > 0)
+    return _rows(weighed.select(*_PAIR, weight=nw.col("fresh_weight")), *_PAIR)
+
+
 @dataclass(frozen=True)
 class RetrievalContext:
     """The input of a derived generator.
@@ -150,6 +171,7 @@ class RetrievalContext:
         inputs: as of the end of D.
         params: windows, half-lives and rules.
         as_of: D.
+        end: the instant at which D ends.
         users: user_id of those who get candidates.
         history: :func:`~recsys_assets.core.retrieval.generators.user_history` of these users.
     """
@@ -158,6 +180,7 @@ class RetrievalContext:
     inputs: CandidateInputs
     params: CandidateParams
     as_of: date
+    end: datetime
     users: Frame
     history: Frame
 
@@ -234,8 +257,7 @@ class FitContext:
         until = day or self.as_of
         activity = self.frames["user_activity"].filter(nw.col("dt") <= until)
         pairs = user_history(activity, until, self.end - (self.as_of - until), _EVER, self.half_life)
-        weighed = pairs.filter(nw.col("fresh_weight") > 0)
-        return _rows(weighed.select(*_PAIR, weight=nw.col("fresh_weight")), *_PAIR)
+        return weighted_pairs(pairs)
 
     def targets(self, after: date) -> pa.Table:
         """Target events after a day and up to D: user_id, item_id, ordered, each pair once."""

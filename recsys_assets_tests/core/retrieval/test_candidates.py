@@ -32,6 +32,7 @@ from recsys_assets.core.generator_registry import BUILT_IN, GeneratorRegistry
 from recsys_assets.core.models.als import AlsFitParams, fit_factors
 from recsys_assets.core.models.covisitation import CovisitParams, covisit_similarity
 from recsys_assets.core.models.popular import PopularParams, top_popular
+from recsys_assets.core.retrieval import cf_ensemble
 from recsys_assets.core.retrieval.candidates import (
     candidates,
     fuse,
@@ -46,6 +47,7 @@ from recsys_assets.core.retrieval.protocol import (
     GeneratorQuota,
     active_users,
     fitted,
+    model_history,
 )
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.world import (
@@ -114,7 +116,7 @@ def inputs(
         covisited_items=stored(covisit_similarity(item_pairs, item_activity, CovisitParams(20))),
         user_factors=ENGINE.from_arrow(vectors.users),
         item_factors=ENGINE.from_arrow(vectors.items),
-        model_scores=context.frames["cf_ensemble_scores"],
+        cf_ensemble=cf_ensemble.fit(context.history(DAY)),
         clicks=frames["clean_events"],
         session_model=fit_session_model(frames["clean_events"]),
         fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(context)) for name in registry.fitted},
@@ -180,8 +182,13 @@ def test_features_equal_brute_force():
         return sum(weight[e["event_type"]] for e in some)
 
     average = buys(within(6)) / len(within(6))
-    model_scores = {(row["user_id"], row["item_id"]): row for row in rows(candidate_inputs.model_scores)}
     candidate_rows = rows(featured(candidate_inputs), "user_id", "item_id")
+    assert candidate_inputs.cf_ensemble
+    known = model_history(candidate_inputs, active_users(candidate_inputs.user_activity, DAY, PARAMS), DAY, END, PARAMS)
+    asked = pa.table({name: [row[name] for row in candidate_rows] for name in ("user_id", "item_id")})
+    scored = cf_ensemble.score(candidate_inputs.cf_ensemble, known, asked).to_pylist()
+    model_scores = {(row["user_id"], row["item_id"]): row for row in scored}
+    assert len(scored) > len(candidate_rows) / 2
     for row in random.Random(0).sample(candidate_rows, 60):
         user, item = row["user_id"], row["item_id"]
         mine = within(7, lambda e, user=user: e["user_id"] == user)
@@ -310,6 +317,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         item_factors=frame([], ITEM_FACTORS, ids),
         clicks=complete.clicks.head(0),
         session_model=fit_session_model(complete.clicks.head(0)),
+        cf_ensemble=cf_ensemble.fit(fit_context_at(DAY, {"user_activity": complete.user_activity.head(0)}).history()),
         fitted_candidates={name: frame.head(0) for name, frame in complete.fitted_candidates.items()},
     )
     candidate_rows = rows(featured(bare, params))

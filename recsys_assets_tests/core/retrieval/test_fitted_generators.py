@@ -6,7 +6,6 @@ import random
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -15,11 +14,8 @@ from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, DERIVED
-from recsys_assets.core.ids import lookup
-from recsys_assets.core.models.cf_models import MODELS, ModelParams, fit_models
-from recsys_assets.core.models.interactions import Interactions
-from recsys_assets.core.models.item_models import EaseParams
-from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, learn_weights, recommend, scored
+from recsys_assets.core.models.cf_models import MODELS
+from recsys_assets.core.retrieval.cf_ensemble import LEAST_ITEMS, CfEnsembleParams, fit, recommend, score
 from recsys_assets.core.retrieval.protocol import FitContext, derived, fitted, generator
 from recsys_assets_tests.core.world import (
     FIRST,
@@ -31,7 +27,6 @@ from recsys_assets_tests.core.world import (
     fit_context_at,
     frame,
     marts,
-    properties,
     property_frame,
     tree,
 )
@@ -61,92 +56,82 @@ def context_of(
 
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
-def test_active_users_get_available_items_that_they_do_not_know_yet(ids: IdTypes) -> None:
-    happened, snapshots = events(seed=51, ids=ids, items=60), properties(ids=ids, items=60)
-    context = context_of(happened, ids, snapshots)
-    unavailable = set(context.unavailable_items().to_pylist())
-    found = fitted(BUILT_IN, "cf_ensemble").fit(context).to_pylist()
-    active = {e["user_id"] for e in happened if DAY - timedelta(days=2) <= e["dt"] <= DAY} - {None}
-    assert unavailable
-    assert {row["user_id"] for row in found} == active
-    assert not unavailable & {row["item_id"] for row in found}
-    whatever = (
-        fitted(BUILT_IN, "cf_ensemble").fit(context_of(happened, ids, snapshots, exclude_unavailable=False)).to_pylist()
-    )
-    assert unavailable & {row["item_id"] for row in whatever}
+def test_users_get_available_items_that_they_do_not_know_yet(ids: IdTypes) -> None:
+    happened = events(seed=51, ids=ids, items=60)
+    everybody = context_of(happened, ids).history()
+    last = everybody["user_id"].to_pylist().index(everybody["user_id"][-1].as_py())
+    history = everybody.slice(0, last + 1)  # of the last user, one item
+    model = fit(history)
+    everything = recommend(model, history, K, {})
+    unavailable = everything["item_id"].unique()[:5]
+    found = recommend(model, history, K, {}, unavailable).to_pylist()
+    items_of = {user: set[Any]() for user in history["user_id"].to_pylist()}
+    for row in history.to_pylist():
+        items_of[row["user_id"]].add(row["item_id"])
+    several = {user for user, items in items_of.items() if len(items & set(model.items.to_pylist())) >= LEAST_ITEMS}
+    assert {row["user_id"] for row in found} == several < set(items_of)
+    assert not set(unavailable.to_pylist()) & {row["item_id"] for row in found}
     pairs = [(row["user_id"], row["item_id"]) for row in found]
     assert len(set(pairs)) == len(pairs)
-    assert all(sum(user == other for other, _ in pairs) <= K for user in active)
-    assert not set(pairs) & {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
+    assert all(sum(user == other for other, _ in pairs) == K for user in several)
+    assert all(item not in items_of[user] for user, item in pairs)
 
 
 def test_the_order_of_rows_changes_nothing() -> None:
     happened = events(seed=52)
-    shuffled = random.Random(1).sample(happened, len(happened))
-    assert (
-        fitted(BUILT_IN, "cf_ensemble")
-        .fit(context_of(happened))
-        .equals(fitted(BUILT_IN, "cf_ensemble").fit(context_of(shuffled)))
-    )
-    assert fitted(BUILT_IN, "cf_ensemble").fit(context_of([])).num_rows == 0
+    histories = [context_of(some).history() for some in (happened, random.Random(1).sample(happened, len(happened)))]
+    first, second = (recommend(fit(history), history, K, {}) for history in histories)
+    assert first.equals(second)
+    nothing = context_of([]).history()
+    assert recommend(fit(nothing), nothing, K, {}).num_rows == 0
+    assert recommend(fit(nothing), histories[0], K, {}).num_rows == 0
 
 
 def test_users_get_items_of_their_taste() -> None:
     """Four in five events of a user are with items of the user's third of the catalogue."""
-    found = recommend(context_of(events(seed=53, items=60))).to_pylist()
+    history = context_of(events(seed=53, items=60)).history()
+    found = recommend(fit(history), history, K, {}).to_pylist()
     alike = [row["user_id"] % 3 == row["item_id"] % 3 for row in found]
     assert sum(alike) / len(alike) > 0.6
 
 
-@pytest.mark.parametrize("repeats", [True, False])
-def test_every_model_scores_the_items_that_may_be_recommended(repeats: bool) -> None:
-    """Each score is that of a model fitted on the same days, standardized over all items of the user."""
-    context, params = context_of(events(seed=56, items=60), repeats=repeats), CfEnsembleParams(pool=3)
-    found = scored(context, params)
+def test_a_visitor_gets_what_a_user_with_the_same_history_gets() -> None:
+    history = context_of(events(seed=56, items=60)).history()
+    model = fit(history)
+    users = history["user_id"].unique().to_pylist()
+    found = recommend(model, history, K, {}).to_pylist()
+    for user in users[:10]:
+        mine = history.filter(pc.call_function("equal", [history["user_id"], pa.scalar(user)]))
+        visitor = mine.set_column(0, "user_id", pa.array([-1] * len(mine)))
+        expected = [(row["item_id"], row["score"]) for row in found if row["user_id"] == user]
+        got = recommend(model, visitor, K, {}).to_pylist()
+        assert [(row["item_id"], row["score"]) for row in got] == expected
+
+
+def test_every_known_pair_has_a_score_of_every_model() -> None:
+    history = context_of(events(seed=56, items=60)).history()
+    model = fit(history)
+    best = recommend(model, history, K, {"item_knn": 1.0, **dict.fromkeys(set(MODELS) - {"item_knn"}, 0.0)})
     assert tuple(MODELS) == MODEL_NAMES
-    matrix = Interactions.of(context.history())
-    users, items = lookup(found["user_id"], matrix.users), lookup(found["item_id"], matrix.items)
-    interacted = matrix.matrix[users, items].A1 > 0
-    assert interacted.any() == repeats
-    assert found["score"].is_null().to_numpy()[interacted].all()
-    for name, fit in fit_models(matrix, params.models).items():
-        scores = fit().scores(np.arange(len(matrix.users)))
-        wanted = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
-        assert np.abs(found[name].to_numpy() - wanted[users, items]).max() < 1e-3, name
-        new = np.where(matrix.matrix.toarray() > 0, -np.inf, wanted)
-        best = {(user, new[user].argmax()) for user in np.unique(users)}
-        assert best <= set(zip(users.tolist(), items.tolist(), strict=True)), f"the first of {name}"
-    popular = matrix.items[np.bincount(matrix.matrix.indices, matrix.matrix.data).argmax()]
-    scores_of_popular = found.filter(pc.call_function("equal", [found["item_id"], pa.scalar(popular)]))
-    assert scores_of_popular.num_rows == len(context.users()) if repeats else scores_of_popular.num_rows > 0
+    strangers = pa.table({"user_id": [-5, best["user_id"][0].as_py()], "item_id": [best["item_id"][0].as_py(), -7]})
+    pairs = pa.concat_tables([strangers, best.select(["user_id", "item_id"]), history.select(["user_id", "item_id"])])
+    found = score(model, history, pairs)
+    known = pc.call_function("is_in", [history["item_id"]], pc.SetLookupOptions(value_set=model.items))
+    assert found.num_rows == best.num_rows + pc.call_function("sum", [known.cast(pa.int64())]).as_py()
+    assert all(found[name].null_count == 0 for name in MODEL_NAMES)
+    scores = {(row["user_id"], row["item_id"]): row["item_knn"] for row in found.to_pylist()}
+    assert all(scores[row["user_id"], row["item_id"]] == row["score"] for row in best.to_pylist())
 
 
-def test_weights_are_learned_on_the_last_horizon_by_models_that_do_not_know_it() -> None:
-    cut, params = DAY - timedelta(days=2), CfEnsembleParams(fewest=5)
-    happened = events(seed=54, users=60, items=60)
-    weights = learn_weights(context_of(happened), cut, params, MODELS)
-    assert max(weights.values()) > 0
-    # What nobody wants within the horizon cannot be learned from, whatever was wanted before.
-    idle = [e for e in happened if e["dt"] <= cut or e["event_type"] != "buy"]
-    assert learn_weights(context_of(idle), cut, params, MODELS) == {}
-    assert learn_weights(context_of(happened), cut, CfEnsembleParams(fewest=1000), MODELS) == {}
-
-
-def test_a_catalogue_that_outgrows_a_model_goes_on_without_it() -> None:
-    """Before the last horizon EASE could still be fitted; by now there are more items than it takes."""
-    cut = DAY - timedelta(days=2)
-    before = events(seed=54, users=60, items=60)
-    new = [{**e, "item_id": e["item_id"] + 100, "user_id": e["user_id"]} for e in before if e["dt"] > cut]
-    ease = EaseParams(regularization=5.0, most_items=60)
-    params = CfEnsembleParams(models=ModelParams(ease=ease), fewest=5)
-    assert "ease" in learn_weights(context_of(before + new), cut, params, MODELS)
-    found = scored(context_of(before + new), params)
-    assert found.num_rows > found["score"].null_count > 0
-    assert found["ease"].null_count == found.num_rows > found["ials"].null_count == 0
-
-
-def test_a_matrix_that_is_too_large_is_left_alone() -> None:
-    assert scored(context_of(events(seed=55)), CfEnsembleParams(most_cells=10)).num_rows == 0
+def test_limits_leave_out_the_rarest_items() -> None:
+    history = context_of(events(seed=55, items=60)).history()
+    counts: dict[Any, int] = {}
+    for item in history["item_id"].to_pylist():
+        counts[item] = counts.get(item, 0) + 1
+    best = sorted(sorted(counts), key=lambda item: -counts[item])[:20]
+    assert fit(history, CfEnsembleParams(most_items=20)).items.to_pylist() == sorted(best)
+    often = {item for item, users in counts.items() if users >= 4}
+    assert fit(history, CfEnsembleParams(item_users=4)).items.to_pylist() == sorted(often)
 
 
 def test_the_table_names_every_generator_once() -> None:

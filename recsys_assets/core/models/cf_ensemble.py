@@ -1,0 +1,157 @@
+"""An ensemble of collaborative filtering models: the weighted sum of their scores, standardized for each history.
+
+It is fitted on a matrix of users and items, and recommends to any history: that of a user at night, of one in a
+training window, or of a visitor in a request. What it says of a history does not depend on who else is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from recsys_assets.core.ids import Ints
+from recsys_assets.core.models.cf_models import MODELS, ModelParams
+from recsys_assets.core.models.interactions import Floats, InteractionModel, Interactions, Scores, shape_of
+from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
+
+_CELLS = 20_000_000
+"""Rows x items at a time: a flag for each is 20 MB."""
+
+
+@dataclass(frozen=True)
+class CfEnsemble:
+    """Fitted models.
+
+    Attributes:
+        items: ids, ascending; the columns of the histories.
+        models: by name.
+    """
+
+    items: pa.Array
+    models: Mapping[str, InteractionModel]
+
+    def to_bytes(self) -> bytes:
+        """The file; equal models give equal bytes."""
+        arrays = {
+            f"{name}.{part}": array for name, model in self.models.items() for part, array in model.arrays.items()
+        }
+        return to_bytes(self.items, arrays)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> CfEnsemble:
+        """What :meth:`to_bytes` wrote.
+
+        Raises:
+            ValueError: it is the file of something else or of another version.
+        """
+        items, arrays = from_bytes(data)
+        models: dict[str, InteractionModel] = {}
+        for name in dict.fromkeys(key.partition(".")[0] for key in arrays):
+            if name not in MODELS:
+                raise ValueError(f"cf_ensemble: unknown model {name!r}; fit it again")
+            parts = {key.partition(".")[2]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+            try:
+                models[name] = MODELS[name].of(parts)
+            except KeyError as part:
+                raise ValueError(f"cf_ensemble: {name} lacks {part}; fit it again") from None
+        return CfEnsemble(items, models)
+
+
+def fit(interactions: Interactions, params: ModelParams | None = None) -> CfEnsemble:
+    """Fit every model; none where there is no pair."""
+    if not interactions.matrix.nnz:
+        return CfEnsemble(interactions.items, {})
+    models = params or ModelParams()
+    return CfEnsemble(interactions.items, {name: kind.fit(interactions, models) for name, kind in MODELS.items()})
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Items of histories, ordered by row and column, each pair once.
+
+    Attributes:
+        rows: [pairs] of the histories.
+        columns: [pairs] position of the item.
+        scores: [models, pairs] standardized scores.
+    """
+
+    rows: Ints
+    columns: Ints
+    scores: Floats
+
+
+def candidates(model: CfEnsemble, histories: csr_matrix, k: int, unavailable: Ints | None = None) -> Candidates:
+    """The k best items of each history by each model, without the items of the history.
+
+    Args:
+        model: fitted.
+        histories: [rows, items] float32.
+        k: items per model and history.
+        unavailable: positions of items to leave out.
+    """
+    parts: list[Candidates] = []
+    for start, block in _blocks(histories):
+        barred = np.zeros(shape_of(block), np.bool_)
+        barred[block.nonzero()] = True
+        barred[:, unavailable if unavailable is not None else []] = True
+        scores = [one.scores(block) for one in model.models.values()]
+        items = max(1, len(model.items))
+        best = [rows * items + columns for rows, columns in (one.best(k, barred) for one in scores)]
+        rows, columns = np.divmod(np.unique(np.concatenate([np.empty(0, np.int64), *best])), items)
+        parts.append(Candidates(rows + start, columns, _standardized(scores, rows, columns)))
+    return Candidates(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.scores for part in parts], axis=1),
+    )
+
+
+def score(model: CfEnsemble, histories: csr_matrix, rows: Ints, columns: Ints) -> Floats:
+    """Standardized scores [models, pairs] of pairs.
+
+    Args:
+        model: fitted.
+        histories: [rows, items] float32.
+        rows: of the pairs, ascending.
+        columns: position of the item of each pair.
+    """
+    found = np.empty((len(model.models), len(rows)), np.float32)
+    for start, block in _blocks(histories):
+        first, last = np.searchsorted(rows, (start, start + shape_of(block)[0]))
+        pairs = slice(first, last)
+        scores = [one.scores(block) for one in model.models.values()]
+        found[:, pairs] = _standardized(scores, rows[pairs] - start, columns[pairs])
+    return found
+
+
+def weighted(found: Candidates, weights: Mapping[str, float], model: CfEnsemble) -> Floats:
+    """The weighted sum of the scores of candidates; a model without a weight counts nothing."""
+    total = np.zeros(len(found.rows), np.float32)
+    for name, scores in zip(model.models, found.scores, strict=True):
+        total += np.float32(weights.get(name, 0.0)) * scores
+    return total
+
+
+def best_of(found: Candidates, totals: Floats, k: int) -> Ints:
+    """Positions among candidates of the k best of each row, by row, score descending, column."""
+    order = np.lexsort((found.columns, -totals, found.rows))
+    rows = found.rows[order]
+    return order[np.arange(len(rows)) - np.searchsorted(rows, rows) < k]
+
+
+def _standardized(scores: list[Scores], rows: Ints, columns: Ints) -> Floats:
+    if not scores:
+        return np.empty((0, len(rows)), np.float32)
+    return np.stack([one.standardized(rows, columns) for one in scores])
+
+
+def _blocks(histories: csr_matrix) -> Iterator[tuple[int, csr_matrix]]:
+    """Ranges of rows with their first row; at least one."""
+    rows, items = shape_of(histories)
+    size = max(1, _CELLS // max(1, items))
+    for start in range(0, max(1, rows), size):
+        yield start, csr_matrix(histories[start : start + size])

@@ -1,0 +1,109 @@
+"""Models with vectors: an item's score for a history is the inner product of their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from recsys_assets.core.ids import Ints
+from recsys_assets.core.models.interactions import Bools, Doubles, Floats, standardize
+from recsys_assets.core.models.nearest import nearest
+
+_CELLS = 4_000_000
+"""Numbers of gathered vectors at a time: 32 MB."""
+
+
+class Embed(Protocol):
+    """Makes vectors of histories; a row's vector does not depend on the other rows."""
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """All that it consists of, by name."""
+        ...
+
+    def __call__(self, histories: csr_matrix) -> Floats:
+        """Vectors [rows, length] of histories [rows, items]."""
+        ...
+
+
+class FactorModel:
+    """Vectors of items, and how a history becomes a vector.
+
+    Args:
+        items: [items, length] float32.
+        embed: makes vectors of histories.
+    """
+
+    def __init__(self, items: Floats, embed: Embed):
+        self.items, self._embed = items, embed
+        wide = items.astype(np.float64)
+        self._mean, self._square = wide.mean(axis=0), wide.T @ wide / max(1, len(items))
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
+        return {"vectors": self.items, **self._embed.arrays}
+
+    def vectors(self, histories: csr_matrix) -> Floats:
+        """Vectors [rows, length] of histories [rows, items]."""
+        return self._embed(histories)
+
+    def scores(self, histories: csr_matrix) -> FactorScores:
+        """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
+        return FactorScores(self.vectors(histories), self.items, self._mean, self._square)
+
+
+class FactorScores:
+    """The scores of a block of histories."""
+
+    def __init__(self, vectors: Floats, items: Floats, mean: Doubles, square: Doubles):
+        self._vectors, self._items = vectors, items
+        self._mean, self._square = mean, square
+
+    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+        """See :class:`~recsys_assets.core.models.interactions.Scores`; rows with a zero vector have none."""
+        queried = np.flatnonzero(np.any(self._vectors, axis=1))
+
+        def forbidden(start: int, stop: int) -> tuple[Ints, Ints]:
+            rows, columns = np.nonzero(barred[queried[start:stop]])
+            return rows, columns
+
+        rows, columns, _ = nearest(self._vectors[queried], self._items, k, forbidden)
+        return queried[rows], columns
+
+    def standardized(self, rows: Ints, columns: Ints) -> Floats:
+        """See :class:`~recsys_assets.core.models.interactions.Scores`."""
+        wide = self._vectors.astype(np.float64)[:, None, :]
+        # Stacks of single rows: in a product of matrices, the last bits of a row depend on the others.
+        mean = (wide @ self._mean)[:, 0]
+        square = np.sum((wide @ self._square)[:, 0] * wide[:, 0], axis=1)
+        scores = np.empty(len(rows), np.float64)
+        step = max(1, _CELLS // max(1, self._items.shape[1]))
+        for start in range(0, len(rows), step):
+            pairs = slice(start, start + step)
+            scores[pairs] = np.sum(wide[rows[pairs], 0] * self._items[columns[pairs]], axis=1)
+        return standardize(scores, mean, square, rows)
+
+
+class Linear:
+    """A history's vector is the sum of vectors of its items.
+
+    Args:
+        down: [items, length] float32.
+    """
+
+    def __init__(self, down: Floats):
+        self._down = down
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """See :class:`Embed`."""
+        return {"down": self._down}
+
+    def __call__(self, histories: csr_matrix) -> Floats:
+        """See :class:`Embed`."""
+        return np.asarray(histories @ self._down, np.float32)
