@@ -105,7 +105,7 @@ def test_a_generator_whose_data_nobody_brings_is_left_out_and_asking_for_it_is_a
 def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> None:
     checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     models = {"ranker", "ranker_params", "retrieval_params", "champion", "promotion", "served_ranker", "model_tracking"}
-    models |= {"session_model", "experiment_model", "experiment_challenger", "experiment_promotion"}
+    models |= {"session_model", "cf_ensemble", "experiment_model", "experiment_challenger", "experiment_promotion"}
     not_frames = {"raw_events", "release", "data_report", "backtest_report", "model_comparison", *models}
     for name in set().union(*GROUPS.values()) - not_frames:
         assert f"{name}:contract" in checks

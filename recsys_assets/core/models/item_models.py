@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.interactions import Bools, Doubles, Floats, Interactions, shape_of, standardize
-from recsys_assets.core.models.top_k import largest_of_rows
+from recsys_assets.core.models.sparse_rows import largest_of_rows
 
 _ENTRIES = 20_000_000
 """Entries of a product of sparse matrices at a time: 160 MB."""
