@@ -18,8 +18,8 @@ from recsys_assets.core.models.cf_models import MODELS, ModelParams
 from recsys_assets.core.models.interactions import Floats, InteractionModel, Interactions, Scores, shape_of
 from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
 
-_CELLS = 20_000_000
-"""Rows x items at a time: a flag for each is 20 MB."""
+_ROWS = 2048
+"""Histories at a time: a product with the weights of item models has some thousand entries for each."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,12 @@ def candidates(model: CfEnsemble, histories: csr_matrix, k: int, unavailable: In
         unavailable: positions of items to leave out.
     """
     parts: list[Candidates] = []
+    available = np.ones(len(model.items), np.bool_)
+    available[unavailable if unavailable is not None else []] = False
     for start, block in _blocks(histories):
-        barred = np.zeros(shape_of(block), np.bool_)
-        barred[block.nonzero()] = True
-        barred[:, unavailable if unavailable is not None else []] = True
         scores = [one.scores(block) for one in model.models.values()]
         items = max(1, len(model.items))
-        best = [rows * items + columns for rows, columns in (one.best(k, barred) for one in scores)]
+        best = [rows * items + columns for rows, columns in (one.best(k, block, available) for one in scores)]
         rows, columns = np.divmod(np.unique(np.concatenate([np.empty(0, np.int64), *best])), items)
         parts.append(Candidates(rows + start, columns, _standardized(scores, rows, columns)))
     return Candidates(
@@ -151,7 +150,5 @@ def _standardized(scores: list[Scores], rows: Ints, columns: Ints) -> Floats:
 
 def _blocks(histories: csr_matrix) -> Iterator[tuple[int, csr_matrix]]:
     """Ranges of rows with their first row; at least one."""
-    rows, items = shape_of(histories)
-    size = max(1, _CELLS // max(1, items))
-    for start in range(0, max(1, rows), size):
-        yield start, csr_matrix(histories[start : start + size])
+    for start in range(0, max(1, shape_of(histories)[0]), _ROWS):
+        yield start, csr_matrix(histories[start : start + _ROWS])

@@ -64,16 +64,17 @@ class FactorScores:
         self._vectors, self._items = vectors, items
         self._mean, self._square = mean, square
 
-    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+    def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """See :class:`~recsys_assets.core.models.interactions.Scores`; rows with a zero vector have none."""
-        queried = np.flatnonzero(np.any(self._vectors, axis=1))
+        queried, free = np.flatnonzero(np.any(self._vectors, axis=1)), np.flatnonzero(available)
+        known = csr_matrix(histories[queried][:, free])
 
         def forbidden(start: int, stop: int) -> tuple[Ints, Ints]:
-            rows, columns = np.nonzero(barred[queried[start:stop]])
-            return rows, columns
+            rows, columns = known[start:stop].nonzero()
+            return rows.astype(np.int64), columns.astype(np.int64)
 
-        rows, columns, _ = nearest(self._vectors[queried], self._items, k, forbidden)
-        return queried[rows], columns
+        rows, columns, _ = nearest(self._vectors[queried], self._items[free], k, forbidden)
+        return queried[rows], free[columns]
 
     def standardized(self, rows: Ints, columns: Ints) -> Floats:
         """See :class:`~recsys_assets.core.models.interactions.Scores`."""

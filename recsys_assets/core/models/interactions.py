@@ -66,12 +66,13 @@ class Interactions:
 class Scores(Protocol):
     """What a model says of a block of histories."""
 
-    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+    def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """The k best items of each row, as pairs (row, column) in any order; fewer where fewer have a score.
 
         Args:
             k: items per row.
-            barred: [rows, items] pairs that are left out.
+            histories: [rows, items]; stored pairs are left out.
+            available: [items] False where an item is left out.
         """
         ...
 

@@ -101,10 +101,13 @@ class NeighbourScores:
         self._matrix = matrix
         self._rows = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
 
-    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+    def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """See :class:`~recsys_assets.core.models.interactions.Scores`; only scores above 0 count."""
         matrix, rows = self._matrix, self._rows
-        allowed = (matrix.data > 0) & ~barred[rows, matrix.indices]
+        items = shape_of(matrix)[1]
+        known = np.repeat(np.arange(len(histories.indptr) - 1), np.diff(histories.indptr)) * items + histories.indices
+        allowed = (matrix.data > 0) & available[matrix.indices]
+        allowed[allowed] = ~among(rows[allowed] * items + matrix.indices[allowed], np.sort(known))
         starts = np.searchsorted(rows[allowed], np.arange(len(matrix.indptr)))
         parts = (matrix.data[allowed], matrix.indices[allowed], starts)
         best = largest_of_rows(csr_matrix(parts, shape=matrix.shape), k)
@@ -121,6 +124,13 @@ class NeighbourScores:
         place = np.minimum(np.searchsorted(stored, asked), len(stored) - 1)
         found = np.where(stored[place] == asked, values[place], 0.0)
         return standardize(found, mean, square, rows)
+
+
+def among(values: Ints, ascending: Ints) -> Bools:
+    """Whether each value is one of the others."""
+    if not len(ascending):
+        return np.zeros(len(values), np.bool_)
+    return ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
 
 
 def ease(interactions: Interactions, params: EaseParams) -> Neighbours:

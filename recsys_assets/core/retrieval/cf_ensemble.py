@@ -31,7 +31,7 @@ def _models() -> ModelParams:
     return ModelParams(
         ials=IalsParams(factors=64, iterations=8, unobserved=0.05, regularization=0.003),
         graph_filter=GraphFilterParams(rank=64, sharpening=0.0, neighbours=200),
-        ease=EaseParams(regularization=50.0, most_items=2_500, neighbours=200),
+        ease=EaseParams(regularization=50.0, most_items=2_000, neighbours=200),
         rp3beta=Rp3BetaParams(neighbours=200),
         item_knn=ItemKnnParams(neighbours=100),
     )

@@ -32,7 +32,8 @@ class Given:
         assert len(histories.indptr) == len(self._scores) + 1, "all users at once"
         return self
 
-    def best(self, k: int, barred: Bools) -> tuple[Ints, Ints]:
+    def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
+        barred = (histories.toarray() > 0) | ~available
         columns = np.argsort(np.where(barred, np.inf, -self._scores), axis=1, kind="stable")[:, :k]
         return np.repeat(np.arange(len(columns)), columns.shape[1]), columns.ravel()
 

@@ -32,7 +32,7 @@ def test_a_history_gets_the_same_bits_in_any_company() -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = candidates(MODEL, KNOWN.matrix, 7)
-    monkeypatch.setattr(cf_ensemble, "_CELLS", 9 * ITEMS)
+    monkeypatch.setattr(cf_ensemble, "_ROWS", 9)
     parts = candidates(MODEL, KNOWN.matrix, 7)
     assert np.array_equal(whole.rows, parts.rows)
     assert np.array_equal(whole.columns, parts.columns)
