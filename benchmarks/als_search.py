@@ -16,6 +16,7 @@ from datetime import date, timedelta
 
 import narwhals as nw
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.generators import backtests
 from benchmarks.generators_left_out import ALL, PAIR, Built, K, Measures, memory, params_of, proposed_by
@@ -30,11 +31,13 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.evaluator import Evaluator, popularity
 from recsys_assets.core.evaluation.metrics import per_user
+from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.als import AlsFitParams, fit_factors
 from recsys_assets.core.retrieval import generators
+from recsys_assets.core.retrieval.by_factors import recommend
 from recsys_assets.core.retrieval.candidates import fuse
-from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext
+from recsys_assets.core.retrieval.protocol import CandidateParams, FitContext, weighted_pairs
 from recsys_assets.core.retrieval.tune_als import tune_als, with_values
 from recsys_assets.core.tuning.study import Budget, Search
 from recsys_assets.engines.polars import PolarsEngine
@@ -129,15 +132,16 @@ def _lists(
         settings.factors_days,
         found.half_life,
     )
-    vectors = fit_factors(engine, history.with_columns(weight=nw.col("fresh_weight")), found, users)
-    items = engine.from_arrow(vectors.items)
-    if params.exclude_unavailable:
-        gone = scan("item_features", 1).filter(~nw.col("available")).select("item_id")
-        items = items.join(gone, on="item_id", how="anti")
-    interacted = None
-    if not params.repeats:
-        interacted = last_days(activity, graph.day(day), params.activity_days).select(*PAIR).unique()
-    return generators.factors(engine, engine.from_arrow(vectors.users), items, users, params.quotas[ALS].k, interacted)
+    items = fit_factors(engine, history.with_columns(weight=nw.col("fresh_weight")), found)
+    gone = scan("item_features", 1).filter(~nw.col("available")).select("item_id")
+    exclude = _table(gone)["item_id"].combine_chunks() if params.exclude_unavailable else None
+    mine = _table(weighted_pairs(history.join(users, on="user_id", how="semi")).sort(*PAIR))
+    best = recommend(items, mine, found, params.quotas[ALS].k, exclude, repeats=params.repeats)
+    return dense_rank(engine.from_arrow(best), ["user_id"], "score", ["item_id"])
+
+
+def _table(frame: Frame) -> pa.Table:
+    return frame.collect(backend="polars").to_arrow()
 
 
 def _add(measures: Measures, variant: str, evaluator: Evaluator, lists: Mapping[str, Frame]) -> None:

@@ -131,7 +131,6 @@ def _inputs(
         session_model=session_model,
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
-        user_factors=of_users(scan("user_factors", 1)),
         cf_ensemble=cf_ensemble_of(scan, graph, params, day),
         fitted_candidates={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),

@@ -206,7 +206,7 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
         proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", history_days(params))
-    names = ("item_features", "top_popular", "covisited_items", "user_factors", "item_factors")
+    names = ("item_features", "top_popular", "covisited_items", "item_factors")
     singles: dict[str, Any] = {name: scan(name, 1) for name in names}
     clicks, session_model = session_inputs(scan, settings)
     inputs = CandidateInputs(

@@ -70,6 +70,7 @@ def candidate_parameters(graph: GraphBuilder) -> CandidateParams:
         trending_days=settings.trending_days,
         factors_days=settings.factors_days,
         factors_half_life=settings.factors_half_life,
+        als=retrieval_params.factors_parameters(graph),
         repeat_half_life=settings.repeat_half_life,
         covisit_half_life=settings.covisit_half_life,
         new_item_days=settings.new_item_days,
@@ -84,7 +85,7 @@ def candidate_reads(
     """The partitions that candidates as of the day ``lag`` days before D are made from."""
     sessions = "sessions" in params.quotas
     same_day = [
-        *("top_popular", "covisited_items", "user_factors", "item_factors"),
+        *("top_popular", "covisited_items", "item_factors"),
         *(f"{name}_items" for name in graph.registry.fitted if name in params.quotas),
         *(["session_model"] if sessions else []),
         "retrieval_params",
@@ -124,7 +125,6 @@ def candidate_inputs(
         item_features=of_features.item_features,
         top_popular=_of_day(upstream["top_popular"]),
         covisited_items=_of_day(upstream["covisited_items"]),
-        user_factors=_of_day(upstream["user_factors"]),
         item_factors=_of_day(upstream["item_factors"]),
         cf_ensemble=of_features.cf_ensemble,
         clicks=upstream["clean_events"].frame() if "clean_events" in upstream else frames.empty(CLEAN_EVENTS),

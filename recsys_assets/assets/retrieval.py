@@ -4,14 +4,12 @@ from dataclasses import asdict
 
 import dagster as dg
 import narwhals as nw
-import pyarrow as pa
 
 from recsys_assets.assets.activity import event_weights
-from recsys_assets.assets.builder import GraphBuilder, Output
+from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.retrieval_params import factors_parameters, stored_params
 from recsys_assets.checks.partition import dense_ranks, never_itself, not_empty
 from recsys_assets.core.activity import bots
-from recsys_assets.core.clock import last_days
 from recsys_assets.core.models import als, covisitation, popular, popular_windows
 from recsys_assets.core.models import similar_items as similar
 from recsys_assets.core.retrieval import generators
@@ -25,7 +23,7 @@ Result = dg.MaterializeResult[Staged]
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Lists for everybody, neighbours of items and latent factors, as of a day."""
-    return [_top_popular(graph), _factors(graph), _covisited_items(graph), _similar_items(graph)]
+    return [_top_popular(graph), _item_factors(graph), _covisited_items(graph), _similar_items(graph)]
 
 
 def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
@@ -84,53 +82,40 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
     return top_popular
 
 
-def _factors(graph: GraphBuilder) -> dg.AssetsDefinition:
+def _item_factors(graph: GraphBuilder) -> dg.AssetsDefinition:
     settings = graph.settings
     base = factors_parameters(graph)
+    days = window(settings.factors_days)
 
-    @graph.multi_asset(
-        "factors",
+    @graph.asset(
         "retrieval",
-        {
-            name: Output(
-                f"Latent factors of {entities} by implicit ALS, fitted on the window.",
-                kinds=("parquet", "numpy"),
-                code_version="2",
-                checks=("contract",),
-            )
-            for name, entities in (("user_factors", "recently active users"), ("item_factors", "items"))
-        },
-        reads={
-            "user_activity": window(settings.factors_days),
-            "bot_users": window(settings.factors_days),
-            "retrieval_params": None,
-        },
+        reads={"user_activity": days, "bot_users": days, "retrieval_params": None},
+        kinds=("parquet", "numpy"),
+        code_version="3",
     )
-    def factors(
+    def item_factors(
         context: dg.AssetExecutionContext,
         user_activity: Partitions,
         bot_users: Partitions,
         retrieval_params: Partitions,
         frames: FrameWriter,
-    ) -> tuple[Result, Result]:
+    ) -> Result:
+        """Vectors of items by implicit ALS, onto which any history is folded."""
         day = context.partition_key
         params = factors_in_force(stored_params(retrieval_params, day), base)
         activity = bots.without(user_activity.frame(), bot_users.frame())
         history = generators.user_history(
             activity, graph.day(day), graph.end(day), settings.factors_days, params.half_life
         ).with_columns(weight=nw.col("fresh_weight"))
-        active = last_days(user_activity.frame(), graph.day(day), settings.active_days).select("user_id").unique()
-        fitted = als.fit_factors(frames.run, history, params, active)
+        return frames.write(
+            context,
+            lambda _: als.fit_factors(frames.run, history, params),
+            params=asdict(params),
+            seed=settings.seed,
+            metadata=user_activity.facts,
+        )
 
-        def write(asset: str, vectors: pa.Table) -> Result:
-            stated = asdict(params)
-            return frames.write(
-                context, lambda _: vectors, asset=asset, params=stated, seed=settings.seed, metadata=user_activity.facts
-            )
-
-        return write("user_factors", fitted.users), write("item_factors", fitted.items)
-
-    return factors
+    return item_factors
 
 
 def _covisited_items(graph: GraphBuilder) -> dg.AssetsDefinition:

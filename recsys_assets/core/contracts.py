@@ -178,7 +178,6 @@ TOP_POPULAR = Contract(
 )
 
 _FACTORS = Column("vector", "latent factors")
-USER_FACTORS = Contract("user_factors", {"user_id": _USER, "factors": _FACTORS}, key=("user_id",))
 
 ITEM_FACTORS = Contract("item_factors", {"item_id": _ITEM, "factors": _FACTORS}, key=("item_id",))
 
@@ -324,7 +323,6 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         ITEM_PAIRS,
         BOT_USERS,
         TOP_POPULAR,
-        USER_FACTORS,
         ITEM_FACTORS,
         COVISITED_ITEMS,
         SIMILAR_ITEMS,

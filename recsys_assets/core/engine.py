@@ -118,6 +118,14 @@ class Engine(Protocol):
         """Apply a row-wise Python function (Arrow table in, Arrow table of ``schema`` out) to batches of a frame."""
         ...
 
+    def map_users(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a Python function (Arrow table in, Arrow table of ``schema`` out) to tables of some users each.
+
+        A table holds all rows of its users, in any order. What the function gives for a user must not depend on the
+        others, since engines make tables of different users.
+        """
+        ...
+
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame and write it as one parquet file, sorted, in exactly the schema; returns the row count.
 

@@ -130,6 +130,10 @@ class DuckDBEngine:
                 writer.write_table(function(batch).cast(schema))
         return nw.from_native(self._connection.read_parquet(str(path), hive_partitioning=False))
 
+    def map_users(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a function to all users at once, immediately; see :class:`Engine`."""
+        return self.from_arrow(function(frame.collect(backend="polars").to_arrow()).cast(schema))
+
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`."""
         import duckdb

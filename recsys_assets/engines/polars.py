@@ -99,6 +99,11 @@ class PolarsEngine:
             )
         )
 
+    def map_users(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a function to all users at once, immediately; see :class:`Engine`."""
+        native: pl.LazyFrame = frame.to_native()
+        return self.from_arrow(function(native.collect(engine="streaming").to_arrow()).cast(schema))
+
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`."""
         if not isinstance(frame, nw.LazyFrame):

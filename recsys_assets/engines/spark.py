@@ -105,6 +105,20 @@ class SparkEngine:
         native = _native(frame)
         return nw.from_native(native.mapInArrow(_on_batches(function, schema), _spark_schema(schema)))
 
+    def map_users(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
+        """Apply a function to the users of a bucket on the cluster; see :class:`Engine`."""
+        from pyspark.sql import functions as sf
+
+        native = _native(frame)
+        buckets = int(self.session.conf.get("spark.sql.shuffle.partitions") or 1)
+        bucket = sf.pmod(sf.xxhash64("user_id"), sf.lit(buckets))
+
+        def of_bucket(rows: pa.Table) -> pa.Table:
+            return function(rows.drop_columns([_BUCKET])).cast(schema)
+
+        grouped = native.withColumn(_BUCKET, bucket).groupBy(_BUCKET)
+        return nw.from_native(grouped.applyInArrow(of_bucket, _spark_schema(schema)))
+
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`.
 
@@ -135,6 +149,9 @@ class SparkEngine:
 
     def close(self) -> None:
         """Nothing to close: the session belongs to its opener."""
+
+
+_BUCKET = "__bucket"
 
 
 def _on_batches(

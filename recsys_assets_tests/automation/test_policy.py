@@ -40,7 +40,7 @@ def test_late_properties_make_the_newest_day_again_and_only_what_depends_on_them
     ran = built.follow()
     assert [str(run) for run in ran] == ["as_of 2015-05-08"]
     assert {"item_features", "top_popular", "candidates", "recommendations", "release"} <= ran[0].assets
-    assert not ran[0].assets & {"user_factors", "similar_items", "ranking_examples", "ranker", "clean_events"}
+    assert not ran[0].assets & {"item_factors", "similar_items", "ranking_examples", "ranker", "clean_events"}
     assert served(built) != before
 
 

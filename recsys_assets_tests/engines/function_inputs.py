@@ -78,7 +78,7 @@ class FunctionInputs:
 
     @property
     def candidate_inputs(self) -> protocol.CandidateInputs:
-        names = ("user_activity", "item_activity", "item_features", "top_popular", "user_factors", "item_factors")
+        names = ("user_activity", "item_activity", "item_features", "top_popular", "item_factors")
         frames: dict[str, Any] = {name: self[name] for name in names}
         return protocol.CandidateInputs(
             covisited_items=self["covisit"],
@@ -219,9 +219,8 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     keep("covisit", covisitation.covisit_similarity(inputs["item_pairs"], inputs["item_activity"], COVISIT))
     keep("history", generators.user_history(inputs["user_activity"], LAST, end_of(LAST), 5, 14.0))
     keep("users", inputs["history"].select("user_id").unique())
-    fitted = als.fit_factors(inputs.engine, inputs["history"], FACTORS)
-    tables["user_factors"], tables["item_factors"] = fitted.users, fitted.items
-    tables["by_factors"] = als.similar_by_factors(fitted.items, 6)
+    tables["item_factors"] = als.fit_factors(inputs.engine, inputs["history"], FACTORS)
+    tables["by_factors"] = als.similar_by_factors(tables["item_factors"], 6)
     keep("similar_items", similar_items.similar_items(inputs["covisit"], inputs["by_factors"], 6))
     for name in BUILT_IN.fitted:
         keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(inputs.fit_context))

@@ -276,7 +276,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.candidates.split_inputs": lambda inputs: tuple(
         frame
         for part, _ in candidates.split_inputs(inputs.engine, inputs.candidate_inputs, inputs["users"])
-        for frame in (part.user_activity, part.user_factors)
+        for frame in (part.user_activity, part.clicks)
     ),
     "retrieval.candidates.union": lambda inputs: candidates.union(inputs.derived_context, BUILT_IN),
     "retrieval.content.alike": lambda inputs: (
@@ -292,9 +292,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "models.covisitation.covisit_similarity": lambda inputs: covisitation.covisit_similarity(
         inputs["item_pairs"], inputs["item_activity"], COVISIT
     ),
-    "models.als.fit_factors": lambda inputs: vars(
-        als.fit_factors(inputs.engine, inputs["history"], FACTORS, inputs["users"])
-    ),
+    "models.als.fit_factors": lambda inputs: als.fit_factors(inputs.engine, inputs["history"], FACTORS),
     "retrieval.candidates.inputs_of": lambda inputs: (
         candidates.inputs_of(inputs.candidate_inputs, inputs["targets"].select("user_id").unique()).user_activity
     ),
@@ -325,12 +323,6 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.generators.covisit": lambda inputs: generators.covisit(
         inputs["history"], inputs["similar_items"].filter(nw.col("source") == "covisit"), 4, 4, 3.0
     ),
-    "retrieval.generators.factors": lambda inputs: (
-        generators.factors(
-            inputs.engine, inputs["user_factors"], inputs["item_factors"], inputs["users"], 4, inputs["history"]
-        ),
-        generators.factors(inputs.engine, inputs["user_factors"], inputs["item_factors"], inputs["users"], 4, None),
-    ),
     "retrieval.generators.shared_list": lambda inputs: (_shared_list(inputs), _shared_list(inputs, inputs["history"])),
     "retrieval.generators.repeat": lambda inputs: generators.repeat(inputs["history"], inputs["item_activity"], 0.35),
     "retrieval.generators.user_history": lambda inputs: generators.user_history(
@@ -355,12 +347,17 @@ FUNCTIONS: Mapping[str, Call] = {
     ),
     "retrieval.protocol.CandidateInputs.__init__": lambda inputs: {
         **vars(inputs.candidate_inputs),
+        "cf_ensemble": inputs.cf_ensemble.to_bytes(),
         **inputs.candidate_inputs.fitted_candidates,
     },
     "retrieval.protocol.Derived.__init__": lambda inputs: protocol.derived(BUILT_IN, "covisit").recommend(
         inputs.retrieval_context, 4
     ),
     "retrieval.protocol.RetrievalContext.__init__": lambda inputs: inputs.retrieval_context.interacted,
+    "retrieval.protocol.RetrievalContext.by_users": lambda inputs: inputs.retrieval_context.by_users(
+        inputs["history"].select("user_id", "item_id"),
+        lambda some: some.append_column("score", pa.array([float(some.num_rows > 0)] * some.num_rows)),
+    ),
     "retrieval.protocol.RetrievalContext.allowed": lambda inputs: inputs.retrieval_context.allowed(inputs["history"]),
     "retrieval.protocol.RetrievalContext.not_interacted": lambda inputs: inputs.retrieval_context.not_interacted(
         inputs["history"]

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.core.engine import Engine, Factors, unchanged
-from recsys_assets.core.models.als import AlsFitParams, fit_factors, recommend_by_factors
+from recsys_assets.core.engine import Engine, unchanged
+from recsys_assets.core.models.als import AlsFitParams, fit_factors
+from recsys_assets.core.retrieval.by_factors import recommend
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.engines.spark import SparkEngine
@@ -117,9 +118,9 @@ def planted() -> tuple[pa.Table, dict[int, set[int]]]:
     return pa.Table.from_pylist(seen), held
 
 
-def ndcg(fitted: Factors, seen: pa.Table, held: dict[int, set[int]], k: int = 10) -> float:
+def ndcg(items: pa.Table, params: AlsFitParams, seen: pa.Table, held: dict[int, set[int]], k: int = 10) -> float:
     lists: dict[int, list[int]] = {}
-    for row in recommend_by_factors(fitted.items, k, seen)(fitted.users).to_pylist():
+    for row in recommend(items, seen, params, k, repeats=False).to_pylist():
         lists.setdefault(row["user_id"], []).append(row["item_id"])
     gain = 1 / np.log2(np.arange(k) + 2)
     found = [sum(g for g, item in zip(gain, lists[user], strict=True) if item in held[user]) for user in held]
@@ -130,22 +131,33 @@ def test_factors_of_mllib_are_as_good_as_those_of_implicit(spark: Engine) -> Non
     seen, held = planted()
     params = AlsFitParams(factors=12, iterations=8, num_threads=2)
     local, ours = (fit_factors(one, one.from_arrow(seen), params) for one in (LOCAL, spark))
-    good, found = ndcg(local, seen, held), ndcg(ours, seen, held)
-    untrained = ndcg(fit_factors(LOCAL, LOCAL.from_arrow(seen), replace(params, iterations=0)), seen, held)
+    good, found = (ndcg(items, params, seen, held) for items in (local, ours))
+    untrained = ndcg(fit_factors(LOCAL, LOCAL.from_arrow(seen), replace(params, iterations=0)), params, seen, held)
     assert good > 4 * untrained
     assert found == pytest.approx(good, rel=0.05)
-    for here, there in ((ours.users, local.users), (ours.items, local.items)):
-        assert here.schema == there.schema
-        assert here.column(0).equals(there.column(0))
-        assert {len(vector) for vector in here["factors"].to_pylist()} == {12}
+    assert ours.schema == local.schema
+    assert ours["item_id"].equals(local["item_id"])
+    assert {len(vector) for vector in ours["factors"].to_pylist()} == {12}
 
 
 def test_factors_of_string_ids_and_of_nothing(spark: Engine) -> None:
     pairs = pa.table({"user_id": ["b", "b", "ä", "ä"], "item_id": [2**62, 0, 0, -1], "weight": [1.0, 0.1, 2.0, 1.0]})
     params = AlsFitParams(factors=2, iterations=2, min_user_items=1, min_item_users=1)
     fitted = fit_factors(spark, spark.from_arrow(pairs), params)
-    assert fitted.users["user_id"].to_pylist() == ["b", "ä"]
-    assert fitted.items["item_id"].to_pylist() == [-1, 0, 2**62]
+    assert fitted["item_id"].to_pylist() == [-1, 0, 2**62]
     nothing = fit_factors(spark, spark.from_arrow(pairs.slice(0, 0)), params)
-    assert (nothing.users.num_rows, nothing.users.schema) == (0, fitted.users.schema)
-    assert (nothing.items.num_rows, nothing.items.schema) == (0, fitted.items.schema)
+    assert (nothing.num_rows, nothing.schema) == (0, fitted.schema)
+
+
+def test_a_function_gets_all_rows_of_its_users(spark: Engine) -> None:
+    rows = pa.table({"user_id": [n % 7 for n in range(100)], "item_id": [*range(100)]})
+
+    def counted(some: pa.Table) -> pa.Table:
+        counts = some.group_by("user_id").aggregate([("item_id", "count")])
+        return pa.table({"user_id": counts["user_id"], "items": counts["item_id_count"]})
+
+    schema = pa.schema([("user_id", pa.int64()), ("items", pa.int64())])
+    found = spark.map_users(spark.from_arrow(rows), counted, schema).collect(backend="polars").to_arrow()
+    assert sorted(zip(*(found[name].to_pylist() for name in schema.names), strict=True)) == [
+        (user, len(range(user, 100, 7))) for user in range(7)
+    ]

@@ -17,7 +17,7 @@ from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world, materialized
 
 AS_OF = (
-    "item_features", "top_popular", "user_factors", "item_factors", "covisited_items",
+    "item_features", "top_popular", "item_factors", "covisited_items",
     "candidates", "ranking_examples", "cf_ensemble", "session_model", "ranker_params",
     "ranker", "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
 )  # fmt: skip

@@ -55,7 +55,6 @@ def test_bots_are_kept_and_served_and_teach_nothing(crawled: World, built: World
         "user_activity": True,
         "candidates": True,
         "recommendations": True,
-        "user_factors": False,
         "ranking_examples": False,
     }.items():
         assert (CRAWLER in parts(crawled, asset)["user_id"].to_list()) is there, asset

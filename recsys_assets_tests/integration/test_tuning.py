@@ -114,10 +114,10 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
         "als": found.als.study,
         "weights": found.weights.study,
     }, "MLflow gets both"
-    assert make(world, ("user_factors", "item_factors", "candidates"), DAY).success
-    lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("user_factors", "candidates")}
+    assert make(world, ("item_factors", "candidates"), DAY).success
+    lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("item_factors", "candidates")}
     made = {name: record.params for name, record in lineage.items() if record}
-    assert {name: made["user_factors"][name] for name in found.als.values} == found.als.values
+    assert {name: made["item_factors"][name] for name in found.als.values} == found.als.values
     quotas: Any = made["candidates"]["quotas"]
     assert {name: quota["weight"] for name, quota in quotas.items()} == found.weights.values
 

@@ -53,7 +53,7 @@ def test_all_that_an_engine_does_works_over_connect(server: str, tmp_path: Path)
         assert doubled.select(nw.col("key").sum()).collect(backend="polars").item() == 999 * 1000
         pairs = pa.table({"user_id": [1, 1, 2, 2], "item_id": ["a", "b", "b", "c"], "weight": [1.0, 2.0, 3.0, 1.0]})
         fitted = fit_factors(engine, engine.from_arrow(pairs), AlsFitParams(factors=2, iterations=1, min_item_users=1))
-        assert fitted.items["item_id"].to_pylist() == ["a", "b", "c"]
+        assert fitted["item_id"].to_pylist() == ["a", "b", "c"]
 
 
 @pytest.mark.spark

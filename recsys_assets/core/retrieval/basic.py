@@ -9,7 +9,7 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.popular import TRENDING as TRENDING_SEGMENT
 from recsys_assets.core.retrieval import generators
-from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext
+from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext, model_history
 
 
 def _segment(context: RetrievalContext, name: str, k: int) -> Frame:
@@ -32,8 +32,13 @@ def _covisit(context: RetrievalContext, k: int) -> Frame:
 
 
 def _als(context: RetrievalContext, k: int) -> Frame:
-    items = context.inputs.memoize("item_factors", context.available(context.inputs.item_factors))
-    return generators.factors(context.engine, context.inputs.user_factors, items, context.users, k, context.interacted)
+    from recsys_assets.core.retrieval.by_factors import recommend  # SciPy: loading the graph must not take it
+
+    params, repeats = context.params.als, context.params.repeats
+    table, unavailable = context.inputs.item_factors.collect(backend="polars").to_arrow(), context.unavailable_items()
+    history = model_history(context.inputs, context.users, context.as_of, context.end, context.params, params.half_life)
+    best = context.by_users(history, lambda some: recommend(table, some, params, k, unavailable, repeats=repeats))
+    return context.not_interacted(best)
 
 
 def _repeat(context: RetrievalContext, k: int) -> Frame:

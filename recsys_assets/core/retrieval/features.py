@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 
 import narwhals as nw
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_assets.core.activity.merge import merge_item_activity
 from recsys_assets.core.clock import days_before, hours_before, last_days
@@ -12,7 +14,13 @@ from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.feature_names import FEATURES, MODEL_NAMES
 from recsys_assets.core.frames import exact_sum, top_k
 from recsys_assets.core.retrieval.generators import category_shares
-from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs, active_history, model_history
+from recsys_assets.core.retrieval.protocol import (
+    CandidateParams,
+    FeatureInputs,
+    active_history,
+    arrow_type,
+    model_history,
+)
 
 _PRIOR_EVENTS = 20.0
 """Events at the average conversion that are added to each item and each user, so that a single target event is not a
@@ -68,9 +76,19 @@ def model_scores(
         return None
     from recsys_assets.core.retrieval.cf_ensemble import score  # SciPy: loading the graph must not take it
 
-    asked = pairs.select("user_id", "item_id").collect(backend="polars").to_arrow()
+    model = inputs.cf_ensemble
+    asked = pairs.select("user_id", "item_id", weight=nw.lit(None, nw.Float64))
     history = model_history(inputs, users, as_of, end, params)
-    return engine.from_arrow(score(inputs.cf_ensemble, history, asked))
+    both = nw.concat([history, asked], how="vertical")
+
+    def scored(rows: pa.Table) -> pa.Table:
+        ordered = rows.sort_by([("user_id", "ascending"), ("item_id", "ascending")])
+        known = ordered["weight"].is_valid()
+        of_pairs = pc.call_function("invert", [known])
+        return score(model, ordered.filter(known), ordered.filter(of_pairs).drop_columns(["weight"]))
+
+    types = [(name, arrow_type(dtype)) for name, dtype in both.collect_schema().items() if name != "weight"]
+    return engine.map_users(both, scored, pa.schema([*types, *((name, pa.float32()) for name in MODEL_NAMES)]))
 
 
 def join_features(

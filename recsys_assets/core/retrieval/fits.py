@@ -17,9 +17,11 @@ def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
     model = context.inputs.cf_ensemble
     if model is None:
         raise ValueError("cf_ensemble: its models are not among the inputs")
-    history = model_history(context.inputs, context.users, context.as_of, context.end, context.params)
-    best = recommend(model, history, k, context.params.ensemble_weights, context.unavailable_items())
-    return context.not_interacted(context.engine.from_arrow(best))
+    params, unavailable = context.params, context.unavailable_items()
+    history = model_history(context.inputs, context.users, context.as_of, context.end, params)
+    weights = params.ensemble_weights
+    best = context.by_users(history, lambda some: recommend(model, some, k, weights, unavailable))
+    return context.not_interacted(best)
 
 
 def _sessions(context: RetrievalContext, k: int) -> Frame:

@@ -11,13 +11,11 @@ from __future__ import annotations
 from datetime import date, datetime
 
 import narwhals as nw
-import pyarrow as pa
 
 from recsys_assets.core.activity.merge import merge_user_activity
 from recsys_assets.core.clock import days_before, half_life, hours_before, last_days
-from recsys_assets.core.engine import Engine, Frame
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import dense_rank, exact_sum, top_k
-from recsys_assets.core.models.als import recommend_by_factors
 from recsys_assets.core.models.popular import CATEGORY
 
 _PAIR = ["user_id", "item_id"]
@@ -100,39 +98,6 @@ def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_li
     )
 
 
-def factors(
-    engine: Engine, user_factors: Frame, item_factors: Frame, users: Frame, k: int, interacted: Frame | None
-) -> Frame:
-    """The items whose vectors agree most with the user's.
-
-    Args:
-        engine: applies the row function to batches of users.
-        user_factors: ``USER_FACTORS``.
-        item_factors: ``ITEM_FACTORS`` of the items that may be recommended.
-        users: user_id.
-        k: items per user.
-        interacted: pairs to leave out.
-
-    Returns:
-        user_id, item_id, score and rank.
-    """
-    items = item_factors.select("item_id", "factors").sort("item_id").collect(backend="polars").to_arrow()
-    vectors = user_factors.select("user_id", "factors").join(users, on="user_id", how="semi")
-    seen = None
-    if interacted is not None:
-        seen = interacted.join(users, on="user_id", how="semi").select(*_PAIR).collect(backend="polars").to_arrow()
-    types = vectors.collect_schema(), item_factors.collect_schema()
-    schema = pa.schema(
-        [
-            ("user_id", _arrow_type(types[0]["user_id"])),
-            ("item_id", _arrow_type(types[1]["item_id"])),
-            ("score", pa.float64()),
-            ("rank", pa.int64()),
-        ]
-    )
-    return engine.map_batches(vectors, recommend_by_factors(items, k, seen), schema)
-
-
 def repeat(history: Frame, item_activity: Frame, popularity: float) -> Frame:
     """Items of the user's history: decayed weight x (1 + recent user days of the item) ^ popularity.
 
@@ -186,7 +151,3 @@ def category_shares(history: Frame, item_features: Frame) -> Frame:
         .join(total.filter(nw.col("__total") > 0), on="user_id", how="inner")
         .select("user_id", "category_id", (nw.col("__weight") / nw.col("__total")).alias("share"))
     )
-
-
-def _arrow_type(dtype: nw.dtypes.DType) -> pa.DataType:
-    return pa.string() if dtype == nw.String else pa.int64()

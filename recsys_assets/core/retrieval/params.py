@@ -93,7 +93,7 @@ def factors_in_force(stored: RetrievalParams | None, base: AlsFitParams) -> AlsF
 
 
 def weights_in_force(stored: RetrievalParams | None, base: CandidateParams) -> CandidateParams:
-    """The parameters of candidates of a day, with the weights that were found.
+    """The parameters of candidates of a day, with the weights and those of matrix factorization that were found.
 
     Args:
         stored: as for :func:`factors_in_force`.
@@ -101,7 +101,7 @@ def weights_in_force(stored: RetrievalParams | None, base: CandidateParams) -> C
     """
     weights = stored.weights.values if stored else {}
     quotas = {name: GeneratorQuota(quota.k, weights.get(name, quota.weight)) for name, quota in base.quotas.items()}
-    return replace(base, quotas=quotas)
+    return replace(base, quotas=quotas, als=factors_in_force(stored, base.als))
 
 
 def _search_result(part: dict[str, Any]) -> SearchResult:

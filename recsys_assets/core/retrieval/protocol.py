@@ -13,6 +13,7 @@ import pyarrow as pa
 from recsys_assets.core.clock import last_days
 from recsys_assets.core.engine import Engine, Frame, Memoize, passthrough
 from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.generators import user_history
 
@@ -44,6 +45,7 @@ class CandidateParams:
         trending_days: window of ``item_trend``.
         factors_days: window of the histories that the models of users and items take.
         factors_half_life: days in which a day's weight halves in these histories.
+        als: how the vectors of items were fitted, onto which histories are folded.
         ensemble_weights: of the models of 'cf_ensemble' by name; 1 where a model has none.
         repeat_half_life: days in which a day's weight halves for 'repeat'.
         repeat_popularity: exponent of an item's recent user days (of the trending window) for 'repeat'.
@@ -65,6 +67,7 @@ class CandidateParams:
     trending_days: int = 7
     factors_days: int = 90
     factors_half_life: float = 30.0
+    als: AlsFitParams = field(default_factory=AlsFitParams)
     ensemble_weights: Mapping[str, float] = field(default_factory=dict)
     repeat_half_life: float = 90.0
     repeat_popularity: float = 0.35
@@ -116,7 +119,6 @@ class CandidateInputs(FeatureInputs):
 
     top_popular: Frame
     covisited_items: Frame
-    user_factors: Frame
     item_factors: Frame
     clicks: Frame
     session_model: SessionModel | None = None
@@ -125,14 +127,13 @@ class CandidateInputs(FeatureInputs):
     @property
     def of_users(self) -> tuple[Frame, ...]:
         """See :class:`FeatureInputs`."""
-        return *super().of_users, self.user_factors, self.clicks, *self.fitted_candidates.values()
+        return *super().of_users, self.clicks, *self.fitted_candidates.values()
 
     def with_users(self, *frames: Frame) -> Self:
         """See :class:`FeatureInputs`."""
-        user_activity, user_factors, clicks, *fitted = frames
+        user_activity, clicks, *fitted = frames
         return replace(
             super().with_users(user_activity),
-            user_factors=user_factors,
             clicks=clicks,
             fitted_candidates=dict(zip(self.fitted_candidates, fitted, strict=True)),
         )
@@ -150,16 +151,32 @@ def active_history(inputs: FeatureInputs, as_of: date, end: datetime, params: Ca
     return users, inputs.memoize_part("history", history.join(users, on="user_id", how="semi"))
 
 
-def model_history(inputs: FeatureInputs, users: Frame, as_of: date, end: datetime, params: CandidateParams) -> pa.Table:
-    """The histories that the models of users and items take: user_id, item_id (unique pairs, ordered) and weight."""
-    history = user_history(inputs.user_activity, as_of, end, params.factors_days, params.factors_half_life)
+def model_history(
+    inputs: FeatureInputs,
+    users: Frame,
+    as_of: date,
+    end: datetime,
+    params: CandidateParams,
+    half_life: float | None = None,
+) -> Frame:
+    """The histories that the models of users and items take: user_id, item_id (unique pairs) and weight.
+
+    Args:
+        inputs: as of the end of D.
+        users: user_id.
+        as_of: D.
+        end: the instant at which D ends.
+        params: window and half-life.
+        half_life: that of a model which has its own.
+    """
+    half_life = half_life or params.factors_half_life
+    history = user_history(inputs.user_activity, as_of, end, params.factors_days, half_life)
     return weighted_pairs(history.join(users, on="user_id", how="semi"))
 
 
-def weighted_pairs(history: Frame) -> pa.Table:
-    """user_id, item_id and weight of a :func:`user_history`, ordered; without pairs whose weight is 0."""
-    weighed = history.filter(nw.col("fresh_weight") > 0)
-    return _rows(weighed.select(*_PAIR, weight=nw.col("fresh_weight")), *_PAIR)
+def weighted_pairs(history: Frame) -> Frame:
+    """user_id, item_id and weight of a :func:`user_history`, without pairs whose weight is 0."""
+    return history.filter(nw.col("fresh_weight") > 0).select(*_PAIR, weight=nw.col("fresh_weight"))
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,18 @@ class RetrievalContext:
     end: datetime
     users: Frame
     history: Frame
+
+    def by_users(self, history: Frame, recommend: Callable[[pa.Table], pa.Table]) -> Frame:
+        """What a model recommends to the histories of users; each call gets all rows of some users, ordered.
+
+        Args:
+            history: user_id, item_id and any columns.
+            recommend: gives user_id, item_id and score.
+        """
+        ids = {name: arrow_type(history.collect_schema()[name]) for name in _PAIR}
+        schema = pa.schema([*ids.items(), ("score", pa.float64())])
+        order = [(name, "ascending") for name in _PAIR]
+        return self.engine.map_users(history, lambda some: recommend(some.sort_by(order)), schema)
 
     @property
     def interacted(self) -> Frame | None:
@@ -257,7 +286,7 @@ class FitContext:
         until = day or self.as_of
         activity = self.frames["user_activity"].filter(nw.col("dt") <= until)
         pairs = user_history(activity, until, self.end - (self.as_of - until), _EVER, self.half_life)
-        return weighted_pairs(pairs)
+        return _rows(weighted_pairs(pairs), *_PAIR)
 
     def targets(self, after: date) -> pa.Table:
         """Target events after a day and up to D: user_id, item_id, ordered, each pair once."""
@@ -349,6 +378,11 @@ def _load(registry: GeneratorRegistry, name: str, kind: type[G]) -> G:
             f"generator {name!r}: {registry.where[name]} is a {type(source).__name__}, expected a {kind.__name__}"
         )
     return source
+
+
+def arrow_type(dtype: nw.dtypes.DType) -> pa.DataType:
+    """The Arrow type of ids."""
+    return pa.string() if dtype == nw.String else pa.int64()
 
 
 def _rows(frame: Frame, *order: str) -> pa.Table:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.ids import lookup
-from recsys_assets.core.models.als import AlsFitParams, fit_factors, recommend_by_factors
+from recsys_assets.core.models.als import AlsFitParams, fit_factors
 from recsys_assets.core.ranking.split import held_out
 from recsys_assets.core.retrieval.params import SearchResult, als_values, with_values
 from recsys_assets.core.retrieval.protocol import FitContext
@@ -42,17 +42,18 @@ def tune_als(
         search: makes the search, given the hash of the data.
         min_users: with fewer users to evaluate, the base stays.
     """
+    from recsys_assets.core.retrieval.by_factors import recommend  # SciPy: loading the graph must not take it
+
     evaluated, targets = _evaluated(context, after)
     if len(evaluated) < max(1, min_users):
         return SearchResult(als_values(base))
-    users = context.engine.from_arrow(pa.table({"user_id": evaluated}))
 
     def objective(trial: Trial) -> Outcome:
         params = _suggest(trial, base)
         history = replace(context, half_life=params.half_life).history(after)
-        fitted = fit_factors(context.engine, context.engine.from_arrow(history), params, users)
-        seen = None if context.repeats else history.select(["user_id", "item_id"])
-        lists = recommend_by_factors(fitted.items, context.k, seen)(fitted.users)
+        items = fit_factors(context.engine, context.engine.from_arrow(history), params)
+        mine = history.filter(pa.array(lookup(history["user_id"], evaluated) >= 0))
+        lists = recommend(items, mine, params, context.k, repeats=context.repeats)
         return Outcome(recall(lists, targets, evaluated))
 
     running = search(content_of(context.history(after)) + content_of(targets))

@@ -9,16 +9,18 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import ITEM_FACTORS, USER_FACTORS, IdTypes, arrow_schema
+from recsys_assets.core.contracts import ITEM_FACTORS, IdTypes, arrow_schema
 from recsys_assets.core.models.als import (
     AlsFitParams,
     fit_factors,
-    recommend_by_factors,
     similar_by_factors,
+    vectors_of,
 )
+from recsys_assets.core.models.als_fold_in import AlsFoldIn
+from recsys_assets.core.models.interactions import Interactions
 from recsys_assets.core.models.nearest import nearest
-from recsys_assets.core.retrieval import generators
-from recsys_assets_tests.core.world import ENGINE, INTS, STRINGS, rows, typed
+from recsys_assets.core.retrieval.by_factors import recommend
+from recsys_assets_tests.core.world import ENGINE, INTS, STRINGS, typed
 
 SMALL = AlsFitParams(factors=8, iterations=8, num_threads=2)
 BLOCKS, ITEMS = 4, 60
@@ -47,8 +49,8 @@ def as_lists(table: pa.Table) -> dict[int | str, list[int | str]]:
 @pytest.mark.parametrize("ids", ["int64", "string"])
 def test_planted_tastes_are_found_and_popularity_does_not_find_them(ids: str):
     seen, held = planted(ids)
-    fitted = fit_factors(ENGINE, ENGINE.from_arrow(seen), SMALL)
-    lists = as_lists(recommend_by_factors(fitted.items, 10, seen)(fitted.users))
+    items = fit_factors(ENGINE, ENGINE.from_arrow(seen), SMALL)
+    lists = as_lists(recommend(items, seen, SMALL, 10, repeats=False))
     counts = pl.DataFrame(seen).group_by("item_id").len().sort("len", "item_id", descending=True)["item_id"].to_list()
     interacted = as_lists(seen)
     popular = {user: [item for item in counts if item not in interacted[user]][:10] for user in held}
@@ -58,7 +60,7 @@ def test_planted_tastes_are_found_and_popularity_does_not_find_them(ids: str):
 
     assert recall(lists) > 0.75 > 3 * recall(popular)
     assert all(not set(found) & set(interacted[user]) and len(found) == 10 for user, found in lists.items())
-    near = similar_by_factors(fitted.items, 5).to_pylist()
+    near = similar_by_factors(items, 5).to_pylist()
     block = {typed(item, ids): item % BLOCKS for item in range(ITEMS)}
     assert sum(block[n["item_id"]] == block[n["similar_item_id"]] for n in near) / len(near) > 0.9
     assert all(n["item_id"] != n["similar_item_id"] and n["rank"] <= 5 for n in near)
@@ -69,27 +71,37 @@ def test_two_fits_give_equal_bytes_whatever_the_threads_and_the_order_of_rows(tm
     shuffled = seen.take(pa.array(np.random.default_rng(0).permutation(len(seen))))
     written = set()
     for given, threads in ((seen, 1), (seen, 2), (shuffled, 2)):
-        fitted = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, num_threads=threads))
-        both = b""
-        for table, contract in ((fitted.users, USER_FACTORS), (fitted.items, ITEM_FACTORS)):
-            path = tmp_path / contract.name
-            ENGINE.sink(ENGINE.from_arrow(table), path, arrow_schema(contract, INTS), contract.sort_by)
-            both += path.read_bytes()
-        written.add(both)
+        items = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, num_threads=threads))
+        path = tmp_path / "items"
+        ENGINE.sink(ENGINE.from_arrow(items), path, arrow_schema(ITEM_FACTORS, INTS), ITEM_FACTORS.sort_by)
+        written.add(path.read_bytes())
     assert len(written) == 1
 
 
-def test_users_are_limited_rare_items_left_out_and_weightless_pairs_ignored():
+def test_rare_items_are_left_out_and_weightless_pairs_ignored():
     seen, _ = planted()
     rare = {"user_id": [0, 1], "item_id": [1000, 1001], "weight": [1.0, 0.0]}
     given = pa.concat_tables([seen, pa.table(rare)])
-    few = ENGINE.from_arrow(pa.table({"user_id": [3, 0, 12345, 3]}))
-    fitted = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, min_item_users=1), few)
-    assert fitted.users["user_id"].to_pylist() == [0, 3]
-    assert max(fitted.items["item_id"].to_pylist()) == 1000
-    assert fitted.items["item_id"].to_pylist() == sorted(fitted.items["item_id"].to_pylist())
+    items = fit_factors(ENGINE, ENGINE.from_arrow(given), replace(SMALL, min_item_users=1))
+    assert max(items["item_id"].to_pylist()) == 1000
+    assert items["item_id"].to_pylist() == sorted(items["item_id"].to_pylist())
     strict = fit_factors(ENGINE, ENGINE.from_arrow(given), SMALL)
-    assert 1000 not in strict.items["item_id"].to_pylist()
+    assert 1000 not in strict["item_id"].to_pylist()
+
+
+def test_a_history_that_is_folded_in_gets_the_vector_that_a_fit_would_give_it():
+    """``implicit`` solves for its users by the same equations, given the vectors of items."""
+    seen, _ = planted()
+    params = replace(SMALL, iterations=60)
+    fitted = ENGINE.factorize(ENGINE.from_arrow(seen), params)
+    ids, items = vectors_of(fitted.items, "item_id")
+    known = Interactions.onto(seen, ids)
+    folded = AlsFoldIn(items, params.regularization, params.alpha)(known.matrix)
+    users, vectors = vectors_of(fitted.users, "user_id")
+    assert users.equals(known.users)
+    assert folded == pytest.approx(vectors, abs=0.02)
+    alone = AlsFoldIn(items, params.regularization, params.alpha)(known.matrix[[7]])
+    assert alone[0].tobytes() == folded[7].tobytes()
 
 
 def test_top_k_equals_sorting_everything_with_ties_by_position():
@@ -147,13 +159,9 @@ def test_items_without_direction_are_nobodys_neighbour():
 
 @pytest.mark.parametrize("ids", [INTS, STRINGS])
 def test_nothing_gives_nothing(ids: IdTypes):
-    key = arrow_schema(USER_FACTORS, ids).field("user_id").type
-    schema = pa.schema([("user_id", key), ("item_id", key), ("weight", pa.float64())])
-    fitted = fit_factors(ENGINE, ENGINE.from_arrow(schema.empty_table()), SMALL)
-    assert (fitted.users.num_rows, fitted.items.num_rows) == (0, 0)
-    assert similar_by_factors(fitted.items, 5).num_rows == 0
-    users, items = ENGINE.from_arrow(fitted.users), ENGINE.from_arrow(fitted.items)
-    nobody = users.select("user_id")
-    assert rows(generators.factors(ENGINE, users, items, nobody, 5, None)) == []
-    interacted = ENGINE.from_arrow(schema.empty_table())
-    assert rows(generators.factors(ENGINE, users, items, nobody, 5, interacted)) == []
+    key = arrow_schema(ITEM_FACTORS, ids).field("item_id").type
+    nothing = pa.schema([("user_id", key), ("item_id", key), ("weight", pa.float64())]).empty_table()
+    items = fit_factors(ENGINE, ENGINE.from_arrow(nothing), SMALL)
+    assert items.num_rows == 0
+    assert similar_by_factors(items, 5).num_rows == 0
+    assert recommend(items, nothing, SMALL, 5).num_rows == 0

@@ -20,7 +20,6 @@ from recsys_assets.core.contracts import (
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
-    USER_FACTORS,
     IdTypes,
     arrow_schema,
     candidates_contract,
@@ -114,8 +113,7 @@ def inputs(
         item_features=features,
         top_popular=stored(top_popular(window.item_activity, features, DAY, PopularParams(exclude_unavailable=False))),
         covisited_items=stored(covisit_similarity(item_pairs, item_activity, CovisitParams(20))),
-        user_factors=ENGINE.from_arrow(vectors.users),
-        item_factors=ENGINE.from_arrow(vectors.items),
+        item_factors=ENGINE.from_arrow(vectors),
         cf_ensemble=cf_ensemble.fit(context.history(DAY)),
         clicks=frames["clean_events"],
         session_model=fit_session_model(frames["clean_events"]),
@@ -186,7 +184,7 @@ def test_features_equal_brute_force():
     assert candidate_inputs.cf_ensemble
     known = model_history(candidate_inputs, active_users(candidate_inputs.user_activity, DAY, PARAMS), DAY, END, PARAMS)
     asked = pa.table({name: [row[name] for row in candidate_rows] for name in ("user_id", "item_id")})
-    scored = cf_ensemble.score(candidate_inputs.cf_ensemble, known, asked).to_pylist()
+    scored = cf_ensemble.score(candidate_inputs.cf_ensemble, known.collect("polars").to_arrow(), asked).to_pylist()
     model_scores = {(row["user_id"], row["item_id"]): row for row in scored}
     assert len(scored) > len(candidate_rows) / 2
     for row in random.Random(0).sample(candidate_rows, 60):
@@ -313,7 +311,6 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         item_features=frame([], ITEM_FEATURES, ids),
         top_popular=frame([], TOP_POPULAR, ids),
         covisited_items=frame([], COVISITED_ITEMS, ids),
-        user_factors=frame([], USER_FACTORS, ids),
         item_factors=frame([], ITEM_FACTORS, ids),
         clicks=complete.clicks.head(0),
         session_model=fit_session_model(complete.clicks.head(0)),

@@ -1,0 +1,64 @@
+"""The generator 'als': the items whose vectors agree most with that of a user's history."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from recsys_assets.core.engine import AlsParams
+from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.models.als import vectors_of
+from recsys_assets.core.models.als_fold_in import AlsFoldIn
+from recsys_assets.core.models.interactions import Interactions
+from recsys_assets.core.models.nearest import nearest
+
+LEAST_ITEMS = 2
+"""Fewest distinct items of a user; with fewer, 'covisit' recommends the neighbours of the item."""
+
+
+def recommend(
+    items: pa.Table,
+    history: pa.Table,
+    params: AlsParams,
+    k: int,
+    exclude: pa.Array | None = None,
+    *,
+    repeats: bool = True,
+) -> pa.Table:
+    """The best items for each user by the inner product of vectors.
+
+    The vector of a user is folded in: it is what the fit would have given a user with that history. So it does not
+    depend on the other users, and a history that the fit does not know gets items too.
+
+    Args:
+        items: ``ITEM_FACTORS``.
+        history: user_id, item_id (unique pairs) and weight.
+        params: regularization and alpha of the fit.
+        k: items per user.
+        exclude: item_id of items not to recommend.
+        repeats: whether items of the history may be recommended.
+
+    Returns:
+        user_id, item_id and score; nothing for users with fewer than two items that have a vector.
+    """
+    ids, vectors = vectors_of(items, "item_id")
+    known = Interactions.onto(history, ids)
+    known = known.rows(np.diff(known.matrix.indptr) >= LEAST_ITEMS)
+    free = np.setdiff1d(np.arange(len(ids)), lookup(exclude, ids)) if exclude is not None else np.arange(len(ids))
+    columns = known.matrix[:, free].tocsr()
+
+    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
+        rows, places = columns[start:stop].nonzero()
+        return rows.astype(np.int64), places.astype(np.int64)
+
+    with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
+        users = AlsFoldIn(vectors, params.regularization, params.alpha)(known.matrix)
+    rows, places, scores = nearest(users, vectors[free], k, None if repeats else forbid)
+    return pa.table(
+        {
+            "user_id": known.users.take(pa.array(rows)),
+            "item_id": ids.take(pa.array(free[places])),
+            "score": pa.array(scores),
+        }
+    )
