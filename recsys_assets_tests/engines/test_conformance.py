@@ -15,6 +15,7 @@ import pytest
 
 import recsys_assets.core
 from recsys_assets.core.engine import Engine
+from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.engines.frames import RAW
 from recsys_assets_tests.engines.function_inputs import FunctionInputs, tables_of
@@ -94,11 +95,15 @@ def callables(member: Any) -> list[tuple[str, Any]]:
     ]
 
 
+ONLY_TYPES = {"CfEnsemble": CfEnsemble}
+"""What modules import for their types alone."""
+
+
 def takes_or_gives_frames(function: Any) -> bool:
     """Lazy frames, or expressions over them, are among its parameters or its result."""
 
     def mentions(hint: Any) -> bool:
-        fields = typing.get_type_hints(hint).values() if dataclasses.is_dataclass(hint) else ()
+        fields = typing.get_type_hints(hint, localns=ONLY_TYPES).values() if dataclasses.is_dataclass(hint) else ()
         return hint in (nw.LazyFrame, nw.Expr) or any(map(mentions, (*typing.get_args(hint), *fields)))
 
-    return any(mentions(hint) for hint in typing.get_type_hints(function).values())
+    return any(mentions(hint) for hint in typing.get_type_hints(function, localns=ONLY_TYPES).values())
