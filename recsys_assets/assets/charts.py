@@ -1,12 +1,16 @@
 """Charts as metadata of materializations, as Dagster's UI shows them."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
+from recsys_assets.core.evaluation.compare import OVER_FUSED
+from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K
 from recsys_assets.core.insight.drawing import Chart, data_uri
-from recsys_assets.core.insight.model_charts import bar_chart, search_chart
+from recsys_assets.core.insight.model_charts import Bar, bar_chart, bar_panels, search_chart
 from recsys_assets.core.insight.report_page import png_uri
 from recsys_assets.core.tuning.study import Record
 
@@ -14,6 +18,32 @@ from recsys_assets.core.tuning.study import Record
 def bar_chart_metadata(title: str, values: Mapping[str, float], most: int = 20) -> dg.MarkdownMetadataValue:
     """A horizontal bar chart, largest first."""
     return png_metadata(title, bar_chart(title, values, most)) if values else dg.MetadataValue.md("nothing to draw yet")
+
+
+def evaluation_metadata(evaluation: pa.Table) -> dict[str, dg.MarkdownMetadataValue]:
+    """An evaluation (contract RANKER_EVALUATION) as one table and one chart with intervals, at the decisive k."""
+    figures: dict[str, dict[str, Bar]] = defaultdict(dict)
+    for row in evaluation.to_pylist():
+        if row["k"] == DECISIVE_K and row["value"] is not None:
+            figures[row["metric"]][row["model"]] = Bar(row["value"], row["low"], row["high"])
+    ndcg, users = figures["ndcg"], max(evaluation["users"].to_pylist(), default=0)
+    columns = [
+        (f"NDCG@{DECISIVE_K}", ndcg),
+        (f"recall@{DECISIVE_K}", figures["recall"]),
+        ("gain over fused", figures[OVER_FUSED]),
+    ]
+    lines = [["contender", *(name for name, _ in columns), "users"], ["---", *["---:"] * (len(columns) + 1)]]
+    for name in sorted(ndcg, key=lambda name: (-ndcg[name].value, name)):
+        cells = [f"{column[name].value:.4f}" if name in column else "–" for _, column in columns]
+        gain = figures[OVER_FUSED].get(name)
+        lines.append([name, *cells[:-1], str(gain) if gain else "–", f"{users:,}"])
+    if not ndcg:
+        return {"contenders": dg.MetadataValue.md("nobody was evaluated")}
+    panels = {name: column for name, column in columns if column}
+    return {
+        "contenders": dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines)),
+        "chart": png_metadata("contenders", bar_panels(f"{users:,} users of the last horizon", panels, "fused")),
+    }
 
 
 def search_metadata(

@@ -8,7 +8,7 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
-from recsys_assets.assets.charts import bar_chart_metadata
+from recsys_assets.assets.charts import evaluation_metadata
 from recsys_assets.assets.reranking import policy_cost, reranking_policy
 from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import Contract
@@ -38,7 +38,7 @@ _OUTPUTS = {
     "ranker_evaluation": Output(
         "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
         "on; and the lists that their winner would have given, after re-ranking.",
-        code_version="2",
+        code_version="3",
         checks=("contract",),
         advisory=("ranker_beats_generators",),
     ),
@@ -155,7 +155,6 @@ def evaluation_result(
     inputs: Sequence[Input],
 ) -> Result:
     """The evaluation as an output of the step: metrics of every contender, and whether the ranker won."""
-    ndcg = headline(evaluation, "ndcg")
     ranker = decision.with_ranker
     return frames.write(
         context,
@@ -167,9 +166,7 @@ def evaluation_result(
             "decision": ranker.why,
             "served_by": promotion.order_by,
             "users": ranker.users,
-            **{f"ndcg_at_10_{name}": value for name, value in ndcg.items()},
-            **{f"recall_at_10_{name}": value for name, value in headline(evaluation, "recall").items()},
-            "ndcg_at_10": bar_chart_metadata("NDCG@10", ndcg),
+            **evaluation_metadata(evaluation),
             **policy_cost(evaluation, promotion.winner, policy),
         },
         checks=[beats_generators(ranker)],

@@ -12,7 +12,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
-from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.ingest.accepted import Accepted, AcceptedFile
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
@@ -20,6 +20,9 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
 SECONDS = 30
+_HASHED_BYTES = 64 << 20
+"""Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
+
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -95,9 +98,7 @@ def landing_sensor(
             )
             for first, last in ranges(outdated, accepted.changed)
         ]
-        changes = landing.changes()
-        now = {name: file.digest if file else "" for name, file in changes.items()}
-        whole = {name: digest for name, digest in now.items() if cursor.seen.get(name) == digest}
+        changes, now, whole = _changes(landing, cursor.seen)
         waiting = [f"{name}: not whole yet" for name in now if name not in whole]
         faults = landing.faults(changes[name] for name in whole)
         if faults:
@@ -122,6 +123,21 @@ def landing_sensor(
         return dg.SkipReason("; ".join(waiting) or "nothing is new in the landing zone")
 
     return sensor
+
+
+def _changes(
+    landing: LandingZone, seen: Mapping[str, str]
+) -> tuple[dict[str, AcceptedFile | None], dict[str, str], dict[str, str]]:
+    """What changed in the landing zone; the digest of each such file; and of those that are complete.
+
+    A file that was touched or copied, and is equal to an accepted one, is accepted at once: it is worth no run.
+    """
+    changes = landing.changes()
+    now = {name: file.digest if file else "" for name, file in changes.items()}
+    whole = {name: digest for name, digest in now.items() if seen.get(name) == digest}
+    equal = landing.accept_equal({name: changes[name] for name in whole}, _HASHED_BYTES)
+    left = [name for name in now if name not in equal]
+    return changes, {name: now[name] for name in left}, {name: whole[name] for name in left if name in whole}
 
 
 def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:

@@ -211,7 +211,7 @@ RANKER_EVALUATION = Contract(
         "metric": Column(
             "string",
             "recall, precision, ndcg, map, mrr, hit, coverage, novelty, diversity, candidate_recall, ndcg_gain, "
-            "ndcg_gain_over_champion",
+            "ndcg_gain_over_champion, ndcg_gain_over_fused",
         ),
         "k": Column("int64", "length of the list", ge=1),
         "value": Column("float64", "mean over the users (coverage: share of the catalogue)", nullable=True),

@@ -41,6 +41,10 @@ class AcceptedFile:
         fingerprint: of its content, as listed.
         digest: names what staging made of it.
         days: the days that it has rows of, ascending; none for what is not of days.
+        version: names the listed file and how it is parsed; empty where that is ``digest``. It changes when the file
+            is touched, while ``digest`` changes with the content.
+        content: SHA-256 of its bytes; empty where that is not known.
+        copy_of: name of the accepted file with the same bytes, which has its rows; empty if there is none.
     """
 
     kind: FileKind
@@ -49,6 +53,14 @@ class AcceptedFile:
     fingerprint: str
     digest: str
     days: tuple[str, ...] = ()
+    version: str = ""
+    content: str = ""
+    copy_of: str = ""
+
+    @property
+    def listed(self) -> str:
+        """The version by which a listing knows the file."""
+        return self.version or self.digest
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Accepted:
 
     def undated(self, kind: FileKind) -> list[str]:
         """Names of the contents of a kind that is not of days."""
-        return sorted(file.digest for file in self.files.values() if file.kind == kind)
+        return sorted(file.digest for file in self.files.values() if file.kind == kind and not file.copy_of)
 
     def event_days(self) -> list[str]:
         """The days with events (or rejected rows), ascending."""
@@ -85,23 +97,31 @@ class Accepted:
         """The record after some files came, changed or went (None); itself if that changes nothing.
 
         A category tree has no days: it holds from the newest day with events on. Embeddings change no day: they are
-        part of what is as of a day, which reads them when it is made.
+        part of what is as of a day, which reads them when it is made. A file that was only touched, and a copy of
+        another one, are recorded; they change no day and make no generation.
         """
-        changes = {
-            name: file
-            for name, file in changes.items()
-            if (old := self.files.get(name)) is not file and (not old or not file or old.digest != file.digest)
-        }
+        changes = {name: file for name, file in changes.items() if self.files.get(name) != file}
         if not changes:
             return self
         unchanged = {name: file for name, file in self.files.items() if name not in changes}
         files = {**unchanged, **{name: file for name, file in changes.items() if file}}
-        after = replace(self, id=self.id or uuid.uuid4().hex[:12], generation=self.generation + 1, files=files)
-        affected = [file for name in changes for file in (self.files.get(name), changes[name]) if file]
+        after = replace(self, id=self.id or uuid.uuid4().hex[:12], files=files)
+        pairs = [(self.files.get(name), file) for name, file in changes.items()]
+        affected = [file for pair in pairs if _adds(pair[0]) != _adds(pair[1]) for file in pair if _adds(file) and file]
+        if not affected:
+            return after
         days = {day for file in affected for day in file.days}
         if any(file.kind == "categories" for file in affected):
             days.update(after.event_days()[-1:])
-        return replace(after, changed={**self.changed, **dict.fromkeys(sorted(days), after.generation)})
+        generation = self.generation + 1
+        return replace(
+            after, generation=generation, changed={**self.changed, **dict.fromkeys(sorted(days), generation)}
+        )
+
+
+def _adds(file: AcceptedFile | None) -> str:
+    """Names what a file adds to its days; empty for none and for a copy."""
+    return file.digest if file and not file.copy_of else ""
 
 
 _RECORD = TypeAdapter(Accepted)

@@ -26,10 +26,11 @@ from recsys_assets.ingest.accepted import (
     note_fault,
     read_accepted,
 )
+from recsys_assets.ingest.equal_files import EqualFiles, orphans
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
 from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table, stage_table, table_digest, table_key
-from recsys_assets.storage.objects import ObjectMeta, ObjectStore
+from recsys_assets.storage.objects import ObjectMeta, ObjectStore, sha256_object
 
 Log = Callable[[str], None]
 Scan = Callable[[Sequence[str], pa.Schema], Frame]
@@ -75,7 +76,8 @@ class LandingZone:
         for file in sorted(self._list_files(), key=lambda file: file.name):
             kind = self._dataset.kind_of(file.name)
             if kind is not None:
-                files[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, self._digest(kind, file))
+                version = self._version(kind, file)
+                files[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, version, version=version)
         return files
 
     def experiment_files(self) -> list[ObjectMeta]:
@@ -91,12 +93,19 @@ class LandingZone:
         return read_accepted(self._store)
 
     def changes(self) -> dict[str, AcceptedFile | None]:
-        """New and changed files of the landing zone, compared with the accepted ones; None for a deleted file."""
+        """New and changed files of the landing zone, compared with the accepted ones; None for a deleted file.
+
+        A file that was only touched is among them: :meth:`accept` and :meth:`accept_equal` find that out.
+        """
         accepted, listed = self.accepted().files, self.listing()
+        orphaned = orphans(accepted, ())
         return {
             name: listed.get(name)
             for name in sorted({*accepted, *listed})
-            if name not in listed or name not in accepted or listed[name].digest != accepted[name].digest
+            if name not in listed
+            or name not in accepted
+            or name in orphaned
+            or listed[name].digest != accepted[name].listed
         }
 
     def accept(self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None) -> Accepted:
@@ -105,23 +114,37 @@ class LandingZone:
         Raises:
             DataFileError: names each file that is invalid or that changed while it was read.
         """
-        staged: dict[str, AcceptedFile | None] = {}
-        faults: list[str] = []
-        for name, file in changes.items():
-            try:
-                staged[name] = file and self._stage(file, log)
-            except DataFileError as error:
-                faults.append(str(error))
-                if file is not None:
-                    note_fault(self._store, file.digest, str(error))
-        listed = self.listing()
-        for name, file in staged.items():
-            if file and (name not in listed or listed[name].digest != file.digest):
+        staged, faults = self._stage_all(changes, log)
+        for name in self._changed_since(staged):
+            file = staged[name]
+            if file and file.digest == file.listed and not file.copy_of:
                 self._unstage(file)
-                faults.append(f"{name}: changed while it was read")
+            faults.append(f"{name}: changed while it was read")
         if faults:
             raise DataFileError("; ".join(faults))
         return accept(self._store, staged)
+
+    def accept_equal(self, changes: Mapping[str, AcceptedFile | None], most_bytes: int) -> set[str]:
+        """Accept those files that are equal to accepted ones; returns their names. Nothing is staged, no day changes.
+
+        Args:
+            changes: complete files.
+            most_bytes: bytes to read; files beyond them are left to :meth:`accept`.
+        """
+        equal = self._equal_files(changes)
+        found: dict[str, AcceptedFile | None] = {}
+        for name in equal.order(changes):
+            file = changes[name]
+            if file is None or file.size > most_bytes or not equal.may_be_equal(file) or self.faults([file]):
+                continue
+            most_bytes -= file.size
+            if known := equal.find(file, sha256_object(self._landing, file.name)):
+                found[name] = known
+                equal.add(known)
+        settled = {name: file for name, file in found.items() if name not in self._changed_since(found)}
+        if settled:
+            accept(self._store, settled)
+        return set(settled)
 
     def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
         """The faults of those files that could not be staged."""
@@ -138,14 +161,10 @@ class LandingZone:
             if self._only_accepted:
                 self._files = self.accepted()
             else:
-                accepted = self.accepted().files
-                staged = {
-                    name: accepted[name]
-                    if name in accepted and accepted[name].digest == file.digest
-                    else self._stage(file, lambda _: None)
-                    for name, file in self.listing().items()
-                }
-                self._files = Accepted().with_changes(staged)
+                staged, faults = self._stage_all(self.changes())
+                if faults:
+                    raise DataFileError("; ".join(faults))
+                self._files = self.accepted().with_changes(staged)
         return self._files
 
     def events(self, day: str) -> Frame:
@@ -199,7 +218,11 @@ class LandingZone:
     def _tables(self, kind: UndatedKind) -> dict[str, pa.Table]:
         """The staged tables of an undated kind, by file name."""
         files = sorted(self.files().files.items())
-        return {name: read_table(kind, file.digest, self._store) for name, file in files if file.kind == kind}
+        return {
+            name: read_table(kind, file.digest, self._store)
+            for name, file in files
+            if file.kind == kind and not file.copy_of
+        }
 
     def _index(self, kind: StagedKind, file: AcceptedFile) -> StagedFile:
         if file.digest not in self._staged:
@@ -209,7 +232,55 @@ class LandingZone:
             self._staged[file.digest] = staged
         return self._staged[file.digest]
 
-    def _stage(self, file: AcceptedFile, log: Log) -> AcceptedFile:
+    def _stage_all(
+        self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None
+    ) -> tuple[dict[str, AcceptedFile | None], list[str]]:
+        """Changed files as they are to be accepted, and the faults of those that cannot be staged.
+
+        Copies of a file that changes are among them, since its rows may be theirs from now on.
+        """
+        left = orphans(self.accepted().files, changes) - changes.keys()
+        if left:
+            listed = self.listing()
+            changes = {**changes, **{name: listed[name] for name in left if name in listed}}
+        equal = self._equal_files(changes)
+        staged: dict[str, AcceptedFile | None] = {}
+        faults: list[str] = []
+        for name in equal.order(changes):
+            file = changes[name]
+            try:
+                staged[name] = file and self._stage(file, equal, log)
+            except DataFileError as error:
+                faults.append(str(error))
+                if file is not None:
+                    note_fault(self._store, file.digest, str(error))
+        return staged, faults
+
+    def _changed_since(self, read: Mapping[str, AcceptedFile | None]) -> list[str]:
+        """Names of the files that are no longer listed as they were when they were read."""
+        listed = self.listing()
+        return [
+            name for name, file in read.items() if file and (name not in listed or listed[name].digest != file.listed)
+        ]
+
+    def _equal_files(self, changes: Mapping[str, AcceptedFile | None]) -> EqualFiles:
+        def is_current(file: AcceptedFile) -> bool:
+            return file.listed == self._version(file.kind, LandingFile("", file.name, file.size, file.fingerprint))
+
+        return EqualFiles(self.accepted().files, changes, is_current)
+
+    def _stage(self, file: AcceptedFile, equal: EqualFiles, log: Log) -> AcceptedFile:
+        """What a listed file is accepted as; it is staged unless it is equal to an accepted one."""
+        content = sha256_object(self._landing, file.name)
+        known = equal.find(file, content)
+        if known is None:
+            known = replace(self._stage_new(file, log), content=content)
+        else:
+            log(f"{file.name} is equal to {known.copy_of or 'what was accepted'}")
+        equal.add(known)
+        return known
+
+    def _stage_new(self, file: AcceptedFile, log: Log) -> AcceptedFile:
         """Stage a file unless it is staged already; returns the file with its days."""
         store, landing = self._store, self._landing
         if file.kind == "categories" or file.kind == "embeddings":
@@ -229,7 +300,8 @@ class LandingZone:
         else:
             self._store.delete(index_key(file.kind, file.digest))
 
-    def _digest(self, kind: Kind, file: LandingFile) -> str:
+    def _version(self, kind: Kind, file: LandingFile) -> str:
+        """Names a listed file and how it is parsed; staging it makes that its digest."""
         if kind == "categories" or kind == "embeddings":
             return table_digest(kind, file.name, file.fingerprint, self._dataset)
         return file_digest(kind, file, self._dataset)

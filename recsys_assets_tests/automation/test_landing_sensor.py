@@ -54,9 +54,21 @@ def test_a_file_that_grows_waits_and_holds_nobody_up(built: Driver) -> None:
     assert [run for run in built.keys if "2015-05-05:2015-05-05" in run[1]]
 
 
+def test_files_that_come_again_equal_or_as_copies_request_no_run(built: Driver, files: Files) -> None:
+    before = built.world.hashes("assets", "releases")
+    for name in ("events_2015-05-06.csv", "category_tree.csv"):
+        built.put(name, files[name])
+    built.put("events_copy.csv", files["events_2015-05-06.csv"])
+    for _ in range(4):
+        assert built.tick(SENSOR) == []
+    assert built.told == "nothing is new in the landing zone"
+    assert built.follow() == []
+    assert built.world.hashes("assets", "releases") == before
+
+
 def test_a_file_that_comes_again_with_the_same_rows_moves_nothing_downstream(built: Driver, files: Files) -> None:
     before = built.world.hashes("assets", "releases")
-    built.put("events_2015-05-06.csv", files["events_2015-05-06.csv"])
+    built.put("events_2015-05-06.csv", files["events_2015-05-06.csv"] + b"\n")
     assert built.land() == ["stage_landing", "history 2015-05-06"]
     assert built.follow() == []
     after = built.world.hashes("assets", "releases")

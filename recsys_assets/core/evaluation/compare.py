@@ -24,6 +24,7 @@ FINAL_LISTS = "final"
 """The final lists of the window, with the rules of lists kept: no contender, but what people would have been shown."""
 
 OVER_CHAMPION = "ndcg_gain_over_champion"
+OVER_FUSED = "ndcg_gain_over_fused"
 
 PickBaseline = Callable[[str | None, Interval | None], str]
 """The best single generator and its gain over the fused ones in, what models are compared with out."""
@@ -81,7 +82,8 @@ def evaluate(
         Table of contract RANKER_EVALUATION, sorted by its key. Beside the metrics at each k:
         ``candidate_recall`` of each generator and, as ``fused``, of their union: the share of all targets that is
         among the candidates, with k the longest list; ``ndcg_gain``, paired, of the best single generator over
-        ``fused``, and of each model over the baseline; ``ndcg_gain_over_champion`` of the ranker.
+        ``fused``, and of each model over the baseline; ``ndcg_gain_over_champion`` of the ranker;
+        ``ndcg_gain_over_fused`` of every other contender, for people to read.
     """
     evaluator = Evaluator(targets, popularity, users)
     return evaluate_lists(
@@ -159,7 +161,7 @@ def _add_gains(
     pick_baseline: PickBaseline,
     difference: Callable[[Floats, Floats], Interval],
 ) -> None:
-    """Add the paired gains: of the best generator over fusion, of models over the baseline and over the champion."""
+    """Add the paired gains: of all over fusion, of models over the baseline, of the ranker over the champion."""
     best = best_generator({model: float(column.mean()) if len(column) else 0.0 for model, column in ndcg.items()})
     over_fused = None
     if best and "fused" in ndcg:
@@ -169,6 +171,8 @@ def _add_gains(
     for model in LEARNED:
         if model in ndcg and baseline in ndcg:
             figures.add(model, "ndcg_gain", DECISIVE_K, ndcg[model] - ndcg[baseline])
+    for model in sorted(ndcg.keys() - {"fused"}) if "fused" in ndcg else ():
+        figures.add(model, OVER_FUSED, DECISIVE_K, ndcg[model] - ndcg["fused"])
     if ndcg.keys() >= set(LEARNED):
         figures.add("ranker", OVER_CHAMPION, DECISIVE_K, ndcg["ranker"] - ndcg["champion"])
 

@@ -76,6 +76,11 @@ def test_gains_are_paired(contenders: Contenders):
     gain = rows["ranker", "ndcg_gain", 10]
     assert gain["value"] == pytest.approx(rows["ranker", "ndcg", 10]["value"] - rows["popular", "ndcg", 10]["value"])
     assert 0 < gain["low"] < gain["value"] < gain["high"]
+    over_fused = {model: row for (model, metric, _), row in rows.items() if metric == "ndcg_gain_over_fused"}
+    assert over_fused.keys() == lists.keys() - {"fused"}
+    assert [over_fused["popular"][end] for end in ("value", "low", "high")] == [
+        rows["popular", "ndcg_gain", 10][end] for end in ("value", "low", "high")
+    ]
 
 
 def test_lists_from_candidates_hold_the_candidates_of_each_generator():
