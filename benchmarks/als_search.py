@@ -79,7 +79,6 @@ def search(graph: GraphBuilder, settings: Settings, dataset: Dataset, day: str) 
         horizon_days=settings.horizon_days,
         half_life=base.half_life,
         repeats=dataset.repeats,
-        exclude_unavailable=False,
         k=settings.candidates_k,
         seed=settings.seed,
     )

@@ -124,7 +124,6 @@ def _inputs(
     def of_users(frame: Frame) -> Frame:
         return memory(frame.join(some, on="user_id", how="semi"))
 
-    fitted = [name for name in BUILT_IN.fitted if name in params.quotas]
     clicks, session_model = session_inputs(scan, settings)
     inputs = CandidateInputs(
         clicks=of_users(clicks.filter(~nw.col("user_id").is_null())),
@@ -132,7 +131,6 @@ def _inputs(
         user_activity=of_users(activity),
         item_activity=memory(scan("item_activity", max(settings.popular_days, settings.trending_days))),
         cf_ensemble=cf_ensemble_of(scan, graph, params, day),
-        fitted_candidates={name: of_users(scan(f"{name}_items", 1)) for name in fitted},
         item_features=memory(scan("item_features", 1)),
         top_popular=memory(scan("top_popular", 1)),
         covisited_items=memory(scan("covisited_items", 1)),

@@ -31,7 +31,7 @@ from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
 from recsys_assets.core.retrieval.cf_ensemble import fit
 from recsys_assets.core.retrieval.next_in_session import fit_session_model
-from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota, fitted
+from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.settings import Settings
@@ -195,16 +195,6 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
     """Fused candidates of the users with a target, of lists of 500."""
     engine, settings = PolarsEngine(), graph.settings
     params = replace(params, quotas={name: GeneratorQuota(DEEP, one.weight) for name, one in params.quotas.items()})
-    bot_ids = scan("bot_users", settings.factors_days)
-    history = scan("user_activity", max(settings.factors_days, settings.active_days))
-    proposed: dict[str, Frame] = {}
-    people = {"user_activity": history, "item_features": scan("item_features", 1)}
-    for name in [name for name in graph.registry.fitted if name in params.quotas]:
-        frames = dict(people)
-        made = fitted(graph.registry, name)
-        frames |= {read: scan(read, settings.covisit_days) for read in made.reads if read not in frames}
-        known = fit_context(graph, params, engine, day, frames, bot_ids, DEEP)
-        proposed[name] = engine.from_arrow(made.fit(known))
     activity = scan("user_activity", history_days(params))
     names = ("item_features", "top_popular", "covisited_items", "item_factors")
     singles: dict[str, Any] = {name: scan(name, 1) for name in names}
@@ -215,7 +205,6 @@ def _deep(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str, ta
         user_activity=activity.join(targets.select("user_id").unique(), on="user_id", how="semi"),
         item_activity=scan("item_activity", max(settings.popular_days, settings.trending_days)),
         cf_ensemble=cf_ensemble_of(scan, graph, params, day),
-        fitted_candidates=proposed,
         **singles,
     )
     context = retrieval_context(engine, inputs, date.fromisoformat(day), graph.end(day), params)

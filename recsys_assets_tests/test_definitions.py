@@ -94,7 +94,7 @@ def test_every_asset_is_described(definitions: dg.Definitions) -> None:
 
 def test_a_generator_whose_data_nobody_brings_is_left_out_and_asking_for_it_is_an_error(definitions: dg.Definitions):
     names = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
-    assert not {"item_embeddings", "nearest_items"} & names
+    assert not {"item_embeddings", "nearest_model"} & names
     with pytest.raises(ValueError, match=r"RECSYS_GENERATORS: 'nearest' reads item_embeddings, for which data set"):
         build_definitions(*load_settings(dataset="retailrocket", generators="popular,nearest"))
     with pytest.raises(ValueError, match=r"^RECSYS_GENERATORS: unknown: loudest; there are popular, .*, nearest "):

@@ -3,20 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import narwhals as nw
 
 from recsys_assets.assets import models, retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.fit_context import activity_windows, fit_context
 from recsys_assets.assets.retrieval_params import stored_params
-from recsys_assets.checks.partition import dense_ranks, not_empty
+from recsys_assets.checks.partition import not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import CLEAN_EVENTS
-from recsys_assets.core.engine import Engine, Frame
-from recsys_assets.core.frames import top_k
+from recsys_assets.core.engine import Frame
 from recsys_assets.core.models.session_model import SessionModel, from_bytes, to_bytes
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import split_inputs
@@ -25,9 +23,7 @@ from recsys_assets.core.retrieval.protocol import (
     CandidateInputs,
     CandidateParams,
     FeatureInputs,
-    FitContext,
     active_users,
-    fitted,
 )
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
@@ -51,7 +47,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [
         *retrieval_params.build(graph, params),
         *fits,
-        *(_fitted_generator(graph, name, params) for name in names),
+        *(models.fitted_model(graph, name, params) for name in names),
         _candidates(graph, params),
     ]
 
@@ -86,7 +82,7 @@ def candidate_reads(
     sessions = "sessions" in params.quotas
     same_day = [
         *("top_popular", "covisited_items", "item_factors"),
-        *(f"{name}_items" for name in graph.registry.fitted if name in params.quotas),
+        *(f"{name}_model" for name in graph.registry.fitted if name in params.quotas),
         *(["session_model"] if sessions else []),
         "retrieval_params",
     ]
@@ -129,8 +125,8 @@ def candidate_inputs(
         cf_ensemble=of_features.cf_ensemble,
         clicks=upstream["clean_events"].frame() if "clean_events" in upstream else frames.empty(CLEAN_EVENTS),
         session_model=_stored_session_model(upstream.get("session_model"), day),
-        fitted_candidates={
-            name: _of_day(upstream[f"{name}_items"]) for name in params.quotas if f"{name}_items" in upstream
+        fitted_models={
+            name: _stored_model(upstream[f"{name}_model"], day) for name in params.quotas if f"{name}_model" in upstream
         },
     )
     return inputs, weighted
@@ -158,6 +154,18 @@ def _stored_cf_ensemble(partitions: Partitions | None, day: str) -> "CfEnsemble 
 def _stored_session_model(partitions: Partitions | None, day: str) -> SessionModel | None:
     path = partitions.file(day) if partitions else None
     return from_bytes(path.read_bytes()) if path else None
+
+
+def _stored_model(partitions: Partitions, day: str) -> bytes:
+    """The state of a fitted generator.
+
+    Raises:
+        dagster.Failure: the day has none.
+    """
+    path = partitions.file(day)
+    if path is None:
+        raise dg.Failure(f"{partitions.asset} has no partition {day}: materialize it first", allow_retries=False)
+    return path.read_bytes()
 
 
 def _of_day(partitions: Partitions) -> Frame:
@@ -227,61 +235,3 @@ def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
         )
 
     return session_model
-
-
-def _fitted_generator(graph: GraphBuilder, name: str, params: CandidateParams) -> dg.AssetsDefinition:
-    """The asset of a fitted generator: the best candidates of each user."""
-    generator = fitted(graph.registry, name)
-    windows: Mapping[str, dg.PartitionMapping] = {
-        **activity_windows(graph),
-        "clean_events": window(graph.settings.covisit_days),
-    }
-
-    def items(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
-        fit = _fit_context(graph, params, frames.run, context.partition_key, upstream, name)
-
-        def best(_: str) -> Frame:
-            recommended = frames.run.from_arrow(generator.fit(fit))
-            return top_k(recommended, fit.k, by=["user_id"], score="score", ties=["item_id"])
-
-        return frames.write(
-            context,
-            best,
-            partition_checks=[dense_ranks("user_id")],
-            params=_lineage_params(fit),
-            seed=fit.seed,
-            metadata=upstream["user_activity"].facts,
-        )
-
-    items.__name__ = f"{name}_items"
-    items.__doc__ = generator.about
-    return graph.asset(
-        "retrieval",
-        reads={read: windows.get(read) for read in ("user_activity", "bot_users", "item_features", *generator.reads)},
-        kinds=("parquet",),
-        code_version=generator.code_version,
-        checks=("contract", "ranks_are_dense"),
-    )(items)
-
-
-def _fit_context(
-    graph: GraphBuilder,
-    params: CandidateParams,
-    engine: Engine,
-    day: str,
-    upstream: Mapping[str, Partitions],
-    name: str,
-) -> FitContext:
-    """The context of a generator's fit, from the partitions that its asset reads."""
-    dated = {*activity_windows(graph), "clean_events"}
-    read = {
-        asset: partitions.frame() if asset in dated else partitions.frame().drop("dt")
-        for asset, partitions in upstream.items()
-    }
-    bot_ids = read.pop("bot_users")
-    return fit_context(graph, params, engine, day, read, bot_ids, params.quotas[name].k)
-
-
-def _lineage_params(fit: FitContext) -> dict[str, Any]:
-    """The parameters of a fit that its lineage records."""
-    return {"k": fit.k, "half_life": fit.half_life, "repeats": fit.repeats}

@@ -54,7 +54,6 @@ def fit_context(
         horizon_days=settings.horizon_days,
         half_life=settings.factors_half_life,
         repeats=params.repeats,
-        exclude_unavailable=params.exclude_unavailable,
         k=k,
         seed=settings.seed,
     )

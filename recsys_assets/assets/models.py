@@ -6,9 +6,10 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.fit_context import activity_windows, fit_context
-from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.core.retrieval.protocol import CandidateParams, fitted
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
+from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
 
@@ -44,3 +45,36 @@ def cf_ensemble(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefini
         )
 
     return cf_ensemble
+
+
+def fitted_model(graph: GraphBuilder, name: str, params: CandidateParams) -> dg.AssetsDefinition:
+    """The asset of a fitted generator: the state of its model."""
+    generator = fitted(graph.registry, name)
+    windows = {**activity_windows(graph), "clean_events": window(graph.settings.covisit_days)}
+
+    def model(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
+        read = {
+            asset: partitions.frame() if asset in windows else partitions.frame().drop("dt")
+            for asset, partitions in upstream.items()
+        }
+        bot_ids, k = read.pop("bot_users"), params.quotas[name].k
+        people = fit_context(graph, params, frames.run, context.partition_key, read, bot_ids, k)
+        content = generator.fit(people)
+        return frames.write_bytes(
+            context,
+            content,
+            params={"k": k, "half_life": people.half_life},
+            seed=people.seed,
+            metadata={"bytes": len(content), **upstream["user_activity"].facts},
+        )
+
+    model.__name__ = f"{name}_model"
+    model.__doc__ = generator.about
+    return graph.asset(
+        "retrieval",
+        reads={read: windows.get(read) for read in ("user_activity", "bot_users", *generator.reads)},
+        kinds=("numpy",),
+        code_version=generator.code_version,
+        checks=(),
+        file="model.bin",
+    )(model)

@@ -1,7 +1,7 @@
 """Group retrieval, its beginning: parameters that are searched on earlier days."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -130,7 +130,7 @@ class _Searches:
             return SearchResult(als_values(base))
         context = fit_context(
             self.graph,
-            replace(self.candidate_params, exclude_unavailable=False),
+            self.candidate_params,
             self.frames.run,
             self.validation_end.isoformat(),
             {"user_activity": user_activity.frame()},

@@ -18,7 +18,6 @@ from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
 from recsys_assets.core.feature_names import FEATURES
-from recsys_assets.core.generator_registry import fitted_among
 
 _USER = Column("user", "who acted")
 _ITEM = Column("item", "what was acted on")
@@ -250,20 +249,6 @@ RECOMMENDATIONS = Contract(
 )
 
 
-def fitted_generator_contract(generator: str) -> Contract:
-    """Candidates of a fitted generator, from its own asset."""
-    return Contract(
-        f"{generator}_items",
-        {
-            "user_id": _USER,
-            "item_id": _ITEM,
-            "score": Column("float64", f"score by {generator}"),
-            "rank": Column("int64", "1 is best, dense within the user", ge=1),
-        },
-        key=("user_id", "rank"),
-    )
-
-
 def candidates_contract(generators: Iterable[str]) -> Contract:
     """Candidates with the scores and ranks of some generators, in their order; docstrings call it CANDIDATES."""
     columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM}
@@ -326,7 +311,6 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         ITEM_FACTORS,
         COVISITED_ITEMS,
         SIMILAR_ITEMS,
-        *(fitted_generator_contract(name) for name in fitted_among(generators)),
         candidates_contract(generators),
         examples_contract(generators),
         RANKER_EVALUATION,

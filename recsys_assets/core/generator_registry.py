@@ -11,7 +11,7 @@ result takes the registry, or the names of the generators, as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -33,12 +33,7 @@ DERIVED: Mapping[str, str] = {
 FITTED: Mapping[str, str] = {
     "nearest": "recsys_assets.core.retrieval.fits:NEAREST",
 }
-"""Generators that are fitted in an asset of their own, ``<name>_items``."""
-
-
-def fitted_among(names: Iterable[str]) -> tuple[str, ...]:
-    """The fitted ones among some generators: all but the derived ones, which other packages cannot add."""
-    return tuple(name for name in names if name not in DERIVED)
+"""Generators that are fitted in an asset of their own, ``<name>_model``."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +69,8 @@ class GeneratorRegistry:
 
     @property
     def fitted(self) -> tuple[str, ...]:
-        """Names of the generators with an asset of their own."""
-        return fitted_among(self.where)
+        """Names of the generators with an asset of their own: all but the derived ones, which no package can add."""
+        return tuple(name for name in self.where if name not in DERIVED)
 
     def load(self, name: str) -> object:
         """Import a generator."""

@@ -2,7 +2,7 @@
 
 ::
 
-    layout.json    {"layout": 2}; create-only
+    layout.json    {"layout": 4}; create-only
 
 A store of another layout is refused, because its columns have other names.
 """
@@ -14,12 +14,13 @@ from contextlib import suppress
 
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
-LAYOUT = 3
+LAYOUT = 4
 """Raise it when the name of a stored column, stored value or folder of the store changes.
 
 Layout 1 had no marker file and these names: generators ``factors``, ``collaborative``, ``view_buy`` and ``buy_buy``,
 contender ``listed``, folder ``rulings``. Layout 2 had the generators
-``view_to_purchase`` and ``co_purchase``, and the kinds ``bent`` and ``corrected`` of rankers.
+``view_to_purchase`` and ``co_purchase``, and the kinds ``bent`` and ``corrected`` of rankers. Layout 3 stored what
+models recommended, as ``user_factors``, ``cf_ensemble_scores`` and ``<generator>_items``, instead of the models.
 """
 
 KEY = "layout.json"

@@ -80,7 +80,6 @@ def fit_context_at(day: date, frames: Mapping[str, Frame], **changed: Any) -> Fi
         "horizon_days": 2,
         "half_life": 5.0,
         "repeats": True,
-        "exclude_unavailable": True,
         "k": 9,
     }
     return FitContext(engine=ENGINE, frames=frames, as_of=day, end=end_of(day), **{**parameters, **changed})

@@ -85,7 +85,7 @@ class FunctionInputs:
             cf_ensemble=self.cf_ensemble,
             clicks=self["clean_events"],
             session_model=fit_session_model(self["clean_events"]),
-            fitted_candidates={name: self[f"{name}_items"] for name in BUILT_IN.fitted},
+            fitted_models={name: protocol.fitted(BUILT_IN, name).fit(self.fit_context) for name in BUILT_IN.fitted},
             **frames,
         )
 
@@ -160,7 +160,6 @@ class FunctionInputs:
             horizon_days=2,
             half_life=14.0,
             repeats=True,
-            exclude_unavailable=True,
             k=7,
         )
 
@@ -222,8 +221,6 @@ def derived(raw: Raw) -> Mapping[str, pa.Table]:
     tables["item_factors"] = als.fit_factors(inputs.engine, inputs["history"], FACTORS)
     tables["by_factors"] = als.similar_by_factors(tables["item_factors"], 6)
     keep("similar_items", similar_items.similar_items(inputs["covisit"], inputs["by_factors"], 6))
-    for name in BUILT_IN.fitted:
-        keep(f"{name}_items", protocol.fitted(BUILT_IN, name).fit(inputs.fit_context))
     schema = arrow_schema(contracts.candidates_contract(BUILT_IN.names), raw.ids)
     keep(
         "pairs", candidates.candidates(inputs.engine, inputs.candidate_inputs, LAST, end_of(LAST), CANDIDATES, BUILT_IN)

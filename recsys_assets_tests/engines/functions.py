@@ -267,7 +267,7 @@ FUNCTIONS: Mapping[str, Call] = {
         recommend.recommend(inputs["candidates"], "covisit"),
         _lists_and_reranked(inputs, "ranker")[1],
     ),
-    "retrieval.by_embedding.recommend": lambda inputs: by_embedding.recommend(inputs.fit_context),
+    "retrieval.by_embedding.fit": lambda inputs: by_embedding.fit(inputs.fit_context),
     "retrieval.candidates.retrieval_context": lambda inputs: inputs.derived_context.history,
     "retrieval.candidates.candidates": lambda inputs: candidates.candidates(
         inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES, BUILT_IN
@@ -348,7 +348,6 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.protocol.CandidateInputs.__init__": lambda inputs: {
         **vars(inputs.candidate_inputs),
         "cf_ensemble": inputs.cf_ensemble.to_bytes(),
-        **inputs.candidate_inputs.fitted_candidates,
     },
     "retrieval.protocol.Derived.__init__": lambda inputs: protocol.derived(BUILT_IN, "covisit").recommend(
         inputs.retrieval_context, 4
@@ -370,7 +369,6 @@ FUNCTIONS: Mapping[str, Call] = {
         inputs.fit_context.history(CUT),
         inputs.fit_context.targets(CUT),
         pa.table({"user_id": inputs.fit_context.users()}),
-        pa.table({"item_id": inputs.fit_context.unavailable_items()}),
     ),
     "retrieval.protocol.derived": lambda inputs: protocol.derived(BUILT_IN, "category").recommend(
         inputs.retrieval_context, 4

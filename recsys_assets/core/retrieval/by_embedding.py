@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.models.interactions import Floats, Interactions
+from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
 from recsys_assets.core.retrieval.protocol import FitContext
-
-Floats = npt.NDArray[np.float32]
 
 _BLOCK = 256
 """Users per search; their results are scored again in double precision, which takes memory."""
@@ -36,35 +36,46 @@ class NearestParams:
     breadth: int = 128
 
 
-def recommend(context: FitContext, params: NearestParams | None = None) -> pa.Table:
-    """The nearest items of each active user, by the cosine with the user's vector.
-
-    That is the mean of the unit vectors of the items that the user interacted with, weighted by how fresh each
-    interaction is. Vectors of length 0 are left out. Items of the user are not recommended: 'repeat' does that.
+def fit(context: FitContext) -> bytes:
+    """The unit vectors of the items; vectors of length 0 are left out.
 
     Args:
         context: with ``item_embeddings``: item_id and embedding, all of one length.
+    """
+    items, vectors = _unit_vectors(context)
+    return to_bytes(items, {"vectors": vectors})
+
+
+def recommend(
+    state: bytes, history: pa.Table, k: int, exclude: pa.Array, params: NearestParams | None = None
+) -> pa.Table:
+    """The nearest items of each history, by the cosine with its vector.
+
+    That is the mean of the unit vectors of its items, weighted by how fresh each interaction is. Items of the history
+    are not recommended: 'repeat' does that.
+
+    Args:
+        state: of :func:`fit`.
+        history: user_id, item_id (unique pairs) and weight.
+        k: items per user.
+        exclude: item_id of items not to recommend.
         params: of the search.
 
     Returns:
-        user_id, item_id, score (the cosine) and at most ``context.k`` rows a user.
+        user_id, item_id, score (the cosine) and at most ``k`` rows a user.
     """
-    items, vectors = _unit_vectors(context)
-    users, history = context.users().combine_chunks(), context.history()
-    rows, columns = lookup(history["user_id"], users), lookup(history["item_id"], items)
-    inside = (rows >= 0) & (columns >= 0)
-    weights = history["weight"].to_numpy().astype(np.float32)[inside]
-    interacted = csr_matrix((weights, (rows[inside], columns[inside])), shape=(len(users), len(items)))
-    profiles = _normalised(interacted @ vectors)
-    unavailable = lookup(context.unavailable_items(), items)
-    free = np.setdiff1d(np.arange(len(items)), unavailable)
+    items, arrays = from_bytes(state)
+    vectors = arrays["vectors"]
+    known = Interactions.onto(history, items)
+    profiles = _normalised(known.matrix @ vectors)
+    free = np.setdiff1d(np.arange(len(items)), lookup(exclude, items))
     queried = np.flatnonzero(np.any(profiles, axis=1))
     best_users, best_items, scores = nearest_free(
-        profiles, queried, vectors, free, interacted, context.k, params or NearestParams()
+        profiles, queried, vectors, free, known.matrix, k, params or NearestParams()
     )
     return pa.table(
         {
-            "user_id": users.take(pa.array(best_users)),
+            "user_id": known.users.take(pa.array(best_users)),
             "item_id": items.take(pa.array(best_items)),
             "score": pa.array(scores),
         }

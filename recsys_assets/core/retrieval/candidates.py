@@ -20,6 +20,7 @@ from recsys_assets.core.retrieval.protocol import (
     RetrievalContext,
     active_history,
     derived,
+    fitted,
 )
 
 Inputs = TypeVar("Inputs", bound=FeatureInputs)
@@ -159,6 +160,8 @@ def _recommended(context: RetrievalContext, registry: GeneratorRegistry) -> dict
 def _recommend(name: str, context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """The candidates of one generator, without items that may not be recommended."""
     if name in registry.fitted:
-        candidates = context.inputs.fitted_candidates[name].select("user_id", "item_id", "score")
-        return context.allowed(candidates.join(context.users, on="user_id", how="semi"))
+        model, state = fitted(registry, name), context.inputs.fitted_models[name]
+        k, unavailable = context.params.quotas[name].k, context.unavailable_items()
+        best = context.by_users(context.model_history, lambda some: model.recommend(state, some, k, unavailable))
+        return context.allowed(best)
     return derived(registry, name).recommend(context, context.params.quotas[name].k)

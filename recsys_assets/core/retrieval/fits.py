@@ -8,7 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.retrieval.protocol import Derived, FitContext, Fitted, RetrievalContext, model_history
+from recsys_assets.core.retrieval.protocol import Derived, FitContext, Fitted, RetrievalContext
 
 
 def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
@@ -17,10 +17,8 @@ def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
     model = context.inputs.cf_ensemble
     if model is None:
         raise ValueError("cf_ensemble: its models are not among the inputs")
-    params, unavailable = context.params, context.unavailable_items()
-    history = model_history(context.inputs, context.users, context.as_of, context.end, params)
-    weights = params.ensemble_weights
-    best = context.by_users(history, lambda some: recommend(model, some, k, weights, unavailable))
+    weights, unavailable = context.params.ensemble_weights, context.unavailable_items()
+    best = context.by_users(context.model_history, lambda some: recommend(model, some, k, weights, unavailable))
     return context.not_interacted(best)
 
 
@@ -36,10 +34,16 @@ def _sessions(context: RetrievalContext, k: int) -> Frame:
     return context.not_interacted(context.engine.from_arrow(best))
 
 
-def _nearest(context: FitContext) -> pa.Table:
+def _fit_nearest(context: FitContext) -> bytes:
+    from recsys_assets.core.retrieval.by_embedding import fit
+
+    return fit(context)
+
+
+def _nearest(state: bytes, history: pa.Table, k: int, exclude: pa.Array) -> pa.Table:
     from recsys_assets.core.retrieval.by_embedding import recommend
 
-    return recommend(context)
+    return recommend(state, history, k, exclude)
 
 
 CF_ENSEMBLE = Derived(
@@ -54,7 +58,9 @@ SESSIONS = Derived(
 
 NEAREST = Fitted(
     about="Items whose embeddings are nearest to those of what the user touched.",
-    fit=_nearest,
+    fit=_fit_nearest,
+    recommend=_nearest,
     weight=0.5,
     reads=("item_embeddings",),
+    code_version="2",
 )

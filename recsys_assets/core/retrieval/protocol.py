@@ -114,7 +114,7 @@ class CandidateInputs(FeatureInputs):
     """The frames that candidates are made of, beside those of their features.
 
     ``clicks`` are the clean events of the window of ``session_model``, which is None where nothing reads it.
-    ``fitted_candidates`` are those of the fitted generators, by name: user_id, item_id, score.
+    ``fitted_models`` are the states of the fitted generators, by name.
     """
 
     top_popular: Frame
@@ -122,21 +122,17 @@ class CandidateInputs(FeatureInputs):
     item_factors: Frame
     clicks: Frame
     session_model: SessionModel | None = None
-    fitted_candidates: Mapping[str, Frame] = field(default_factory=dict)
+    fitted_models: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def of_users(self) -> tuple[Frame, ...]:
         """See :class:`FeatureInputs`."""
-        return *super().of_users, self.clicks, *self.fitted_candidates.values()
+        return *super().of_users, self.clicks
 
     def with_users(self, *frames: Frame) -> Self:
         """See :class:`FeatureInputs`."""
-        user_activity, clicks, *fitted = frames
-        return replace(
-            super().with_users(user_activity),
-            clicks=clicks,
-            fitted_candidates=dict(zip(self.fitted_candidates, fitted, strict=True)),
-        )
+        user_activity, clicks = frames
+        return replace(super().with_users(user_activity), clicks=clicks)
 
 
 def active_users(user_activity: Frame, as_of: date, params: CandidateParams) -> Frame:
@@ -201,6 +197,12 @@ class RetrievalContext:
     users: Frame
     history: Frame
 
+    @property
+    def model_history(self) -> Frame:
+        """:func:`model_history` of the users."""
+        history = model_history(self.inputs, self.users, self.as_of, self.end, self.params)
+        return self.inputs.memoize_part("model_history", history)
+
     def by_users(self, history: Frame, recommend: Callable[[pa.Table], pa.Table]) -> Frame:
         """What a model recommends to the histories of users; each call gets all rows of some users, ordered.
 
@@ -248,15 +250,14 @@ class FitContext:
 
     Attributes:
         engine: where the frames run.
-        frames: by asset: ``user_activity`` without bots and ``item_features``, and what else the generator reads;
-            windows of days with ``dt``.
+        frames: by asset: ``user_activity`` without bots, and what else the generator reads; windows of days with
+            ``dt``.
         as_of: D.
         end: the instant at which D ends.
         active_days: users with activity in the last so many days get candidates.
         horizon_days: days after D whose targets count as hits.
         half_life: days in which a day's weight halves in :meth:`history`.
         repeats: whether items that a user interacted with may be recommended again.
-        exclude_unavailable: whether items known to be unavailable are left out.
         k: candidates per user.
         seed: of every random choice.
     """
@@ -269,7 +270,6 @@ class FitContext:
     horizon_days: int
     half_life: float
     repeats: bool
-    exclude_unavailable: bool
     k: int
     seed: int = 0
 
@@ -292,12 +292,6 @@ class FitContext:
         """Target events after a day and up to D: user_id, item_id, ordered, each pair once."""
         activity = self.frames["user_activity"].filter((nw.col("dt") > after) & (nw.col("targets") > 0))
         return _rows(activity.select(*_PAIR).unique(), *_PAIR)
-
-    def unavailable_items(self) -> pa.ChunkedArray:
-        """item_id of the items that may be recommended to no user."""
-        features = self.frames["item_features"].filter(~nw.col("available")).select("item_id")
-        items = _rows(features, "item_id")["item_id"]
-        return items if self.exclude_unavailable else items.slice(0, 0)
 
 
 _EVER = 10_000
@@ -335,16 +329,21 @@ class Derived(Generator):
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(Generator):
-    """A generator that is fitted, and recommends to every active user, in an asset of its own.
+    """A model of its own: it is fitted in an asset, and recommends to any history.
+
+    The same call serves all active users, the users of a training window and one visitor. So what it recommends to a
+    history must not depend on the others of the table.
 
     Attributes:
-        fit: gives the candidates of :meth:`FitContext.users`: a table of user_id, item_id and score, each pair once.
-            Items that may not be recommended are dropped afterwards; a fit that leaves them out fills its quota.
-        reads: assets that it needs beside ``user_activity`` and ``item_features``.
+        fit: gives the state, as it is stored: all that ``recommend`` needs, and no pickle.
+        recommend: takes the state, histories (user_id, item_id and weight, unique pairs, ordered), k, and the item_id
+            that may not be recommended; gives user_id, item_id and score, each pair once, at least the k best.
+        reads: assets that the fit needs beside ``user_activity``.
         code_version: change it when the same inputs give other candidates.
     """
 
-    fit: Callable[[FitContext], pa.Table]
+    fit: Callable[[FitContext], bytes]
+    recommend: Callable[[bytes, pa.Table, int, pa.Array], pa.Table]
     reads: tuple[str, ...] = ()
     code_version: str = "1"
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys_assets.core.contracts import ITEM_EMBEDDINGS, ITEM_FEATURES, USER_ACTIVITY, IdTypes
-from recsys_assets.core.retrieval.by_embedding import NearestParams, recommend
-from recsys_assets.core.retrieval.protocol import FitContext
-from recsys_assets_tests.core.world import INTS, STRINGS, end_of, fit_context_at, frame, typed
+from recsys_assets.core.contracts import ITEM_EMBEDDINGS, IdTypes
+from recsys_assets.core.retrieval.by_embedding import NearestParams, fit, recommend
+from recsys_assets_tests.core.world import INTS, STRINGS, fit_context_at, frame, typed
 
 DAY = date(2024, 3, 1)
 K = 10
@@ -36,29 +35,21 @@ def touches(users: int, items: int, ids: IdTypes) -> list[tuple[int | str, int |
     ]
 
 
-def context_of(
+def found(
     happened: Iterable[tuple[int | str, int | str, int]],
     embeddings: Vectors,
     ids: IdTypes,
     unavailable: frozenset[int | str] = frozenset(),
-) -> FitContext:
-    activity = [
-        {
-            "user_id": user, "item_id": item, "events": 1, "targets": 0, "weight": 1.0, "top_weight": 1.0,
-            "last_ts": end_of(DAY - timedelta(days=ago)) - timedelta(hours=1), "dt": DAY - timedelta(days=ago),
-        }
-        for user, item, ago in happened
-    ]  # fmt: skip
-    features = [
-        {"item_id": item, "available": item not in unavailable, "days_known": 1} for item in sorted(embeddings, key=str)
-    ]
+    params: NearestParams | None = None,
+) -> pa.Table:
+    """What is recommended to histories whose weights halve in five days."""
     embedded = [{"item_id": item, "embedding": vector} for item, vector in embeddings.items()]
-    frames = {
-        "user_activity": frame(activity, USER_ACTIVITY, ids),
-        "item_features": frame(features, ITEM_FEATURES, ids, day=False),
-        "item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False),
-    }
-    return fit_context_at(DAY, frames, active_days=10, k=K)
+    frames = {"item_embeddings": frame(embedded, ITEM_EMBEDDINGS, ids, day=False)}
+    schema = pa.schema([("user_id", ids.user), ("item_id", ids.item), ("weight", pa.float64())])
+    rows = [{"user_id": user, "item_id": item, "weight": 0.5 ** (ago / 5)} for user, item, ago in happened]
+    exclude = pa.array(sorted(unavailable, key=str), schema.field("item_id").type)
+    history = pa.Table.from_pylist(rows, schema)
+    return recommend(fit(fit_context_at(DAY, frames)), history, K, exclude, params)
 
 
 def lists(table: pa.Table) -> dict[int | str, dict[int | str, float]]:
@@ -75,7 +66,7 @@ def brute_force(
     """Cosines with the mean, weighed by half-life, of the directions that a user touched."""
     units = {item: np.array(vector) / np.linalg.norm(vector) for item, vector in embeddings.items()}
     expected: dict[int | str, dict[int | str, float]] = {}
-    for user in {user for user, _, ago in happened if ago < 10}:
+    for user in {user for user, _, _ in happened}:
         mine = [(item, ago) for who, item, ago in happened if who == user]
         means = [units[item] * 0.5 ** (ago / 5) for item, ago in mine if item in units]
         if means:
@@ -91,7 +82,7 @@ def test_few_items_are_compared_exactly(ids: IdTypes):
     embeddings, happened = vectors(200, 8, ids), touches(60, 200, ids)
     unavailable = frozenset(list(embeddings)[::7])
     actual, expected = (
-        lists(recommend(context_of(happened, embeddings, ids, unavailable))),
+        lists(found(happened, embeddings, ids, unavailable)),
         brute_force(happened, embeddings, unavailable),
     )
     assert len(expected) > 30
@@ -102,21 +93,21 @@ def test_few_items_are_compared_exactly(ids: IdTypes):
 
 def test_the_graph_of_many_items_finds_nearly_all_of_it_and_the_same_each_time():
     embeddings, happened = vectors(3000, 16, INTS), touches(100, 3000, INTS)
-    context, approximate = context_of(happened, embeddings, INTS), NearestParams(most_exact=0)
-    table = recommend(context, approximate)
+    approximate = NearestParams(most_exact=0)
+    table = found(happened, embeddings, INTS, params=approximate)
     actual, expected = lists(table), brute_force(happened, embeddings, frozenset())
     hits = [len(set(actual[user]) & set(mine)) / K for user, mine in expected.items()]
     assert len(hits) > 50
     assert np.mean(hits) > 0.95
     interacted = {(user, item) for user, item, _ in happened}
     assert not interacted & {(user, item) for user, mine in actual.items() for item in mine}
-    assert recommend(context, approximate).equals(table)
+    assert found(happened, embeddings, INTS, params=approximate).equals(table)
 
 
 def test_vectors_of_length_zero_are_ignored_and_without_vectors_there_are_no_candidates():
     happened = [("u", "a", 0), ("v", "z", 0), ("w", "a", 0), ("w", "b", 0), ("w", "c", 0)]
     embeddings: Vectors = {"a": [1.0, 0.0], "b": [2.0, 2.0], "c": [0.0, 3.0], "z": [0.0, 0.0]}
-    actual = lists(recommend(context_of(happened, embeddings, STRINGS)))
+    actual = lists(found(happened, embeddings, STRINGS))
     assert actual == {"u": {"b": pytest.approx(0.5**0.5), "c": pytest.approx(0.0)}}
-    assert recommend(context_of(happened, {}, STRINGS)).num_rows == 0
-    assert recommend(context_of([], embeddings, STRINGS)).num_rows == 0
+    assert found(happened, {}, STRINGS).num_rows == 0
+    assert found([], embeddings, STRINGS).num_rows == 0

@@ -17,6 +17,7 @@ from recsys_assets.core.catalog.features import item_features
 from recsys_assets.core.contracts import (
     CLEAN_EVENTS,
     COVISITED_ITEMS,
+    ITEM_EMBEDDINGS,
     ITEM_FACTORS,
     ITEM_FEATURES,
     TOP_POPULAR,
@@ -106,7 +107,7 @@ def inputs(
         "item_features": features,
         "item_embeddings": embeddings(ids),
     }
-    context = fit_context_at(DAY, frames, exclude_unavailable=False)
+    context = fit_context_at(DAY, frames)
     return CandidateInputs(
         user_activity=window.user_activity,
         item_activity=window.item_activity,
@@ -117,7 +118,7 @@ def inputs(
         cf_ensemble=cf_ensemble.fit(context.history(DAY)),
         clicks=frames["clean_events"],
         session_model=fit_session_model(frames["clean_events"]),
-        fitted_candidates={name: ENGINE.from_arrow(fitted(registry, name).fit(context)) for name in registry.fitted},
+        fitted_models={name: fitted(registry, name).fit(context) for name in registry.fitted},
     )
 
 
@@ -306,6 +307,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
     old = [e for e in happened if e["dt"] < DAY - timedelta(days=3)]
     assert rows(run(old, [], params, ids)) == [], "nobody was active"
     complete = inputs(happened, [], ids)
+    without_embeddings = fit_context_at(DAY, {"item_embeddings": frame([], ITEM_EMBEDDINGS, ids, day=False)})
     bare = replace(
         complete,
         item_features=frame([], ITEM_FEATURES, ids),
@@ -315,7 +317,7 @@ def test_empty_inputs(ids: IdTypes, repeats: bool):
         clicks=complete.clicks.head(0),
         session_model=fit_session_model(complete.clicks.head(0)),
         cf_ensemble=cf_ensemble.fit(fit_context_at(DAY, {"user_activity": complete.user_activity.head(0)}).history()),
-        fitted_candidates={name: frame.head(0) for name, frame in complete.fitted_candidates.items()},
+        fitted_models={"nearest": fitted(BUILT_IN, "nearest").fit(without_embeddings)},
     )
     candidate_rows = rows(featured(bare, params))
     assert bool(candidate_rows) is repeats

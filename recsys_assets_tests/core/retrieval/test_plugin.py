@@ -12,24 +12,44 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = """
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from rectools.dataset import Dataset
 from rectools.models import EASEModel
 
+from recsys_assets.core.models.interactions import Interactions
+from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
 from recsys_assets.core.retrieval.protocol import FitContext, Fitted
 
 
-def fit(context: FitContext) -> pa.Table:
+def fit(context: FitContext) -> bytes:
     pairs = context.history().to_pandas().assign(datetime=pd.Timestamp(context.as_of))
-    asked = pairs.loc[pairs["user_id"].isin(context.users().to_pylist()), "user_id"].unique()
     dataset = Dataset.construct(pairs)
     model = EASEModel(regularization=5.0).fit(dataset)
-    found = model.recommend(users=asked, dataset=dataset, k=context.k, filter_viewed=True)
-    return pa.Table.from_pandas(found[["user_id", "item_id", "score"]], preserve_index=False)
+    items = dataset.item_id_map.external_ids
+    order = np.argsort(items)
+    return to_bytes(pa.array(items[order]), {"weights": np.asarray(model.weight)[np.ix_(order, order)]})
 
 
-EASE = Fitted(about="EASE of RecTools.", fit=fit)
+def recommend(state: bytes, history: pa.Table, k: int, exclude: pa.Array) -> pa.Table:
+    items, arrays = from_bytes(state)
+    known = Interactions.onto(history, items)
+    scores = known.matrix @ arrays["weights"]
+    scores[known.matrix.nonzero()] = -np.inf
+    scores[:, np.isin(items.to_pylist(), exclude.to_pylist())] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    rows = np.repeat(np.arange(len(best)), best.shape[1])
+    return pa.table(
+        {
+            "user_id": known.users.take(pa.array(rows)),
+            "item_id": items.take(pa.array(best.ravel())),
+            "score": scores[rows, best.ravel()].astype(np.float64),
+        }
+    )
+
+
+EASE = Fitted(about="EASE of RecTools.", fit=fit, recommend=recommend)
 """
 PROGRAM = """
 import json
@@ -81,7 +101,7 @@ def test_a_model_of_rectools_proposes_candidates_like_our_own(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["generators"][-1] == "ease"
-    assert "ease_items" in found["assets"]
+    assert "ease_model" in found["assets"]
     interacted = {tuple(pair) for pair in found["touched"]}
     lists: dict[str, list[tuple[int, float]]] = {}
     for row in found["rows"]:
@@ -155,7 +175,7 @@ def test_a_package_changes_the_schemas_of_the_graphs_built_with_it_alone(tmp_pat
     assert found["columns"] == [*told["contract"][:at], "ease_score", "ease_rank", *told["contract"][at:]]
     assert ours["resources"] == [told["built_in"]] * 2
     assert found["resources"] == [[*told["built_in"], "ease"]] * 2
-    assert set(found["assets"]) - set(ours["assets"]) == {"ease_items"}
+    assert set(found["assets"]) - set(ours["assets"]) == {"ease_model"}
 
 
 LOAD = """

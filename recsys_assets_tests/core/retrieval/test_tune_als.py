@@ -41,9 +41,7 @@ def activity(seed: int = 0) -> pl.DataFrame:
 
 def known(frame: pl.DataFrame) -> FitContext:
     frames = {"user_activity": ENGINE.from_arrow(frame.to_arrow())}
-    return fit_context_at(
-        END, frames, active_days=14, horizon_days=7, half_life=BASE.half_life, exclude_unavailable=False, k=8
-    )
+    return fit_context_at(END, frames, active_days=14, horizon_days=7, half_life=BASE.half_life, k=8)
 
 
 def search(content: str, trials: int = 6) -> Search:
