@@ -81,19 +81,21 @@ COPY (
         WHERE dt > DATE '{day}' - {popular_days} AND item_id NOT IN (FROM unavailable)
     ), popular AS (
         SELECT item_id, sum(weight) AS score FROM activity GROUP BY item_id HAVING sum(weight) > 0
-    ), segments AS (
-        SELECT 'all' AS segment, item_id, score FROM popular
-        UNION ALL
-        SELECT 'trending', item_id,
+    ), lately AS (
+        SELECT item_id,
                sum(round(weight * exp(-ln(2) / {trending_half_life} * (DATE '{day}' - dt)) * 1048576)::BIGINT)::DOUBLE
                    / 1048576 AS score
         FROM activity WHERE dt > DATE '{day}' - {trending_days} GROUP BY item_id HAVING score > 0
+    ), segments AS (
+        SELECT 'all' AS segment, item_id, score, score AS ever FROM popular
         UNION ALL
-        SELECT 'category:' || category_id, item_id, score
+        SELECT 'trending', item_id, coalesce(lately.score, 0), popular.score FROM popular LEFT JOIN lately USING (item_id)
+        UNION ALL
+        SELECT 'category:' || category_id, item_id, score, 0
         FROM popular JOIN read_parquet('{data}/item_features/dt={day}/data.parquet') USING (item_id) WHERE category_id IS NOT NULL
     )
-    SELECT segment, item_id, score, row_number() OVER best AS rank FROM segments
-    WINDOW best AS (PARTITION BY segment ORDER BY score DESC, item_id)
+    SELECT segment, item_id, score, row_number() OVER best AS rank, segment = 'all' AS is_fallback FROM segments
+    WINDOW best AS (PARTITION BY segment ORDER BY score DESC, ever DESC, item_id)
     QUALIFY rank <= {popular_k}
     ORDER BY segment, rank
 ) TO '{out}/top_popular/dt={day}/data.parquet' (FORMAT parquet, COMPRESSION zstd);

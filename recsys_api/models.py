@@ -21,7 +21,8 @@ class RankedItem(_Model):
     score: float = Field(description="score by its source; comparable only within one source", examples=[0.8731])
     rank: int = Field(description="place in this response: 1 is best, dense", ge=1, examples=[1])
     source: str = Field(
-        description="what put the item here: ranker, fused, a generator, or popular", examples=["ranker"]
+        description="what put the item here: ranker, fused or a generator, such as popular or trending",
+        examples=["ranker"],
     )
 
 

@@ -19,7 +19,8 @@ from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.lists import RankedItem
 
 K = Annotated[int, Query(ge=1, le=100, description="length of the list")]
-POPULAR = "popular"
+TRENDING = "trending"
+"""A segment of ``top_popular`` and the source of its items; those of the other segments have the source ``popular``."""
 
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Unavailable, "description": "No release yet"}}
 
@@ -62,6 +63,8 @@ def json_response(body: object, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
 
 
-def popular(snapshot: Snapshot, k: int, segment: str = "all") -> list[RankedItem]:
-    """The most popular items of a segment, with the source name that the API gives them."""
-    return [(item_id, score, POPULAR) for item_id, score, _ in snapshot.top_popular.get(segment, k)]
+def popular(snapshot: Snapshot, k: int, segment: str | None = None) -> list[RankedItem]:
+    """The most popular items of a segment, by default the fallback's, with the source name that the API gives them."""
+    segment = segment or snapshot.fallback
+    source = TRENDING if segment == TRENDING else "popular"
+    return [(item_id, score, source) for item_id, score, _ in snapshot.top_popular.get(segment, k)]

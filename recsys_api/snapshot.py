@@ -15,7 +15,7 @@ from recsys_assets.storage.lists import RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
-from recsys_assets.storage.served_lists import SERVED_LISTS
+from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
 
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
@@ -31,7 +31,10 @@ class LoadStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable release: its pointer, manifest, id types and mapped lists."""
+    """An immutable release: its pointer, manifest, id types and mapped lists.
+
+    ``fallback`` is the segment of ``top_popular`` for users who are not known.
+    """
 
     pointer: Pointer
     manifest: Manifest
@@ -40,6 +43,7 @@ class Snapshot:
     recommendations: RankedLists
     similar_items: RankedLists
     top_popular: RankedLists
+    fallback: str
     loaded_at: datetime
 
     @property
@@ -83,7 +87,10 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
             paths.append(_fetch(store, key, released[file], cache / release_id / file, keep_going))
         lists[name] = RankedLists.open(paths[0].parent, name)
     user_ids, item_ids = _id_types(manifest, release_id, lists)
-    return Snapshot(pointer, manifest, user_ids, item_ids, **lists, loaded_at=datetime.now(UTC))
+    fallback = str(manifest.facts.get(FALLBACK_FACT, DEFAULT_FALLBACK))
+    if FALLBACK_FACT in manifest.facts and fallback not in lists["top_popular"]:
+        raise SnapshotError(f"release {release_id}: top_popular has no segment {fallback!r}, which the manifest names")
+    return Snapshot(pointer, manifest, user_ids, item_ids, **lists, fallback=fallback, loaded_at=datetime.now(UTC))
 
 
 def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:

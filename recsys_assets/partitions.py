@@ -13,6 +13,9 @@ import dagster as dg
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.settings import Settings
 
+MOST_DAYS = 3650
+"""Days that :func:`all_days` goes back where the data set has no end."""
+
 
 def daily(settings: Settings, dataset: Dataset) -> dg.DailyPartitionsDefinition:
     """Days in the data set's own day boundary, from its first day to its end (or to now)."""
@@ -30,6 +33,13 @@ def window(days: int, lag: int = 0) -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(
         start_offset=-(days - 1) - lag, end_offset=-lag, allow_nonexistent_upstream_partitions=True
     )
+
+
+def all_days(settings: Settings) -> dg.TimeWindowPartitionMapping:
+    """All days up to D."""
+    # Dagster steps back day by day where a day does not start at midnight, so no further than the data can reach.
+    longest = (settings.end_date - settings.first_day).days if settings.end_date else MOST_DAYS
+    return window(max(longest, 1))
 
 
 def span(partitions: dg.DailyPartitionsDefinition) -> tuple[str, str]:

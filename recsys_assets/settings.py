@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     activity_days: int = _days(90, "how far back a user's history is read")
     popular_windows: Literal["found", "stated"] = Field(
         default="found",
-        description="how far back popular and trending lists count: `found` for each day, by which windows held most "
-        "of what users went for lately; `stated`: by the next two settings and the half-life",
+        description="how far back popular and trending lists count: `found` for each day, from an hour to all time, by "
+        "which lists served users best lately; `stated`: by the next two settings and the half-life",
     )
     popular_days: int = _days(
         28, "how far back popularity is counted as a feature, and for lists where there is too little to find it by"
@@ -124,8 +124,8 @@ class Settings(BaseSettings):
         default=40,
         ge=3,
         le=500,
-        description="candidates per user from each personal generator; popular and bought ones are half as many, "
-        "trending a third",
+        description="candidates per user from each generator; of popular and trending ones, those that unknown users "
+        "get too are as many, else half (popular) or a third (trending)",
     )
 
     generators: str = Field(

@@ -39,8 +39,11 @@ async def popular_items(
 ) -> Response:
     """The `k` most popular items, of the whole catalogue or of a category.
 
+    For the whole catalogue, it is the list that the release states for users who are not known: `popular` items of a
+    window, or `trending` ones, whichever served earlier days better. The items' `source` names it.
+
     A category that the release does not know, or in which nothing happened, has an empty list.
     """
     snapshot = serving(request)
-    segment = f"category:{category}" if category else "all"
+    segment = f"category:{category}" if category else None
     return answer(snapshot, popular(snapshot, k, segment), category=category or None)

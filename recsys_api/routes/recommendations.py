@@ -26,9 +26,9 @@ async def recommendations(
 ) -> Response:
     """The best `k` items for a user, of the user's own list in the release.
 
-    A list shorter than `k` is filled up with popular items that it does not hold. A user whom the release does not
-    know gets popular items, always the same ones, and `personalised` is false. An id that is no number where the
-    release has int64 ids is a 422.
+    A list shorter than `k` is filled up with the items of `/popular` that it does not hold. A user whom the release
+    does not know gets those items, always the same ones, and `personalised` is false. An id that is no number where
+    the release has int64 ids is a 422.
     """
     snapshot = serving(request)
     user = parse_id(user_id, snapshot.user_ids, "user_id")

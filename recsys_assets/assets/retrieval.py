@@ -1,6 +1,7 @@
 """Group retrieval: lists for everybody, neighbours of items, factors."""
 
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import narwhals as nw
@@ -16,7 +17,7 @@ from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.params import factors_in_force
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.partitions import window
+from recsys_assets.partitions import all_days, window
 
 Result = dg.MaterializeResult[Staged]
 
@@ -37,18 +38,22 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
         exclude_unavailable=settings.exclude_unavailable,
     )
     search = popular_windows.WindowParams(horizon_days=settings.horizon_days, fewest=settings.min_evaluated_users)
+    found = settings.popular_windows == "found"
+    hourly = window(search.hourly_days if found else popular.HOURLY_DAYS)
 
     @graph.asset(
         "retrieval",
         reads={
-            "item_activity": window(max(search.activity_days, settings.popular_days, settings.trending_days)),
+            "item_activity": all_days(settings)
+            if found
+            else window(max(settings.popular_days, settings.trending_days)),
             "user_activity": window(search.target_days),
-            "clean_events": window(search.hourly_days),
-            "bot_users": window(max(search.hourly_days, search.target_days)),
+            "clean_events": hourly,
+            "bot_users": window(search.hourly_days),
             "item_features": None,
         },
         kinds=("parquet", settings.engine),
-        code_version="2",
+        code_version="3",
         checks=("contract", "ranks_are_dense", "not_empty"),
     )
     def top_popular(
@@ -60,17 +65,19 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
         item_features: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category."""
+        """The most popular items: of a window ('all'), of the last hours or days ('trending') and of each category.
+
+        Users who are not known get 'all' or 'trending', whichever served earlier days better (`is_fallback`).
+        """
         day = graph.day(context.partition_key)
         items, features, bot_ids = item_activity.frame(), item_features.frame(), bot_users.frame()
-        hours = popular.item_hours(
-            bots.without(clean_events.frame(), bot_ids), weights, graph.end(context.partition_key)
-        )
+        recent = clean_events.frame(*(date.isoformat() for date in search.hourly_dates(day)))
+        hours = popular.item_hours(bots.without(recent, bot_ids), weights, graph.end(context.partition_key))
         params, metadata = stated, item_activity.facts
-        if settings.popular_windows == "found":
+        if found:
             acts = bots.without(user_activity.frame(), bot_ids)
             windows = popular_windows.find_windows(items, hours, acts, features, day, stated, search)
-            params, metadata = windows.params, {**metadata, "windows": dg.MetadataValue.md(windows.markdown())}
+            params, metadata = windows.params, {**metadata, **_described(windows)}
         return frames.write(
             context,
             lambda _: popular.top_popular(items, features, day, params, hours),
@@ -80,6 +87,15 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
         )
 
     return top_popular
+
+
+def _described(windows: popular_windows.Windows) -> dict[str, Any]:
+    """The metadata of the windows of a day in the UI."""
+    return {
+        "windows": dg.MetadataValue.md(windows.markdown()),
+        "at_the_end_of_the_ladder": ", ".join(windows.at_the_end) or "none",
+        "fallback": windows.params.fallback,
+    }
 
 
 def _item_factors(graph: GraphBuilder) -> dg.AssetsDefinition:

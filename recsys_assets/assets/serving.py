@@ -28,7 +28,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
-from recsys_assets.storage.served_lists import SERVED_LISTS
+from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
 
 Result = dg.MaterializeResult[Staged]
 _RELEASED = (*(served.name for served in SERVED_LISTS), "served_ranker", "promotion", "ranker_evaluation")
@@ -138,12 +138,14 @@ def hashes(partitions: PartitionStore, assets: list[str], day: str) -> dict[str,
 
 
 def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, Any]:
-    """Facts of the manifest: who ordered the lists, and the rows of each list."""
+    """Facts of the manifest: who ordered the lists, what users who are not known get, and the rows of each list."""
     sources = tables["recommendations"]["source"].unique().to_pylist()
+    fallback = tables["top_popular"].filter(tables["top_popular"]["is_fallback"])["segment"].unique().to_pylist()
     champion = decided.after.champion
     return {
         "served_by": sources[0] if sources else None,
         "model": champion.id if champion and decided.order_by == "ranker" else None,
+        FALLBACK_FACT: fallback[0] if fallback else DEFAULT_FALLBACK,
         "lists": {name: rows.num_rows for name, rows in tables.items()},
     }
 
@@ -157,6 +159,7 @@ def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
         "generation": published.generation,
         "served_by": facts["served_by"],
         "model": facts["model"] or "none",
+        FALLBACK_FACT: facts[FALLBACK_FACT],
         **{f"{name}_rows": count for name, count in facts["lists"].items()},
     }
 

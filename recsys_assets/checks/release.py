@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_assets.storage.lists import RankedLists
-from recsys_assets.storage.served_lists import SERVED_LISTS
+from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
 
 
 class ReleaseRefused(ValueError):  # noqa: N818 - a verdict, not a fault of the program
@@ -33,5 +33,6 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
             raise ReleaseRefused(f"{served.name}: {lists.rows} rows were published, {expected} were computed")
         if not served.may_be_empty and len(lists) == 0:
             raise ReleaseRefused(f"{served.name} is empty: nobody could be served")
-        if served.name == "top_popular" and "all" not in lists:
-            raise ReleaseRefused("top_popular has no segment 'all': unknown users could not be served")
+        fallback = facts.get(FALLBACK_FACT, DEFAULT_FALLBACK)
+        if served.name == "top_popular" and fallback not in lists:
+            raise ReleaseRefused(f"top_popular has no segment {fallback!r}: unknown users could not be served")

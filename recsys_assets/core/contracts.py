@@ -172,6 +172,7 @@ TOP_POPULAR = Contract(
         "item_id": _ITEM,
         "score": Column("float64", "popularity within the segment's window", ge=0),
         "rank": Column("int64", "1 is best, dense", ge=1),
+        "is_fallback": Column("bool", "whether users who are not known get this segment"),
     },
     key=("segment", "rank"),
 )

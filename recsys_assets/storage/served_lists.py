@@ -27,6 +27,11 @@ class ServedList:
     may_be_empty: bool = False
 
 
+FALLBACK_FACT = "fallback_segment"
+"""The fact of a manifest that names the segment of ``top_popular`` for users who are not known."""
+DEFAULT_FALLBACK = "all"
+"""That segment where a release names none."""
+
 SERVED_LISTS = (
     ServedList("recommendations", "user_id", "user"),
     ServedList("similar_items", "item_id", "item", item="similar_item_id", source="fused", may_be_empty=True),

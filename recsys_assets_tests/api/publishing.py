@@ -24,6 +24,7 @@ class Content:
     similar_items: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
     top_popular: Mapping[str, Sequence[Id]] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=lambda: {"user": "int64", "item": "int64"})
+    fallback: str | None = None
 
 
 def write_content(content: Content, folder: Path) -> dict[str, Path]:
@@ -56,6 +57,7 @@ def publish(uri: str, as_of: str, content: Content) -> str:
         "ids": dict(content.ids),
         "served_by": "ranker",
         "inputs": {"recommendations": "ab" * 32},
+        **({"fallback_segment": content.fallback} if content.fallback else {}),
     }
     with tempfile.TemporaryDirectory() as folder:
         files = write_content(content, Path(folder))

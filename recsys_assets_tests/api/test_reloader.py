@@ -80,6 +80,10 @@ FAULTS: dict[str, tuple[Callable[[str, Path], None], str]] = {
         with_manifest(facts={"ids": {"user": "string", "item": "int64"}}),
         "recommendations: by the manifest (key, item) must be ('string', 'int64'), found ('int64', 'int64')",
     ),
+    "no fallback": (
+        with_manifest(facts={"ids": {"user": "int64", "item": "int64"}, "fallback_segment": "trending"}),
+        "top_popular has no segment 'trending', which the manifest names",
+    ),
     "no id types": (with_manifest(facts={}), "recommendations: by the manifest"),
     "not json": (lambda u, _: rewrite(root(u) / "releases" / "current.json", b"{"), "current.json: not JSON"),
 }

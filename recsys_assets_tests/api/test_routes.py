@@ -30,6 +30,13 @@ STRING_CONTENT = Content(
 )
 
 
+TRENDING_CONTENT = Content(
+    recommendations={7: [5, 3]},
+    top_popular={"all": POPULAR, "trending": [4, 5, 6], "category:a/b": [3, 2]},
+    fallback="trending",
+)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Content], TestClient]]:
     """Clients of applications that serve given content, shared by the tests of this module."""
@@ -105,6 +112,20 @@ def test_an_unknown_user_gets_popular_items_always_the_same(ints: TestClient) ->
     assert all(items(body) == POPULAR[:3] and sources(body) == ["popular"] * 3 for body in bodies)
     assert not any(body["personalised"] for body in bodies)
     assert bodies[0] == bodies[2]
+
+
+def test_unknown_users_popular_and_short_lists_follow_the_list_that_the_release_states(
+    served: Callable[[Content], TestClient],
+) -> None:
+    client = served(TRENDING_CONTENT)
+    for path in ("/recommendations/404", "/popular"):
+        body = client.get(path).json()
+        assert (items(body), sources(body)) == ([4, 5, 6], ["trending"] * 3)
+    short = client.get("/recommendations/7?k=4").json()
+    assert (items(short), sources(short)) == ([5, 3, 4, 6], ["ranker"] * 2 + ["trending"] * 2)
+    in_category = client.get("/popular?category=a/b").json()
+    assert (items(in_category), sources(in_category)) == ([3, 2], ["popular"] * 2)
+    assert client.get("/release").json()["facts"]["fallback_segment"] == "trending"
 
 
 def test_similar_and_popular(ints: TestClient) -> None:

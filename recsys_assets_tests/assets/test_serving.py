@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_assets.assets.serving import facts_of, hashes, release_files, table
+from recsys_assets.checks.release import ReleaseRefused, check_release
 from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
 from recsys_assets.core.gate.rule import GateResult
 from recsys_assets.core.ranking.formats import GeneratorOrder, suffix_of
@@ -44,7 +45,7 @@ SIMILAR = pa.table(
         "score": [0.1, 0.2, 0.3, 0.4],
     }
 )
-POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0]})
+POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0], "is_fallback": [True]})
 TABLES = {"recommendations": RECOMMENDATIONS, "similar_items": SIMILAR, "top_popular": POPULAR}
 
 
@@ -121,13 +122,31 @@ def test_the_manifest_names_the_model_only_where_it_orders(
     assert facts == {
         "served_by": "ranker",
         "model": model,
+        "fallback_segment": "all",
         "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1},
     }
 
 
 def test_a_day_without_recommendations_was_ordered_by_nobody() -> None:
-    facts = facts_of({"recommendations": RECOMMENDATIONS.slice(0, 0)}, decided())
-    assert (facts["served_by"], facts["lists"]) == (None, {"recommendations": 0})
+    facts = facts_of({"recommendations": RECOMMENDATIONS.slice(0, 0), "top_popular": POPULAR}, decided())
+    assert (facts["served_by"], facts["lists"]) == (None, {"recommendations": 0, "top_popular": 1})
+
+
+def test_the_manifest_names_the_list_of_unknown_users_and_no_release_lacks_it(tmp_path: Path) -> None:
+    both = pa.concat_tables(
+        [
+            POPULAR.set_column(4, "is_fallback", pa.array([False])),
+            POPULAR.set_column(0, "segment", pa.array(["trending"])),
+        ]
+    )
+    tables = {**TABLES, "top_popular": both}
+    facts = facts_of(tables, decided())
+    assert facts["fallback_segment"] == "trending"
+    (tmp_path / "stated").mkdir()
+    check_release(released(tmp_path / "stated", MODEL, tables), facts)
+    (tmp_path / "lacks").mkdir()
+    with pytest.raises(ReleaseRefused, match="no segment 'trending': unknown users"):
+        check_release(released(tmp_path / "lacks", MODEL), {**facts, "lists": facts_of(TABLES, decided())["lists"]})
 
 
 def test_a_missing_partition_is_named() -> None:

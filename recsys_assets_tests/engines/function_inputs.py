@@ -22,7 +22,7 @@ from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.generator_registry import BUILT_IN
-from recsys_assets.core.models import als, covisitation, popular, popular_windows, similar_items
+from recsys_assets.core.models import als, covisitation, popular, popular_evaluation, popular_windows, similar_items
 from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
@@ -37,9 +37,15 @@ from recsys_assets_tests.engines.united import UNITED
 # 3/2^21 lies between two units of an exact sum: which side a half is rounded to is one of the things that differ.
 WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, "é😀": 0.1}, frozenset({"buy"}))
 POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
-HOURLY = popular.PopularParams(days=4, trending_half_life=0.25, k=7, category_days=2)
+HOURLY = popular.PopularParams(days=0.5, trending_half_life=0.25, k=7, category_days=2, fallback=popular.TRENDING)
+STEADY = popular.PopularParams(days=popular.ALL_TIME, trending_half_life=popular.ALL_TIME, k=7)
 WINDOWS = popular_windows.WindowParams(
-    horizon_days=1, fewest=1, days=(1, 2, 4), half_lives=(0.25, 1.0, 2.0), cuts=2, k=3, category_k=2
+    horizon_days=1,
+    fewest=1,
+    days=(0.125, 1, 2, popular.ALL_TIME),
+    half_lives=(0.25, 1.0, 2.0, popular.ALL_TIME),
+    cuts=2,
+    k=3,
 )
 COVISIT = covisitation.CovisitParams(k=6)
 FACTORS = als.AlsFitParams(factors=4, iterations=3)
@@ -127,6 +133,16 @@ class FunctionInputs:
     def popular_windows(self) -> popular_windows.Windows:
         activity = self["item_activity"], self.item_hours, self["user_activity"]
         return popular_windows.find_windows(*activity, self["item_features"], LAST, POPULAR, WINDOWS)
+
+    @property
+    def popular_targets(self) -> popular_evaluation.Targets:
+        """What the lists of the categories are judged by."""
+        features = self["item_features"]
+        past = popular_evaluation.Past.read(
+            self["item_activity"], self.item_hours, features, LAST, 3, keep_unavailable=False
+        )
+        categories = features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id")
+        return past.targets(self["user_activity"], LAST, 1, 2, 3, categories)
 
     @property
     def new_items(self) -> Frame:

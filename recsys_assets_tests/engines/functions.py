@@ -43,6 +43,7 @@ from recsys_assets_tests.engines.function_inputs import (
     HOURLY,
     LIST_LENGTH,
     POPULAR,
+    STEADY,
     WEIGHTS,
     FunctionInputs,
     end_of,
@@ -116,7 +117,7 @@ def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, F
 
 def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
     popular_items = inputs["top_popular"].filter(nw.col("segment") == popular.ALL)
-    return generators.shared_list(inputs["users"], popular_items, LIST_LENGTH, interacted)
+    return generators.shared_list(inputs["users"], popular_items, nw.lit(LIST_LENGTH), interacted)
 
 
 FUNCTIONS: Mapping[str, Call] = {
@@ -336,7 +337,9 @@ FUNCTIONS: Mapping[str, Call] = {
     "models.popular.top_popular": lambda inputs: (
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, POPULAR),
         popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, HOURLY, inputs.item_hours),
+        popular.top_popular(inputs["item_activity"], inputs["item_features"], LAST, STEADY),
     ),
+    "models.popular_evaluation.Past.targets": lambda inputs: vars(inputs.popular_targets),
     "models.popular_windows.find_windows": lambda inputs: vars(inputs.popular_windows),
     "retrieval.protocol.CandidateInputs.with_users": lambda inputs: (
         inputs.candidate_inputs.with_users(*inputs.candidate_inputs.of_users).of_users

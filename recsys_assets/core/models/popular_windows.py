@@ -1,8 +1,11 @@
-"""The choice of popularity windows and half-lives, by the recall of their lists on earlier days.
+"""The choice of popularity windows and half-lives, by the NDCG of their lists on earlier days.
 
-Popularity changes within hours for news and within a season for gifts. So each window of a ladder gives the lists that
-it would have given at the end of some earlier days, and the window with the highest recall is used for D: over the
-horizon for 'all' and the categories, on the next day for 'trending'. Nothing after D is read.
+Popularity changes within hours for news and within a season for gifts. So each window of a ladder, from one hour to all
+time, gives the lists that it would have given at the end of some earlier days, and the window with the highest NDCG
+over the horizon after them is used for D. Nothing after D is read.
+
+'trending' is judged like 'all', since its list is served as long: the two differ in how they forget, one at once at the
+end of a window, the other by half-lives. The better one is the list for users who are not known.
 """
 
 from __future__ import annotations
@@ -10,25 +13,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
 
 import narwhals as nw
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from recsys_assets.core.clock import days_before, last_days
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.frames import exact_sum
-from recsys_assets.core.ids import Ints, lookup, positions
-from recsys_assets.core.models.popular import ALL, CATEGORY, HOURLY_DAYS, TRENDING, PopularParams
+from recsys_assets.core.ids import Ints
+from recsys_assets.core.models.popular import ALL, ALL_TIME, CATEGORY, HOURLY_DAYS, TRENDING, PopularParams
+from recsys_assets.core.models.popular_evaluation import Past, Targets, best, best_of_each, ndcg, window_of
 
-_Floats = npt.NDArray[np.float64]
-_HALF_LIVES = 8
-"""Window of a half-life: what is older weighs less than 1/256."""
-_SCORES = pa.schema(
-    [("segment", pa.string()), ("days", pa.float64()), ("recall", pa.float64()), ("chosen", pa.bool_())]
-)
+_Ladder = Mapping[float, float | None]
+"""The NDCG of each window or half-life; None where there are too few users."""
+_HOURS = tuple(hours / 24 for hours in (1, 2, 3, 6, 12))
+_SCORES = pa.schema([("segment", pa.string()), ("days", pa.float64()), ("ndcg", pa.float64()), ("chosen", pa.bool_())])
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,21 @@ class WindowParams:
     """How popularity windows are chosen.
 
     Args:
-        horizon_days: recall of 'all' and the categories is over the targets of so many days after a list.
+        horizon_days: lists are judged by the targets of so many days after them.
         fewest: with fewer users to evaluate, the windows of the settings stay.
-        days: windows to choose from for 'all' and for the categories, ascending.
-        half_lives: to choose from for 'trending', in days, ascending; those below one day are computed by the hour.
-        cuts: earlier lists that are evaluated, a horizon apart, or a day apart for 'trending'.
+        days: windows to choose from for 'all' and for the categories, in days, ascending; those below one day are
+            counted by the hour.
+        half_lives: to choose from for 'trending', likewise.
+        cuts: earlier lists that are evaluated, a horizon apart.
         k: length of the lists.
-        category_k: length of the list of a category.
     """
 
     horizon_days: int = 7
     fewest: int = 30
-    days: tuple[int, ...] = (1, 3, 7, 14, 28, 60, 90)
-    half_lives: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0, 14.0)
+    days: tuple[float, ...] = (*_HOURS, 1, 3, 7, 14, 28, 60, 90, 180, ALL_TIME)
+    half_lives: tuple[float, ...] = (*_HOURS, 1, 2, 4, 7, 14, 30, ALL_TIME)
     cuts: int = 4
-    k: int = 50
-    category_k: int = 10
+    k: int = 10
 
     @property
     def target_days(self) -> int:
@@ -59,14 +58,20 @@ class WindowParams:
         return self.cuts * self.horizon_days
 
     @property
-    def activity_days(self) -> int:
-        """Days of ``ITEM_ACTIVITY`` that the lists are made from."""
-        return max(self.days[-1] + self.target_days, _window(self.half_lives[-1]) + self.cuts)
+    def hourly_days(self) -> int:
+        """Days up to D within which the days of :meth:`hourly_dates` lie."""
+        return self.target_days + HOURLY_DAYS
+
+    def hourly_dates(self, as_of: date) -> list[date]:
+        """The days whose clean events are counted by the hour: the last ones before each list and before D."""
+        ages = {cut * self.horizon_days + day for cut in range(self.cuts + 1) for day in range(HOURLY_DAYS)}
+        return [as_of - timedelta(days=age) for age in sorted(ages, reverse=True)]
 
     @property
-    def hourly_days(self) -> int:
-        """Days of clean events that half-lives below one day are counted in."""
-        return HOURLY_DAYS + self.cuts
+    def daily_reach(self) -> int:
+        """Days up to D of which a window or half-life that ends needs each by itself."""
+        spans = [*self.days, *(window_of(life) for life in self.half_lives if life < ALL_TIME)]
+        return math.ceil(max([span for span in spans if span < ALL_TIME], default=1)) + self.target_days
 
 
 @dataclass(frozen=True)
@@ -74,21 +79,34 @@ class Windows:
     """The windows of a day.
 
     Args:
-        params: those of the settings with the chosen windows.
-        scores: segment, days (the window or half-life), recall (mean over users of the share of their targets that the
-            lists held; null where there were too few users), chosen.
+        params: those of the settings with the chosen windows and the fallback.
+        scores: segment, days (the window or half-life), ndcg (of its lists, mean over users; null where there were too
+            few users), chosen; each segment's days ascending.
     """
 
     params: PopularParams
     scores: pa.Table
 
+    @property
+    def at_the_end(self) -> list[str]:
+        """The segments for which the best is the shortest or the longest of the ladder."""
+        ladders: dict[str, list[dict[str, Any]]] = {}
+        for row in self.scores.to_pylist():
+            ladders.setdefault(row["segment"], []).append(row)
+        return [
+            segment
+            for segment, ladder in ladders.items()
+            if any(row["chosen"] and row["ndcg"] is not None for row in (ladder[0], ladder[-1]))
+        ]
+
     def markdown(self) -> str:
         """The windows that were evaluated, as a table in markdown."""
-        lines = ["segment | window or half-life | recall of its lists | chosen", "--- | --- | --- | ---"]
+        ends = self.at_the_end
+        lines = ["segment | window or half-life | NDCG of its lists | chosen", "--- | --- | --- | ---"]
         for row in self.scores.to_pylist():
-            span = f"{row['days']:g} d" if row["days"] >= 1 else f"{row['days'] * 24:g} h"
-            recall = "too few users" if row["recall"] is None else f"{row['recall']:.4f}"
-            lines.append(f"{row['segment'].removesuffix(':')} | {span} | {recall} | {'✓' if row['chosen'] else ''}")
+            ndcg = "too few users" if row["ndcg"] is None else f"{row['ndcg']:.4f}"
+            chosen = ("✓ at the end of the ladder" if row["segment"] in ends else "✓") if row["chosen"] else ""
+            lines.append(f"{row['segment'].removesuffix(':')} | {_span(row['days'])} | {ndcg} | {chosen}")
         return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -101,197 +119,86 @@ def find_windows(
     defaults: PopularParams,
     search: WindowParams,
 ) -> Windows:
-    """The windows with the highest recall lately; of equals, the longest.
+    """The windows with the highest NDCG lately; of equals, the longest.
 
     Args:
-        item_activity: ``ITEM_ACTIVITY`` with ``dt``, :attr:`WindowParams.activity_days` of it.
-        hours: :func:`~recsys_assets.core.models.popular.item_hours` of :attr:`WindowParams.hourly_days` to the end
+        item_activity: ``ITEM_ACTIVITY`` with ``dt``, of all days.
+        hours: :func:`~recsys_assets.core.models.popular.item_hours` of :meth:`WindowParams.hourly_dates` to the end
             of D.
         user_activity: ``USER_ACTIVITY`` with ``dt``, :attr:`WindowParams.target_days` of it.
         item_features: ``ITEM_FEATURES`` of D, for the categories and the availability.
         as_of: D.
-        defaults: sizes, and the windows where there are too few users.
+        defaults: sizes, and the windows and the fallback where there are too few users.
         search: the windows to choose from, and the evaluation.
     """
-    past = _Past.read(
+    past = Past.read(
         item_activity,
         hours,
         item_features,
         as_of,
-        search.activity_days,
+        search.daily_reach,
         keep_unavailable=not defaults.exclude_unavailable,
     )
-    later = past.targets(user_activity, as_of, search.horizon_days, search.cuts)
-    tomorrow = past.targets(user_activity, as_of, 1, search.cuts)
-    h, days = search.horizon_days, [float(length) for length in search.days]
+    h, cuts, k = search.horizon_days, search.cuts, search.k
+    categories = item_features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id")
+    of_users = past.targets(user_activity, as_of, h, cuts, k)
+    of_categories = past.targets(user_activity, as_of, h, cuts, k, categories)
+    ever = {cut * h: past.last(cut * h, ALL_TIME) for cut in range(1, cuts + 1)}
 
-    def window(cut: int, length: float) -> _Floats:
-        return past.last(cut * h, int(length))
+    def window(length: float, cut: int) -> tuple[Ints, Ints]:
+        return best(past.last(cut, length), ever[cut], k)
 
-    def best(score: _Floats) -> Ints:
-        return _best(score, search.k)
+    def decayed(half_life: float, cut: int) -> tuple[Ints, Ints]:
+        return best(past.decayed(cut, half_life), ever[cut], k)
 
-    def best_of_each(score: _Floats) -> Ints:
-        return _best_of_each(score, past.category, search.category_k)
+    def of_each(length: float, cut: int) -> tuple[Ints, Ints]:
+        return best_of_each(past.last(cut, length), past.category, k)
 
-    recalls = {
-        ALL: _recalls(days, window, best, later, search.fewest),
-        CATEGORY: _recalls(days, window, best_of_each, later, search.fewest),
-        TRENDING: _recalls(search.half_lives, past.decayed, best, tomorrow, search.fewest),
+    def ladder(spans: Sequence[float], lists: Callable[[float, int], tuple[Ints, Ints]], targets: Targets) -> _Ladder:
+        if targets.users < max(search.fewest, 1):
+            return dict.fromkeys(spans)
+        return {span: ndcg(targets, h, partial(lists, span)) for span in spans}
+
+    scores = {
+        ALL: ladder(search.days, window, of_users),
+        CATEGORY: ladder(search.days, of_each, of_categories),
+        TRENDING: ladder(search.half_lives, decayed, of_users),
     }
-    default_of = {
-        ALL: defaults.days,
-        CATEGORY: defaults.category_days or defaults.days,
-        TRENDING: defaults.trending_half_life,
+    chosen = {
+        ALL: _chosen(scores[ALL], defaults.days),
+        CATEGORY: _chosen(scores[CATEGORY], defaults.category_days or defaults.days),
+        TRENDING: _chosen(scores[TRENDING], defaults.trending_half_life),
     }
-    chosen = {segment: _chosen(recall_of, float(default_of[segment])) for segment, recall_of in recalls.items()}
-    enough_users = None not in recalls[TRENDING].values()
+    rows = [
+        {"segment": segment, "days": days, "ndcg": ndcg, "chosen": days == chosen[segment]}
+        for segment, ladder in scores.items()
+        for days, ndcg in ladder.items()
+    ]
+    return Windows(_in_force(chosen, scores, defaults), pa.Table.from_pylist(rows, schema=_SCORES))
+
+
+def _in_force(chosen: Mapping[str, float], scores: Mapping[str, _Ladder], defaults: PopularParams) -> PopularParams:
+    """The parameters with the chosen windows, and with the better of 'all' and 'trending' as the fallback."""
     params = replace(
         defaults,
-        days=int(chosen[ALL]),
-        category_days=int(chosen[CATEGORY]),
+        days=chosen[ALL],
+        category_days=chosen[CATEGORY],
         trending_half_life=chosen[TRENDING],
-        trending_days=_window(chosen[TRENDING]) if enough_users else defaults.trending_days,
     )
-    rows = [
-        {"segment": segment, "days": days, "recall": recall, "chosen": days == chosen[segment]}
-        for segment, recall_of in recalls.items()
-        for days, recall in recall_of.items()
-    ]
-    return Windows(params, pa.Table.from_pylist(rows, schema=_SCORES))
+    by_window, by_half_life = scores[ALL].get(chosen[ALL]), scores[TRENDING].get(chosen[TRENDING])
+    if by_window is None or by_half_life is None:
+        return params
+    fallback = TRENDING if by_half_life > by_window else ALL
+    return replace(params, trending_days=window_of(chosen[TRENDING]), fallback=fallback)
 
 
-@dataclass(frozen=True)
-class _Past:
-    """Activity of items, given as positions; ages in days or hours before the end of D, ascending.
-
-    Args:
-        items: sorted ids.
-        category: of each item, as a number; -1 where it has none.
-        daily: item, age, weight.
-        hourly: item, age, weight.
-    """
-
-    items: pa.Array
-    category: Ints
-    daily: tuple[Ints, Ints, _Floats]
-    hourly: tuple[Ints, Ints, _Floats]
-
-    @classmethod
-    def read(
-        cls, item_activity: Frame, hours: Frame, item_features: Frame, as_of: date, days: int, *, keep_unavailable: bool
-    ) -> _Past:
-        features = item_features.select("item_id", "category_id", "available")
-        unavailable = features.head(0) if keep_unavailable else features.filter(~nw.col("available"))
-        window = last_days(item_activity, as_of, days).with_columns(age=days_before(nw.col("dt"), as_of))
-        daily, hourly = (
-            _table(
-                rows.join(unavailable, on="item_id", how="anti").select("item_id", "age", "weight"), "age", "item_id"
-            )
-            for rows in (window, hours.with_columns(age=nw.col("hours")))
-        )
-        items, codes = positions(daily["item_id"])
-        categories = _table(
-            features.filter(~nw.col("category_id").is_null()).select("item_id", "category_id"), "item_id"
-        )
-        category = np.full(len(items), -1, np.int64)
-        at = lookup(categories["item_id"], items)
-        category[at[at >= 0]] = positions(categories["category_id"])[1][at >= 0]
-        hour = lookup(hourly["item_id"], items)
-        has_position = hour >= 0
-        return cls(
-            items,
-            category,
-            (codes, daily["age"].to_numpy(), daily["weight"].to_numpy()),
-            (hour[has_position], hourly["age"].to_numpy()[has_position], hourly["weight"].to_numpy()[has_position]),
-        )
-
-    def last(self, cut: int, days: int) -> _Floats:
-        """Weight of each item in a window that ends ``cut`` days before D."""
-        item, _, weight = _between(self.daily, cut, cut + days)
-        return _sums(item, weight, len(self.items))
-
-    def decayed(self, cut: int, half_life: float) -> _Floats:
-        """Decayed weight of each item, ``cut`` days before D."""
-        if half_life < 1:
-            item, age, weight = _between(self.hourly, cut * 24, (cut + HOURLY_DAYS) * 24)
-            ages = (age - cut * 24) / 24
-        else:
-            item, age, weight = _between(self.daily, cut, cut + _window(half_life))
-            ages = age - cut
-        return _sums(item, weight * 0.5 ** (ages / half_life), len(self.items))
-
-    def targets(self, user_activity: Frame, as_of: date, step: int, cuts: int) -> list[_Floats]:
-        """Share of targets on each item [items + 1] in the ``step`` days after each cut; last: items of no list.
-
-        Each user weighs 1 per cut, so that a few busy users do not decide.
-        """
-        age = days_before(nw.col("dt"), as_of)
-        hit = last_days(user_activity, as_of, step * cuts).filter(nw.col("targets") > 0)
-        pairs = hit.select("user_id", "item_id", cut=age // step).unique()
-        users = pairs.group_by("user_id", "cut").agg(nw.len().cast(nw.Float64).alias("__n"))
-        shares = pairs.join(users, on=["user_id", "cut"], how="inner").with_columns(share=1.0 / nw.col("__n"))
-        summed = shares.group_by("cut", "item_id").agg(exact_sum(nw.col("share")).alias("share"))
-        table = _table(summed, "cut", "item_id")
-        cut, share = table["cut"].to_numpy(), table["share"].to_numpy()
-        at = lookup(table["item_id"], self.items)
-        at[at < 0] = len(self.items)
-        return [_sums(at[cut == number], share[cut == number], len(self.items) + 1) for number in range(cuts)]
-
-
-def _recalls(
-    ladder: Sequence[float],
-    scores: Callable[[int, float], _Floats],
-    best: Callable[[_Floats], Ints],
-    targets: Sequence[_Floats],
-    fewest: int,
-) -> dict[float, float | None]:
-    """Recall of the lists of each window, over all cuts."""
-    users = sum(float(shares.sum()) for shares in targets)
-    if users < fewest:
-        return dict.fromkeys(ladder)
-    return {
-        days: sum(float(then[best(scores(cut, days))].sum()) for cut, then in enumerate(targets, 1)) / users
-        for days in ladder
-    }
-
-
-def _chosen(recalls: Mapping[float, float | None], default: float) -> float:
-    measured = [(recall, days) for days, recall in recalls.items() if recall is not None]
+def _chosen(scores: _Ladder, default: float) -> float:
+    measured = [(ndcg, days) for days, ndcg in scores.items() if ndcg is not None]
     return max(measured)[1] if measured else default
 
 
-def _best(score: _Floats, k: int) -> Ints:
-    """Positions of the k best of those above 0, ties to the smaller id."""
-    positive = np.flatnonzero(score > 0)
-    if len(positive) > k:
-        positive = positive[score[positive] >= np.partition(score[positive], -k)[-k]]
-    return positive[np.lexsort((positive, -score[positive]))][:k]
-
-
-def _best_of_each(score: _Floats, category: Ints, k: int) -> Ints:
-    """Positions of the k best of each category."""
-    positive = np.flatnonzero((score > 0) & (category >= 0))
-    ordered = positive[np.lexsort((positive, -score[positive], category[positive]))]
-    of = category[ordered]
-    return ordered[np.arange(len(of)) - np.searchsorted(of, of) < k]
-
-
-def _sums(item: Ints, weight: _Floats, size: int) -> _Floats:
-    return np.bincount(item, weight, size).astype(np.float64)
-
-
-def _between(rows: tuple[Ints, Ints, _Floats], first: int, end: int) -> tuple[Ints, Ints, _Floats]:
-    """The rows of ages from ``first`` to before ``end``."""
-    item, age, weight = rows
-    cut = slice(*np.searchsorted(age, (first, end)))
-    return item[cut], age[cut], weight[cut]
-
-
-def _window(half_life: float) -> int:
-    """Days that a half-life reaches back."""
-    return max(math.ceil(half_life * _HALF_LIVES), HOURLY_DAYS)
-
-
-def _table(frame: Frame, *order: str) -> pa.Table:
-    return frame.sort(*order).collect(backend="polars").to_arrow()
+def _span(days: float) -> str:
+    """A window or half-life as text."""
+    if days >= ALL_TIME:
+        return "all time"
+    return f"{days:g} d" if days >= 1 else f"{days * 24:g} h"

@@ -12,9 +12,11 @@ from recsys_assets.core.retrieval import generators
 from recsys_assets.core.retrieval.protocol import Derived, RetrievalContext, model_history
 
 
-def _segment(context: RetrievalContext, name: str, k: int) -> Frame:
+def _segment(context: RetrievalContext, name: str, k: int, share: float) -> Frame:
+    """The list that is the fallback of the day at its full depth, another at its share."""
     items = context.inputs.top_popular.filter(nw.col("segment") == name)
-    return generators.shared_list(context.users, context.available(items), k, context.interacted)
+    depth = nw.when(nw.col("is_fallback")).then(nw.lit(k)).otherwise(nw.lit(max(1, int(k * share))))
+    return generators.shared_list(context.users, context.available(items), depth, context.interacted)
 
 
 def _covisit(context: RetrievalContext, k: int) -> Frame:
@@ -57,15 +59,13 @@ def _category(context: RetrievalContext, k: int) -> Frame:
 # Shared lists and those of a category repeat the same few items, so a smaller share loses nothing.
 POPULAR = Derived(
     about="What most people interacted with in the popularity window.",
-    share=0.5,
     weight=0.5,
-    recommend=lambda context, k: _segment(context, ALL, k),
+    recommend=lambda context, k: _segment(context, ALL, k, 1 / 2),
 )
 TRENDING = Derived(
     about="What people interact with now.",
-    share=1 / 3,
     weight=0.5,
-    recommend=lambda context, k: _segment(context, TRENDING_SEGMENT, k),
+    recommend=lambda context, k: _segment(context, TRENDING_SEGMENT, k, 1 / 3),
 )
 COVISIT = Derived(
     about="Neighbours, by co-visitation, of the items that the user last interacted with.",

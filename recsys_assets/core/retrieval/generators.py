@@ -44,29 +44,32 @@ def user_history(user_activity: Frame, as_of: date, end: datetime, days: int, ha
     return merged.with_columns(hours_since=hours_before(nw.col("last_ts"), end))
 
 
-def shared_list(users: Frame, items: Frame, k: int, interacted: Frame | None) -> Frame:
+def shared_list(users: Frame, items: Frame, k: nw.Expr, interacted: Frame | None) -> Frame:
     """Candidates from one list that all users share, as for 'popular' and 'trending'.
 
     Args:
         users: user_id.
-        items: item_id and score of the list.
-        k: items per user.
+        items: item_id, score and rank of the list.
+        k: items per user, by columns of ``items`` that are the same in all rows.
         interacted: pairs to leave out; the next items of the list take their place.
 
     Returns:
         user_id, item_id, score and rank.
     """
-    ranked = dense_rank(items.select("item_id", "score"), [], "score", ["item_id"], name="__place")
+    ranked = dense_rank(items.with_columns(__first=-nw.col("rank")), [], "__first", ["item_id"], name="__place")
     if interacted is None:
-        short = ranked.filter(nw.col("__place") <= k).rename({"__place": "rank"})
+        short = ranked.filter(nw.col("__place") <= k).select("item_id", "score", rank="__place")
         return users.join(short, how="cross").select(*_PAIR, "score", "rank")
     taken = (
         interacted.join(items.select("item_id"), on="item_id", how="inner").group_by("user_id").agg(__taken=nw.len())
     )
-    room = users.join(taken, on="user_id", how="left").with_columns(__k=nw.col("__taken").fill_null(0) + k)
-    longer = room.join(ranked, how="cross").filter(nw.col("__place") <= nw.col("__k"))
-    left = longer.select(*_PAIR, "score").join(interacted.select(*_PAIR), on=_PAIR, how="anti")
-    return top_k(left, k, by=["user_id"], score="score", ties=["item_id"])
+    room = users.join(taken, on="user_id", how="left").with_columns(nw.col("__taken").fill_null(0))
+    longer = room.join(ranked.with_columns(__k=k), how="cross").filter(
+        nw.col("__place") <= nw.col("__k") + nw.col("__taken")
+    )
+    left = longer.select(*_PAIR, "score", "__first", "__k").join(interacted.select(*_PAIR), on=_PAIR, how="anti")
+    placed = dense_rank(left, by=["user_id"], score="__first", ties=["item_id"])
+    return placed.filter(nw.col("rank") <= nw.col("__k")).select(*_PAIR, "score", "rank")
 
 
 def covisit(history: Frame, similar: Frame, seeds: int, neighbours: int, half_life_days: float) -> Frame:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import narwhals as nw
 import pyarrow as pa
 import pytest
 
@@ -39,11 +40,20 @@ def test_history_equals_brute_force():
 
 
 def test_a_shared_list_gives_k_and_replaces_items_of_the_history():
-    users, items = table(user_id=[0, 1, 2]), table(item_id=[5, 6, 7, 8], score=[4.0, 3.0, 3.0, 1.0])
+    users = table(user_id=[0, 1, 2])
+    items = table(item_id=[5, 7, 6, 8], score=[4.0, 3.0, 3.0, 1.0], rank=[1, 2, 3, 4], depth=[2] * 4)
     interacted = table(user_id=[0, 0, 1, 1, 1, 1, 9], item_id=[5, 99, 5, 6, 7, 8, 5])
-    assert set(scores(generators.shared_list(users, items, 2, None))) == {(u, i) for u in (0, 1, 2) for i in (5, 6)}
-    fresh = scores(generators.shared_list(users, items, 2, interacted))
-    assert set(fresh) == {(0, 6), (0, 7), (2, 5), (2, 6)}
+    for k in (nw.lit(2), nw.col("depth")):
+        everywhere = {
+            (r["user_id"], r["item_id"], r["rank"]) for r in rows(generators.shared_list(users, items, k, None))
+        }
+        assert everywhere == {(user, *place) for user in (0, 1, 2) for place in ((5, 1), (7, 2))}
+        fresh = {
+            (r["user_id"], r["item_id"], r["rank"]) for r in rows(generators.shared_list(users, items, k, interacted))
+        }
+        assert fresh == {(0, 7, 1), (0, 6, 2), (2, 5, 1), (2, 7, 2)}, (
+            "in the order of the list, which knows more of ties"
+        )
 
 
 def test_covisit_by_hand():

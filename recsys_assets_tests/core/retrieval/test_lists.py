@@ -168,7 +168,8 @@ def test_duckdb_gives_the_same_lists():
 
         here = top_popular(window.item_activity, features, DAY, PopularParams())
         there = top_popular(moved(window.item_activity), moved(features), DAY, PopularParams())
-        assert written(there, TOP_POPULAR) == written(here, TOP_POPULAR)
+        # Not by their bytes: the bits after the last one of a column of booleans are arbitrary.
+        assert rows(there, "segment", "rank") == rows(here, "segment", "rank")
         near = covisit_similarity(window.item_pairs, window.item_activity, CovisitParams())
         near_there = covisit_similarity(moved(window.item_pairs), moved(window.item_activity), CovisitParams())
         expected = written(similar_items(near, near, 5), SIMILAR_ITEMS)

@@ -48,8 +48,8 @@ def test_a_request_that_cannot_be_met_is_an_error():
 def test_quotas_are_shares_and_never_empty():
     selected = select_generators("popular,trending,repeat", BUILT_IN, no_embeddings, "shop")
     assert quotas_of(selected, 100) == {
-        "popular": GeneratorQuota(50, 0.5),
-        "trending": GeneratorQuota(33, 0.5),
+        "popular": GeneratorQuota(100, 0.5),
+        "trending": GeneratorQuota(100, 0.5),
         "repeat": GeneratorQuota(100, 20.0),
     }
     assert {quota.k for quota in quotas_of(selected, 1).values()} == {1}
