@@ -30,7 +30,7 @@ from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
 from recsys_assets.core.retrieval.cf_ensemble import fit
-from recsys_assets.core.retrieval.next_in_session import fit_session_model
+from recsys_assets.core.retrieval.next_in_session import fit_with_chosen_params
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, GeneratorQuota
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
@@ -132,7 +132,7 @@ def add_breakdown(
 def session_inputs(scan: Scan, settings: Settings) -> tuple[Frame, SessionModel]:
     """The events that sessions look back on, and the model that the product fits on them."""
     events = scan("clean_events", settings.covisit_days)
-    return events, fit_session_model(bots.without(events, scan("bot_users", settings.covisit_days)))
+    return events, fit_with_chosen_params(bots.without(events, scan("bot_users", settings.covisit_days)))[0]
 
 
 def cf_ensemble_of(scan: Scan, graph: GraphBuilder, params: CandidateParams, day: str) -> CfEnsemble:

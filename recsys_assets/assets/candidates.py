@@ -15,7 +15,7 @@ from recsys_assets.checks.partition import not_empty
 from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import CLEAN_EVENTS
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.models.session_model import SessionModel, from_bytes, to_bytes
+from recsys_assets.core.models.session_model import CHOSEN, SessionModel, from_bytes, to_bytes
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import split_inputs
 from recsys_assets.core.retrieval.params import weights_in_force
@@ -209,17 +209,22 @@ def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
     days = window(graph.settings.covisit_days)
 
     @graph.asset(
-        "retrieval", reads={"clean_events": days, "bot_users": days}, kinds=("numpy",), checks=(), file="model.npz"
+        "retrieval",
+        reads={"clean_events": days, "bot_users": days},
+        kinds=("numpy",),
+        code_version="2",
+        checks=(),
+        file="model.npz",
     )
     def session_model(
         context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
-        """An index of the sessions of the window, links between items, and how often users return to an item."""
+        """An index of the sessions of the window and links between items, with weights chosen on held-out clicks."""
         from recsys_assets.core.retrieval.next_in_session import (
-            fit_session_model,  # SciPy: loading the graph must not take it
+            fit_with_chosen_params,  # SciPy: loading the graph must not take it
         )
 
-        model = fit_session_model(bots.without(clean_events.frame(), bot_users.frame()))
+        model, chosen = fit_with_chosen_params(bots.without(clean_events.frame(), bot_users.frame()))
         content = to_bytes(model)
         return frames.write_bytes(
             context,
@@ -230,6 +235,8 @@ def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
                 "items": len(model.items),
                 "visits": len(model.visit_items),
                 "bytes": len(content),
+                "weights": ", ".join(f"{name} {getattr(model.params, name):g}" for name in CHOSEN),
+                "weights_why": chosen.why,
                 **clean_events.facts,
             },
         )

@@ -24,10 +24,11 @@ from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models import als, covisitation, popular, popular_evaluation, popular_windows, similar_items
 from recsys_assets.core.models.cf_ensemble import CfEnsemble
+from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.ranking import examples
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.retrieval import candidates, cf_ensemble, content, features, generators, protocol
-from recsys_assets.core.retrieval.next_in_session import fit_session_model
+from recsys_assets.core.retrieval.next_in_session import fit_session_model, fit_with_chosen_params
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import Row
@@ -151,8 +152,12 @@ class FunctionInputs:
     @property
     def session_links(self) -> pa.Table:
         """The links of the session model."""
-        model = fit_session_model(self["clean_events"])
-        return pa.table({"item": model.link_items, "weight": model.link_weights})
+        return _links(fit_session_model(self["clean_events"]))
+
+    @property
+    def chosen_session_links(self) -> pa.Table:
+        """The links of the session model whose weights are chosen."""
+        return _links(fit_with_chosen_params(self["clean_events"])[0])
 
     @property
     def derived_context(self) -> protocol.RetrievalContext:
@@ -268,3 +273,7 @@ def _raw_tables(raw: Raw) -> dict[str, pa.Table]:
             embedded(raw.ids) if raw.embeddings is None else raw.embeddings, contracts.ITEM_EMBEDDINGS
         ),
     }
+
+
+def _links(model: SessionModel) -> pa.Table:
+    return pa.table({"item": model.link_items, "weight": model.link_weights})

@@ -330,6 +330,7 @@ FUNCTIONS: Mapping[str, Call] = {
         inputs["user_activity"], LAST, END, 4, 14.0
     ),
     "retrieval.next_in_session.fit_session_model": lambda inputs: inputs.session_links,
+    "retrieval.next_in_session.fit_with_chosen_params": lambda inputs: inputs.chosen_session_links,
     "retrieval.next_in_session.recommend": lambda inputs: next_in_session.recommend(
         next_in_session.fit_session_model(inputs["clean_events"]), inputs["clean_events"], 7
     ),

@@ -16,10 +16,13 @@ Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+CHOSEN = ("link_weight", "distance_decay", "click_decay")
+"""Parameters of the prediction that are chosen by the data; the last one costs most to change."""
+
 
 @dataclass(frozen=True)
 class SessionParams:
-    """Parameters of the fit and of the prediction.
+    """Parameters of the fit and of the prediction; those in ``CHOSEN`` may be chosen by the data.
 
     Args:
         session_clicks: how many of a session's last clicks count; a longer session is hardly a person's.

@@ -15,6 +15,8 @@ _BLOCK = 2048
 # Pairs whose weight has decayed below this are ignored.
 _FAINT = 0.02
 _PLACES, _COUNTS = 10, 5
+NO_REPEATS: Doubles = np.zeros(3 * _PLACES * _COUNTS)
+"""Repeat rates of a model that does not recommend items of the session."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,6 @@ def two_step_links(links: sp.csr_array, max_links: int) -> sp.csr_array:
 
 def _strongest_links(weights: sp.csr_array, max_links: int) -> sp.csr_array:
     """The ``max_links`` largest weights of each row and those that tie with the last, columns ascending."""
-    weights.sort_indices()
     bounds, data = weights.indptr, weights.data
     keep = np.ones(len(data), np.bool_)
     # Row by row: sorting all rows at once, without a loop, takes ten times as long.
@@ -160,4 +161,6 @@ def _strongest_links(weights: sp.csr_array, max_links: int) -> sp.csr_array:
         count = bounds[row + 1] - bounds[row]
         keep[inside] = data[inside] >= np.partition(data[inside], count - max_links)[count - max_links]
     ends = np.concatenate(([0], np.cumsum(keep)))[bounds]
-    return sp.csr_array((data[keep], weights.indices[keep], ends), shape=weights.shape)
+    links = sp.csr_array((data[keep], weights.indices[keep], ends), shape=weights.shape)
+    links.sort_indices()  # of few links instead of all
+    return links

@@ -6,7 +6,7 @@ Similar sessions are retrieved and weighted as in VMIS-kNN (Kersbergen, Spranger
 clicks weigh more if they are late and their items rare, and only the newest sessions of each item are candidates.
 Items of a neighbour are discounted by their distance from the click that it shares with the session (Garg et al., STAN,
 SIGIR 2019). Two-step links add items that no similar session contains. The rate of returning to an item is counted, by
-the state of the session.
+the state of the session. :mod:`~recsys_assets.core.models.session_weights` chooses weights of the prediction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 from recsys_assets.core.ids import Ints, positions
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_parts import (
+    NO_REPEATS,
     co_occurrences,
     fit_repeat_rates,
     two_step_links,
@@ -51,6 +52,11 @@ def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel
     links = two_step_links(
         co_occurrences(log, weights, len(items), params.link_decay, params.first_links), params.links
     )
+    repeat_rates = (
+        fit_repeat_rates(rows, clicked, params.session_clicks, params.repeat_sample, params.repeat_prior)
+        if params.repeats
+        else NO_REPEATS
+    )
     return SessionModel(
         params=params,
         items=items,
@@ -64,7 +70,7 @@ def fit(sessions: pa.Table, params: SessionParams | None = None) -> SessionModel
         link_starts=links.indptr.astype(np.int64),
         link_items=links.indices.astype(np.int32),
         link_weights=links.data.astype(np.float32),
-        repeat_rates=fit_repeat_rates(rows, clicked, params.session_clicks, params.repeat_sample, params.repeat_prior),
+        repeat_rates=repeat_rates,
     )
 
 

@@ -15,6 +15,7 @@ from recsys_assets.core.engine import Frame
 from recsys_assets.core.ids import Ints, positions
 from recsys_assets.core.models import next_items
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
+from recsys_assets.core.models.session_weights import ChosenParams, choose_params
 from recsys_assets.core.models.sessions import fit
 
 LEAST_ITEMS = 2
@@ -28,16 +29,18 @@ def fit_session_model(events: Frame, params: SessionParams | None = None) -> Ses
         events: clean events of the window, without bots; those without a user are left out.
         params: of the model; it never recommends items of the clicks, since 'repeat' does.
     """
-    clicks = _clicks(events)
-    _, rows = positions(clicks["user_id"])
-    log = pa.table(
-        {
-            "session_id": pa.array(_numbered(rows, clicks["session_id"].to_numpy())),
-            "item_id": clicks["item_id"],
-            "ts": clicks["ts"],
-        }
-    )
-    return fit(log, replace(params or SessionParams(), repeats=False))
+    return fit(_session_clicks(events), replace(params or SessionParams(), repeats=False))
+
+
+def fit_with_chosen_params(events: Frame) -> tuple[SessionModel, ChosenParams]:
+    """Like :func:`fit_session_model`, with the weights that predict the newest clicks best, as lists would be asked to.
+
+    Args:
+        events: as for :func:`fit_session_model`.
+    """
+    clicks = _session_clicks(events)
+    chosen = choose_params(clicks, SessionParams(repeats=False), LEAST_ITEMS)
+    return fit(clicks, chosen.params), chosen
 
 
 def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | None = None) -> pa.Table:
@@ -78,6 +81,13 @@ def _clicks(events: Frame) -> pa.Table:
     rows = known.select("user_id", "session_id", "item_id", "ts").sort("user_id", "ts", "item_id")
     clicks = rows.collect(backend="polars").to_arrow()
     return clicks.set_column(3, "ts", clicks["ts"].cast(pa.int64()))
+
+
+def _session_clicks(events: Frame) -> pa.Table:
+    """The rows of :func:`_clicks` with sessions numbered over all users."""
+    clicks = _clicks(events)
+    _, users = positions(clicks["user_id"])
+    return clicks.set_column(1, "session_id", pa.array(_numbered(users, clicks["session_id"].to_numpy())))
 
 
 def _numbered(users: Ints, sessions: Ints) -> Ints:
