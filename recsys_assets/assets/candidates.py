@@ -12,10 +12,9 @@ from recsys_assets.assets import models, retrieval_params
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import not_empty
-from recsys_assets.core.activity import bots
 from recsys_assets.core.contracts import CLEAN_EVENTS
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.models.session_model import CHOSEN, SessionModel, from_bytes, to_bytes
+from recsys_assets.core.models.session_model import SessionModel, from_bytes
 from recsys_assets.core.retrieval.candidates import candidates as candidates_of
 from recsys_assets.core.retrieval.candidates import split_inputs
 from recsys_assets.core.retrieval.params import weights_in_force
@@ -41,7 +40,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     params = candidate_parameters(graph)
     names = [name for name in graph.registry.fitted if name in params.quotas]
     fits = [
-        *([_session_model(graph)] if "sessions" in params.quotas else []),
+        *([models.session_model(graph)] if "sessions" in params.quotas else []),
         *([models.cf_ensemble(graph, params)] if "cf_ensemble" in params.quotas else []),
     ]
     return [
@@ -202,43 +201,3 @@ def _candidates(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefini
         )
 
     return candidates
-
-
-def _session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
-    """The model of 'sessions', which recommends to any clicks."""
-    days = window(graph.settings.covisit_days)
-
-    @graph.asset(
-        "retrieval",
-        reads={"clean_events": days, "bot_users": days},
-        kinds=("numpy",),
-        code_version="2",
-        checks=(),
-        file="model.npz",
-    )
-    def session_model(
-        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
-    ) -> Result:
-        """An index of the sessions of the window and links between items, with weights chosen on held-out clicks."""
-        from recsys_assets.core.retrieval.next_in_session import (
-            fit_with_chosen_params,  # SciPy: loading the graph must not take it
-        )
-
-        model, chosen = fit_with_chosen_params(bots.without(clean_events.frame(), bot_users.frame()))
-        content = to_bytes(model)
-        return frames.write_bytes(
-            context,
-            content,
-            params=asdict(model.params),
-            metadata={
-                "sessions": len(model.session_starts) - 1,
-                "items": len(model.items),
-                "visits": len(model.visit_items),
-                "bytes": len(content),
-                "weights": ", ".join(f"{name} {getattr(model.params, name):g}" for name in CHOSEN),
-                "weights_why": chosen.why,
-                **clean_events.facts,
-            },
-        )
-
-    return session_model

@@ -6,12 +6,52 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.fit_context import activity_windows, fit_context
+from recsys_assets.core.activity import bots
+from recsys_assets.core.models.session_model import CHOSEN, to_bytes
 from recsys_assets.core.retrieval.protocol import CandidateParams, fitted
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import window
 
 Result = dg.MaterializeResult[Staged]
+
+
+def session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
+    """The model of 'sessions', which recommends to any clicks."""
+    days = window(graph.settings.covisit_days)
+
+    @graph.asset(
+        "retrieval",
+        reads={"clean_events": days, "bot_users": days},
+        kinds=("numpy",),
+        code_version="2",
+        checks=(),
+        file="model.npz.zst",
+    )
+    def session_model(
+        context: dg.AssetExecutionContext, clean_events: Partitions, bot_users: Partitions, frames: FrameWriter
+    ) -> Result:
+        """An index of the sessions of the window and links between items, with weights chosen on held-out clicks."""
+        from recsys_assets.core.retrieval.next_in_session import fit_with_chosen_params  # SciPy: not for loading it
+
+        model, chosen = fit_with_chosen_params(bots.without(clean_events.frame(), bot_users.frame()))
+        content = to_bytes(model)
+        return frames.write_bytes(
+            context,
+            content,
+            params=asdict(model.params),
+            metadata={
+                "sessions": len(model.session_starts) - 1,
+                "items": len(model.items),
+                "visits": len(model.visit_items),
+                "bytes": len(content),
+                "weights": ", ".join(f"{name} {getattr(model.params, name):g}" for name in CHOSEN),
+                "weights_why": chosen.why,
+                **clean_events.facts,
+            },
+        )
+
+    return session_model
 
 
 def cf_ensemble(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:

@@ -1,8 +1,7 @@
-"""The fitted session model and its file of plain arrays (``.npz``), without pickle and without a slow import."""
+"""The fitted session model and its file."""
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict, dataclass, fields
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recsys_assets.core.ids import Ints
+from recsys_assets.core.models import stored_arrays
 
 Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
@@ -97,21 +97,13 @@ class SessionModel:
     repeat_rates: Doubles
 
 
-_IDS = "items"
-_ARRAYS = tuple(field.name for field in fields(SessionModel) if field.name not in ("params", _IDS))
+_ARRAYS = tuple(field.name for field in fields(SessionModel) if field.name not in ("params", "items"))
 
 
 def to_bytes(model: SessionModel) -> bytes:
-    """The file; equal models give equal bytes, since numpy writes no time into it."""
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        allow_pickle=False,
-        params=np.asarray(json.dumps(asdict(model.params), sort_keys=True)),
-        items=_ids_to_bytes(model.items),
-        **{name: getattr(model, name) for name in _ARRAYS},
-    )
-    return buffer.getvalue()
+    """The file; equal models give equal bytes."""
+    params = np.asarray(json.dumps(asdict(model.params), sort_keys=True))
+    return stored_arrays.to_bytes(model.items, {"params": params, **{name: getattr(model, name) for name in _ARRAYS}})
 
 
 def from_bytes(data: bytes) -> SessionModel:
@@ -120,24 +112,9 @@ def from_bytes(data: bytes) -> SessionModel:
     Raises:
         ValueError: the file is of another version: a part or a parameter is missing or unknown.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    items, arrays = stored_arrays.from_bytes(data)
     try:
         params = SessionParams(**json.loads(str(arrays["params"])))
-        return SessionModel(params, _ids_of_bytes(arrays[_IDS]), **{name: arrays[name] for name in _ARRAYS})
+        return SessionModel(params, items, **{name: arrays[name] for name in _ARRAYS})
     except (KeyError, TypeError) as error:
         raise ValueError(f"session model: {error}; fit it again") from None
-
-
-def _ids_to_bytes(ids: pa.Array) -> npt.NDArray[np.uint8]:
-    """Ids of either type as an Arrow stream."""
-    table = pa.table({"id": ids})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return np.frombuffer(sink.getvalue(), np.uint8)
-
-
-def _ids_of_bytes(data: npt.NDArray[np.uint8]) -> pa.Array:
-    with pa.ipc.open_stream(pa.py_buffer(data.tobytes())) as reader:
-        return reader.read_all()["id"].combine_chunks()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import random
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, IdTypes
+from recsys_assets.core.models import stored_arrays
 from recsys_assets.core.models.session_model import from_bytes, to_bytes
 from recsys_assets.core.retrieval.next_in_session import LEAST_ITEMS, fit_session_model, recommend
 from recsys_assets_tests.core.world import FIRST, INTS, STRINGS, Row, events, frame
@@ -81,13 +80,9 @@ def test_items_that_follow_in_sessions_come_first() -> None:
     assert first == {user: item + 1 for user, item in last.items()}
 
 
-def _without(name: str, data: bytes) -> bytes:
-    """The file without one of its arrays."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files if key != name}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+def _without(name: str, content: bytes) -> bytes:
+    items, arrays = stored_arrays.from_bytes(content)
+    return stored_arrays.to_bytes(items, {one: array for one, array in arrays.items() if one != name})
 
 
 def _view(user: int, item: int, at: datetime, start: datetime) -> Row:
