@@ -35,11 +35,11 @@ def window(days: int, lag: int = 0) -> dg.TimeWindowPartitionMapping:
     )
 
 
-def all_days(settings: Settings) -> dg.TimeWindowPartitionMapping:
-    """All days up to D."""
+def all_days(settings: Settings, lag: int = 0) -> dg.TimeWindowPartitionMapping:
+    """All days that end ``lag`` days before D."""
     # Dagster steps back day by day where a day does not start at midnight, so no further than the data can reach.
     longest = (settings.end_date - settings.first_day).days if settings.end_date else MOST_DAYS
-    return window(max(longest, 1))
+    return window(max(longest, 1), lag)
 
 
 def span(partitions: dg.DailyPartitionsDefinition) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from recsys_assets.core.retrieval.protocol import (
 from recsys_assets.core.retrieval.selection import quotas_of, select_generators
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.partitions import window
+from recsys_assets.partitions import all_days, window
 
 if TYPE_CHECKING:  # SciPy takes half a second, which loading the graph must not cost
     from recsys_assets.core.models.cf_ensemble import CfEnsemble
@@ -87,6 +87,7 @@ def candidate_reads(
     ]
     return {
         **feature_reads(graph, params, lag),
+        "user_activity": activity_read(graph, params, lag),
         **({"clean_events": window(graph.settings.covisit_days, lag)} if sessions else {}),
         **dict.fromkeys(same_day, window(1, lag) if lag else None),
     }
@@ -100,6 +101,11 @@ def feature_reads(graph: GraphBuilder, params: CandidateParams, lag: int = 0) ->
         "item_activity": window(max(params.popular_days, params.trending_days), lag),
         **dict.fromkeys(same_day, window(1, lag) if lag else None),
     }
+
+
+def activity_read(graph: GraphBuilder, params: CandidateParams, lag: int = 0) -> dg.PartitionMapping:
+    """The days of user activity that candidates are made from; all of them where repeats are off."""
+    return window(history_days(params), lag) if params.repeats else all_days(graph.settings, lag)
 
 
 def history_days(params: CandidateParams) -> int:

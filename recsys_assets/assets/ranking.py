@@ -22,7 +22,7 @@ from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import reused_result, search_of
-from recsys_assets.partitions import window
+from recsys_assets.partitions import all_days, window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.settings import Settings
@@ -130,7 +130,7 @@ def _ranking_examples(graph: GraphBuilder) -> dg.AssetsDefinition:
     settings, horizon, params = graph.settings, graph.settings.horizon_days, candidate_parameters(graph)
     reads = candidate_reads(graph, params, lag=horizon)
     # As of D-h and, for the labels, up to D.
-    reads["user_activity"] = window(history_days(params) + horizon)
+    reads["user_activity"] = window(history_days(params) + horizon) if params.repeats else all_days(settings)
 
     @graph.asset(
         "ranking",

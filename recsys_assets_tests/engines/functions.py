@@ -361,7 +361,6 @@ FUNCTIONS: Mapping[str, Call] = {
         inputs["history"].select("user_id", "item_id"),
         lambda some: some.append_column("score", pa.array([float(some.num_rows > 0)] * some.num_rows)),
     ),
-    "retrieval.protocol.RetrievalContext.allowed": lambda inputs: inputs.retrieval_context.allowed(inputs["history"]),
     "retrieval.protocol.RetrievalContext.not_interacted": lambda inputs: inputs.retrieval_context.not_interacted(
         inputs["history"]
     ),

@@ -27,10 +27,9 @@ def _covisit(context: RetrievalContext, k: int) -> Frame:
     available = context.inputs.memoize(
         "covisit", ends.select("score", "rank", nw.col("__seed").alias("item_id"), similar_item_id="item_id")
     )
-    pairs = generators.covisit(
+    return generators.covisit(
         context.history, available, params.covisit_seeds, params.covisit_neighbours, params.covisit_half_life
     )
-    return context.not_interacted(pairs)
 
 
 def _als(context: RetrievalContext, k: int) -> Frame:
@@ -39,21 +38,18 @@ def _als(context: RetrievalContext, k: int) -> Frame:
     params, repeats = context.params.als, context.params.repeats
     table, unavailable = context.inputs.item_factors.collect(backend="polars").to_arrow(), context.unavailable_items()
     history = model_history(context.inputs, context.users, context.as_of, context.end, context.params, params.half_life)
-    best = context.by_users(history, lambda some: recommend(table, some, params, k, unavailable, repeats=repeats))
-    return context.not_interacted(best)
+    return context.by_users(history, lambda some: recommend(table, some, params, k, unavailable, repeats=repeats))
 
 
 def _repeat(context: RetrievalContext, k: int) -> Frame:
     recent = last_days(context.inputs.item_activity, context.as_of, context.params.trending_days)
-    return context.allowed(generators.repeat(context.history, recent, context.params.repeat_popularity))
+    return context.available(generators.repeat(context.history, recent, context.params.repeat_popularity))
 
 
 def _category(context: RetrievalContext, k: int) -> Frame:
     inputs = context.inputs
     items = inputs.memoize("top_popular", context.available(inputs.top_popular))
-    return context.not_interacted(
-        generators.category(context.history, inputs.item_features, items, context.params.favourite_categories, k)
-    )
+    return generators.category(context.history, inputs.item_features, items, context.params.favourite_categories, k)
 
 
 # Shared lists and those of a category repeat the same few items, so a smaller share loses nothing.

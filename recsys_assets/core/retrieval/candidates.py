@@ -159,9 +159,14 @@ def _recommended(context: RetrievalContext, registry: GeneratorRegistry) -> dict
 
 def _recommend(name: str, context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """The candidates of one generator, without items that may not be recommended."""
+    # A model may know less of a user's history than is left out in the end, so it is asked for more.
+    k = context.params.quotas[name].k * (1 if context.params.repeats else 2)
     if name in registry.fitted:
-        model, state = fitted(registry, name), context.inputs.fitted_models[name]
-        k, unavailable = context.params.quotas[name].k, context.unavailable_items()
+        model, state, unavailable = (
+            fitted(registry, name),
+            context.inputs.fitted_models[name],
+            context.unavailable_items(),
+        )
         best = context.by_users(context.model_history, lambda some: model.recommend(state, some, k, unavailable))
-        return context.allowed(best)
-    return derived(registry, name).recommend(context, context.params.quotas[name].k)
+        return context.not_interacted(context.available(best))
+    return context.not_interacted(derived(registry, name).recommend(context, k))

@@ -18,8 +18,7 @@ def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
     if model is None:
         raise ValueError("cf_ensemble: its models are not among the inputs")
     weights, unavailable = context.params.ensemble_weights, context.unavailable_items()
-    best = context.by_users(context.model_history, lambda some: recommend(model, some, k, weights, unavailable))
-    return context.not_interacted(best)
+    return context.by_users(context.model_history, lambda some: recommend(model, some, k, weights, unavailable))
 
 
 def _sessions(context: RetrievalContext, k: int) -> Frame:
@@ -29,9 +28,7 @@ def _sessions(context: RetrievalContext, k: int) -> Frame:
     if inputs.session_model is None:
         raise ValueError("sessions: the session model is not among the inputs")
     clicks = inputs.clicks.join(context.users, on="user_id", how="semi")
-    best = recommend(inputs.session_model, clicks, k, context.unavailable_items())
-    # The model leaves out the last clicks; the history of a user is longer.
-    return context.not_interacted(context.engine.from_arrow(best))
+    return context.engine.from_arrow(recommend(inputs.session_model, clicks, k, context.unavailable_items()))
 
 
 def _fit_nearest(context: FitContext) -> bytes:

@@ -55,7 +55,7 @@ class CandidateParams:
         favourite_categories: categories per user for 'category' and 'content'.
         new_item_days: for how many days an item is new, for 'content'.
         new_item_users: most user days, in the window of popularity, of an item that 'content' recommends.
-        repeats: whether items that the user interacted with in the activity window may be recommended again.
+        repeats: whether items that the user interacted with may be recommended again.
         exclude_unavailable: leave out items known to be unavailable.
     """
 
@@ -84,6 +84,8 @@ class CandidateParams:
 @dataclass(frozen=True, kw_only=True)
 class FeatureInputs:
     """The frames that features are made of, all as of day D; the activity windows with ``dt``.
+
+    ``user_activity`` reaches back to the first day where repeats are off: what a user had is not recommended, ever.
 
     ``cf_ensemble`` are the models of users and items, None where nothing reads them.
     ``memoize`` keeps frames that do not depend on the users: all parts of the inputs share them. ``memoize_part`` keeps
@@ -217,8 +219,11 @@ class RetrievalContext:
 
     @property
     def interacted(self) -> Frame | None:
-        """user_id, item_id of the pairs that may not be recommended; None where repeats are allowed."""
-        return None if self.params.repeats else self.history.select(*_PAIR)
+        """user_id, item_id of the pairs that may not be recommended, however old; None where repeats are allowed."""
+        if self.params.repeats:
+            return None
+        ever = self.inputs.user_activity.filter(nw.col("dt") <= self.as_of).select(*_PAIR).unique()
+        return self.inputs.memoize_part("interacted", ever.join(self.users, on="user_id", how="semi"))
 
     def unavailable_items(self) -> pa.Array:
         """item_id of the items that may be recommended to no user."""
@@ -238,10 +243,6 @@ class RetrievalContext:
     def not_interacted(self, pairs: Frame) -> Frame:
         """The rows (user_id, item_id, …) without :attr:`interacted`."""
         return pairs if self.interacted is None else pairs.join(self.interacted, on=_PAIR, how="anti")
-
-    def allowed(self, pairs: Frame) -> Frame:
-        """The rows (user_id, item_id, …) that may be recommended."""
-        return self.not_interacted(self.available(pairs))
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,8 @@ class Derived(Generator):
 
     Attributes:
         recommend: gives user_id, item_id and score: at least the k best of each user, as far as there are so many.
-            With a column ``rank`` it gives exactly the k best.
+            With a column ``rank`` it gives exactly the k best. What the user interacted with is left out afterwards
+            where repeats are off; with ``rank``, it is left out already.
     """
 
     recommend: Callable[[RetrievalContext, int], Frame]

@@ -247,11 +247,13 @@ def test_features_equal_brute_force():
 def test_without_repeats_no_item_of_the_history_comes_back_and_the_lists_stay_full(ids: IdTypes):
     happened = events(seed=33, items=60, ids=ids)
     candidate_rows = rows(run(happened, properties(items=60, ids=ids), replace(PARAMS, repeats=False), ids))
-    interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    interacted = {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
+    old = {(e["user_id"], e["item_id"]) for e in happened if (DAY - e["dt"]).days >= PARAMS.activity_days}
+    assert old - {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < PARAMS.activity_days}
     assert candidate_rows
     assert not interacted & {(row["user_id"], row["item_id"]) for row in candidate_rows}
     assert all(row["repeat_rank"] is None for row in candidate_rows)
-    for name in ("popular", "als"):
+    for name in ("popular", "als", "cf_ensemble"):
         users = {row["user_id"] for row in candidate_rows}
         candidates_of_generator = sum(row[f"{name}_rank"] is not None for row in candidate_rows)
         assert candidates_of_generator == len(users) * QUOTAS[name].k, (
@@ -271,7 +273,7 @@ def test_without_repeats_sessions_leave_out_what_was_clicked_before_the_last_cli
     params = replace(PARAMS, repeats=False, quotas={**QUOTAS, "sessions": GeneratorQuota(40)})
     candidate_rows = rows(run(happened, properties(items=90), params))
     assert any(row["user_id"] == user and row["sessions_rank"] is not None for row in candidate_rows)
-    interacted = {(e["user_id"], e["item_id"]) for e in happened if 0 <= (DAY - e["dt"]).days < 7}
+    interacted = {(e["user_id"], e["item_id"]) for e in happened if e["dt"] <= DAY}
     assert not interacted & {(row["user_id"], row["item_id"]) for row in candidate_rows}
 
 
