@@ -42,7 +42,7 @@ SETS: Mapping[str, Quality] = {
     "sample": Quality(None, partial(quality_backtests.run, "sample")),
     "online_retail": Quality(DATA / "online-retail", partial(quality_backtests.run, "online_retail")),
     "movielens": Quality(DATA / "ml-100k", partial(quality_backtests.run, "movielens")),
-    "diginetica": Quality(DATA / "diginetica", quality_sessions.run),
+    **{name: Quality(DATA / name, partial(quality_sessions.run, name)) for name in quality_sessions.TITLES},
 }
 
 

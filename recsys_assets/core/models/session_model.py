@@ -16,7 +16,7 @@ Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-CHOSEN = ("link_weight", "distance_decay", "click_decay")
+CHOSEN = ("link_weight", "distance_decay", "similarity_power", "click_decay")
 """Parameters of the prediction that are chosen by the data; the last one costs most to change."""
 
 
@@ -31,7 +31,8 @@ class SessionParams:
         click_decay: clicks after which a click's weight has fallen to 1/e.
         distance_decay: clicks between a neighbour's item and the click that it shares with the session, after which
             the item's weight has fallen to 1/e.
-        link_decay: the same between two items of a session.
+        similarity_power: exponent of a neighbour's similarity in the weight of its items.
+        link_decay: the same as ``distance_decay`` between two items of a session.
         age_decay: age of a session, as a share of all sessions, at which its weight has fallen to 1/e.
         first_links: links per item that are followed to further items.
         links: links per item in the model.
@@ -47,6 +48,7 @@ class SessionParams:
     neighbours: int = 200
     click_decay: float = 1.5
     distance_decay: float = 4.0
+    similarity_power: float = 1.0
     link_decay: float = 3.0
     age_decay: float = 1.0
     first_links: int = 60

@@ -27,32 +27,37 @@ class _Part:
     Attributes:
         rows: position of the session.
         items: position of the item.
-        weights: before the decay by distance.
-        distances: clicks from the shared click; None for links, which have none.
+        weights: what does not depend on ``similarity_power`` and ``distance_decay``.
+        neighbours: position of the neighbour in ``similar``; None for links.
+        distances: clicks from the click that the neighbour shares; None for links.
+        similar: similarity of each neighbour.
     """
 
     rows: Ints
     items: Ints
     weights: Doubles
+    neighbours: Ints | None = None
     distances: Ints | None = None
+    similar: Doubles | None = None
 
     def __getitem__(self, kept: npt.NDArray[np.bool_]) -> _Part:
+        neighbours = self.neighbours[kept] if self.neighbours is not None else None
         distances = self.distances[kept] if self.distances is not None else None
-        return _Part(self.rows[kept], self.items[kept], self.weights[kept], distances)
+        return _Part(self.rows[kept], self.items[kept], self.weights[kept], neighbours, distances, self.similar)
 
-    def decayed(self, params: SessionParams) -> Doubles:
-        """The weights, decayed by distance."""
-        if self.distances is None:
+    def weighted(self, params: SessionParams) -> Doubles:
+        """The weights by similarity and distance."""
+        if self.neighbours is None or self.distances is None or self.similar is None:
             return self.weights
         decay = np.exp(-np.arange(self.distances.max(initial=0) + 1) / params.distance_decay)
-        return self.weights * decay[self.distances]
+        return (self.similar**params.similarity_power)[self.neighbours] * self.weights * decay[self.distances]
 
 
 class SessionScores:
     """The candidates of a block of sessions.
 
-    What depends on ``distance_decay``, ``neighbour_weight`` and ``link_weight`` alone is left to :meth:`scores`, so
-    that trying other values of these costs little.
+    What depends on ``similarity_power``, ``distance_decay``, ``neighbour_weight`` and ``link_weight`` alone is left to
+    :meth:`scores`, so that trying other values of these costs little.
 
     Args:
         model: fitted; a part of weight 0 is left out.
@@ -86,7 +91,7 @@ class SessionScores:
         shares: list[Doubles] = []
         quotas = np.zeros(count)
         for quota, part in ((params.neighbour_weight, self._neighbours), (params.link_weight, self._links)):
-            weights = part.decayed(params)
+            weights = part.weighted(params)
             total = np.bincount(part.rows, weights, count)
             quotas += quota * (total > 0)
             shares.append(quota * weights / np.where(total > 0, total, 1)[part.rows])
@@ -120,13 +125,14 @@ def _neighbours(model: SessionModel, query: Visits, clicks: Doubles) -> _Part:
     rows, sessions = np.divmod(keys, count)
     similar = similar * params.age_weights(sessions, count)
     kept = _most_similar(rows, sessions, similar, params.neighbours)
-    rows, sessions, similar, shared_visits = rows[kept], sessions[kept], similar[kept], shared_visits[kept]
+    rows, sessions, shared_visits = rows[kept], sessions[kept], shared_visits[kept]
     starts = model.session_starts[sessions]
     sizes = model.session_starts[sessions + 1] - starts
     visited = spans(starts, sizes)
     items = model.visit_items[visited].astype(np.int64)
     distances = np.abs(model.visit_lags[visited] - np.repeat(model.visit_lags[shared_visits], sizes))
-    return _Part(np.repeat(rows, sizes), items, np.repeat(similar, sizes) * model.rarity[items], distances)
+    neighbours = np.repeat(np.arange(len(rows)), sizes)
+    return _Part(rows[neighbours], items, model.rarity[items], neighbours, distances, similar[kept])
 
 
 def _most_similar(rows: Ints, sessions: Ints, similar: Doubles, most: int) -> npt.NDArray[np.bool_]:

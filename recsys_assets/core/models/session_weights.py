@@ -1,8 +1,9 @@
 """Weights of the session model, chosen on held-out clicks.
 
-How much links count beside neighbours, and how fast clicks of the session and of its neighbours lose weight, differs
-between shops, music and news. The newest clicks are held out, and the weights that find them best with a model of the
-earlier clicks are taken, if the gain over the defaults is no luck.
+How much links count beside neighbours, how much the most similar neighbours count beside others, and how fast clicks of
+the session and of its neighbours lose weight, differs between shops, music and news. The newest clicks are held out,
+and the weights that find them best with a model of the earlier clicks are taken, if the gain over the defaults is no
+luck.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class ChosenParams:
 def choose_params(clicks: pa.Table, params: SessionParams, least_items: int = 1) -> ChosenParams:
     """The weights that predict the newest clicks best; the given ones unless others are better beyond doubt.
 
-    Only parameters of the prediction are chosen: ``link_weight``, ``click_decay`` and ``distance_decay``.
+    Only parameters of the prediction are chosen, those in ``CHOSEN``: none needs another fit.
 
     Args:
         clicks: as for :func:`hold_out`.
@@ -111,7 +112,7 @@ def choose_params(clicks: pa.Table, params: SessionParams, least_items: int = 1)
 def _climb(judge: _Judge, start: SessionParams) -> SessionParams:
     """Double or halve one weight at a time, as long as the mean grows.
 
-    Few evaluations reach what is far from the defaults, and where the defaults are best, six find that out.
+    Few evaluations reach what is far from the defaults, and where the defaults are best, eight find that out.
     """
     best = start
     for _ in range(_ROUNDS):

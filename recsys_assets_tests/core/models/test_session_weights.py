@@ -121,7 +121,13 @@ def test_luck_changes_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"link_weight": 0.1}, {"distance_decay": 30.0}, {"link_weight": 0.0}, {"neighbour_weight": 0.0}],
+    [
+        {"link_weight": 0.1},
+        {"distance_decay": 30.0},
+        {"similarity_power": 4.0},
+        {"link_weight": 0.0},
+        {"neighbour_weight": 0.0},
+    ],
     ids=str,
 )
 def test_candidates_with_other_weights_have_the_scores_of_a_model_with_these_weights(changed: dict[str, float]) -> None:

@@ -167,7 +167,7 @@ class Slow:
             for item, lag in self.seen[at].items():
                 apart = abs(lag - self.seen[at][meets[at]])
                 rarity = math.log(1 + len(self.log) / len(self.holders[item]))
-                near[item] += similar[at] * math.exp(-apart / p.distance_decay) * rarity
+                near[item] += similar[at] ** p.similarity_power * math.exp(-apart / p.distance_decay) * rarity
         for item, lag in lags.items():
             for other, weight in self.links[item].items():
                 linked[other] += math.exp(-lag / p.click_decay) * weight
@@ -198,6 +198,7 @@ VARIANTS = {
     "links alone": replace(TIGHT, neighbour_weight=0.0, link_decay=0.7),
     "nothing ages, so that ties go to the newest": replace(TIGHT, age_decay=1e30, first_links=99, links=99),
     "other weights": replace(TIGHT, click_decay=4.0, distance_decay=1.0, age_decay=0.2, neighbour_weight=3.0),
+    "similarity counts more": replace(TIGHT, similarity_power=2.5),
 }
 
 
