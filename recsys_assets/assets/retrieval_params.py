@@ -1,22 +1,24 @@
 """Group retrieval, its beginning: parameters that are searched on earlier days."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.charts import search_metadata
 from recsys_assets.assets.fit_context import fit_context
+from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.models.als import AlsFitParams
 from recsys_assets.core.ranking.examples import training_rows
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult, als_values
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.core.retrieval.tune_als import tune_als
-from recsys_assets.core.retrieval.tune_fusion import ranked, tune_weights
+from recsys_assets.core.retrieval.tune_weights import LabelledScores, ensemble_scores, fusion_scores, tune_weights
 from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
@@ -27,7 +29,7 @@ from recsys_assets.storage.lineage import Input
 
 Result = dg.MaterializeResult[Staged]
 
-_VERSION = "2"
+_VERSION = "3"
 """Of the code that searches: another version searches again."""
 
 
@@ -54,7 +56,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
     ) -> Result:
         """Parameters of matrix factorization and weights of the generators; searched anew once in a while.
 
-        Weights are learned from the ranking examples of one horizon ago, which lead back to earlier candidates: a
+        Weights are learned from the ranking examples of earlier windows, which lead back to earlier candidates: a
         dependency that this graph of assets cannot show, and that the lineage records do.
         """
         day = graph.day(context.partition_key)
@@ -62,6 +64,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         params = RetrievalParams(
             als=searches.reused("als") or searches.als(user_activity, bot_users),
             weights=searches.reused("weights") or searches.weights(),
+            ensemble=searches.reused("ensemble") or searches.ensemble(),
         )
         return frames.write_bytes(
             context,
@@ -72,7 +75,11 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
                 "every_days": settings.tuning_every_days,
             },
             seed=settings.seed,
-            metadata={**shown("als", "recall", params.als), **shown("weights", "NDCG@10", params.weights)},
+            metadata={
+                **shown("als", "recall", params.als),
+                **shown("weights", "NDCG@10", params.weights),
+                **shown("ensemble", "NDCG@10", params.ensemble),
+            },
             inputs=list(dict.fromkeys(searches.inputs)),
         )
 
@@ -81,7 +88,7 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
 
 @dataclass(frozen=True)
 class _Searches:
-    """The two searches of a day.
+    """The searches of a day.
 
     Attributes:
         graph: has the settings.
@@ -148,23 +155,40 @@ class _Searches:
 
     def weights(self) -> SearchResult:
         """Weights of the generators; the defaults where no trial is allowed or there are no examples yet."""
-        settings, constant = self.graph.settings, self.candidate_params.fusion_constant
+        constant = self.candidate_params.fusion_constant
         base = {name: quota.weight for name, quota in self.candidate_params.quotas.items()}
-        trials = settings.tuning_fusion_trials
-        contract = self.graph.contracts["ranking_examples"]
-        stored = trials and stored_frame(self.store, self.frames, contract, self.validation_end.isoformat())
-        if not stored:
+        windows = self._windows(*(f"{name}_rank" for name in base))
+        data = fusion_scores(windows, tuple(base), constant, self.graph.settings.seed)
+        return self._tuned("weights", windows, data, base, constant)
+
+    def ensemble(self) -> SearchResult:
+        """Weights of the models of 'cf_ensemble', likewise; equal ones where nothing is learned."""
+        base = dict.fromkeys(MODEL_NAMES, 1.0)
+        if "cf_ensemble" not in self.candidate_params.quotas:
             return SearchResult(base)
-        examples, read = stored
-        self.inputs.append(read)
-        names = tuple(base)
-        rows = training_rows(examples.select("user_id", "item_id", "label", *(f"{name}_rank" for name in names)))
-        table = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
-        data = ranked(table, names, constant, settings.seed)
-        study = self._study("weights", trials, content_of(table), base, constant)
-        return tune_weights(
-            data, base, self.day.isoformat(), study, trials, settings.min_evaluated_users, settings.seed
-        )
+        windows = self._windows("ui_events", *(f"ui_{name}" for name in MODEL_NAMES))
+        data = ensemble_scores(windows, self.graph.settings.seed)
+        return self._tuned("ensemble", windows, data, base)
+
+    def _windows(self, *columns: str) -> list[pa.Table]:
+        """The examples of all training windows that are stored, the oldest first; none where no trial is allowed."""
+        settings, contract = self.graph.settings, self.graph.contracts["ranking_examples"]
+        tables: list[pa.Table] = []
+        for step in reversed(range(settings.training_windows if settings.tuning_fusion_trials else 0)):
+            day = self.validation_end - timedelta(days=step * settings.horizon_days)
+            if stored := stored_frame(self.store, self.frames, contract, day.isoformat()):
+                examples, read = stored
+                self.inputs.append(read)
+                rows = training_rows(examples.select("user_id", "item_id", "label", *columns))
+                tables.append(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
+        return tables
+
+    def _tuned(
+        self, of: str, windows: Sequence[pa.Table], data: LabelledScores, base: Mapping[str, float], *parts: object
+    ) -> SearchResult:
+        settings, trials = self.graph.settings, self.graph.settings.tuning_fusion_trials
+        study = self._study(of, trials, *(content_of(rows) for rows in windows), base, *parts)
+        return tune_weights(data, base, self.day.isoformat(), study, trials, settings.min_evaluated_users)
 
     def _study(self, of: str, trials: int, *parts: object) -> str:
         """The name of a search, by all that its result depends on."""

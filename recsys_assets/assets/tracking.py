@@ -245,7 +245,7 @@ def searches(ranker: RankerSearchResult, retrieval: Path | None) -> list[Searche
     results: dict[str, RankerSearchResult | SearchResult] = {"ranker_params": ranker}
     if retrieval:
         params = RetrievalParams.from_json(retrieval.read_text())
-        results |= {"als": params.als, "weights": params.weights}
+        results |= {"als": params.als, "weights": params.weights, "ensemble": params.ensemble}
     return [
         Searched(name, result.tuned_on, result.study, result.trials)
         for name, result in results.items()

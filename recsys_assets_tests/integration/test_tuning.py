@@ -20,7 +20,7 @@ from recsys_assets.core.ranking.model import Fit, RankerParams
 from recsys_assets.core.ranking.tuning import RankerSearchResult
 from recsys_assets.core.retrieval.params import RetrievalParams, SearchResult
 from recsys_assets.core.retrieval.tune_als import tune_als
-from recsys_assets.core.retrieval.tune_fusion import tune_weights
+from recsys_assets.core.retrieval.tune_weights import tune_weights
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.model_registry.search_results import period_start
 from recsys_assets_tests.core.ranking import synthetic
@@ -113,7 +113,8 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     assert {search.name: search.study for search in recorded} == {
         "als": found.als.study,
         "weights": found.weights.study,
-    }, "MLflow gets both"
+        "ensemble": found.ensemble.study,
+    }, "MLflow gets all"
     assert make(world, ("item_factors", "candidates"), DAY).success
     lineage = {name: world.store.partitions().read_lineage(name, DAY) for name in ("item_factors", "candidates")}
     made = {name: record.params for name, record in lineage.items() if record}

@@ -38,10 +38,12 @@ class RetrievalParams:
     Attributes:
         als: factors, regularization, alpha and half_life of matrix factorization.
         weights: of the generators in the fusion.
+        ensemble: weights of the models of 'cf_ensemble'.
     """
 
     als: SearchResult
     weights: SearchResult
+    ensemble: SearchResult
 
     def to_json(self) -> str:
         """Readable JSON; equal results give equal text."""
@@ -101,7 +103,8 @@ def weights_in_force(stored: RetrievalParams | None, base: CandidateParams) -> C
     """
     weights = stored.weights.values if stored else {}
     quotas = {name: GeneratorQuota(quota.k, weights.get(name, quota.weight)) for name, quota in base.quotas.items()}
-    return replace(base, quotas=quotas, als=factors_in_force(stored, base.als))
+    ensemble = stored.ensemble.values if stored else base.ensemble_weights
+    return replace(base, quotas=quotas, ensemble_weights=ensemble, als=factors_in_force(stored, base.als))
 
 
 def _search_result(part: dict[str, Any]) -> SearchResult:

@@ -17,14 +17,19 @@ from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuot
 BASE = AlsFitParams(factors=8, iterations=3, seed=5)
 FOUND = replace(BASE, factors=16, regularization=0.5, alpha=2.0, half_life=7.0)
 QUOTAS = {"popular": GeneratorQuota(50, 0.5), "new": GeneratorQuota(10, 1.5)}
-STORED = RetrievalParams(SearchResult(als_values(FOUND)), SearchResult({"popular": 3.0, "dropped": 1.0}))
+STORED = RetrievalParams(
+    als=SearchResult(als_values(FOUND)),
+    weights=SearchResult({"popular": 3.0, "dropped": 1.0}),
+    ensemble=SearchResult({"ials": 2.0}),
+)
 
 
 def test_what_was_searched_replaces_the_defaults():
     assert factors_in_force(STORED, BASE) == FOUND
-    params = weights_in_force(STORED, CandidateParams(quotas=QUOTAS, active_days=3))
+    params = weights_in_force(STORED, CandidateParams(quotas=QUOTAS, active_days=3, als=BASE))
     assert params.quotas == {"popular": GeneratorQuota(50, 3.0), "new": GeneratorQuota(10, 1.5)}
     assert params.active_days == 3
+    assert (params.ensemble_weights, params.als) == ({"ials": 2.0}, FOUND)
 
 
 def test_without_stored_parameters_the_defaults_apply():
