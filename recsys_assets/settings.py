@@ -112,7 +112,11 @@ class Settings(BaseSettings):
     covisit_half_life: float = _half_life(14, "when a user's items say which neighbours to propose")
     factors_half_life: float = _half_life(30, "when ALS is fitted")
     training_windows: int = Field(
-        default=2, ge=1, le=26, description="past windows of `RECSYS_HORIZON_DAYS` each that a ranker learns from"
+        default=8,
+        ge=1,
+        le=26,
+        description="past windows of `RECSYS_HORIZON_DAYS` each that rankers and weights learn from, as far as the data "
+        "reach",
     )
 
     popular_k: int = Field(

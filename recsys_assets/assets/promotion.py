@@ -1,7 +1,7 @@
 """Group ranking, its end: evaluation of the ranker of a day, whether it becomes champion, who orders the lists."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -9,20 +9,22 @@ import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
 from recsys_assets.assets.charts import evaluation_metadata
+from recsys_assets.assets.ranking import stored_ranker_params
 from recsys_assets.assets.reranking import policy_cost, reranking_policy
 from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import Contract
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.evaluation.window import Window, collect_window, evaluate_window
+from recsys_assets.core.evaluation.pooled_gain import Gain, gain_of
+from recsys_assets.core.evaluation.window import Contest, Window, collect_window
 from recsys_assets.core.gate.promotion import Mode, ModelRef, Promotion, promote
-from recsys_assets.core.gate.rule import CONFIDENCE, Decision, decide, pick_baseline
+from recsys_assets.core.gate.rule import CONFIDENCE, Decision, baseline_of, decide, pick_baseline
 from recsys_assets.core.lists.evaluation import with_final_lists
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking import model
+from recsys_assets.core.ranking.rolling import MOST_WINDOWS, earlier_contests
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.past_gains import gains_before
 from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
 from recsys_assets.partitions import window
 from recsys_assets.resources.store import StoreResource
@@ -69,6 +71,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranking_examples: Partitions,
         user_activity: Partitions,
         ranker: Partitions,
+        ranker_params: Partitions,
         item_features: Partitions,
         frames: FrameWriter,
         store: StoreResource,
@@ -77,23 +80,24 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         before = registry_state_before(opened, day)
         state = without_unusable_champion(before, graph.contracts["ranking_examples"], context.log.warning)
         models = {"ranker": partition_bytes(ranker, day), "champion": state.champion}
-        candidates = ranking_examples.frame().drop("dt")
+        candidates, activity = ranking_examples.frame(day).drop("dt"), user_activity.frame()
         scores = model.scores_by_model(frames.run, candidates, models, graph.ids)
-        evaluation_window = collect_window(candidates, user_activity.frame(), graph.day(day) - timedelta(days=horizon))
-        evaluation = evaluate_window(
-            evaluation_window, candidates, scores, settings.seed, level=CONFIDENCE, pick_baseline=pick_baseline
+        window = collect_window(candidates, activity, graph.day(day) - timedelta(days=horizon))
+        params = stored_ranker_params(ranker_params, day)
+        contests = earlier_contests(
+            frames.run, ranking_examples.days, ranking_examples.scan, activity, horizon, params, graph.ids
         )
-        earlier, read = gains_before(opened, day, horizon)
-        decision = decide(evaluation, settings.min_evaluated_users, earlier)
+        judged = judge([*contests, Contest(window, candidates, scores)], settings.seed)
+        decision = decide(judged.newest, settings.min_evaluated_users, judged.gains, judged.baseline)
         promotion = promoted(opened, day, settings.mode, state, models["ranker"], decision)
         context.log.info(f"{_name(promotion.model)}: {promotion.verdict}; {promotion.gate.why}")
         features = item_features.frame().drop("dt")
         evaluation = evaluate_final_lists(
-            evaluation, evaluation_window, candidates, promotion, scores, policy, features, settings.seed
+            judged.newest, window, candidates, promotion, scores, policy, features, settings.seed
         )
         return (
             evaluation_result(context, frames, evaluation, promotion, decision, policy, settings.seed, state.inputs),
-            *gate_results(context, frames, promotion, models["ranker"], state, read),
+            *gate_results(context, frames, promotion, models["ranker"], state),
         )
 
     gated = graph.multi_asset(
@@ -101,14 +105,42 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         "ranking",
         _OUTPUTS,
         reads={
-            "ranking_examples": None,
-            "user_activity": window(settings.activity_days + horizon),
+            "ranking_examples": window(horizon * settings.training_windows + 1),
+            "user_activity": window(settings.activity_days + horizon * (MOST_WINDOWS + 1)),
             "ranker": None,
+            "ranker_params": None,
             # Of the day that the candidates are of.
             "item_features": window(1, lag=horizon),
         },
     )(evaluated_and_promoted)
     return [gated]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The evaluations of the windows of a day.
+
+    Attributes:
+        newest: of the window that ends with the day.
+        gains: of the rankers over the baseline on the earlier ones.
+        baseline: what they had to beat on all of them.
+    """
+
+    newest: pa.Table
+    gains: list[Gain]
+    baseline: str
+
+
+def judge(contests: Sequence[Contest], seed: int) -> Judged:
+    """Evaluate contests, the newest last, against one baseline: that of all windows together."""
+    tables = [contest.evaluate(seed, CONFIDENCE, pick_baseline) for contest in contests]
+    baseline = baseline_of(tables)
+    *earlier, newest = [
+        table if baseline_of([table]) == baseline else contest.evaluate(seed, CONFIDENCE, lambda *_: baseline)
+        for contest, table in zip(contests, tables, strict=True)
+    ]
+    gains = [gain_of(table, "ranker") for table in earlier]
+    return Judged(newest, [gain for gain in gains if gain and gain.users], baseline)
 
 
 def partition_bytes(partitions: Partitions, day: str) -> bytes:
@@ -180,7 +212,6 @@ def gate_results(
     promotion: Promotion,
     ranker: bytes,
     state: StoredState,
-    evaluations: Sequence[Input],
 ) -> tuple[Result, Result]:
     """The champion and the promotion as outputs of the step.
 
@@ -190,9 +221,8 @@ def gate_results(
         promotion: what was decided.
         ranker: the ranker of the day.
         state: the registry state before the gate.
-        evaluations: the partitions of the earlier windows that were read.
     """
-    inputs, mode = (*state.inputs, *evaluations), {"mode": promotion.mode}
+    inputs, mode = state.inputs, {"mode": promotion.mode}
     champion = frames.write_bytes(
         context,
         ranker if promotion.verdict == "promoted" else state.champion,

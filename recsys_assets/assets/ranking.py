@@ -98,11 +98,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         An empty file where there are too few examples: then the fused generators are served.
         """
-        day = context.partition_key
-        path = ranker_params.file(day)
-        if path is None:
-            raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
-        params = tuning.RankerSearchResult.from_json(path.read_text()).best
+        params = stored_ranker_params(ranker_params, day := context.partition_key)
         try:
             with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 trained = model.train(training_table(ranking_examples, horizon), params)
@@ -171,6 +167,18 @@ def _ranking_examples(graph: GraphBuilder) -> dg.AssetsDefinition:
         )
 
     return ranking_examples
+
+
+def stored_ranker_params(ranker_params: Partitions, day: str) -> model.RankerParams:
+    """The parameters that rankers of a day are trained with.
+
+    Raises:
+        dagster.Failure: the day has none.
+    """
+    path = ranker_params.file(day)
+    if path is None:
+        raise dg.Failure(f"ranker_params has no partition {day} to train with", allow_retries=False)
+    return tuning.RankerSearchResult.from_json(path.read_text()).best
 
 
 def search(

@@ -163,7 +163,7 @@ class _Searches:
 
     def ensemble(self) -> SearchResult:
         """Weights of the models of 'cf_ensemble', likewise; equal ones where nothing is learned."""
-        base = dict.fromkeys(MODEL_NAMES, 1.0)
+        base: dict[str, float] = dict.fromkeys(MODEL_NAMES, 1.0)
         if "cf_ensemble" not in self.candidate_params.quotas:
             return SearchResult(base)
         windows = self._windows("ui_events", *(f"ui_{name}" for name in MODEL_NAMES))

@@ -165,7 +165,6 @@ def _add_gains(
     best = best_generator({model: float(column.mean()) if len(column) else 0.0 for model, column in ndcg.items()})
     over_fused = None
     if best and "fused" in ndcg:
-        figures.add(best, "ndcg_gain", DECISIVE_K, ndcg[best] - ndcg["fused"])
         over_fused = difference(ndcg[best], ndcg["fused"])
     baseline = pick_baseline(best, over_fused)
     for model in LEARNED:

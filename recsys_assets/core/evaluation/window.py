@@ -41,6 +41,27 @@ def collect_window(users: Frame, activity: Frame, cut: date) -> Window:
     return Window(evaluator, int(catalogue.item()))
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Who contends on a window: the generators and their fusion by their candidates, models by their scores.
+
+    Attributes:
+        window: of the users of these candidates.
+        candidates: frame with the columns of contract CANDIDATES as of the cut; at least of users with a target.
+        scores: user_id, item_id, score of the candidates by each model that there is.
+    """
+
+    window: Window
+    candidates: Frame
+    scores: Mapping[str, Frame]
+
+    def evaluate(self, seed: int, level: float, pick_baseline: PickBaseline) -> pa.Table:
+        """See :func:`evaluate_window`."""
+        return evaluate_window(
+            self.window, self.candidates, self.scores, seed, level=level, pick_baseline=pick_baseline
+        )
+
+
 def evaluate_window(
     window: Window,
     candidates: Frame,

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from recsys_assets.core.evaluation.compare import LEARNED, OVER_CHAMPION, best_generator
+from recsys_assets.core.evaluation.compare import LEARNED, OVER_CHAMPION, OVER_FUSED, best_generator
 from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, pooled_gain
 
 CONFIDENCE = 0.95
@@ -92,8 +92,8 @@ class Winner:
     Attributes:
         order_by: 'ranker' (the model), 'fused' or a generator.
         baseline: what the model had to beat; None where nothing was evaluated.
-        gain: mean paired difference of NDCG@10, model minus baseline, on this window or on this and earlier ones,
-            whichever decided; None if the model was not evaluated.
+        gain: mean paired difference of NDCG@10, model minus baseline, on this window and earlier ones; None if the
+            model was not evaluated.
         low: lower bound of its interval.
         high: upper bound of its interval.
         users: users evaluated on the windows of the gain.
@@ -124,19 +124,39 @@ class Decision:
     with_champion: Winner
 
 
-def decide(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = ()) -> Decision:
+def baseline_of(evaluations: Sequence[pa.Table]) -> str:
+    """What models have to beat, by all windows together: with few users, one window alone shows no baseline either.
+
+    Args:
+        evaluations: tables of contract RANKER_EVALUATION, of windows that share no target.
+    """
+    read = [figures for figures in map(_read, evaluations) if figures.users]
+    users = sum(figures.users for figures in read)
+    ndcg = {
+        model: sum(figures.users * figures.ndcg[model] for figures in read) / users
+        for model in set[str]().union(*(figures.ndcg for figures in read))
+        if all(model in figures.ndcg for figures in read)
+    }
+    best = best_generator(ndcg)
+    gains = [figures.over_fused[best] for figures in read if best and best in figures.over_fused]
+    return pick_baseline(best, pooled_gain(gains) if gains else None)
+
+
+def decide(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = (), baseline: str | None = None) -> Decision:
     """Apply the rule to the evaluation of a window.
 
     Args:
         evaluation: table of contract RANKER_EVALUATION. It calls the new ranker 'ranker' and the model that was
             champion before it 'champion'; either may be missing, and the table may be empty.
         min_users: with fewer users evaluated, no model wins and the fused generators order the lists.
-        earlier: gains of rankers over their baselines on earlier windows, which share no target with this one or each
-            other. Where this window alone does not show that a model wins, the pooled gain decides, provided that the
-            model is ahead on this window.
+        earlier: gains of rankers over the baseline on earlier windows, which share no target with this one or each
+            other. The gain on all windows together decides, provided that the model is ahead on this one: neither a
+            lucky window nor an unlucky one decides alone.
+        baseline: what the gains are over; None for :func:`baseline_of` this window.
     """
     figures = _read(evaluation)
-    ranker, champion = (_winner(figures, model, min_users, earlier) for model in LEARNED)
+    over = baseline or baseline_of([evaluation])
+    ranker, champion = (_winner(figures, model, min_users, earlier, over) for model in LEARNED)
     return Decision(_gate(ranker, figures.over_champion), ranker, champion)
 
 
@@ -146,13 +166,15 @@ class _Figures:
 
     Attributes:
         ndcg: NDCG@10 by contender, where it is defined.
-        gains: gain in NDCG@10 over the baseline by contender; of the best generator, over the fused ones.
+        gains: gain in NDCG@10 over the baseline by model.
+        over_fused: gain over the fused generators by contender.
         over_champion: gain of the new ranker over the champion.
         users: users evaluated.
     """
 
     ndcg: Mapping[str, float]
     gains: Mapping[str, Gain]
+    over_fused: Mapping[str, Gain]
     over_champion: Gain | None
     users: int
 
@@ -171,23 +193,22 @@ def _read(evaluation: pa.Table) -> _Figures:
     return _Figures(
         ndcg={row["model"]: row["value"] for row in decisive if row["metric"] == "ndcg"},
         gains=gains("ndcg_gain"),
+        over_fused=gains(OVER_FUSED),
         over_champion=gains(OVER_CHAMPION).get("ranker"),
         users=max((row["users"] for row in rows), default=0),
     )
 
 
-def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gain]) -> Winner:
+def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gain], baseline: str) -> Winner:
     """Who orders the lists if they may be ordered by this model."""
     users = figures.users
     if not figures.ndcg.keys() - set(LEARNED):
         why = "nothing was judged yet, so the fused generators order"
         return Winner("fused", None, None, None, None, users, why)
-    best = best_generator(figures.ndcg)
-    baseline = pick_baseline(best, figures.gains.get(best) if best else None)
     today = figures.gains.get(model)
     if today is None:
         return _winner_without_model(figures, model, baseline, min_users)
-    gain = _decisive_gain(today, min_users, earlier)
+    gain = pooled_gain([today, *earlier]) if earlier else today
     bounds = (gain.value, gain.low, gain.high)
     if gain.users < min_users:
         return Winner("fused", baseline, *bounds, gain.users, _too_few(gain.users, min_users))
@@ -209,12 +230,6 @@ def _winner_without_model(figures: _Figures, model: str, baseline: str, min_user
         return Winner("fused", baseline, None, None, None, users, _too_few(users, min_users))
     why = f"there is no {model}, and {baseline} stands with NDCG@10 {figures.ndcg[baseline]:.4f} over {users} users"
     return Winner(baseline, baseline, None, None, None, users, why)
-
-
-def _decisive_gain(today: Gain, min_users: int, earlier: Sequence[Gain]) -> Gain:
-    """The gain of this window if it shows by itself that the model wins, else the pooled one."""
-    shown_today = today.users >= min_users and beats(today)
-    return today if shown_today or not earlier else pooled_gain([today, *earlier])
 
 
 def _too_few(users: int, min_users: int) -> str:

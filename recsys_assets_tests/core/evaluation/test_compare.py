@@ -70,7 +70,7 @@ def test_the_table_holds_every_contender_in_the_contract(contenders: Contenders)
 def test_gains_are_paired(contenders: Contenders):
     shop, lists = contenders
     rows = {(r["model"], r["metric"], r["k"]): r for r in evaluated(shop, lists).to_pylist()}
-    gain = rows["popular", "ndcg_gain", 10]
+    gain = rows["popular", "ndcg_gain_over_fused", 10]
     assert gain["value"] == pytest.approx(rows["popular", "ndcg", 10]["value"] - rows["fused", "ndcg", 10]["value"])
     assert gain["low"] > 0
     gain = rows["ranker", "ndcg_gain", 10]
@@ -78,9 +78,6 @@ def test_gains_are_paired(contenders: Contenders):
     assert 0 < gain["low"] < gain["value"] < gain["high"]
     over_fused = {model: row for (model, metric, _), row in rows.items() if metric == "ndcg_gain_over_fused"}
     assert over_fused.keys() == lists.keys() - {"fused"}
-    assert [over_fused["popular"][end] for end in ("value", "low", "high")] == [
-        rows["popular", "ndcg_gain", 10][end] for end in ("value", "low", "high")
-    ]
 
 
 def test_lists_from_candidates_hold_the_candidates_of_each_generator():
@@ -175,6 +172,7 @@ def test_the_pooled_gain_decides_where_one_window_does_not(contenders: Contender
     assert alone.gain is not None
     assert alone.gain > 0
     before = [Gain(0.1, 0.06, 0.14, 40), Gain(0.05, -0.02, 0.12, 30)]
+    assert "on 3 windows" not in alone.why
     pooled = decide(table, 1, before).with_ranker
     assert (pooled.order_by, pooled.users) == ("ranker", alone.users + 70)
     assert "on 3 windows" in pooled.why

@@ -25,7 +25,7 @@ def evaluation_of(
     best = fused + popular[0] if popular[1] > 0 else fused
     rows = [("fused", "ndcg", (fused, fused - 0.01, fused + 0.01))]
     rows.append(("popular", "ndcg", (fused + popular[0], fused + popular[1], fused + popular[2])))
-    rows.append(("popular", "ndcg_gain", popular))
+    rows.append(("popular", "ndcg_gain_over_fused", popular))
     for model, gain in (("ranker", ranker), ("champion", champion)):
         if gain is not None:
             rows.append((model, "ndcg", (best + gain[0], best + gain[1], best + gain[2])))

@@ -13,7 +13,7 @@ import pytest
 
 from recsys_assets.core.evaluation.bootstrap import Interval
 from recsys_assets.core.evaluation.pooled_gain import Gain
-from recsys_assets.core.gate.rule import CONFIDENCE, beats, confidence_of_best_of, decide, pick_baseline
+from recsys_assets.core.gate.rule import CONFIDENCE, baseline_of, beats, confidence_of_best_of, decide, pick_baseline
 from recsys_assets_tests.core.gate.evaluations import evaluation_of
 
 
@@ -86,9 +86,7 @@ TABLE: dict[str, tuple[Figures, Sequence[Gain], Expected]] = {
     "earlier windows show what this one does not": (
         {"ranker": AHEAD}, GOOD, (True, "fused", 0.025, 400, "ranker", "fused")
     ),
-    "this window shows it, earlier ones are not asked": (
-        {"ranker": WON}, BAD, (True, "fused", 0.02, 100, "ranker", "fused")
-    ),
+    "a lucky window": ({"ranker": WON}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
     "earlier windows show the opposite": ({"ranker": AHEAD}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
     "behind on this window": (
         {"ranker": LOST}, (Gain(0.5, 0.4, 0.6, 900),), (False, "fused", 0.448, 1000, "fused", "fused")
@@ -113,6 +111,17 @@ def test_the_table(case: str) -> None:
     gain = None if gate.gain is None else round(gate.gain, 4)
     orders = (decision.with_ranker.order_by, decision.with_champion.order_by)
     assert (gate.passed, gate.against, gain, gate.users, *orders) == expected
+
+
+def test_the_baseline_of_several_windows() -> None:
+    """No window alone shows that 'popular' is better; together they do, and then one window does not show otherwise."""
+    ahead, behind = evaluation_of(popular=(0.03, -0.01, 0.07)), evaluation_of(popular=(-0.005, -0.045, 0.035))
+    assert baseline_of([ahead]) == baseline_of([behind]) == "fused"
+    assert baseline_of([ahead] * 4) == baseline_of([*[ahead] * 5, behind]) == "popular"
+    assert baseline_of([ahead, *[behind] * 4]) == "fused"
+    assert baseline_of([]) == baseline_of([evaluation_of(0)]) == "fused"
+    decision = decide(evaluation_of(ranker=WON), MIN_USERS, GOOD, "popular")
+    assert (decision.gate.against, decision.with_champion.order_by) == ("popular", "popular")
 
 
 def test_nothing_evaluated() -> None:

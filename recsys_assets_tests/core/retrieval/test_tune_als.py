@@ -60,7 +60,7 @@ def test_a_short_half_life_is_found_for_changing_tastes() -> None:
     assert found.values["half_life"] < BASE.half_life
     assert (found.facts["users"], found.tuned_on) == (120, "2020-03-15")
     assert als_values(with_values(BASE, found.values)) == found.values
-    both = RetrievalParams(found, SearchResult({"popular": 1.0}))
+    both = RetrievalParams(found, SearchResult({"popular": 1.0}), SearchResult({"ials": 1.0}))
     assert RetrievalParams.from_json(both.to_json()) == both
     with pytest.raises(ValueError, match="retrieval_params: not the JSON"):
         RetrievalParams.from_json('{"als": {}}')

@@ -1,0 +1,60 @@
+"""Rankers of earlier windows, each trained on what was before it: one window alone shows little of a ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+
+import narwhals as nw
+
+from recsys_assets.core.contracts import IdTypes
+from recsys_assets.core.engine import Engine, Frame
+from recsys_assets.core.evaluation.window import Contest, collect_window, disjoint_windows
+from recsys_assets.core.ranking.examples import collect_training_rows
+from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
+from recsys_assets.core.ranking.split import NotEnoughExamples
+
+MOST_WINDOWS = 4
+"""Earlier windows on which rankers contend; each takes a training."""
+
+
+def earlier_contests(
+    engine: Engine,
+    days: Sequence[str],
+    scan: Callable[[Sequence[str]], Frame],
+    activity: Frame,
+    horizon: int,
+    params: RankerParams,
+    ids: IdTypes,
+) -> list[Contest]:
+    """Contests on the windows before the newest one; the ranker of each learned from the windows before it.
+
+    The parameters are those of the newest ranker, which were chosen on these windows too: a small advantage over the
+    parameters that would have been chosen then. So the newest window, which nothing was chosen on, has to agree.
+
+    Args:
+        engine: where the frames run.
+        days: of the examples that there are, the newest last; day E has the labels of (E-h, E].
+        scan: gives the examples of some days, with ``dt``.
+        activity: USER_ACTIVITY with ``dt``, up to the newest day.
+        horizon: h.
+        params: of the rankers.
+        ids: the data set's id types.
+
+    Returns:
+        The oldest window first. A window before which there are too few examples has no ranker.
+    """
+    windows = disjoint_windows(days, horizon)[:-1]
+    contests: list[Contest] = []
+    for at in range(max(1, len(windows) - MOST_WINDOWS), len(windows)):
+        end = date.fromisoformat(windows[at])
+        candidates = scan([windows[at]]).drop("dt")
+        known = activity.filter(nw.col("dt") <= end)
+        window = collect_window(candidates, known, end - timedelta(days=horizon))
+        try:
+            model = train(collect_training_rows(scan(windows[:at])), params).model
+            scores = {"ranker": score_candidates(engine, candidates, model, ids)}
+        except NotEnoughExamples:
+            scores = {}
+        contests.append(Contest(window, candidates, scores))
+    return contests
