@@ -26,7 +26,6 @@ from recsys_assets.core.frames import dense_rank
 from recsys_assets.core.gate.rule import CONFIDENCE
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.models.cf_ensemble import CfEnsemble
-from recsys_assets.core.models.popular import ALL
 from recsys_assets.core.models.session_model import SessionModel
 from recsys_assets.core.retrieval.candidates import retrieval_context, union
 from recsys_assets.core.retrieval.cf_ensemble import fit
@@ -95,7 +94,7 @@ def add_breakdown(
     users = scan("candidates", 1).select("user_id").unique()
     targets = targets.filter(~nw.col("user_id").is_null())
     cold = targets.select("user_id").unique().join(users, on="user_id", how="anti")
-    best = scan("top_popular", 1).filter((nw.col("segment") == ALL) & (nw.col("rank") <= K))
+    best = scan("top_popular", 1).filter(nw.col("is_fallback") & (nw.col("rank") <= K))
     columns = ("user_id", "item_id", nw.col("rank").cast(nw.Int64))
     fallback = cold.join(best.select("item_id", "rank"), how="cross")
     served = nw.concat([final.select(*columns), fallback.select(*columns)], how="vertical")
@@ -179,7 +178,7 @@ def describe_apart(found: Apart) -> str:
     recalls = [adds(name) for name in ["fused", *names]]
     recalls[0][0] = "union, fused"
     new, hit = found.new
-    return f"""What was released, for whom (users without a list get the most popular items):
+    return f"""What was released, for whom (users without a list get the fallback, popular or trending):
 
 {table(["users", "lists", f"recall@{K}", f"NDCG@{K}"], rows)}
 

@@ -160,6 +160,21 @@ def test_users_ranks_and_fusion(ids: IdTypes):
     assert 0 in by_user or ids is STRINGS, "0 is a user like any other"
 
 
+@pytest.mark.parametrize("repeats", [True, False])
+def test_the_fallback_gives_all_its_candidates_and_the_other_list_its_share(repeats: bool):
+    given = inputs(events(seed=33, items=60), properties())
+    params = replace(PARAMS, repeats=repeats, quotas={"popular": GeneratorQuota(6), "trending": GeneratorQuota(6)})
+    for fallback, (popular, trending) in {"all": (6, 2), "trending": (3, 6)}.items():
+        stated = replace(given, top_popular=given.top_popular.with_columns(is_fallback=nw.col("segment") == fallback))
+        by_user = defaultdict(list)
+        for row in rows(candidates(ENGINE, stated, DAY, END, params, BUILT_IN)):
+            by_user[row["user_id"]].append(row)
+        assert by_user
+        for mine in by_user.values():
+            found = [sum(row[f"{name}_rank"] is not None for row in mine) for name in ("popular", "trending")]
+            assert found == [popular, trending]
+
+
 def test_features_equal_brute_force():
     happened = [e for e in events(seed=32) if e["dt"] <= DAY]
     candidate_inputs = inputs(happened, properties())
