@@ -2,9 +2,11 @@
 
 Every test example counts, and all items are ranked. The defaults of ``SessionParams`` were chosen on training sessions
 of Diginetica alone: the newest tenth of them, expanded into examples of a prefix and the item that follows it, with the
-model fitted on the other nine tenths. ``fused, chosen`` has weights that the platform chooses itself on the newest
-training sessions of each set. The second table of a section shows on a sample of held-out training sessions what
-changing a parameter does; nothing is chosen by it, or by figures of test examples.
+model fitted on the other nine tenths. ``fused, chosen`` has weights that the platform's function chooses on the newest
+training sessions of each set, by the next click of a session; the asset ``session_model`` asks for what follows a
+night. The second table of a section shows on a sample of held-out training sessions what changing a parameter does; no
+parameter is chosen by it, or by figures of test examples. Test figures on samples were seen, though, while it was
+decided how weights are chosen: which of them, and on how many clicks of each session.
 """
 
 from __future__ import annotations

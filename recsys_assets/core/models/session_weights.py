@@ -23,14 +23,14 @@ from recsys_assets.core.models.session_scores import SessionScores
 from recsys_assets.core.models.sessions import fit
 
 K = 20
-MOST_EXAMPLES, LEAST_EXAMPLES = 2_000, 200
+MOST_QUERIES, LEAST_USERS = 2_000, 100
 _HELD_OUT = 0.1
 """At most this share of the clicks is held out."""
 _MOST_CANDIDATES = 3_000_000
-"""Of all examples together: memory of some hundred MB, and a few seconds."""
+"""Of all queries together: memory of some hundred MB, and a few seconds."""
 _RESAMPLES = 4_000
-_PER_USER = 3
-"""Examples: more users tell more than more clicks of one."""
+_PER_USER, _PER_NIGHT = 3, 10
+"""Examples of a user, each with a query of its own, or all with one: more users tell more than more clicks of one."""
 _HELD_DECAYS = 2
 """Values of ``click_decay`` whose candidates are held: the best one's, and those of the one that is tried."""
 _STEP, _STEPS, _ROUNDS = 2.0, 4, 2
@@ -44,9 +44,10 @@ class HeldOut:
 
     Attributes:
         past: session_id, item_id, ts of the clicks before all of them.
-        rows: position of the example that each click of the queries belongs to, ascending.
+        rows: position of the query that each of its clicks belongs to, ascending.
         items: item_id of each click of the queries, in order of time.
         targets: item_id of each example, clicked after its query.
+        queries: position of each example's query, ascending.
         users: position of each example's user.
     """
 
@@ -54,6 +55,7 @@ class HeldOut:
     rows: Ints
     items: pa.Array
     targets: pa.Array
+    queries: Ints
     users: Ints
 
 
@@ -79,14 +81,16 @@ class ChosenParams:
     def why(self) -> str:
         """One sentence for people."""
         if self.gain is None:
-            return f"the defaults: fewer than {LEAST_EXAMPLES} clicks could be held out"
+            return f"the defaults: clicks of fewer than {LEAST_USERS} users could be held out"
         gain = f"{self.gain.mean:+.4f} [{self.gain.low:+.4f}, {self.gain.high:+.4f}] in NDCG@{K}"
         tried = f"the best of {self.evaluated} tried gain {gain} on {self.examples:,} held-out clicks"
         ends = f"; at the end of what is tried: {', '.join(self.ends)}" if self.ends else ""
         return f"{'chosen' if beats(self.gain) else 'the defaults'}: {tried}{ends}"
 
 
-def choose_params(clicks: pa.Table, params: SessionParams, least_items: int = 1) -> ChosenParams:
+def choose_params(
+    clicks: pa.Table, params: SessionParams, least_items: int = 1, *, nightly: bool = False
+) -> ChosenParams:
     """The weights that predict the newest clicks best; the given ones unless others are better beyond doubt.
 
     Only parameters of the prediction are chosen, those in ``CHOSEN``: none needs another fit.
@@ -95,11 +99,12 @@ def choose_params(clicks: pa.Table, params: SessionParams, least_items: int = 1)
         clicks: as for :func:`hold_out`.
         params: the defaults.
         least_items: see :func:`hold_out`.
+        nightly: see :func:`hold_out`.
     """
     visits_per_session = len(clicks) / max(1, len(positions(clicks["session_id"])[0]))
     most = int(_MOST_CANDIDATES / (params.neighbours * visits_per_session + params.links))
-    held_out = hold_out(clicks, params.session_clicks, least_items, min(MOST_EXAMPLES, most))
-    if held_out is None or len(held_out.targets) < LEAST_EXAMPLES:
+    held_out = hold_out(clicks, params.session_clicks, least_items, min(MOST_QUERIES, most), nightly=nightly)
+    if held_out is None or held_out.users.max() + 1 < LEAST_USERS:
         return ChosenParams(params)
     judge = _Judge(fit(held_out.past, params), held_out)
     best = _climb(judge, params)
@@ -136,14 +141,19 @@ def _follow(judge: _Judge, best: SessionParams, name: str, factor: float, defaul
     return best
 
 
-def hold_out(clicks: pa.Table, session_clicks: int, least_items: int, most: int) -> HeldOut | None:
-    """The newest clicks on items that are new to their user, each with the user's clicks before it.
+def hold_out(
+    clicks: pa.Table, session_clicks: int, least_items: int, most: int, *, nightly: bool = False
+) -> HeldOut | None:
+    """The newest clicks on items that are new to their user, each with clicks of the user before it.
 
     Args:
         clicks: user_id, session_id, item_id and ts (int64), a row per click, ordered by user, then by time.
         session_clicks: last clicks of a query.
         least_items: distinct items that a query has at least.
-        most: examples; the newest are taken.
+        most: queries. The newest are taken; of a night, users are drawn evenly.
+        nightly: whether a query ends where the past ends, as the lists of a night do, instead of right before its
+            target. What is clicked next within a session says little about the days after it: lines of one order may
+            be sorted.
 
     Returns:
         None if there is none.
@@ -151,29 +161,37 @@ def hold_out(clicks: pa.Table, session_clicks: int, least_items: int, most: int)
     _, users = positions(clicks["user_id"])
     item_ids, items = positions(clicks["item_id"])
     times = clicks["ts"].to_numpy()
+    held = int(_HELD_OUT * len(times))
+    if held < 1 or most < 1:
+        return None
+    since = np.sort(times)[-held]
     starts = np.searchsorted(users, users)
+    ends = starts + np.bincount(users, times < since).astype(np.int64)[users] if nightly else np.arange(len(users))
     first = np.zeros(len(users), np.bool_)
     first[np.unique(users * len(item_ids) + items, return_index=True)[1]] = True
-    known = np.cumsum(first) - first
-    eligible = np.flatnonzero(first & (known - known[starts] >= least_items))
-    newest = np.sort(times)[len(times) - int(_HELD_OUT * len(times)) :]
-    eligible = eligible[times[eligible] >= newest[0]] if len(newest) else eligible[:0]
-    eligible = _spread(eligible, users, _PER_USER)
-    if not len(eligible) or most < 1:
-        return None
-    since = np.sort(times[eligible])[-min(most, len(eligible))]
+    known = np.concatenate([[0], np.cumsum(first)])
+    eligible = first & (times >= since) & (known[ends] - known[starts] >= least_items)
+    examples = _spread(np.flatnonzero(eligible), users, _PER_NIGHT if nightly else _PER_USER)
+    if not nightly and len(examples):
+        since = np.sort(times[examples])[-min(most, len(examples))]
     past = times < since
     in_past = np.zeros(len(item_ids), np.bool_)
     in_past[items[past]] = True
-    examples = eligible[(times[eligible] >= since) & in_past[items[eligible]]]
-    if len(examples) > most:  # many clicks at one time
-        examples = examples[np.linspace(0, len(examples) - 1, most).astype(np.int64)]
-    lengths = np.minimum(examples - starts[examples], session_clicks)
+    examples = examples[(times[examples] >= since) & in_past[items[examples]]]
+    if not len(examples):
+        return None
+    asked, queries = np.unique(ends[examples], return_inverse=True)  # one query ends at each
+    if len(asked) > most:  # many clicks at one time, or many users
+        drawn = np.linspace(0, len(asked) - 1, most).astype(np.int64)
+        kept = np.isin(queries, drawn)
+        examples, asked, queries = examples[kept], asked[drawn], np.searchsorted(drawn, queries[kept])
+    lengths = np.minimum(asked - starts[asked - 1], session_clicks)
     return HeldOut(
         clicks.select(["session_id", "item_id", "ts"]).filter(pa.array(past)),
-        np.repeat(np.arange(len(examples)), lengths),
-        item_ids.take(pa.array(items[spans(examples - lengths, lengths)])),
+        np.repeat(np.arange(len(asked)), lengths),
+        item_ids.take(pa.array(items[spans(asked - lengths, lengths)])),
         item_ids.take(pa.array(items[examples])),
+        queries,
         np.unique(users[examples], return_inverse=True)[1],
     )
 
@@ -190,7 +208,8 @@ class _Judge:
     """NDCG@20 of each user by weights; what they have in common is computed once."""
 
     def __init__(self, model: SessionModel, held_out: HeldOut) -> None:
-        self._model, self._users = model, held_out.users
+        self._model, self._queries, self._users = model, held_out.queries, held_out.users
+        self._turns = np.arange(len(self._queries)) - np.searchsorted(self._queries, self._queries)
         self._targets = lookup(held_out.targets, model.items)
         items = lookup(held_out.items, model.items)
         self._query = visits(held_out.rows[items >= 0], items[items >= 0], model.params.session_clicks)
@@ -202,7 +221,13 @@ class _Judge:
         if params not in self.known:
             ndcg = np.zeros(len(self._targets))
             for block in self._blocks(params.click_decay):
-                ndcg[block.sessions] = _ndcg(block, params, self._targets[block.sessions], len(self._model.items))
+                scores = block.scores(params)
+                inside = np.isin(self._queries, block.sessions)
+                for turn in range(self._turns[inside].max(initial=-1) + 1):
+                    examples = np.flatnonzero(inside & (self._turns == turn))
+                    rows = np.searchsorted(block.sessions, self._queries[examples])
+                    wanted = rows * len(self._model.items) + self._targets[examples]
+                    ndcg[examples] = _ndcg(block, scores, rows, wanted, len(self._model.items))
             self.known[params] = np.bincount(self._users, ndcg) / np.bincount(self._users)
         return self.known[params]
 
@@ -217,14 +242,22 @@ class _Judge:
         return blocks
 
 
-def _ndcg(candidates: SessionScores, params: SessionParams, targets: Ints, width: int) -> Doubles:
-    """NDCG@20 of each session, by the rank of its target; 0 for a target that is no candidate."""
-    keys, scores = candidates.keys, candidates.scores(params)
-    wanted = np.arange(len(targets)) * width + targets
+def _ndcg(candidates: SessionScores, scores: Doubles, rows: Ints, wanted: Ints, width: int) -> Doubles:
+    """NDCG@20 by the rank of a target; 0 for one that is no candidate.
+
+    Args:
+        candidates: of a block of sessions.
+        scores: of each of its keys.
+        rows: positions of sessions of the block, each at most once.
+        wanted: key of the target of each.
+        width: number of items.
+    """
+    keys, count = candidates.keys, len(candidates.sessions)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = (keys[places] == wanted) & (scores[places] > 0)
-    rows = keys // width
-    least = scores[places][rows]
-    ahead = (scores > least) | ((scores == least) & (keys < wanted[rows]))
-    ranks = np.bincount(rows, ahead, len(targets)) + 1
+    least, target = np.full(count, np.inf), np.zeros(count, np.int64)
+    least[rows], target[rows] = scores[places], wanted
+    owners = keys // width
+    ahead = (scores > least[owners]) | ((scores == least[owners]) & (keys < target[owners]))
+    ranks = np.bincount(owners, ahead, count)[rows] + 1
     return np.where(found & (ranks <= K), 1 / np.log2(ranks + 1), 0.0)

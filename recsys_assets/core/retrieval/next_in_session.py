@@ -33,13 +33,13 @@ def fit_session_model(events: Frame, params: SessionParams | None = None) -> Ses
 
 
 def fit_with_chosen_params(events: Frame) -> tuple[SessionModel, ChosenParams]:
-    """Like :func:`fit_session_model`, with the weights that predict the newest clicks best, as lists would be asked to.
+    """Like :func:`fit_session_model`, with the weights whose lists of a past night find the clicks since best.
 
     Args:
         events: as for :func:`fit_session_model`.
     """
     clicks = _session_clicks(events)
-    chosen = choose_params(clicks, SessionParams(repeats=False), LEAST_ITEMS)
+    chosen = choose_params(clicks, SessionParams(repeats=False), LEAST_ITEMS, nightly=True)
     return fit(clicks, chosen.params), chosen
 
 

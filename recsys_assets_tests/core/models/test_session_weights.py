@@ -14,7 +14,7 @@ from recsys_assets.core.models.next_items import recommend
 from recsys_assets.core.models.session_model import CHOSEN, SessionParams
 from recsys_assets.core.models.session_parts import visits
 from recsys_assets.core.models.session_scores import SessionScores
-from recsys_assets.core.models.session_weights import LEAST_EXAMPLES, choose_params, hold_out
+from recsys_assets.core.models.session_weights import LEAST_USERS, choose_params, hold_out
 from recsys_assets.core.models.sessions import fit
 
 DEFAULTS = SessionParams()
@@ -50,10 +50,13 @@ def themed_clicks(sessions: int) -> list[Click]:
     return clicks
 
 
+@pytest.mark.parametrize("nightly", [False, True])
 @pytest.mark.parametrize("least_items", [1, 2])
-def test_what_is_held_out_is_new_to_its_user_and_later_than_all_that_is_learned_from(least_items: int) -> None:
+def test_what_is_held_out_is_new_to_its_user_and_later_than_all_that_is_learned_from(
+    least_items: int, nightly: bool
+) -> None:
     clicks = table(random_clicks(1, users=200, items=80))
-    held_out = hold_out(clicks, 5, least_items, 100)
+    held_out = hold_out(clicks, 5, least_items, 100, nightly=nightly)
     assert held_out is not None
     rows = clicks.to_pylist()
     since = max(held_out.past["ts"].to_pylist()) + 1
@@ -61,28 +64,35 @@ def test_what_is_held_out_is_new_to_its_user_and_later_than_all_that_is_learned_
     known = set(held_out.past["item_id"].to_pylist())
     possible: Counter[tuple[tuple[int, ...], int]] = Counter()
     for place, row in enumerate(rows):
-        before = [one["item_id"] for one in rows[:place] if one["user_id"] == row["user_id"]]
-        if row["ts"] >= since and row["item_id"] in known - {*before} and len({*before}) >= least_items:
-            possible[tuple(before[-5:]), row["item_id"]] += 1
-    queries = [held_out.items.filter(pa.array(held_out.rows == n)).to_pylist() for n in range(len(held_out.targets))]
-    found = Counter((tuple(query), target) for query, target in zip(queries, held_out.targets.to_pylist(), strict=True))
-    assert 0 < found.total() <= 100
+        before = [one for one in rows[:place] if one["user_id"] == row["user_id"]]
+        asked = [one["item_id"] for one in before if one["ts"] < since or not nightly]
+        is_new = row["item_id"] not in {one["item_id"] for one in before}
+        if row["ts"] >= since and is_new and row["item_id"] in known and len({*asked}) >= least_items:
+            possible[tuple(asked[-5:]), row["item_id"]] += 1
+    queries = [tuple(held_out.items.filter(pa.array(held_out.rows == query)).to_pylist()) for query in range(100)]
+    found = Counter(zip((queries[query] for query in held_out.queries), held_out.targets.to_pylist(), strict=True))
+    assert found.total() > 0
     assert found <= possible
-    assert np.bincount(held_out.users).max() <= 3
+    assert held_out.queries.tolist() == sorted(held_out.queries)
+    assert held_out.queries.max() < 100
+    assert np.bincount(held_out.users).max() <= (10 if nightly else 3)
     assert np.bincount(held_out.users).min() >= 1
 
 
-def test_at_most_a_tenth_of_the_clicks_and_so_many_examples_are_held_out() -> None:
+@pytest.mark.parametrize("nightly", [False, True])
+def test_at_most_a_tenth_of_the_clicks_and_so_many_queries_are_held_out(nightly: bool) -> None:
     clicks = table(random_clicks(2, users=300, items=50))
-    tenth = hold_out(clicks, 50, 1, 10_000)
-    few = hold_out(clicks, 50, 1, 20)
-    at_once = hold_out(clicks.set_column(3, "ts", pa.array(np.repeat([1, 2], [3_500, 100]))), 50, 1, 20)
+    at_once = clicks.set_column(3, "ts", pa.array(np.tile(np.repeat([1, 2], [10, 2]), 300)))
+    tenth, few, some = (
+        hold_out(log, 50, 1, most, nightly=nightly) for log, most in ((clicks, 10_000), (clicks, 20), (at_once, 20))
+    )
     assert tenth is not None
     assert few is not None
-    assert at_once is not None
+    assert some is not None
     assert len(tenth.past) >= 0.89 * len(clicks)
-    assert (len(few.targets), len(at_once.targets)) == (20, 20)
-    assert max(tenth.past["ts"].to_pylist()) < max(few.past["ts"].to_pylist()), "the newest are held out"
+    assert len({*few.queries}) == len({*some.queries}) == 20
+    later = max(few.past["ts"].to_pylist()) > max(tenth.past["ts"].to_pylist())
+    assert later != nightly, "the newest clicks are predicted, or all that follow a night"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,7 @@ def test_at_most_a_tenth_of_the_clicks_and_so_many_examples_are_held_out() -> No
 def test_where_nothing_can_be_held_out_the_defaults_stay(clicks: list[Click]) -> None:
     chosen = choose_params(table(clicks), DEFAULTS)
     assert (chosen.params, chosen.examples, chosen.gain) == (DEFAULTS, 0, None)
-    assert chosen.why == f"the defaults: fewer than {LEAST_EXAMPLES} clicks could be held out"
+    assert chosen.why == f"the defaults: clicks of fewer than {LEAST_USERS} users could be held out"
 
 
 @pytest.mark.parametrize("strings", [False, True])
@@ -111,10 +121,26 @@ def test_weights_that_find_what_comes_next_are_chosen(strings: bool) -> None:
         assert (name in chosen.ends) == (factor in (1 / 16, 16))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_luck_changes_nothing(seed: int) -> None:
-    chosen = choose_params(table(random_clicks(seed, users=1_200, items=300)), DEFAULTS, 2)
-    assert chosen.examples >= LEAST_EXAMPLES
+def test_weights_of_a_night_are_those_that_find_what_users_come_back_for() -> None:
+    """Each of some users returns for what the first click of the earlier session leads to in the sessions of others."""
+    clicks = themed_clicks(1_500)
+    rng = np.random.default_rng(1)
+    for user in range(1_500, 2_100):
+        theme = int(rng.integers(100))
+        before = [theme, *(1_000 + rng.choice(200, 4, replace=False)).tolist()]
+        clicks += [(user, 2 * user, item, 20_000 + place) for place, item in enumerate(before)]
+        clicks.append((user, 2 * user + 1, 2_000 + theme, 30_000))
+    chosen = choose_params(table(clicks), DEFAULTS, 2, nightly=True)
+    assert chosen.gain is not None
+    assert chosen.gain.low > 0
+    assert chosen.params.click_decay > DEFAULTS.click_decay
+
+
+@pytest.mark.parametrize("nightly", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_luck_changes_nothing(seed: int, nightly: bool) -> None:
+    chosen = choose_params(table(random_clicks(seed, users=1_200, items=300)), DEFAULTS, 2, nightly=nightly)
+    assert chosen.examples >= LEAST_USERS
     assert chosen.params == DEFAULTS
     assert chosen.why.startswith("the defaults: the best of ")
 
