@@ -115,8 +115,8 @@ class Settings(BaseSettings):
         default=8,
         ge=1,
         le=26,
-        description="past windows of `RECSYS_HORIZON_DAYS` each that rankers and weights learn from, as far as the data "
-        "reach",
+        description="past windows of `RECSYS_HORIZON_DAYS` each that rankers and weights learn from, as far as the "
+        "data reach",
     )
 
     popular_k: int = Field(

@@ -75,7 +75,7 @@ def newest_day(accepted: Accepted, span: Span) -> str | None:
     return max((day for day in accepted.event_days() if span[0] <= day <= span[1]), default=None)
 
 
-def training_days(settings: Settings, newest: str, first: str | None = None) -> list[str]:
+def training_days(settings: Settings, newest: str, first: str | None = None, windows: int | None = None) -> list[str]:
     """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
 
     Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D is evaluated on the candidates of D-h.
@@ -84,9 +84,10 @@ def training_days(settings: Settings, newest: str, first: str | None = None) -> 
         settings: horizon, windows, and the first day of the graph.
         newest: D.
         first: the first day with events, before which there is nothing to learn from.
+        windows: how many training windows; None for those of the settings.
     """
     last = date.fromisoformat(newest)
-    steps = range(settings.training_windows + 1, 0, -1)
+    steps = range((windows or settings.training_windows) + 1, 0, -1)
     days = [(last - timedelta(days=settings.horizon_days * step)).isoformat() for step in steps]
     return [day for day in days if day >= max(settings.first_day.isoformat(), first or "")]
 

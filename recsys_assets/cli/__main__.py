@@ -98,7 +98,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
     )
     with ui, api:
-        materializer.catch_up()
+        newest = materializer.catch_up(first_answer=True)
         with progress.step("Dagster UI answers"):
             wait_until_ready(ui, "/server_info")
         served = materializer.served()
@@ -114,9 +114,13 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         passed = _ask(api.url, materializer.sample_user(served.as_of), progress, everything=not stay)
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
-        materializer.track()
         if stay and passed:
+            materializer.build_all_windows(newest)
+            materializer.track()
             _stay(daemon, settings, progress)
+        materializer.track()
+        if left := materializer.windows_left(newest):
+            progress.note(f"{len(left)} training windows are left, which `make run` builds while it serves")
     return 0 if passed else 1
 
 

@@ -28,6 +28,8 @@ from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
 
 _TRACKING = ("model_tracking",)
+FIRST_WINDOWS = 2
+"""Training windows of the very first release, where somebody waits for it."""
 
 
 class Materializer:
@@ -71,8 +73,12 @@ class Materializer:
         if not any(file.kind == "events" for file in self._landing.zone().listing().values()):
             raise MaterializeError(self._nothing_found())
 
-    def catch_up(self) -> str:
+    def catch_up(self, *, first_answer: bool = False) -> str:
         """Materialize what the landing zone has and the store has not; returns the newest day.
+
+        Args:
+            first_answer: whether the first release of a store is to be there soon: it is made with the newest
+                :data:`FIRST_WINDOWS` training windows, and :meth:`build_all_windows` goes on from there.
 
         Raises:
             MaterializeError: a run failed, a file cannot be used, or the landing zone holds no event.
@@ -82,9 +88,28 @@ class Materializer:
         if pointer is not None and pointer.as_of >= newest and not self._outdated:
             self._progress.note(f"release {pointer.release_id} is up to date")
             return newest
-        self.build_training_windows(newest)
+        self.build_training_windows(newest, FIRST_WINDOWS if first_answer and pointer is None else None)
         self.refresh([newest])
         return newest
+
+    def windows_left(self, newest: str) -> list[str]:
+        """The as-of days of training windows that are not built yet, and those after them, oldest first.
+
+        Weights of a day are learned on the windows before it, so all after the oldest missing one are built again: the
+        result is the same as if they had been built in order.
+        """
+        days = training_days(self._settings, newest, self._first)
+        stored = set(self._store.partitions().days("ranking_examples"))
+        missing = next((at for at, day in enumerate(days) if day not in stored), len(days))
+        return days[missing:]
+
+    def build_all_windows(self, newest: str) -> None:
+        """Materialize the training windows that a first answer left out, and the release of a day once more."""
+        if left := self.windows_left(newest):
+            self._progress.note(f"{len(left)} training windows are left; the next release learns from them too")
+            self._done.difference_update(left)
+            self._build_examples(left)
+            self.refresh([newest])
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
@@ -106,17 +131,25 @@ class Materializer:
                 self._runner.run("history", history_tags(begin, last))
         return newest
 
-    def build_training_windows(self, newest: str) -> None:
-        """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first."""
+    def build_training_windows(self, newest: str, windows: int | None = None) -> None:
+        """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first.
+
+        Args:
+            newest: the day of the ranker.
+            windows: how many; None for those of the settings.
+        """
         # Candidates read trailing windows, so a changed day makes every later as-of day outdated.
         changed = min(self._outdated, default="9999")
         stored = self._store.partitions().days("ranking_examples")
         built = {day for day in stored if day < changed} | self._done
-        for day in training_days(self._settings, newest, self._first):
-            if day not in built:
-                with self._progress.step(f"examples as of {day}"):
-                    self._runner.run("examples", {"dagster/partition": day})
-                self._done.add(day)
+        days = training_days(self._settings, newest, self._first, windows)
+        self._build_examples([day for day in days if day not in built])
+
+    def _build_examples(self, days: Iterable[str]) -> None:
+        for day in days:
+            with self._progress.step(f"examples as of {day}"):
+                self._runner.run("examples", {"dagster/partition": day})
+            self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
         """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`."""

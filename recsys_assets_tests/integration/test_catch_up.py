@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from recsys_assets.automation.runs import InProcessRunner
+from recsys_assets.cli import materialize
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, make_world
 
@@ -71,3 +72,25 @@ def test_days_outside_the_stated_span_are_left_alone(
         ("examples", "2015-05-14"),
         ("refresh", "2015-05-19"),
     ]
+
+
+def test_a_first_answer_comes_early_and_what_follows_equals_what_is_built_in_order(
+    built: World, sample: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialize, "FIRST_WINDOWS", 1)
+    world = make_world(tmp_path, instance, landing_uri=str(sample))
+    with world.materializer() as materializer:
+        assert materializer.catch_up(first_answer=True) == DAY
+        first, left = materializer.served(), materializer.windows_left(DAY)
+        assert first is not None
+        assert len(left) == 3, "the oldest window, and those after it, which learn from it"
+        materializer.build_all_windows(DAY)
+        assert materializer.windows_left(DAY) == []
+        last, in_order = materializer.served(), built.store.releases().current()
+        assert last is not None
+        assert in_order is not None
+        assert first.release_id != last.release_id == in_order.release_id
+    with world.materializer() as materializer:
+        materializer.catch_up(first_answer=True)
+        materializer.build_all_windows(DAY)
+        assert materializer.served() == last, "nothing is left to do"

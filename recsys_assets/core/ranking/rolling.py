@@ -14,7 +14,7 @@ from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples
 
-MOST_WINDOWS = 4
+MOST_WINDOWS = 3
 """Earlier windows on which rankers contend; each takes a training."""
 
 
