@@ -43,7 +43,7 @@ from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 
 with Materializer(*load_settings(), Progress()) as materializer:
-    materializer.catch_up()
+    materializer.catch_up(first_answer=True)
 """
 
 Span = tuple[float, float]
