@@ -16,8 +16,8 @@ from recsys_assets.cli.__main__ import stop_on_signals
 stop_on_signals()
 with capture_interrupts():  # as a run in this process does
     pass
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("stopped")

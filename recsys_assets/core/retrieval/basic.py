@@ -35,10 +35,10 @@ def _covisit(context: RetrievalContext, k: int) -> Frame:
 def _als(context: RetrievalContext, k: int) -> Frame:
     from recsys_assets.core.retrieval.by_factors import recommend  # SciPy: loading the graph must not take it
 
-    params, repeats = context.params.als, context.params.repeats
+    params, repeats, most = context.params.als, context.params.repeats, context.more(k)
     table, unavailable = context.inputs.item_factors.collect(backend="polars").to_arrow(), context.unavailable_items()
     history = model_history(context.inputs, context.users, context.as_of, context.end, context.params, params.half_life)
-    return context.by_users(history, lambda some: recommend(table, some, params, k, unavailable, repeats=repeats))
+    return context.by_users(history, lambda some: recommend(table, some, params, most, unavailable, repeats=repeats))
 
 
 def _repeat(context: RetrievalContext, k: int) -> Frame:

@@ -159,14 +159,10 @@ def _recommended(context: RetrievalContext, registry: GeneratorRegistry) -> dict
 
 def _recommend(name: str, context: RetrievalContext, registry: GeneratorRegistry) -> Frame:
     """The candidates of one generator, without items that may not be recommended."""
-    # A model may know less of a user's history than is left out in the end, so it is asked for more.
-    k = context.params.quotas[name].k * (1 if context.params.repeats else 2)
+    k = context.params.quotas[name].k
     if name in registry.fitted:
-        model, state, unavailable = (
-            fitted(registry, name),
-            context.inputs.fitted_models[name],
-            context.unavailable_items(),
-        )
-        best = context.by_users(context.model_history, lambda some: model.recommend(state, some, k, unavailable))
+        model, state = fitted(registry, name), context.inputs.fitted_models[name]
+        unavailable, most = context.unavailable_items(), context.more(k)
+        best = context.by_users(context.model_history, lambda some: model.recommend(state, some, most, unavailable))
         return context.not_interacted(context.available(best))
     return context.not_interacted(derived(registry, name).recommend(context, k))

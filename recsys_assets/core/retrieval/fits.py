@@ -17,8 +17,8 @@ def _cf_ensemble(context: RetrievalContext, k: int) -> Frame:
     model = context.inputs.cf_ensemble
     if model is None:
         raise ValueError("cf_ensemble: its models are not among the inputs")
-    weights, unavailable = context.params.ensemble_weights, context.unavailable_items()
-    return context.by_users(context.model_history, lambda some: recommend(model, some, k, weights, unavailable))
+    weights, unavailable, most = context.params.ensemble_weights, context.unavailable_items(), context.more(k)
+    return context.by_users(context.model_history, lambda some: recommend(model, some, most, weights, unavailable))
 
 
 def _sessions(context: RetrievalContext, k: int) -> Frame:
@@ -28,7 +28,9 @@ def _sessions(context: RetrievalContext, k: int) -> Frame:
     if inputs.session_model is None:
         raise ValueError("sessions: the session model is not among the inputs")
     clicks = inputs.clicks.join(context.users, on="user_id", how="semi")
-    return context.engine.from_arrow(recommend(inputs.session_model, clicks, k, context.unavailable_items()))
+    return context.engine.from_arrow(
+        recommend(inputs.session_model, clicks, context.more(k), context.unavailable_items())
+    )
 
 
 def _fit_nearest(context: FitContext) -> bytes:

@@ -199,6 +199,10 @@ class RetrievalContext:
     users: Frame
     history: Frame
 
+    def more(self, k: int) -> int:
+        """How many items to ask a model for, which may know less of a history than is left out in the end."""
+        return k if self.params.repeats else 2 * k
+
     @property
     def model_history(self) -> Frame:
         """:func:`model_history` of the users."""
