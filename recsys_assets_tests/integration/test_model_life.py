@@ -156,7 +156,7 @@ def test_a_good_model_is_promoted_and_a_bad_one_refused(world: World, train_on: 
     assert champion(world, DAY) == champion(world, EARLIER)
     assert second.model != first.model
     record = world.lineage("champion", DAY)
-    seen = {("champion", EARLIER), ("promotion", EARLIER), ("ranker_evaluation", EARLIER), ("ranker", DAY)}
+    seen = {("champion", EARLIER), ("promotion", EARLIER), ("ranking_examples", EARLIER), ("ranker", DAY)}
     assert seen <= {(i.asset, i.day) for i in record.inputs}
     pointer = world.store.releases().current()
     assert pointer is not None
