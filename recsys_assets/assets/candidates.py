@@ -1,4 +1,4 @@
-"""Group retrieval, its end: the candidates of each fitted generator, and the union of all of each active user."""
+"""Group retrieval, its end: the union of all generators for each active user."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -36,7 +36,7 @@ Result = dg.MaterializeResult[Staged]
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
-    """An asset for each fitted generator, and their union with the others."""
+    """The parameters and models that candidates are found by, and the candidates."""
     params = candidate_parameters(graph)
     names = [name for name in graph.registry.fitted if name in params.quotas]
     fits = [
