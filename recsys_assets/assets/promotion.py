@@ -22,7 +22,7 @@ from recsys_assets.core.lists.evaluation import with_final_lists
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking import model
-from recsys_assets.core.ranking.rolling import MOST_WINDOWS, earlier_contests
+from recsys_assets.core.ranking.rolling import earlier_contests
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
@@ -106,7 +106,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         _OUTPUTS,
         reads={
             "ranking_examples": window(horizon * settings.training_windows + 1),
-            "user_activity": window(settings.activity_days + horizon * (MOST_WINDOWS + 1)),
+            "user_activity": window(settings.activity_days + horizon * (settings.training_windows + 1)),
             "ranker": None,
             "ranker_params": None,
             # Of the day that the candidates are of.

@@ -14,8 +14,9 @@ from recsys_assets.core.ranking.examples import collect_training_rows
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
 from recsys_assets.core.ranking.split import NotEnoughExamples
 
-MOST_WINDOWS = 3
-"""Earlier windows on which rankers contend; each takes a training."""
+ENOUGH_USERS, LEAST_WINDOWS = 500, 2
+"""Earlier windows are taken from the newest back until they have so many users together, and at least so many windows:
+each takes a training, which is cheap where a window has few users."""
 
 
 def earlier_contests(
@@ -46,7 +47,10 @@ def earlier_contests(
     """
     windows = disjoint_windows(days, horizon)[:-1]
     contests: list[Contest] = []
-    for at in range(max(1, len(windows) - MOST_WINDOWS), len(windows)):
+    users = 0
+    for at in reversed(range(1, len(windows))):
+        if users >= ENOUGH_USERS and len(contests) >= LEAST_WINDOWS:
+            break
         end = date.fromisoformat(windows[at])
         candidates = scan([windows[at]]).drop("dt")
         known = activity.filter(nw.col("dt") <= end)
@@ -57,4 +61,5 @@ def earlier_contests(
         except NotEnoughExamples:
             scores = {}
         contests.append(Contest(window, candidates, scores))
-    return contests
+        users += len(window.evaluator.targets)
+    return contests[::-1]

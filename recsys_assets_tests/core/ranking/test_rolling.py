@@ -57,10 +57,15 @@ def test_each_ranker_learns_from_the_windows_before_its_own(monkeypatch: pytest.
     read: list[Sequence[str]] = []
     contests = contests_of(examples(60), read)
     assert len(contests) == 3, "the first window has none before it, the newest is another's"
-    assert read == [step for at in (1, 2, 3) for step in ((DAYS[at],), tuple(DAYS[:at]))]
+    assert read == [step for at in (3, 2, 1) for step in ((DAYS[at],), tuple(DAYS[:at]))]
     assert all(contest.scores.keys() == {"ranker"} for contest in contests)
-    monkeypatch.setattr(rolling, "MOST_WINDOWS", 2)
-    assert len(contests_of(examples(60))) == 2
+    monkeypatch.setattr(rolling, "ENOUGH_USERS", 100)
+    few = contests_of(examples(60))
+    assert len(few) == 2, "two windows have enough users"
+    for one, other in zip(few, contests[1:], strict=True):
+        assert one.window.evaluator.targets.tolist() == other.window.evaluator.targets.tolist()
+    monkeypatch.setattr(rolling, "ENOUGH_USERS", 1)
+    assert len(contests_of(examples(60))) == 2, "and two there are at least"
 
 
 def test_nothing_after_a_window_reaches_its_contest() -> None:
