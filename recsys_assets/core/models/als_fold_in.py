@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from recsys_assets.core.ids import Ints
@@ -28,12 +24,6 @@ class AlsFoldIn:
     def __init__(self, items: Floats, regularization: float, alpha: float):
         self._items, self._alpha = items.astype(np.float64), alpha
         self._gram = self._items.T @ self._items + regularization * np.eye(items.shape[1])
-        self._regularization = regularization
-
-    @property
-    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
-        """See :class:`~recsys_assets.core.models.factor_models.Embed`."""
-        return {"regularization": np.array(self._regularization), "alpha": np.array(self._alpha)}
 
     def __call__(self, histories: csr_matrix) -> Floats:
         """See :class:`~recsys_assets.core.models.factor_models.Embed`."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.interactions import Bools, Doubles, Floats, standardize
-from recsys_assets.core.models.nearest import nearest
+from recsys_assets.core.models.nearest import Forbid, nearest
 
 _CELLS = 4_000_000
 """Numbers of gathered vectors at a time: 32 MB."""
@@ -66,15 +66,10 @@ class FactorScores:
 
     def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """See :class:`~recsys_assets.core.models.interactions.Scores`; rows with a zero vector have none."""
-        queried, free = np.flatnonzero(np.any(self._vectors, axis=1)), np.flatnonzero(available)
-        known = csr_matrix(histories[queried][:, free])
-
-        def forbidden(start: int, stop: int) -> tuple[Ints, Ints]:
-            rows, columns = known[start:stop].nonzero()
-            return rows.astype(np.int64), columns.astype(np.int64)
-
-        rows, columns, _ = nearest(self._vectors[queried], self._items[free], k, forbidden)
-        return queried[rows], free[columns]
+        queried = np.flatnonzero(np.any(self._vectors, axis=1))
+        known = csr_matrix(histories[queried])
+        rows, columns, _ = nearest_free(self._vectors[queried], self._items, np.flatnonzero(available), k, known)
+        return queried[rows], columns
 
     def standardized(self, rows: Ints, columns: Ints) -> Floats:
         """See :class:`~recsys_assets.core.models.interactions.Scores`."""
@@ -88,6 +83,34 @@ class FactorScores:
             pairs = slice(start, start + step)
             scores[pairs] = np.sum(wide[rows[pairs], 0] * self._items[columns[pairs]], axis=1)
         return standardize(scores, mean, square, rows)
+
+
+def nearest_free(
+    vectors: Floats, items: Floats, free: Ints, k: int, histories: csr_matrix | None
+) -> tuple[Ints, Ints, Doubles]:
+    """The k free items of each vector with the largest inner product; a row's do not depend on the other rows.
+
+    Args:
+        vectors: [rows, length].
+        items: [items, length].
+        free: the items that may be found, ascending.
+        k: items per row.
+        histories: [rows, items]; stored pairs are left out. None: none is.
+
+    Returns:
+        Rows, items and scores, by row, then score descending, then item.
+    """
+    forbid = None if histories is None else _stored_pairs(csr_matrix(histories[:, free]))
+    rows, columns, scores = nearest(vectors, items[free], k, forbid)
+    return rows, free[columns], scores
+
+
+def _stored_pairs(known: csr_matrix) -> Forbid:
+    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
+        rows, columns = known[start:stop].nonzero()
+        return rows.astype(np.int64), columns.astype(np.int64)
+
+    return forbid
 
 
 class Linear:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.models.factor_models import nearest_free
 from recsys_assets.core.models.interactions import Floats, Interactions
 from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
 from recsys_assets.core.retrieval.protocol import FitContext
@@ -70,9 +72,14 @@ def recommend(
     profiles = _normalised(known.matrix @ vectors)
     free = np.setdiff1d(np.arange(len(items)), lookup(exclude, items))
     queried = np.flatnonzero(np.any(profiles, axis=1))
-    best_users, best_items, scores = nearest_free(
-        profiles, queried, vectors, free, known.matrix, k, params or NearestParams()
-    )
+    params = params or NearestParams()
+    if len(free) <= params.most_exact:
+        places, best_items, scores = nearest_free(
+            profiles[queried], vectors, free, k, csr_matrix(known.matrix[queried])
+        )
+        best_users = queried[places]
+    else:
+        best_users, best_items, scores = _walked(profiles, queried, vectors, free, known.matrix, k, params)
     return pa.table(
         {
             "user_id": known.users.take(pa.array(best_users)),
@@ -82,10 +89,10 @@ def recommend(
     )
 
 
-def nearest_free(
+def _walked(
     profiles: Floats, queried: Ints, items: Floats, free: Ints, interacted: csr_matrix, k: int, params: NearestParams
 ) -> tuple[Ints, Ints, npt.NDArray[np.float64]]:
-    """The ``k`` free items of each user with the largest inner product, without those that the user interacted with.
+    """Nearly the ``k`` free items of each user with the largest inner product that are new to the user, by the graph.
 
     Args:
         profiles: vectors of users [users, length].
@@ -105,11 +112,10 @@ def nearest_free(
     if not (len(queried) and len(free)):
         return results[0]
     index = _index(items[free], params)
-    # The search has to find k items beside those of the user, so users with as many items are searched together.
+    # The search has to find k items beside those of the user. How many that are must not depend on the other users.
     sizes = np.diff(interacted.indptr)[queried]
     queried = queried[np.argsort(sizes, kind="stable")]
-    for start in range(0, len(queried), _BLOCK):
-        block = queried[start : start + _BLOCK]
+    for block in _equal_blocks(queried, np.sort(sizes)):
         seen = interacted[block]
         most = min(len(free), k + int(np.diff(seen.indptr).max()))
         near = _search(index, profiles[block], most)
@@ -127,15 +133,19 @@ def nearest_free(
     return all_rows[order], all_columns[order], all_scores[order]
 
 
+def _equal_blocks(users: Ints, sizes: Ints) -> Iterator[Ints]:
+    """Blocks of users with equally many items."""
+    for size in np.unique(sizes):
+        alike = users[sizes == size]
+        yield from (alike[start : start + _BLOCK] for start in range(0, len(alike), _BLOCK))
+
+
 def _index(vectors: Floats, params: NearestParams) -> Any:
-    """An index by inner product; exact for few vectors."""
+    """A graph of neighbours by inner product."""
     import faiss  # slow to import, and only needed for data sets with embeddings
 
-    if len(vectors) <= params.most_exact:
-        index: Any = faiss.IndexFlatIP(vectors.shape[1])
-    else:
-        index = faiss.IndexHNSWFlat(vectors.shape[1], params.links, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = index.hnsw.efSearch = params.breadth
+    index: Any = faiss.IndexHNSWFlat(vectors.shape[1], params.links, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = index.hnsw.efSearch = params.breadth
     with threadpool_limits(limits=1):  # with several threads, the graph would differ each time
         index.add(np.ascontiguousarray(vectors))
     return index

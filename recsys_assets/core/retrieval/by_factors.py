@@ -7,11 +7,11 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.engine import AlsParams
-from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.als import vectors_of
 from recsys_assets.core.models.als_fold_in import AlsFoldIn
+from recsys_assets.core.models.factor_models import nearest_free
 from recsys_assets.core.models.interactions import Interactions
-from recsys_assets.core.models.nearest import nearest
 
 LEAST_ITEMS = 2
 """Fewest distinct items of a user; with fewer, 'covisit' recommends the neighbours of the item."""
@@ -46,19 +46,13 @@ def recommend(
     known = Interactions.onto(history, ids)
     known = known.rows(np.diff(known.matrix.indptr) >= LEAST_ITEMS)
     free = np.setdiff1d(np.arange(len(ids)), lookup(exclude, ids)) if exclude is not None else np.arange(len(ids))
-    columns = known.matrix[:, free].tocsr()
-
-    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
-        rows, places = columns[start:stop].nonzero()
-        return rows.astype(np.int64), places.astype(np.int64)
-
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
         users = AlsFoldIn(vectors, params.regularization, params.alpha)(known.matrix)
-    rows, places, scores = nearest(users, vectors[free], k, None if repeats else forbid)
+    rows, columns, scores = nearest_free(users, vectors, free, k, None if repeats else known.matrix)
     return pa.table(
         {
             "user_id": known.users.take(pa.array(rows)),
-            "item_id": ids.take(pa.array(free[places])),
+            "item_id": ids.take(pa.array(columns)),
             "score": pa.array(scores),
         }
     )
