@@ -1,7 +1,7 @@
 """An ensemble of collaborative filtering models: the weighted sum of their scores, standardized for each history.
 
 It is fitted on a matrix of users and items, and recommends to any history: that of a user at night, of one in a
-training window, or of a visitor in a request. What it says of a history does not depend on who else is asked for.
+training window, or of a visitor in a request. The result does not depend on the other histories of the batch.
 """
 
 from __future__ import annotations

@@ -18,6 +18,10 @@ Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
+LEAST_ITEMS = 2
+"""Fewest distinct items of a user who gets items by a model; with one, 'covisit' recommends its neighbours."""
+
+
 @dataclass(frozen=True)
 class Interactions:
     """A matrix of users and items.
@@ -64,7 +68,7 @@ class Interactions:
 
 
 class Scores(Protocol):
-    """What a model says of a block of histories."""
+    """Scores of all items for a block of histories."""
 
     def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """The k best items of each row, as pairs (row, column) in any order; fewer where fewer have a score.
@@ -82,7 +86,7 @@ class Scores(Protocol):
 
 
 class InteractionModel(Protocol):
-    """A fitted model. It scores histories, whoever has them; a row's scores do not depend on the other rows."""
+    """A fitted model. It scores histories; a row's scores do not depend on the other rows."""
 
     @property
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:

@@ -11,10 +11,7 @@ from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.als import vectors_of
 from recsys_assets.core.models.als_fold_in import AlsFoldIn
 from recsys_assets.core.models.factor_models import nearest_free
-from recsys_assets.core.models.interactions import Interactions
-
-LEAST_ITEMS = 2
-"""Fewest distinct items of a user; with fewer, 'covisit' recommends the neighbours of the item."""
+from recsys_assets.core.models.interactions import LEAST_ITEMS, Interactions
 
 
 def recommend(

@@ -1,4 +1,4 @@
-"""The generator 'cf_ensemble' and its features: what models of users and items say of the histories of users.
+"""The generator 'cf_ensemble' and its features: scores of items for the histories of users.
 
 The models are fitted once for a day. They recommend to any history, and score the candidates of all generators.
 """
@@ -19,11 +19,8 @@ from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.models.cf_models import ModelParams
 from recsys_assets.core.models.graph_filter import GraphFilterParams
 from recsys_assets.core.models.ials import IalsParams
-from recsys_assets.core.models.interactions import Floats, Interactions
+from recsys_assets.core.models.interactions import LEAST_ITEMS, Floats, Interactions
 from recsys_assets.core.models.item_models import EaseParams, ItemKnnParams, Rp3BetaParams
-
-LEAST_ITEMS = 2
-"""Fewest distinct items of a user; with fewer, the models add nothing to the neighbours of the item."""
 
 
 def _models() -> ModelParams:
@@ -106,7 +103,7 @@ def recommend(
 
 
 def score(model: CfEnsemble, history: pa.Table, pairs: pa.Table) -> pa.Table:
-    """What each model says of pairs whose user and item it knows.
+    """Scores by each model of the pairs whose user and item the models know.
 
     Args:
         model: fitted.

@@ -14,12 +14,10 @@ import pyarrow as pa
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.ids import Ints, positions
 from recsys_assets.core.models import next_items
+from recsys_assets.core.models.interactions import LEAST_ITEMS
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_weights import ChosenParams, choose_params
 from recsys_assets.core.models.sessions import fit
-
-LEAST_ITEMS = 2
-"""Fewest distinct items of a user; with fewer, similar sessions add nothing to the neighbours of the item."""
 
 
 def fit_session_model(events: Frame, params: SessionParams | None = None) -> SessionModel:

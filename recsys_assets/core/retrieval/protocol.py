@@ -169,7 +169,8 @@ def model_history(
     """
     half_life = half_life or params.factors_half_life
     history = user_history(inputs.user_activity, as_of, end, params.factors_days, half_life)
-    return weighted_pairs(history.join(users, on="user_id", how="semi"))
+    pairs = weighted_pairs(history.join(users, on="user_id", how="semi"))
+    return inputs.memoize_part(f"model_history {half_life:g}", pairs)
 
 
 def weighted_pairs(history: Frame) -> Frame:
@@ -206,8 +207,7 @@ class RetrievalContext:
     @property
     def model_history(self) -> Frame:
         """:func:`model_history` of the users."""
-        history = model_history(self.inputs, self.users, self.as_of, self.end, self.params)
-        return self.inputs.memoize_part("model_history", history)
+        return model_history(self.inputs, self.users, self.as_of, self.end, self.params)
 
     def by_users(self, history: Frame, recommend: Callable[[pa.Table], pa.Table]) -> Frame:
         """What a model recommends to the histories of users; each call gets all rows of some users, ordered.

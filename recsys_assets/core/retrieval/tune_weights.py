@@ -107,7 +107,7 @@ def fusion_scores(
 
 
 def ensemble_scores(windows: Sequence[pa.Table], seed: int = 0) -> LabelledScores:
-    """What each model of 'cf_ensemble' says of the candidates that a user has not interacted with.
+    """Scores by each model of 'cf_ensemble' of the candidates that a user has not interacted with.
 
     Args:
         windows: as for :func:`fusion_scores`, with ``ui_events`` and ``ui_<model>``; candidates that no model knows are
@@ -140,7 +140,7 @@ def tune_weights(
     users where there is one window. Between the base and what was found lie geometric means, base^(1-s) * found^s; the
     s with the best lists of the held-out folds is shrunk once more, by how certain its gain is: s * (1 - (1.5 standard
     errors / gain)^2), or 0 (a positive-part James-Stein estimator). All users together then give the weights, of which
-    that share is taken. So a generator that looked useless keeps a voice, unless it is clear that it has to lose it.
+    that share is taken. So a generator that looked useless keeps some weight, unless the evidence against it is clear.
     The sum of the weights stays that of the base, so that fused scores of different days are comparable.
 
     Args:

@@ -1,4 +1,4 @@
-"""The ensemble: what it says of a history depends on that history and the file of the models alone."""
+"""The ensemble: the result for a history depends on that history and the file of the models alone."""
 
 from __future__ import annotations
 

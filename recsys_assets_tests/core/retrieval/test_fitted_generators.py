@@ -15,7 +15,8 @@ from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_FEATURES, IdTypes
 from recsys_assets.core.feature_names import MODEL_NAMES
 from recsys_assets.core.generator_registry import BUILT_IN, DERIVED
 from recsys_assets.core.models.cf_models import MODELS
-from recsys_assets.core.retrieval.cf_ensemble import LEAST_ITEMS, CfEnsembleParams, fit, recommend, score
+from recsys_assets.core.models.interactions import LEAST_ITEMS
+from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, fit, recommend, score
 from recsys_assets.core.retrieval.protocol import FitContext, derived, fitted, generator
 from recsys_assets_tests.core.world import (
     FIRST,

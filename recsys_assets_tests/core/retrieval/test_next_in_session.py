@@ -10,8 +10,9 @@ import pytest
 
 from recsys_assets.core.contracts import CLEAN_EVENTS, IdTypes
 from recsys_assets.core.models import stored_arrays
+from recsys_assets.core.models.interactions import LEAST_ITEMS
 from recsys_assets.core.models.session_model import from_bytes, to_bytes
-from recsys_assets.core.retrieval.next_in_session import LEAST_ITEMS, fit_session_model, recommend
+from recsys_assets.core.retrieval.next_in_session import fit_session_model, recommend
 from recsys_assets_tests.core.world import FIRST, INTS, STRINGS, Row, events, frame
 
 K = 6
