@@ -159,7 +159,8 @@ class Materializer:
             with self._progress.step(f"release as of {day}"):
                 self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
             self._done.add(day)
-            self._untracked.append(day)
+            if day not in self._untracked:
+                self._untracked.append(day)
 
     def track(self) -> None:
         """Record in MLflow what was refreshed; a step of its own, so that serving need not wait for it."""
