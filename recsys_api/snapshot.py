@@ -43,6 +43,7 @@ class Snapshot:
     recommendations: RankedLists
     similar_items: RankedLists
     top_popular: RankedLists
+    user_histories: RankedLists
     fallback: str
     loaded_at: datetime
 

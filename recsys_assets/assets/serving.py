@@ -13,26 +13,49 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import candidate_parameters, feature_inputs, feature_reads
+from recsys_assets.assets.candidates import (
+    activity_read,
+    candidate_parameters,
+    feature_inputs,
+    feature_reads,
+    history_days,
+)
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import policy_text, reranking_policy
+from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
+from recsys_assets.core.lists.histories import user_histories as recent_items
 from recsys_assets.core.lists.nightly import recommend_in_parts
+from recsys_assets.core.models import stored_arrays
 from recsys_assets.core.ranking.formats import suffix_of
+from recsys_assets.core.retrieval.params import weights_in_force
+from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
+from recsys_assets.partitions import MOST_DAYS
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
-from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
+from recsys_assets.storage.served_lists import (
+    DEFAULT_FALLBACK,
+    FALLBACK_FACT,
+    MODEL_WEIGHTS_FACT,
+    SERVED_LISTS,
+    SERVED_MODELS,
+    model_file,
+)
 
 Result = dg.MaterializeResult[Staged]
 _RELEASED = (*(served.name for served in SERVED_LISTS), "served_ranker", "promotion", "ranker_evaluation")
-"""The assets that a release is made from."""
+"""The assets that a release is made from, beside the models that it holds."""
+_MODEL_OF = {"session_model": "sessions", "cf_ensemble": "cf_ensemble"}
+"""The generator for which each served model is fitted."""
+_HISTORY_ITEMS = 50
+"""Items of a user's history in a release where repeats are allowed; models of sessions look no further back."""
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -89,36 +112,60 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
     @graph.asset(
         "serving",
-        reads=dict.fromkeys(_RELEASED),
+        reads={"user_activity": activity_read(graph, params)},
+        kinds=("parquet", settings.engine),
+        checks=("contract", "ranks_are_dense"),
+    )
+    def user_histories(context: dg.AssetExecutionContext, user_activity: Partitions, frames: FrameWriter) -> Result:
+        """The last items of each user and what the user purchased, which the API continues with fresh events."""
+        days = history_days(params) if params.repeats else MOST_DAYS
+
+        def histories(day: str) -> Frame:
+            return recent_items(
+                user_activity.frame(),
+                graph.day(day),
+                graph.end(day),
+                days=days,
+                half_life_days=params.factors_half_life,
+                purchased_from=policy.purchased_from,
+                most=_HISTORY_ITEMS if params.repeats else None,
+            )
+
+        return frames.write(
+            context,
+            histories,
+            partition_checks=[dense_ranks("user_id")],
+            params={"days": days, "half_life": params.factors_half_life, "purchased_from": policy.purchased_from},
+            metadata=user_activity.facts,
+        )
+
+    models = [name for name in SERVED_MODELS if _MODEL_OF[name] in params.quotas]
+
+    @graph.asset(
+        "serving",
+        reads=dict.fromkeys((*_RELEASED, "retrieval_params", *models)),
         kinds=("arrow",),
         checks=("serving_is_current",),
         pool="publishing",
         watched=True,
     )
     def release(
-        context: dg.AssetExecutionContext,
-        recommendations: Partitions,
-        similar_items: Partitions,
-        top_popular: Partitions,
-        served_ranker: Partitions,
-        promotion: Partitions,
-        ranker_evaluation: Partitions,
-        store: StoreResource,
+        context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
     ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day, serve = context.partition_key, settings.mode == "autonomous"
-        upstream = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
-        inputs = hashes(store.partitions(), [partitions.asset for partitions in upstream], day)
-        tables = {lists.asset: table(lists, day) for lists in (recommendations, similar_items, top_popular)}
-        decided = stored_promotion(promotion, day)
+        inputs = hashes(store.partitions(), list(upstream), day)
+        tables = {served.name: table(upstream[served.name], day) for served in SERVED_LISTS}
+        decided = stored_promotion(upstream["promotion"], day)
         facts = {
             "dataset": graph.dataset.name,
             "ids": {"user": graph.ids.user, "item": graph.ids.item},
             **facts_of(tables, decided),
+            MODEL_WEIGHTS_FACT: model_weights(upstream["retrieval_params"], params, day),
             "inputs": inputs,
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
-            files = release_files(tables, served_ranker, decided, ranker_evaluation, day, Path(name))
+            files = release_files(tables, upstream, decided, day, Path(name))
             published = store.releases().publish(
                 day, files, facts, lambda stored: check_release(stored, facts), serve=serve
             )
@@ -128,7 +175,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             check_results=[follows(store, day, published, served=serve)],
         )
 
-    return [recommendations, release]
+    return [recommendations, user_histories, release]
+
+
+def model_weights(retrieval_params: Partitions, params: CandidateParams, day: str) -> dict[str, float]:
+    """The weights of the models of 'cf_ensemble' as of a day."""
+    return dict(weights_in_force(stored_params(retrieval_params, day), params).ensemble_weights)
 
 
 def hashes(partitions: PartitionStore, assets: list[str], day: str) -> dict[str, str]:
@@ -173,30 +225,35 @@ def table(partitions: Partitions, day: str) -> pa.Table:
 
 
 def release_files(
-    tables: Mapping[str, pa.Table],
-    served_ranker: Partitions,
-    decided: Promotion,
-    ranker_evaluation: Partitions,
-    day: str,
-    folder: Path,
+    tables: Mapping[str, pa.Table], upstream: Mapping[str, Partitions], decided: Promotion, day: str, folder: Path
 ) -> dict[str, Path]:
-    """The files of a release: memory-mappable lists, the model that ordered them, the decision and the evaluation."""
-    paths: list[Path] = []
+    """The files of a release: lists and models to be mapped, the model that ordered them, decision and evaluation."""
+    paths = [path for name in SERVED_MODELS for path in _mapped_model(upstream.get(name), day, folder)]
     for served in SERVED_LISTS:
         rows = tables[served.name]
         if served.source is not None:
             rows = rows.filter(pc.call_function("equal", [rows["source"], pa.scalar(served.source)]))
         paths += write_lists(rows, served.key, served.name, folder, item=served.item)
     evaluation = folder / "evaluation.json"
-    evaluation.write_text(json.dumps(table(ranker_evaluation, day).to_pylist(), indent=1))
+    evaluation.write_text(json.dumps(table(upstream["ranker_evaluation"], day).to_pylist(), indent=1))
     decision = folder / "promotion.json"
     decision.write_text(decided.to_json())
     paths += [evaluation, decision]
-    if model := partition_bytes(served_ranker, day):
+    if model := partition_bytes(upstream["served_ranker"], day):
         copy = folder / f"ranker{suffix_of(model)}"
         copy.write_bytes(model)
         paths.append(copy)
     return {path.name: path for path in paths}
+
+
+def _mapped_model(partitions: Partitions | None, day: str, folder: Path) -> list[Path]:
+    """The file of a fitted model that requests map; none where the day has no such model."""
+    stored = partition_bytes(partitions, day) if partitions else b""
+    if partitions is None or not stored:
+        return []
+    path = folder / model_file(partitions.asset)
+    stored_arrays.write_mapped(path, *stored_arrays.from_bytes(stored))
+    return [path]
 
 
 def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:

@@ -250,6 +250,19 @@ RECOMMENDATIONS = Contract(
 )
 
 
+USER_HISTORIES = Contract(
+    "user_histories",
+    {
+        "user_id": _USER,
+        "item_id": _ITEM,
+        "rank": Column("int64", "1 is the newest, dense", ge=1),
+        "score": Column("float64", "weight of the user's events with the item, which decays", ge=0),
+        "source": Column("string", "whether the user purchased the item", isin=("purchase", "interaction")),
+    },
+    key=("user_id", "rank"),
+)
+
+
 def candidates_contract(generators: Iterable[str]) -> Contract:
     """Candidates with the scores and ranks of some generators, in their order; docstrings call it CANDIDATES."""
     columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM}
@@ -317,5 +330,6 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
+        USER_HISTORIES,
     )
     return {contract.name: contract for contract in contracts}

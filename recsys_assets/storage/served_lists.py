@@ -36,4 +36,15 @@ SERVED_LISTS = (
     ServedList("recommendations", "user_id", "user"),
     ServedList("similar_items", "item_id", "item", item="similar_item_id", source="fused", may_be_empty=True),
     ServedList("top_popular", "segment", "string"),
+    ServedList("user_histories", "user_id", "user", may_be_empty=True),
 )
+
+SERVED_MODELS = ("session_model", "cf_ensemble")
+"""Fitted models that a release holds as ``<name>.arrow`` where the graph has them, for requests with fresh clicks."""
+MODEL_WEIGHTS_FACT = "cf_ensemble_weights"
+"""The fact of a manifest that holds the weights of the models of ``cf_ensemble`` by name."""
+
+
+def model_file(name: str) -> str:
+    """The file of a served model in a release."""
+    return f"{name}.arrow"

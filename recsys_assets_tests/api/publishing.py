@@ -23,6 +23,7 @@ class Content:
     recommendations: Mapping[Id, Sequence[Id]]
     similar_items: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
     top_popular: Mapping[str, Sequence[Id]] = field(default_factory=dict)
+    user_histories: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=lambda: {"user": "int64", "item": "int64"})
     fallback: str | None = None
 
@@ -35,12 +36,13 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
         ("recommendations", user, content.recommendations),
         ("similar_items", item, content.similar_items),
         ("top_popular", pa.string(), content.top_popular),
+        ("user_histories", user, content.user_histories),
     ):
         rows = [(k, rank, i, 1 / rank) for k, items in sorted(lists.items()) for rank, i in enumerate(items, 1)]
         fields = [("key", key), ("rank", pa.int64()), ("item_id", item), ("score", pa.float64())]
         table = pa.table({n: pa.array([row[c] for row in rows], t) for c, (n, t) in enumerate(fields)})
         if name != "top_popular":
-            source = {"recommendations": "ranker", "similar_items": "fused"}[name]
+            source = {"recommendations": "ranker", "similar_items": "fused", "user_histories": "interaction"}[name]
             table = table.append_column("source", pa.array([source] * len(rows), pa.string()))
         paths += write_lists(table, "key", name, folder)
     return {path.name: path for path in paths}

@@ -221,7 +221,7 @@ def test_a_release_in_s3_is_downloaded_once_and_verified(
     assert reloader.current
     assert reloader.current.recommendations.get(0, 1) == [(1, 1.0, "ranker")]
     cached = next((tmp_path / "cache").rglob(f"{first}/recommendations.rows.arrow"))
-    assert len(list(cached.parent.iterdir())) == 6, "the served files, and no temporary one"
+    assert len(list(cached.parent.iterdir())) == 8, "the served files, and no temporary one"
 
     flip(cached)
     Reloader(settings).refresh()

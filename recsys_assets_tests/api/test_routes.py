@@ -197,7 +197,7 @@ def test_every_operation_is_documented(ints: TestClient) -> None:
 
 def test_release_names_the_bytes_that_answers_are_made_of(ints: TestClient) -> None:
     body = ints.get("/release").json()
-    assert body["rows"] == {"recommendations": 105, "similar_items": 3, "top_popular": 8}
+    assert body["rows"] == {"recommendations": 105, "similar_items": 3, "top_popular": 8, "user_histories": 0}
     assert body["facts"]["inputs"] == {"recommendations": "ab" * 32}
     assert {file["name"] for file in body["files"]} >= {"recommendations.keys.arrow", "top_popular.rows.arrow"}
 

@@ -46,7 +46,21 @@ SIMILAR = pa.table(
     }
 )
 POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0], "is_fallback": [True]})
-TABLES = {"recommendations": RECOMMENDATIONS, "similar_items": SIMILAR, "top_popular": POPULAR}
+HISTORIES = pa.table(
+    {
+        "user_id": [1, 7],
+        "item_id": [20, 10],
+        "rank": [1, 1],
+        "score": [1.5, 2.0],
+        "source": ["interaction", "purchase"],
+    }
+)
+TABLES = {
+    "recommendations": RECOMMENDATIONS,
+    "similar_items": SIMILAR,
+    "top_popular": POPULAR,
+    "user_histories": HISTORIES,
+}
 
 
 def decided(order_by: str = "ranker", champion: ModelRef | None = CHAMPION) -> Promotion:
@@ -68,14 +82,11 @@ def released(folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] =
     stored.write_bytes(model or b"")
     release = folder / "release"
     release.mkdir()
-    return release_files(
-        tables,
-        partitions("served_ranker", {} if model is None else {DAY: stored}),
-        decided(),
-        partitions("ranker_evaluation", {DAY: evaluation}),
-        DAY,
-        release,
-    )
+    upstream = {
+        "served_ranker": partitions("served_ranker", {} if model is None else {DAY: stored}),
+        "ranker_evaluation": partitions("ranker_evaluation", {DAY: evaluation}),
+    }
+    return release_files(tables, upstream, decided(), DAY, release)
 
 
 def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedItem]:
@@ -123,7 +134,7 @@ def test_the_manifest_names_the_model_only_where_it_orders(
         "served_by": "ranker",
         "model": model,
         "fallback_segment": "all",
-        "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1},
+        "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1, "user_histories": 2},
     }
 
 

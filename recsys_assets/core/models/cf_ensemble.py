@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
@@ -48,7 +50,15 @@ class CfEnsemble:
         Raises:
             ValueError: it is the file of something else or of another version.
         """
-        items, arrays = from_bytes(data)
+        return CfEnsemble.of(*from_bytes(data))
+
+    @staticmethod
+    def of(items: pa.Array, arrays: Mapping[str, npt.NDArray[Any]]) -> CfEnsemble:
+        """The models of the arrays of a file.
+
+        Raises:
+            ValueError: they are those of something else or of another version.
+        """
         models: dict[str, InteractionModel] = {}
         for name in dict.fromkeys(key.partition(".")[0] for key in arrays):
             if name not in MODELS:
