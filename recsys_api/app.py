@@ -8,8 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from recsys_api.limits import add_limits
+from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
 from recsys_api.routes import catalog, health, recommendations
+from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 
 _DESCRIPTION = """
@@ -37,7 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         SettingsError: the environment holds a value that cannot be used.
     """
-    reloader = Reloader(settings or load_settings())
+    settings = settings or load_settings()
+    reloader = Reloader(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -46,6 +50,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="Recommendations", description=_DESCRIPTION, version=_version(), lifespan=lifespan)
     app.state.reloader = reloader
+    app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
+    add_problems(app)
+    add_limits(app, settings)
     for routes in (recommendations, catalog, health):
         app.include_router(routes.router)
     return app

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from fastapi.exceptions import RequestValidationError
 from starlette.convertors import Convertor, register_url_convertor
 
+from recsys_api.problems import FieldFault, InvalidFieldsError
 from recsys_assets.storage.lists import Key
 
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -32,11 +32,11 @@ def parse_id(text: str, id_type: str, field: str) -> Key:
     """An id as the release's type.
 
     Raises:
-        RequestValidationError: the release has int64 ids and the text is not one; answered as 422 with the field.
+        InvalidFieldsError: the release has int64 ids and the text is not one; answered as 422 with the field.
     """
     if id_type == "string":
         return text
     if _INTEGER.fullmatch(text) and (number := int(text)) in _INT64:
         return number
     message = "Input should be a 64-bit integer: this release has int64 ids"
-    raise RequestValidationError([{"type": "int_parsing", "loc": ("path", field), "msg": message, "input": text}])
+    raise InvalidFieldsError([FieldFault(field=field, message=message)])

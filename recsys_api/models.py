@@ -96,9 +96,3 @@ class Readiness(_Model):
     problem: str | None = Field(
         description="why there is no release, or why a newer one could not be loaded and the old one is still served"
     )
-
-
-class Unavailable(_Model):
-    """Nothing can be served yet."""
-
-    detail: str = Field(examples=["no release yet: nothing has been published at file:///srv/store"])

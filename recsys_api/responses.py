@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import HTTPException, Query, Request, Response
 
-from recsys_api.models import Unavailable
+from recsys_api.problems import responses
 from recsys_api.reloader import Reloader
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.lists import RankedItem
@@ -22,7 +22,8 @@ K = Annotated[int, Query(ge=1, le=100, description="length of the list")]
 TRENDING = "trending"
 """A segment of ``top_popular`` and the source of its items; those of the other segments have the source ``popular``."""
 
-UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Unavailable, "description": "No release yet"}}
+UNAVAILABLE: dict[int | str, dict[str, Any]] = responses(503)
+"""The ``responses`` of a route that needs a release."""
 
 
 def reloader(request: Request) -> Reloader:

@@ -6,12 +6,15 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PREFIX = "RECSYS_"
+_SHORTEST_KEY = 16
+_NOT_SHOWN = {(), ("storage_uri",), ("landing_uri",), ("events_url",), ("api_write_keys",), ("api_admin_keys",)}
+"""Settings whose values may hold secrets; () is that of several settings together."""
 
 
 class SettingsError(ValueError):
@@ -24,20 +27,60 @@ def _default_cache() -> Path:
 
 
 class Settings(BaseSettings):
-    """Settings of the API; credentials of the store are read from the environment, never from here."""
+    """Settings of the API; credentials of the store are read from the environment, never from here.
+
+    ``events_url`` is empty where events cannot be stored, and ``landing_uri`` where they are not exported.
+    """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     dataset: str = Field(default="retailrocket", description="data set; names the default store")
     storage_uri: str = Field(default="", description="store that holds the releases: a path, file:// or s3://")
+    landing_uri: str = Field(
+        default="", description="where served events are written for the graph: a path, file:// or s3://"
+    )
     api_poll_seconds: float = Field(
         default=5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
     )
     api_cache_dir: Path = Field(
         default_factory=_default_cache, description="where the API keeps its copies of releases from `s3://`"
     )
+    events_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="where events are stored: `sqlite:///` and a path, shared by the workers of one machine, or "
+        "`postgresql://`, shared by all; must be set where the store is `s3://`; secret",
+    )
+    events_retention_days: int = Field(
+        default=90, ge=1, le=3650, description="days after which the API forgets an event; older ones are refused"
+    )
+    events_per_user: int = Field(
+        default=1000, ge=1, le=1_000_000, description="newest events of a user that the API keeps"
+    )
+    api_write_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="keys that may write, and read what a user did; comma separated, 16 characters or more; secret",
+    )
+    api_admin_keys: SecretStr = Field(
+        default=SecretStr(""), description="keys that may administer, likewise; without any, nobody may; secret"
+    )
+    api_open_writes: bool = Field(
+        default=False, description="whether everybody may write where no write key is set; `make run` sets it"
+    )
+    api_max_body_bytes: int = Field(
+        default=1 << 20, ge=1024, le=1 << 30, description="most bytes of a request's body, also when unpacked"
+    )
+    api_max_events: int = Field(default=1000, ge=1, le=100_000, description="most events in one request")
+    api_cors_origins: str = Field(
+        default="", description="origins of browsers that may call the API, comma separated; `*` for all"
+    )
+    api_export_seconds: float = Field(
+        default=300.0, ge=0, le=86_400, description="age at which served events become a landing file; 0: they never do"
+    )
+    api_export_events: int = Field(
+        default=100_000, ge=1, le=1_000_000, description="number of served events that become a landing file at once"
+    )
 
-    @field_validator("storage_uri")
+    @field_validator("storage_uri", "landing_uri")
     @classmethod
     def _known_scheme(cls, uri: str) -> str:
         if "://" not in uri:
@@ -48,14 +91,47 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a path, file:///path or s3://bucket/prefix, found one of scheme {scheme!r}")
         return uri
 
+    @field_validator("events_url")
+    @classmethod
+    def _known_database(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        scheme, rest = urlsplit(text).scheme, text.partition("://")[2]
+        if text and not ((scheme in ("postgresql", "postgres") and rest) or (scheme == "sqlite" and rest.strip("/"))):
+            raise ValueError(f"must be sqlite:///path or postgresql://host/database, found one of scheme {scheme!r}")
+        return url
+
+    @field_validator("api_write_keys", "api_admin_keys")
+    @classmethod
+    def _long_keys(cls, keys: SecretStr) -> SecretStr:
+        if any(len(key) < _SHORTEST_KEY for key in cls.keys(keys)):
+            raise ValueError(f"a key must have at least {_SHORTEST_KEY} characters")
+        return keys
+
     @model_validator(mode="after")
-    def _default_store(self) -> Self:
+    def _defaults(self) -> Self:
+        is_file = "/" in self.dataset or self.dataset.endswith(".toml")
+        if not self.storage_uri and is_file:
+            raise ValueError(f"{_PREFIX}STORAGE_URI must be set where {_PREFIX}DATASET is a file")
+        data = Path.cwd() / "data"
         if not self.storage_uri:
-            if "/" in self.dataset or self.dataset.endswith(".toml"):
-                raise ValueError(f"{_PREFIX}STORAGE_URI must be set where {_PREFIX}DATASET is a file")
-            uri = (Path.cwd() / "data" / "store" / self.dataset).as_uri()
-            object.__setattr__(self, "storage_uri", uri)
+            object.__setattr__(self, "storage_uri", (data / "store" / self.dataset).as_uri())
+        if not self.landing_uri and not is_file:
+            object.__setattr__(self, "landing_uri", (data / "landing" / self.dataset).as_uri())
+        if not self.events_url.get_secret_value() and self.storage_uri.startswith("file://"):
+            store = Path(unquote(urlsplit(self.storage_uri).path))
+            path = store.with_name(f"{store.name}-events") / "events.sqlite"
+            object.__setattr__(self, "events_url", SecretStr(f"sqlite:///{path}"))
         return self
+
+    @staticmethod
+    def list_of(text: str) -> list[str]:
+        """The parts of a setting that is comma separated."""
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    @classmethod
+    def keys(cls, secret: SecretStr) -> list[str]:
+        """The keys of a setting."""
+        return cls.list_of(secret.get_secret_value())
 
 
 def load_settings() -> Settings:
@@ -73,6 +149,5 @@ def load_settings() -> Settings:
 
 
 def _fault(loc: tuple[int | str, ...], message: str, value: object) -> str:
-    # The URI itself is not shown: it may contain a password.
-    shown = "" if loc in ((), ("storage_uri",)) else f", found {value!r}"
+    shown = "" if loc in _NOT_SHOWN else f", found {value!r}"
     return f"{_PREFIX}{loc[0].upper()}: {message}{shown}" if loc and isinstance(loc[0], str) else message

@@ -40,7 +40,9 @@ class Settings(BaseSettings):
         description="preset (`retailrocket`, `movielens`, `online_retail`) or path of a `dataset.toml`",
     )
     landing_uri: str = Field(
-        default="", description="where event files arrive: a path, `file://` or `s3://`; it is read and never changed"
+        default="",
+        description="where event files arrive: a path, `file://` or `s3://`; the graph reads it and never changes it, "
+        "the API adds files to its folder `served`",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
     start_date: date | None = Field(default=None, description="first day of the graph; earlier days are not built")

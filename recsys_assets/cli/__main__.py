@@ -95,7 +95,13 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", str(api_port)],
         url=f"http://127.0.0.1:{api_port}",
         log=logs / "api.log",
-        environment={"RECSYS_STORAGE_URI": settings.storage_uri, "RECSYS_API_POLL_SECONDS": "1"},
+        environment={
+            "RECSYS_STORAGE_URI": settings.storage_uri,
+            "RECSYS_LANDING_URI": settings.landing_uri,
+            "RECSYS_API_POLL_SECONDS": "1",
+            # It listens on this machine's loopback address only.
+            "RECSYS_API_OPEN_WRITES": os.environ.get("RECSYS_API_OPEN_WRITES") or "true",
+        },
     )
     with ui, api:
         newest = materializer.catch_up(first_answer=True)

@@ -22,6 +22,7 @@ _COMPUTED = {
     "start_date": "the data set's",
     "end_date": "the data set's",
     "api_cache_dir": "a temporary folder",
+    "events_url": "`<store>-events/events.sqlite` beside a local store",
 }
 """Defaults that depend on other things."""
 

@@ -23,6 +23,7 @@ def make_settings(tmp_path: Path, store_uri: str) -> Callable[..., Settings]:
     def make(**overrides: object) -> Settings:
         values: dict[str, Any] = {
             "storage_uri": store_uri,
+            "landing_uri": (tmp_path / "landing").as_uri(),
             "api_poll_seconds": 0.05,
             "api_cache_dir": tmp_path / "cache",
             **overrides,

@@ -76,7 +76,8 @@ def conforms(client: TestClient, path: str, url: str) -> dict[str, Any]:
     """The body of a GET, after holding it against the schema that the OpenAPI document gives for its status."""
     document = client.get("/openapi.json").json()
     response = client.get(url)
-    schema = document["paths"][path]["get"]["responses"][str(response.status_code)]["content"]["application/json"]
+    content = document["paths"][path]["get"]["responses"][str(response.status_code)]["content"]
+    schema = content[response.headers["Content-Type"]]
     jsonschema.validate(
         response.json(),
         {**schema["schema"], "components": document["components"]},
@@ -146,7 +147,7 @@ def test_k_is_1_to_100(ints: TestClient, path: str) -> None:
     for k in ("0", "101", "-1", "ten", "1.5", "", str(10**30)):
         response = ints.get(f"{path}?k={k}")
         assert response.status_code == 422
-        assert response.json()["detail"][0]["loc"] == ["query", "k"]
+        assert [error["field"] for error in response.json()["errors"]] == ["k"]
     assert len(ints.get("/recommendations/8?k=100").json()["items"]) == 100
 
 
@@ -155,8 +156,7 @@ def test_an_id_that_is_no_int64_is_refused_by_name(ints: TestClient, path: str, 
     for text in ("x", "1.0", " 1", "1_0", "٣", "1e3", "+1", "0x1", str(2**63), str(-(2**63) - 1), "1/2", "9" * 5000):
         response = ints.get(f"{path}/{quote(text, safe='')}")
         assert response.status_code == 422, text
-        assert response.json()["detail"][0]["loc"] == ["path", field]
-        assert response.json()["detail"][0]["input"] == text
+        assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
 def test_unknown_string_ids_and_categories(strings: TestClient) -> None:
