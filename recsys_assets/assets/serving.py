@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,13 @@ from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
 from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
+    END_FACT,
     FALLBACK_FACT,
     MODEL_WEIGHTS_FACT,
+    RULES_FACT,
     SERVED_LISTS,
     SERVED_MODELS,
+    TRENDING_FACT,
     model_file,
 )
 
@@ -65,7 +69,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     @graph.asset(
         "serving",
         reads={
-            **dict.fromkeys(("candidates", "served_ranker", "promotion")),
+            **dict.fromkeys(("candidates", "served_ranker", "promotion", "retrieval_params")),
             **feature_reads(graph, params),
         },
         kinds=("parquet", "catboost"),
@@ -81,6 +85,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         decided = stored_promotion(upstream["promotion"], day)
         model = partition_bytes(upstream["served_ranker"], day)
         pool = upstream["candidates"].frame().drop("dt")
+        weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
 
         def ordered(day: str) -> Iterator[Frame]:
             return recommend_in_parts(
@@ -89,7 +94,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 feature_inputs(upstream, day),
                 graph.day(day),
                 graph.end(day),
-                params,
+                weighted,
                 order_by=decided.order_by,
                 model=model,
                 ids=graph.ids,
@@ -161,6 +166,9 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "dataset": graph.dataset.name,
             "ids": {"user": graph.ids.user, "item": graph.ids.item},
             **facts_of(tables, decided),
+            END_FACT: graph.end(day).astimezone(UTC).isoformat(),
+            RULES_FACT: {"repeats": params.repeats, "exclude_purchased": policy.exclude_purchased},
+            TRENDING_FACT: trending_half_life(store.partitions(), day, settings.trending_half_life),
             MODEL_WEIGHTS_FACT: model_weights(upstream["retrieval_params"], params, day),
             "inputs": inputs,
         }
@@ -176,6 +184,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     return [recommendations, user_histories, release]
+
+
+def trending_half_life(partitions: PartitionStore, day: str, stated: float) -> float:
+    """Days in which the weight of an event halves for what is trending, as `top_popular` of the day has it."""
+    lineage = partitions.read_lineage("top_popular", day)
+    found: Any = lineage.params.get("trending_half_life") if lineage else None
+    return stated if found is None else float(found)
 
 
 def model_weights(retrieval_params: Partitions, params: CandidateParams, day: str) -> dict[str, float]:
@@ -233,6 +248,8 @@ def release_files(
         rows = tables[served.name]
         if served.source is not None:
             rows = rows.filter(pc.call_function("equal", [rows["source"], pa.scalar(served.source)]))
+        if served.named_by != "source":
+            rows = rows.set_column(rows.column_names.index("source"), "source", rows[served.named_by])
         paths += write_lists(rows, served.key, served.name, folder, item=served.item)
     evaluation = folder / "evaluation.json"
     evaluation.write_text(json.dumps(table(upstream["ranker_evaluation"], day).to_pylist(), indent=1))

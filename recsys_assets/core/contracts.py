@@ -245,6 +245,7 @@ RECOMMENDATIONS = Contract(
         "rank": Column("int64", "1 is best, dense", ge=1, le=100),
         "score": Column("float64", "score of the model that ordered the list, non-increasing in rank"),
         "source": Column("string", "what ordered the list: ranker, fused or a generator"),
+        "generator": Column("string", "the generator with the largest share of the item's fused score"),
     },
     key=("user_id", "rank"),
 )

@@ -34,6 +34,7 @@ RECOMMENDATIONS = pa.table(
         "rank": [1, 2, 1],
         "score": [0.9, 0.5, 0.7],
         "source": ["ranker"] * 3,
+        "generator": ["covisit", "als", "popular"],
     }
 )
 SIMILAR = pa.table(
@@ -96,7 +97,7 @@ def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedIt
 def test_the_files_hold_the_lists_that_are_served(tmp_path: Path) -> None:
     files = released(tmp_path, MODEL)
     assert {path.name for path in files.values()} == set(files)
-    assert lists(files, "recommendations", 1) == [(30, 0.9, "ranker"), (10, 0.5, "ranker")]
+    assert lists(files, "recommendations", 1) == [(30, 0.9, "covisit"), (10, 0.5, "als")]
     assert lists(files, "similar_items", 10) == [(40, 0.3, "fused")], "the fused similarity only"
     assert lists(files, "similar_items", 20) == []
     assert lists(files, "top_popular", "all") == [(10, 3.0, "top_popular")]
