@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import policy_text, reranking_policy
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
 from recsys_assets.checks.release import check_release
+from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.lists.nightly import recommend_in_parts
@@ -25,13 +26,15 @@ from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
-from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
+from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS, ServedList
 
 Result = dg.MaterializeResult[Staged]
-_RELEASED = (*(served.name for served in SERVED_LISTS), "served_ranker", "promotion", "ranker_evaluation")
+_LISTS = tuple(served.name for served in SERVED_LISTS)
+_RELEASED = (*_LISTS, "item_features", "served_ranker", "promotion", "ranker_evaluation")
 """The assets that a release is made from."""
 
 
@@ -91,31 +94,27 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         "serving",
         reads=dict.fromkeys(_RELEASED),
         kinds=("arrow",),
+        code_version="2",
         checks=("serving_is_current",),
         pool="publishing",
         watched=True,
     )
     def release(
         context: dg.AssetExecutionContext,
-        recommendations: Partitions,
-        similar_items: Partitions,
-        top_popular: Partitions,
         served_ranker: Partitions,
         promotion: Partitions,
         ranker_evaluation: Partitions,
         store: StoreResource,
+        **lists_and_items: Partitions,
     ) -> dg.MaterializeResult[Any]:
         """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
         day, serve = context.partition_key, settings.mode == "autonomous"
-        upstream = (recommendations, similar_items, top_popular, served_ranker, promotion, ranker_evaluation)
-        inputs = hashes(store.partitions(), [partitions.asset for partitions in upstream], day)
-        tables = {lists.asset: table(lists, day) for lists in (recommendations, similar_items, top_popular)}
+        tables = released_tables({name: table(partitions, day) for name, partitions in lists_and_items.items()})
         decided = stored_promotion(promotion, day)
         facts = {
-            "dataset": graph.dataset.name,
-            "ids": {"user": graph.ids.user, "item": graph.ids.item},
+            **facts_of_dataset(graph.dataset),
             **facts_of(tables, decided),
-            "inputs": inputs,
+            "inputs": hashes(store.partitions(), _RELEASED, day),
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
             files = release_files(tables, served_ranker, decided, ranker_evaluation, day, Path(name))
@@ -131,10 +130,21 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [recommendations, release]
 
 
-def hashes(partitions: PartitionStore, assets: list[str], day: str) -> dict[str, str]:
+def hashes(partitions: PartitionStore, assets: Iterable[str], day: str) -> dict[str, str]:
     """The hash of each asset's partition of a day, as its lineage record has it."""
     records = {asset: partitions.read_lineage(asset, day) for asset in assets}
     return {asset: record.sha256 for asset, record in records.items() if record}
+
+
+def facts_of_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Facts of the manifest that the data set states: its name, its id types, and what its events are worth."""
+    return {
+        "dataset": dataset.name,
+        "ids": {"user": dataset.ids.user, "item": dataset.ids.item},
+        "event_types": {
+            name: {"weight": event.weight, "target": event.target} for name, event in dataset.event_types.items()
+        },
+    }
 
 
 def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, Any]:
@@ -146,8 +156,25 @@ def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, An
         "served_by": sources[0] if sources else None,
         "model": champion.id if champion and decided.order_by == "ranker" else None,
         FALLBACK_FACT: fallback[0] if fallback else DEFAULT_FALLBACK,
-        "lists": {name: rows.num_rows for name, rows in tables.items()},
+        "lists": {name: rows.num_rows for name, rows in tables.items() if name in _LISTS},
+        "items": tables["catalogue"].num_rows,
     }
+
+
+def released_tables(stored: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The lists by name as they are stored, and ``catalogue``: the features of items, and all items that lists name."""
+    listed: list[pa.ChunkedArray] = []
+    for served in SERVED_LISTS:
+        rows = served_rows(served, stored[served.name])
+        listed += [rows[served.item], *([rows[served.key]] if served.key_type == "item" else [])]
+    return {**{name: stored[name] for name in _LISTS}, "catalogue": with_listed(stored["item_features"], listed)}
+
+
+def served_rows(served: ServedList, stored: pa.Table) -> pa.Table:
+    """The rows of an asset that its list is made of."""
+    if served.source is None:
+        return stored
+    return stored.filter(pc.call_function("equal", [stored["source"], pa.scalar(served.source)]))
 
 
 def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +187,7 @@ def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
         "served_by": facts["served_by"],
         "model": facts["model"] or "none",
         FALLBACK_FACT: facts[FALLBACK_FACT],
+        "items": facts["items"],
         **{f"{name}_rows": count for name, count in facts["lists"].items()},
     }
 
@@ -180,13 +208,12 @@ def release_files(
     day: str,
     folder: Path,
 ) -> dict[str, Path]:
-    """The files of a release: memory-mappable lists, the model that ordered them, the decision and the evaluation."""
-    paths: list[Path] = []
+    """The files of a release: lists and catalogue to map, the model that ordered them, decision and evaluation."""
+    paths = [write_catalogue(tables["catalogue"], folder)]
     for served in SERVED_LISTS:
-        rows = tables[served.name]
-        if served.source is not None:
-            rows = rows.filter(pc.call_function("equal", [rows["source"], pa.scalar(served.source)]))
-        paths += write_lists(rows, served.key, served.name, folder, item=served.item)
+        paths += write_lists(
+            served_rows(served, tables[served.name]), served.key, served.name, folder, item=served.item
+        )
     evaluation = folder / "evaluation.json"
     evaluation.write_text(json.dumps(table(ranker_evaluation, day).to_pylist(), indent=1))
     decision = folder / "promotion.json"
