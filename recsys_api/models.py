@@ -55,6 +55,27 @@ class PopularItems(_List):
     category: str | None = Field(description="the category asked for; null for the whole catalogue", examples=["1051"])
 
 
+class Item(_Model):
+    """What the release knows of an item at the end of its day; null is not known."""
+
+    release_id: str = Field(description="release that knows it", examples=["2015-08-02-4f1c9a7be2d0"])
+    as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+    item_id: Id = Field(description="the item asked for", examples=[187946])
+    known: bool = Field(description="whether it is in the catalogue of the release; if false, all below is null")
+    has_catalogue: bool = Field(
+        description="false for a release from before there were catalogues: it knows no item, and serves some still"
+    )
+    category: str | None = Field(description="its last known category", examples=["1051"])
+    root: str | None = Field(description="the root above that category; null for one that is not in the tree")
+    depth: int | None = Field(description="depth of that category; 1 for a root", ge=1, examples=[3])
+    available: bool | None = Field(description="its last known availability; true where never stated")
+    price: float | None = Field(description="its last known price", examples=[12.5])
+    first_seen: date | None = Field(
+        description="first day with an event or a property; null if only a list of the release names the item"
+    )
+    age_days: int | None = Field(description="days from `first_seen` to `as_of`; 0 on the day itself", ge=0)
+
+
 class ReleasedFile(_Model):
     """One file of a release."""
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.lists import RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
@@ -31,9 +32,10 @@ class LoadStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable release: its pointer, manifest, id types and mapped lists.
+    """An immutable release: its pointer, manifest, id types, mapped lists and catalogue.
 
-    ``fallback`` is the segment of ``top_popular`` for users who are not known.
+    ``fallback`` is the segment of ``top_popular`` for users who are not known. ``catalogue`` knows no item where the
+    release is from before there were catalogues, and says so (``released``).
     """
 
     pointer: Pointer
@@ -44,6 +46,7 @@ class Snapshot:
     similar_items: RankedLists
     top_popular: RankedLists
     user_histories: RankedLists
+    catalogue: Catalogue
     fallback: str
     loaded_at: datetime
 
@@ -78,20 +81,36 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     release_id = pointer.release_id
     manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
     released = {file.name: file for file in manifest.files}
+
+    def fetch(file: str) -> Path:
+        if file not in released:
+            raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
+        key = f"{ROOT}/{release_id}/{file}"
+        return _fetch(store, key, released[file], cache / release_id / file, keep_going)
+
     lists: dict[str, RankedLists] = {}
     for name in (served.name for served in SERVED_LISTS):
-        paths: list[Path] = []
-        for file in list_files(name):
-            if file not in released:
-                raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
-            key = f"{ROOT}/{release_id}/{file}"
-            paths.append(_fetch(store, key, released[file], cache / release_id / file, keep_going))
+        paths = [fetch(file) for file in list_files(name)]
         lists[name] = RankedLists.open(paths[0].parent, name)
     user_ids, item_ids = _id_types(manifest, release_id, lists)
     fallback = str(manifest.facts.get(FALLBACK_FACT, DEFAULT_FALLBACK))
     if FALLBACK_FACT in manifest.facts and fallback not in lists["top_popular"]:
         raise SnapshotError(f"release {release_id}: top_popular has no segment {fallback!r}, which the manifest names")
-    return Snapshot(pointer, manifest, user_ids, item_ids, **lists, fallback=fallback, loaded_at=datetime.now(UTC))
+    catalogue = Catalogue.open(fetch(CATALOGUE_FILE)) if CATALOGUE_FILE in released else Catalogue.absent(item_ids)
+    if catalogue.item_type != item_ids:
+        raise SnapshotError(
+            f"release {release_id}: catalogue: by the manifest ids must be {item_ids}, found {catalogue.item_type}"
+        )
+    return Snapshot(
+        pointer,
+        manifest,
+        user_ids,
+        item_ids,
+        **lists,
+        catalogue=catalogue,
+        fallback=fallback,
+        loaded_at=datetime.now(UTC),
+    )
 
 
 def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:

@@ -23,7 +23,11 @@ def lookup(ids: pa.Array | pa.ChunkedArray, values: pa.Array) -> Ints:
     """The position of each id in ``values``, -1 where it is not among them."""
     options = pc.SetLookupOptions(value_set=values.cast(ids.type))
     places = pc.call_function("index_in", [ids], options)
-    return places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    filled = places.fill_null(-1)
+    joined = pa.concat_arrays(filled.chunks) if isinstance(filled, pa.ChunkedArray) and filled.num_chunks else filled
+    if isinstance(joined, pa.ChunkedArray):
+        return np.empty(0, np.int64)
+    return np.from_dlpack(joined).astype(np.int64)  # not to_numpy, which imports pandas where that is installed
 
 
 class IdIndex:

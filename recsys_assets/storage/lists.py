@@ -124,6 +124,10 @@ class RankedLists:
         """Number of ranked rows of all keys."""
         return len(self._items)
 
+    def listed(self) -> pa.Array:
+        """Every item that a list names, once."""
+        return pa.array(self._items).unique()
+
     def __len__(self) -> int:
         """Number of keys."""
         return len(self._keys)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
+from recsys_assets.storage.catalogue import COLUMNS, KnownItem
+from recsys_assets.storage.catalogue_writer import write_catalogue
 from recsys_assets.storage.lists import write_lists
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
@@ -26,6 +28,8 @@ class Content:
     user_histories: Mapping[Id, Sequence[Id]] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=lambda: {"user": "int64", "item": "int64"})
     fallback: str | None = None
+    items: Sequence[KnownItem] | None = None
+    """The catalogue, ascending; None: a release from before there were catalogues."""
 
 
 def write_content(content: Content, folder: Path) -> dict[str, Path]:
@@ -45,7 +49,18 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
             source = {"recommendations": "ranker", "similar_items": "fused", "user_histories": "interaction"}[name]
             table = table.append_column("source", pa.array([source] * len(rows), pa.string()))
         paths += write_lists(table, "key", name, folder)
+    if content.items is not None:
+        paths.append(write_catalogue(catalogue_table(content.items), folder))
     return {path.name: path for path in paths}
+
+
+def catalogue_table(items: Sequence[KnownItem]) -> pa.Table:
+    """Items as the table that a catalogue is written from."""
+    ids = pa.string() if items and isinstance(items[0].item_id, str) else pa.int64()
+    types = (ids, pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.float64(), pa.date32())
+    rows = [astuple(item) for item in items]
+    columns = zip(COLUMNS, types, strict=True)
+    return pa.table({name: pa.array([row[c] for row in rows], t) for c, (name, t) in enumerate(columns)})
 
 
 def releases_at(uri: str) -> Releases:
