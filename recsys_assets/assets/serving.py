@@ -46,6 +46,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             **feature_reads(graph, params),
         },
         kinds=("parquet", "catboost"),
+        code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
     def recommendations(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
@@ -91,6 +92,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         "serving",
         reads=dict.fromkeys(_RELEASED),
         kinds=("arrow",),
+        code_version="2",
         checks=("serving_is_current",),
         pool="publishing",
         watched=True,
