@@ -41,6 +41,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             **feature_reads(graph, params),
         },
         kinds=("parquet", "catboost"),
+        code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
     )
     def recommendations(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:

@@ -170,8 +170,8 @@ TOP_POPULAR = Contract(
     {
         "segment": Column("string", "'all', 'trending' or 'category:<id>'"),
         "item_id": _ITEM,
-        "score": Column("float64", "popularity within the segment's window", ge=0),
-        "rank": Column("int64", "1 is best, dense", ge=1),
+        "score": Column("float32", "popularity within the segment's window", ge=0),
+        "rank": Column("int32", "1 is best, dense", ge=1),
         "is_fallback": Column("bool", "whether users who are not known get this segment"),
     },
     key=("segment", "rank"),
@@ -198,8 +198,8 @@ SIMILAR_ITEMS = Contract(
         "item_id": _ITEM,
         "source": Column("string", "which similarity", isin=("covisit", "als", "fused")),
         "similar_item_id": Column("item", "the neighbour, never the item itself"),
-        "score": Column("float64", "cosine, or reciprocal rank fusion for 'fused'"),
-        "rank": Column("int64", "1 is best, dense within item and source", ge=1),
+        "score": Column("float32", "cosine, or reciprocal rank fusion for 'fused'"),
+        "rank": Column("int32", "1 is best, dense within item and source", ge=1),
     },
     key=("item_id", "source", "rank"),
 )
@@ -242,8 +242,8 @@ RECOMMENDATIONS = Contract(
     {
         "user_id": _USER,
         "item_id": _ITEM,
-        "rank": Column("int64", "1 is best, dense", ge=1, le=100),
-        "score": Column("float64", "score of the model that ordered the list, non-increasing in rank"),
+        "rank": Column("int32", "1 is best, dense", ge=1, le=100),
+        "score": Column("float32", "score of the model that ordered the list, non-increasing in rank"),
         "source": Column("string", "what ordered the list: ranker, fused or a generator"),
         "generator": Column("string", "the generator with the largest share of the item's fused score"),
     },

@@ -19,7 +19,6 @@ bitmap. Codes of names are the exception: some readers refuse one that is out of
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -30,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recsys_assets.storage.lists import Key
+from recsys_assets.storage.mapped_ids import Key, mapped_ids
 
 CATALOGUE_FILE = "catalogue.arrow"
 COLUMNS = ("item_id", "category_id", "root_id", "depth", "available", "price", "first_seen")
@@ -40,7 +39,6 @@ NEVER = np.iinfo(np.int32).min
 
 VERSION_KEY = b"recsys.catalogue"
 _EPOCH = date(1970, 1, 1)
-_INT64 = range(-(2**63), 2**63)
 _Value = TypeVar("_Value", bound=np.generic)
 
 
@@ -110,8 +108,8 @@ class Catalogue:
     def __init__(self, batch: pa.RecordBatch, *, released: bool = True) -> None:
         self.released = released
         self.item_ids: pa.Array = batch.column("item_id")
-        self.item_type: Literal["int64", "string"] = "int64" if pa.types.is_int64(self.item_ids.type) else "string"
-        self._ids = _values(self.item_ids, np.int64) if self.item_type == "int64" else None
+        self._ids = mapped_ids(self.item_ids)
+        self.item_type: Literal["int64", "string"] = self._ids.type
         self.category = _names(batch.column("category_id"))
         self.root = _names(batch.column("root_id"))
         self.depth = _values(batch.column("depth"), np.int64)
@@ -160,24 +158,13 @@ class Catalogue:
         Returns:
             int64 [ids]; -1 for an unknown item.
         """
-        return np.array([self._row(item) for item in ids], np.int64)
-
-    def _row(self, item: Key) -> int:
-        if self._ids is not None:
-            if isinstance(item, str) or item not in _INT64:
-                return -1
-            row = int(np.searchsorted(self._ids, np.int64(item)))
-            return row if row < len(self) and int(self._ids[row]) == item else -1
-        if not isinstance(item, str):
-            return -1
-        # Comparing str by code point is comparing UTF-8 by byte, the order in which the ids are sorted.
-        row = bisect_left(range(len(self)), item, key=lambda at: self.item_ids[at].as_py())
-        return row if row < len(self) and self.item_ids[row].as_py() == item else -1
+        places = map(self._ids.position, ids)
+        return np.array([-1 if place is None else place for place in places], np.int64)
 
     def item(self, item_id: Key) -> KnownItem | None:
         """What is known of an item; None where it is unknown."""
-        row = int(self.positions([item_id])[0])
-        if row < 0:
+        row = self._ids.position(item_id)
+        if row is None:
             return None
         depth, price, seen = int(self.depth[row]), float(self.price[row]), int(self.first_seen[row])
         return KnownItem(

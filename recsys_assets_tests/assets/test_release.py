@@ -35,7 +35,7 @@ RECOMMENDATIONS = pa.table(
         "user_id": [1, 1, 7],
         "item_id": [30, 10, 20],
         "rank": [1, 2, 1],
-        "score": [0.9, 0.5, 0.7],
+        "score": [0.75, 0.5, 0.625],
         "source": ["ranker"] * 3,
         "generator": ["covisit", "als", "popular"],
     }
@@ -46,7 +46,7 @@ SIMILAR = pa.table(
         "source": ["als", "covisit", "fused", "als"],
         "similar_item_id": [20, 30, 40, 50],
         "rank": [1, 1, 1, 1],
-        "score": [0.1, 0.2, 0.3, 0.4],
+        "score": [0.125, 0.25, 0.375, 0.5],
     }
 )
 POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0], "is_fallback": [True]})
@@ -114,8 +114,8 @@ def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedIt
 def test_the_files_hold_the_lists_that_are_served(tmp_path: Path) -> None:
     files = released(tmp_path, MODEL)
     assert {path.name for path in files.values()} == set(files)
-    assert lists(files, "recommendations", 1) == [(30, 0.9, "covisit"), (10, 0.5, "als")]
-    assert lists(files, "similar_items", 10) == [(40, 0.3, "fused")], "the fused similarity only"
+    assert lists(files, "recommendations", 1) == [(30, 0.75, "covisit"), (10, 0.5, "als")]
+    assert lists(files, "similar_items", 10) == [(40, 0.375, "fused")], "the fused similarity only"
     assert lists(files, "similar_items", 20) == []
     assert lists(files, "top_popular", "all") == [(10, 3.0, "top_popular")]
 
