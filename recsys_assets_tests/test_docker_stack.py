@@ -10,10 +10,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,25 +22,18 @@ from urllib.request import Request, urlopen
 
 import boto3
 import dagster as dg
-import psycopg2
 import pytest
 from moto.server import ThreadedMotoServer
 
 from recsys_assets.resources.tracking import Tracking, tracking_resource
 from recsys_assets.settings import load_settings
 from recsys_assets_tests.compose import DOCKER, resolved
+from recsys_assets_tests.postgres_server import create_database, free_port, postgres_server
 
 pytestmark = pytest.mark.stack
 VARIABLES = {"POSTGRES_PASSWORD": "a-word", "S3_ACCESS_KEY": "someone", "S3_SECRET_KEY": "another-word"}
 SERVICES = resolved(VARIABLES)["services"]
 SECONDS_TO_HEALTH = 120
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -119,48 +110,9 @@ class Stack:
 @pytest.fixture(scope="module")
 def postgres_port() -> Iterator[int]:
     """A PostgreSQL server as the compose file describes it: user, password, database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert found, "PostgreSQL's server programs are missing; make test-stack installs them"
-    programs, port = found[-1].parent, free_port()
-    # PostgreSQL refuses to run as root; its Debian package brings a user of its own.
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="recsys-postgres-"))
-    try:
-        (folder / "password").write_text(VARIABLES["POSTGRES_PASSWORD"])
-        if prefix:
-            for path in (folder, folder / "password"):
-                shutil.chown(path, "postgres")
-        data = str(folder / "data")
-        initialise = [
-            "initdb",
-            "-D",
-            data,
-            "-U",
-            "dagster",
-            "-A",
-            "scram-sha-256",
-            "--pwfile",
-            str(folder / "password"),
-        ]
-        subprocess.run([*prefix, str(programs / initialise[0]), *initialise[1:]], check=True, capture_output=True)
-        control = [*prefix, str(programs / "pg_ctl"), "-D", data, "-w"]
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-        # The server inherits neither a pipe nor a terminal of the tests.
-        subprocess.run(
-            [*control, "-l", str(folder / "log"), "-o", options, "start"], check=True, stdout=subprocess.DEVNULL
-        )
-        try:
-            connection = psycopg2.connect(
-                host="127.0.0.1", port=port, user="dagster", password=VARIABLES["POSTGRES_PASSWORD"], dbname="postgres"
-            )
-            connection.autocommit = True
-            with contextlib.closing(connection), connection.cursor() as cursor:
-                cursor.execute("CREATE DATABASE dagster")
-            yield port
-        finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL)
-    finally:
-        shutil.rmtree(folder)
+    with postgres_server(VARIABLES["POSTGRES_PASSWORD"]) as port:
+        create_database(port, VARIABLES["POSTGRES_PASSWORD"], "dagster")
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +193,7 @@ def test_mlflow_records_in_postgresql_and_s3(postgres_port: int, monkeypatch: py
     from mlflow import MlflowClient  # takes seconds, which the other tests need not
 
     password = VARIABLES["POSTGRES_PASSWORD"]
-    login: dict[str, Any] = {"host": "127.0.0.1", "port": postgres_port, "user": "dagster", "password": password}
-    with contextlib.closing(psycopg2.connect(**login, dbname="postgres")) as connection:
-        connection.autocommit = True
-        connection.cursor().execute("CREATE DATABASE mlflow")
+    uri = create_database(postgres_port, password, "mlflow")
     s3 = ThreadedMotoServer(port=0)
     s3.start()
     host, port = s3.get_host_and_port()
@@ -253,7 +202,6 @@ def test_mlflow_records_in_postgresql_and_s3(postgres_port: int, monkeypatch: py
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     boto3.client("s3").create_bucket(Bucket="recsys")
-    uri = f"postgresql://dagster:{password}@127.0.0.1:{postgres_port}/mlflow"
     settings, _ = load_settings(mlflow_tracking_uri=uri, mlflow_artifacts_uri="s3://recsys/mlflow")
 
     @dg.op

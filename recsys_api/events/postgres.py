@@ -1,0 +1,271 @@
+"""Events in PostgreSQL, shared by workers on any number of machines.
+
+A sequence is given before its transaction commits, so transactions become visible in another order, and a reader that
+went by the highest sequence would skip events. Therefore each writer holds a shared advisory lock from before its first
+sequence to its commit; a reader takes the lock alone for a moment, in which no write is under way, and notes the
+highest sequence: nothing below it can appear any more.
+
+Ids are stored as JSON, so that 1 and "1" stay different ids, and any text can be one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+
+from recsys_api.events.event import Event, event_key, pack_extra, unpack
+from recsys_api.events.store import Added, Backlog, ExportState, Limits, StoreError, StoreFullError, tombstone
+from recsys_assets.storage.lists import Key
+
+logger = logging.getLogger("uvicorn.recsys.events")
+
+_SCHEMA_LOCK, _WRITE_LOCK = 0x5EC5_0001, 0x5EC5_0002
+_SCHEMA = """
+create table if not exists recsys_events (
+    sequence bigint generated always as identity primary key, event_key bytea not null unique, event_id text not null,
+    user_id text not null, item_id text not null, event_type text not null, ts bigint not null, extra text
+);
+create index if not exists recsys_events_by_user on recsys_events (user_id, ts desc, sequence desc);
+create table if not exists recsys_deleted_users (token bytea primary key);
+create table if not exists recsys_events_state (
+    only_row boolean primary key default true check (only_row), salt bytea not null, cursor bigint not null default 0,
+    planned bigint not null default 0, at bigint not null default 0, holder text, expires bigint not null default 0
+);
+"""
+_INSERT = """
+insert into recsys_events (event_key, event_id, user_id, item_id, event_type, ts, extra)
+select * from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+on conflict (event_key) do nothing returning event_key
+"""
+_COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
+_OF_USER = f"select {_COLUMNS} from recsys_events where user_id = $1 order by ts desc, sequence desc limit $2"  # noqa: S608
+_SINCE = (
+    f"select sequence, {_COLUMNS} from recsys_events "  # noqa: S608
+    "where sequence > $1 and sequence <= $2 order by sequence limit $3"
+)
+_TRIM = """
+delete from recsys_events where sequence in (
+    select sequence from (
+        select sequence, ts, row_number() over (partition by user_id order by ts desc, sequence desc) as number
+        from recsys_events
+    ) ranked where ts < $1 or number > $2
+) and ($3 or sequence <= (select cursor from recsys_events_state))
+"""
+_CLAIM = """
+update recsys_events_state set holder = $1, expires = $2 where holder is null or holder = $1 or expires <= $3
+returning cursor, planned, at
+"""
+_MOST_IN_GROUP = 5000
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class _Batch:
+    rows: list[tuple[Any, ...]]
+    future: asyncio.Future[Added]
+
+
+class PostgresEvents:
+    """An ``EventStore`` in PostgreSQL; make it with :meth:`open`."""
+
+    def __init__(self, pool: asyncpg.Pool, limits: Limits, salt: bytes) -> None:
+        self._pool, self._limits, self._salt = pool, limits, salt
+        self._waiting: list[_Batch] = []
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._flusher = asyncio.create_task(self._flush())
+
+    @classmethod
+    async def open(cls, url: str, limits: Limits) -> PostgresEvents:
+        """Connect, and create the tables that are missing.
+
+        Args:
+            url: ``postgresql://…``.
+            limits: what it keeps.
+
+        Raises:
+            StoreError: it does not answer, or refuses; the message has no password.
+        """
+        pool = None
+        try:
+            pool = await asyncpg.create_pool(url, min_size=1, max_size=4, command_timeout=30, timeout=10)
+            async with pool.acquire() as connection, connection.transaction():
+                # Workers start at once, and `if not exists` does not keep two of them apart.
+                await connection.execute("select pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
+                await connection.execute(_SCHEMA)
+                insert = "insert into recsys_events_state (salt) values ($1) on conflict do nothing"
+                await connection.execute(insert, secrets.token_bytes(32))
+                salt = await connection.fetchval("select salt from recsys_events_state")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            if pool is not None:
+                pool.terminate()
+            raise _as_store_error(error) from error
+        return cls(pool, limits, salt)
+
+    async def add(self, events: Sequence[Event]) -> Added:
+        """Store events; see :class:`EventStore`."""
+        if self._closing:
+            raise StoreError("the event store is closed")
+        rows = [
+            (event_key(e.event_id), e.event_id, _id(e.user_id), _id(e.item_id), e.event_type, e.ts, pack_extra(e))
+            for e in events
+        ]
+        batch = _Batch(rows, asyncio.get_running_loop().create_future())
+        self._waiting.append(batch)
+        self._queued += len(rows)
+        self._wake.set()
+        try:
+            # A caller that goes away does not take its events back: they may be committed already.
+            return await asyncio.shield(batch.future)
+        finally:
+            self._queued -= len(rows)
+
+    async def of_user(self, user_id: Key, limit: int) -> list[Event]:
+        """A user's newest events; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_OF_USER, _id(user_id), limit)
+        return [_event(*row) for row in rows]
+
+    async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
+        """The next events by arrival; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            settled = await _settled(connection)
+            rows = await connection.fetch(_SINCE, sequence, settled, limit)
+        return [(row[0], _event(*row[1:])) for row in rows]
+
+    async def delete_user(self, user_id: Key) -> int:
+        """Forget a user; see :class:`EventStore`."""
+        async with self._connection() as connection, connection.transaction():
+            token = tombstone(user_id, self._salt)
+            await connection.execute("insert into recsys_deleted_users values ($1) on conflict do nothing", token)
+            done = await connection.execute("delete from recsys_events where user_id = $1", _id(user_id))
+        return _count(done)
+
+    async def deleted(self, user_id: Key) -> bool:
+        """Whether a user was deleted; see :class:`EventStore`."""
+        known = "select exists (select 1 from recsys_deleted_users where token = $1)"
+        async with self._connection() as connection:
+            return await connection.fetchval(known, tombstone(user_id, self._salt))
+
+    async def trim(self, now: int) -> int:
+        """Delete what is beyond the limits; see :class:`EventStore`."""
+        limits = self._limits
+        values = (limits.oldest(now), limits.per_user, not limits.keep_unexported)
+        async with self._connection() as connection:
+            return _count(await connection.execute(_TRIM, *values, timeout=600))
+
+    async def backlog(self) -> Backlog:
+        """What waits; see :class:`EventStore`."""
+        count = "select count(*) from recsys_events where sequence > (select cursor from recsys_events_state)"
+        async with self._connection() as connection:
+            return Backlog(self._queued, await connection.fetchval(count))
+
+    async def claim_export(self, holder: str, now: int, seconds: float) -> ExportState | None:
+        """Become the one that exports; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            row = await connection.fetchrow(_CLAIM, holder, now + round(seconds * 1e6), now)
+        return ExportState(*row) if row else None
+
+    async def plan_export(self, holder: str, upto: int) -> bool:
+        """Note where the next file ends; see :class:`EventStore`."""
+        return await self._change_state("planned = $1 where planned = cursor and holder = $2", upto, holder)
+
+    async def finish_export(self, holder: str, upto: int, now: int) -> bool:
+        """Note that the planned file is written; see :class:`EventStore`."""
+        change = "cursor = planned, at = $1 where planned = $2 and holder = $3"
+        return await self._change_state(change, now, upto, holder)
+
+    async def close(self) -> None:
+        """Store what was accepted, and disconnect; see :class:`EventStore`."""
+        self._closing = True
+        self._wake.set()
+        await self._flusher
+        await self._pool.close()
+
+    async def _change_state(self, change: str, *values: int | str) -> bool:
+        statement = f"update recsys_events_state set {change}"  # noqa: S608 (our own text)
+        async with self._connection() as connection:
+            return _count(await connection.execute(statement, *values)) > 0
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy]:
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                yield connection
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise _as_store_error(error) from error
+
+    async def _flush(self) -> None:
+        """Store what waits in one transaction, then what has come meanwhile, until the store is closed."""
+        while not (self._closing and not self._waiting):
+            await self._wake.wait()
+            group: list[_Batch] = []
+            rows = 0
+            while self._waiting and (not group or rows + len(self._waiting[0].rows) <= _MOST_IN_GROUP):
+                group.append(self._waiting.pop(0))
+                rows += len(group[-1].rows)
+            if not self._waiting and not self._closing:
+                self._wake.clear()
+            try:
+                new = await self._insert([row for batch in group for row in batch.rows])
+            except Exception as error:
+                for batch in group:
+                    batch.future.set_exception(error)
+                continue
+            for batch in group:
+                # The first of equal ids in the group is the one that was stored.
+                accepted = sum(1 for row in batch.rows if row[0] in new and not new.discard(row[0]))
+                batch.future.set_result(Added(accepted, len(batch.rows) - accepted))
+
+    async def _insert(self, rows: list[tuple[Any, ...]]) -> set[bytes]:
+        """Store rows; returns the keys of those that are new."""
+        if not rows:
+            return set()
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self._connection() as connection, connection.transaction():
+                    await connection.execute("select pg_advisory_xact_lock_shared($1)", _WRITE_LOCK)
+                    return {row[0] for row in await connection.fetch(_INSERT, *columns)}
+            except StoreError as error:
+                # Two workers that store the same events in another order may wait for each other.
+                if not isinstance(error.__cause__, asyncpg.DeadlockDetectedError) or attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+
+async def _settled(connection: asyncpg.pool.PoolConnectionProxy) -> int:
+    """The highest sequence below which nothing can appear any more."""
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", _WRITE_LOCK)
+        return await connection.fetchval("select coalesce(max(sequence), 0) from recsys_events")
+
+
+def _id(key: Key) -> str:
+    return orjson.dumps(key).decode()
+
+
+def _event(event_id: str, user_id: str, item_id: str, event_type: str, ts: int, extra: str | None) -> Event:
+    return unpack(event_id, orjson.loads(user_id), orjson.loads(item_id), event_type, ts, extra)
+
+
+def _count(status: str) -> int:
+    """Rows of a command tag such as ``DELETE 3``."""
+    return int(status.rpartition(" ")[2])
+
+
+def _as_store_error(error: Exception) -> StoreError:
+    if isinstance(error, asyncpg.DiskFullError):
+        return StoreFullError("the disk of the event store is full")
+    if not isinstance(error, asyncpg.DeadlockDetectedError):
+        logger.error("the event store does not answer: %s", error or type(error).__name__)
+    return StoreError(f"the event store does not answer: {error or type(error).__name__}")

@@ -1,0 +1,213 @@
+"""Events in one SQLite file, shared by the worker processes of a machine.
+
+The order of sequences is the order of commits: SQLite has one writer at a time, and a sequence is given while writing.
+Rows are appended; of the two indexes, that of event ids has 16 bytes per event, and that of users holds what finds a
+user's newest events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from recsys_api.events.event import Event, event_key, pack_extra, unpack
+from recsys_api.events.store import Added, Backlog, ExportState, Limits, StoreError, tombstone
+from recsys_api.events.writer import Writer
+from recsys_assets.storage.lists import Key
+
+_VERSION = 1
+_SCHEMA = """
+create table if not exists events (
+    sequence integer primary key autoincrement, event_key blob not null, event_id text not null,
+    user_id not null, item_id not null, event_type text not null, ts integer not null, extra text
+);
+create unique index if not exists events_by_key on events (event_key);
+create index if not exists events_by_user on events (user_id, ts, sequence);
+create table if not exists deleted_users (token blob primary key) without rowid;
+create table if not exists meta (salt blob not null);
+create table if not exists export (
+    only integer primary key check (only = 1), cursor integer not null, planned integer not null, at integer not null,
+    holder text, expires integer not null
+);
+insert or ignore into export values (1, 0, 0, 0, null, 0);
+"""
+# user_id and item_id have no type, so that 1 and '1' stay different ids.
+_INSERT = """
+insert into events (event_key, event_id, user_id, item_id, event_type, ts, extra) values (?, ?, ?, ?, ?, ?, ?)
+on conflict (event_key) do nothing
+"""
+_COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
+_OF_USER = f"select {_COLUMNS} from events where user_id = ? order by ts desc, sequence desc limit ?"  # noqa: S608
+_SINCE = f"select sequence, {_COLUMNS} from events where sequence > ? order by sequence limit ?"  # noqa: S608
+_BEYOND = "select sequence from events where user_id = ? order by ts desc, sequence desc limit -1 offset ?"
+_BUSY_MILLISECONDS = 10_000
+_TRIMMED_AT_ONCE = 2000
+
+T = TypeVar("T")
+
+
+class SqliteEvents:
+    """An ``EventStore`` in a SQLite file; make it with :meth:`open`."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._limits = limits
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with path.with_name(f"{path.name}.lock").open("ab") as lock:
+            # Workers start at once, and the change to a write-ahead log does not wait for others.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            writing = _connect(path)
+            self._salt = _prepare(writing, path)
+        self._reading = _connect(path)
+        self._scanning, self._scan_lock = _connect(path), threading.Lock()
+        for connection in (self._reading, self._scanning):
+            connection.execute("pragma query_only = on")
+        self._writer = Writer(writing)
+
+    @classmethod
+    async def open(cls, path: Path, limits: Limits) -> SqliteEvents:
+        """Open a file; it and its folder are created where they are missing.
+
+        Args:
+            path: of the file. The write-ahead log and a lock lie beside it.
+            limits: what it keeps.
+
+        Raises:
+            StoreError: it cannot be opened, or is of another version.
+        """
+        try:
+            return await asyncio.to_thread(cls, path, limits)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    async def add(self, events: Sequence[Event]) -> Added:
+        """Store events; see :class:`EventStore`."""
+        rows = [
+            (event_key(e.event_id), e.event_id, e.user_id, e.item_id, e.event_type, e.ts, pack_extra(e)) for e in events
+        ]
+        accepted = await self._writer.run(lambda c: max(c.executemany(_INSERT, rows).rowcount, 0), len(rows))
+        return Added(accepted, len(rows) - accepted)
+
+    async def of_user(self, user_id: Key, limit: int) -> list[Event]:
+        """A user's newest events; see :class:`EventStore`. Reads at once: it takes less than a change of threads."""
+        return [unpack(*row) for row in _fetch(self._reading, _OF_USER, (user_id, limit))]
+
+    async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
+        """The next events by arrival; see :class:`EventStore`."""
+        rows = await self._scan(lambda c: _fetch(c, _SINCE, (sequence, limit)))
+        return [(row[0], unpack(*row[1:])) for row in rows]
+
+    async def delete_user(self, user_id: Key) -> int:
+        """Forget a user; see :class:`EventStore`."""
+
+        def forget(connection: sqlite3.Connection) -> int:
+            connection.execute("insert or ignore into deleted_users values (?)", (tombstone(user_id, self._salt),))
+            return connection.execute("delete from events where user_id = ?", (user_id,)).rowcount
+
+        return await self._writer.run(forget)
+
+    async def deleted(self, user_id: Key) -> bool:
+        """Whether a user was deleted; see :class:`EventStore`."""
+        token = tombstone(user_id, self._salt)
+        return bool(_fetch(self._reading, "select 1 from deleted_users where token = ?", (token,)))
+
+    async def trim(self, now: int) -> int:
+        """Delete what is beyond the limits; see :class:`EventStore`."""
+        limits, deleted = self._limits, 0
+        due = await self._scan(lambda c: _beyond_limits(c, limits, limits.oldest(now)))
+        for start in range(0, len(due), _TRIMMED_AT_ONCE):
+            part = due[start : start + _TRIMMED_AT_ONCE]
+            deleted += await self._writer.run(
+                lambda c, part=part: c.executemany("delete from events where sequence = ?", part).rowcount
+            )
+        return deleted
+
+    async def backlog(self) -> Backlog:
+        """What waits; see :class:`EventStore`."""
+        count = "select count(*) from events where sequence > (select cursor from export)"
+        rows = await self._scan(lambda c: _fetch(c, count, ()))
+        return Backlog(self._writer.queued, rows[0][0])
+
+    async def claim_export(self, holder: str, now: int, seconds: float) -> ExportState | None:
+        """Become the one that exports; see :class:`EventStore`."""
+
+        def claim(connection: sqlite3.Connection) -> ExportState | None:
+            taken = connection.execute(
+                "update export set holder = ?, expires = ? where holder is null or holder = ? or expires <= ?",
+                (holder, now + round(seconds * 1e6), holder, now),
+            )
+            if not taken.rowcount:
+                return None
+            return ExportState(*connection.execute("select cursor, planned, at from export").fetchone())
+
+        return await self._writer.run(claim)
+
+    async def plan_export(self, holder: str, upto: int) -> bool:
+        """Note where the next file ends; see :class:`EventStore`."""
+        return await self._change_export("planned = ?", "planned = cursor", (upto,), holder)
+
+    async def finish_export(self, holder: str, upto: int, now: int) -> bool:
+        """Note that the planned file is written; see :class:`EventStore`."""
+        return await self._change_export("cursor = planned, at = ?", "planned = ?", (now, upto), holder)
+
+    async def close(self) -> None:
+        """Store what was accepted, and close the file; see :class:`EventStore`."""
+        await self._writer.close()
+        for connection in (self._reading, self._scanning):
+            connection.close()
+
+    async def _change_export(self, change: str, condition: str, values: tuple[int, ...], holder: str) -> bool:
+        statement = f"update export set {change} where {condition} and holder = ?"  # noqa: S608 (our own text)
+        return bool(await self._writer.run(lambda c: c.execute(statement, (*values, holder)).rowcount))
+
+    async def _scan(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """A longer read, in a thread."""
+
+        def locked() -> T:
+            with self._scan_lock:
+                return read(self._scanning)
+
+        return await asyncio.to_thread(locked)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MILLISECONDS / 1000)
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma cache_size = -16384")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> bytes:
+    """Create what is missing; returns the salt of the file."""
+    version = connection.execute("pragma user_version").fetchone()[0]
+    if version not in (0, _VERSION):
+        raise StoreError(f"{path}: events of version {version}, expected {_VERSION}")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma journal_size_limit = 67108864")
+    connection.execute("pragma secure_delete = fast")  # what is deleted is gone from the pages that are written anyway
+    connection.executescript(_SCHEMA)
+    connection.execute(f"pragma user_version = {_VERSION}")
+    connection.execute("insert into meta select ? where not exists (select 1 from meta)", (secrets.token_bytes(32),))
+    return connection.execute("select salt from meta").fetchone()[0]
+
+
+def _fetch(connection: sqlite3.Connection, query: str, values: Iterable[Any]) -> list[Any]:
+    try:
+        return connection.execute(query, tuple(values)).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"events cannot be read: {error}") from error
+
+
+def _beyond_limits(connection: sqlite3.Connection, limits: Limits, oldest: int) -> list[tuple[int]]:
+    """Sequences of the events to delete, ascending."""
+    exported = _fetch(connection, "select cursor from export", ())[0][0] if limits.keep_unexported else None
+    due = {row[0] for row in _fetch(connection, "select sequence from events where ts < ?", (oldest,))}
+    crowded = "select user_id from events group by user_id having count(*) > ?"
+    for (user,) in _fetch(connection, crowded, (limits.per_user,)):
+        due.update(row[0] for row in _fetch(connection, _BEYOND, (user, limits.per_user)))
+    return [(sequence,) for sequence in sorted(due) if exported is None or sequence <= exported]

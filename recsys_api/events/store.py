@@ -1,0 +1,148 @@
+"""What a store of events does, and the errors that it raises."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from recsys_api.events.event import Event
+from recsys_assets.storage.lists import Key
+
+
+class StoreError(Exception):
+    """Events cannot be stored or read now."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full: nothing of the call was stored."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """Outcome of a call: events that are new, and those that were known already."""
+
+    accepted: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits.
+
+    Attributes:
+        queued: events that wait to become durable, in this worker.
+        unexported: stored events that are in no landing file yet.
+    """
+
+    queued: int
+    unexported: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a store keeps.
+
+    Attributes:
+        days: age at which an event is forgotten.
+        per_user: newest events of a user.
+        keep_unexported: whether an event stays until it is in a landing file.
+    """
+
+    days: int = 90
+    per_user: int = 1000
+    keep_unexported: bool = True
+
+    def oldest(self, now: int) -> int:
+        """Events before it are forgotten; microseconds since 1970, as ``now``."""
+        return now - self.days * 86_400_000_000
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """How far events are exported.
+
+    Attributes:
+        cursor: all events up to this sequence are in landing files.
+        planned: the file that is being written ends with this sequence; equal to ``cursor`` if there is none.
+        at: when the last file was written; microseconds since 1970.
+    """
+
+    cursor: int
+    planned: int
+    at: int
+
+
+class EventStore(Protocol):
+    """Events of users, shared by all workers; what a call has acknowledged is durable."""
+
+    async def add(self, events: Sequence[Event]) -> Added:
+        """Store events; returns when they are durable. All of a call are stored or none.
+
+        An event whose id is known is a duplicate and changes nothing.
+
+        Raises:
+            StoreFullError: there is no space.
+            StoreError: the store does not answer.
+        """
+        ...
+
+    async def of_user(self, user_id: Key, limit: int) -> list[Event]:
+        """The newest events of a user, newest first. It is cheap enough for every request."""
+        ...
+
+    async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
+        """The next events after a sequence, in the order of arrival, each with its sequence.
+
+        Who goes on from the last sequence returned sees every event that is added, once, whichever worker added it.
+        """
+        ...
+
+    async def delete_user(self, user_id: Key) -> int:
+        """Forget a user; returns how many events were deleted. Later events of the id are a new beginning."""
+        ...
+
+    async def deleted(self, user_id: Key) -> bool:
+        """Whether :meth:`delete_user` was ever called for a user, whom released lists may still hold."""
+        ...
+
+    async def trim(self, now: int) -> int:
+        """Delete events beyond the store's limits; returns how many. ``now`` is in microseconds since 1970."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """What waits."""
+        ...
+
+    async def claim_export(self, holder: str, now: int, seconds: float) -> ExportState | None:
+        """Become or stay the one worker that exports, for some seconds; None while another one is.
+
+        Args:
+            holder: names the worker.
+            now: microseconds since 1970.
+            seconds: after which another worker may take over.
+        """
+        ...
+
+    async def plan_export(self, holder: str, upto: int) -> bool:
+        """Note where the next file ends, before it is written; False if another worker has taken over.
+
+        Who takes over after a crash writes that very file again.
+        """
+        ...
+
+    async def finish_export(self, holder: str, upto: int, now: int) -> bool:
+        """Note that the planned file is written; False if another worker has taken over."""
+        ...
+
+    async def close(self) -> None:
+        """Store what was accepted, and let go of files and connections."""
+        ...
+
+
+def tombstone(user_id: Key, salt: bytes) -> bytes:
+    """What a store remembers of a deleted user: a keyed hash, not the id."""
+    return hashlib.blake2b(orjson.dumps(user_id), key=salt, digest_size=16).digest()

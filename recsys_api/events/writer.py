@@ -1,0 +1,152 @@
+"""One thread that writes to a SQLite file, with group commit: what waits is committed together, by one sync."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from recsys_api.events.store import StoreError, StoreFullError
+
+logger = logging.getLogger("uvicorn.recsys.events")
+
+T = TypeVar("T")
+_MOST_JOBS = 512
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR | 19 << 8}
+"""The disk has no space for a page, or for the index of the write-ahead log (SQLITE_IOERR_SHMSIZE)."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    write: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    weight: int
+
+
+class Writer:
+    """Runs jobs in transactions, in the order in which they came.
+
+    Args:
+        connection: in autocommit mode, used by the thread alone; closed at the end.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="events-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Sum of the weights of jobs that are not done."""
+        return self._queued
+
+    async def run(self, write: Callable[[sqlite3.Connection], T], weight: int = 0) -> T:
+        """Run a job; returns what it returned, once it is durable.
+
+        Args:
+            write: changes rows, within a transaction; it may be repeated after a rollback.
+            weight: for :attr:`queued`.
+
+        Raises:
+            StoreFullError: there is no space.
+            StoreError: the file cannot be written.
+        """
+        if self._closed:
+            raise StoreError("the event store is closed")
+        loop = asyncio.get_running_loop()
+        job = _Job(write, loop.create_future(), loop, weight)
+        self._queued += weight
+        self._jobs.put(job)
+        try:
+            # A caller that goes away does not take its events back: they may be committed already.
+            return await asyncio.shield(job.future)
+        finally:
+            self._queued -= weight
+
+    async def close(self) -> None:
+        """Finish the jobs that wait, and end the thread."""
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            group, stop = [first], False
+            while len(group) < _MOST_JOBS and not stop:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    stop = True
+                else:
+                    group.append(job)
+            self._commit(group)
+            if stop:
+                break
+        self._connection.close()
+
+    def _commit(self, group: list[_Job]) -> None:
+        """Run jobs in one transaction; if that fails, each by itself, so that none fails for another."""
+        try:
+            results = self._transaction(group)
+        except Exception as error:
+            if len(group) > 1:
+                for job in group:
+                    self._commit([job])
+                return
+            _settle(group, [_as_store_error(error)])
+        else:
+            _settle(group, results)
+
+    def _transaction(self, group: list[_Job]) -> list[Any]:
+        connection = self._connection
+        try:
+            connection.execute("begin immediate")
+            results = [job.write(connection) for job in group]
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+        return results
+
+
+def _settle(group: list[_Job], results: list[Any]) -> None:
+    """Hand out results, with one call to each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, result in zip(group, results, strict=True):
+        by_loop.setdefault(job.loop, []).append((job.future, result))
+    for loop, settled in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_resolve, settled)
+
+
+def _resolve(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in settled:
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+def _as_store_error(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in _FULL:
+        return StoreFullError("the disk of the event store is full")
+    logger.error("events cannot be written: %s", error)
+    return StoreError(f"events cannot be written: {error}")
