@@ -20,8 +20,7 @@ Id = int | str
 class Stated(BaseModel):
     """What people state: nothing is converted, nothing unknown is ignored."""
 
-    # Populated by name as well, since "from" is no name in Python.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Boost(Stated):
