@@ -7,17 +7,28 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from recsys_api.expressions import Filters
+from recsys_api.online import OnlineModels
+from recsys_api.visitor import EventRules
+from recsys_assets.core.placements.config import Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.lists import RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
-from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
+from recsys_assets.storage.served_lists import (
+    DEFAULT_FALLBACK,
+    FALLBACK_FACT,
+    SERVED_LISTS,
+    SERVED_MODELS,
+    model_file,
+)
 
+PLACEMENTS_FILE = "placements.toml"
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
 
@@ -47,6 +58,10 @@ class Snapshot:
     top_popular: RankedLists
     user_histories: RankedLists
     catalogue: Catalogue
+    filters: Filters
+    online: OnlineModels
+    rules: EventRules
+    placements: Placements
     fallback: str
     loaded_at: datetime
 
@@ -101,6 +116,11 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         raise SnapshotError(
             f"release {release_id}: catalogue: by the manifest ids must be {item_ids}, found {catalogue.item_type}"
         )
+    models = {file: fetch(file) for file in map(model_file, SERVED_MODELS) if file in released}
+    placements = Placements()
+    if PLACEMENTS_FILE in released:
+        text = fetch(PLACEMENTS_FILE).read_text()
+        placements = parse_placements(text, f"release {release_id}: {PLACEMENTS_FILE}", catalogue.item_type)
     return Snapshot(
         pointer,
         manifest,
@@ -108,6 +128,10 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         item_ids,
         **lists,
         catalogue=catalogue,
+        filters=Filters(catalogue, date.fromisoformat(manifest.as_of)),
+        online=OnlineModels.open(models, manifest.facts, lists["similar_items"], catalogue),
+        rules=EventRules.of(manifest),
+        placements=placements,
         fallback=fallback,
         loaded_at=datetime.now(UTC),
     )

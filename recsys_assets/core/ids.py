@@ -38,12 +38,12 @@ class IdIndex:
     """
 
     def __init__(self, ids: pa.Array) -> None:
-        self._ids = ids
+        self.ids = ids
         self._numbers = np.asarray(np.from_dlpack(ids), np.int64) if pa.types.is_integer(ids.type) else None
 
     def __len__(self) -> int:
         """Number of ids."""
-        return len(self._ids)
+        return len(self.ids)
 
     def places(self, ids: Iterable[int | str]) -> Ints:
         """The place of each id, -1 where it is not among them."""
@@ -53,10 +53,10 @@ class IdIndex:
         """The ids at places."""
         if self._numbers is not None:
             return [int(self._numbers[place]) for place in places]
-        return [self._ids[place].as_py() for place in places]
+        return [self.ids[place].as_py() for place in places]
 
     def _place(self, key: int | str) -> int:
-        count = len(self._ids)
+        count = len(self.ids)
         if self._numbers is not None:
             if isinstance(key, str) or not -(2**63) <= key < 2**63:
                 return -1
@@ -65,5 +65,5 @@ class IdIndex:
         if not isinstance(key, str):
             return -1
         # Comparing str by code point is comparing UTF-8 by byte, the order of the ids.
-        place = bisect_left(range(count), key, key=lambda at: self._ids[at].as_py())
-        return place if place < count and self._ids[place].as_py() == key else -1
+        place = bisect_left(range(count), key, key=lambda at: self.ids[at].as_py())
+        return place if place < count and self.ids[place].as_py() == key else -1

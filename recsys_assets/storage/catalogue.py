@@ -161,6 +161,10 @@ class Catalogue:
         places = map(self._ids.position, ids)
         return np.array([-1 if place is None else place for place in places], np.int64)
 
+    def id_at(self, row: int) -> Key:
+        """The item in a row."""
+        return self._ids.at([row])[0]
+
     def item(self, item_id: Key) -> KnownItem | None:
         """What is known of an item; None where it is unknown."""
         row = self._ids.position(item_id)
