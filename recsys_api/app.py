@@ -8,10 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from recsys_api.events.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
-from recsys_api.routes import catalog, health, recommendations
+from recsys_api.routes import catalog, events, health, recommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 
@@ -44,15 +45,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     reloader = Reloader(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with reloader.running():
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with reloader.running(), events_running(app, settings):
             yield
 
     app = FastAPI(title="Recommendations", description=_DESCRIPTION, version=_version(), lifespan=lifespan)
-    app.state.reloader = reloader
+    app.state.settings, app.state.reloader = settings, reloader
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
+    add_events(app)
     add_limits(app, settings)
-    for routes in (recommendations, catalog, health):
+    for routes in (recommendations, catalog, events, health):
         app.include_router(routes.router)
     return app

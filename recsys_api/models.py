@@ -155,3 +155,50 @@ class Readiness(_Model):
     problem: str | None = Field(
         description="why there is no release, or why a newer one could not be loaded and the old one is still served"
     )
+
+
+class EventsAdded(_Model):
+    """Events that are durable now."""
+
+    accepted: int = Field(description="events that are new", ge=0, examples=[1])
+    duplicates: int = Field(description="events whose id was known already; they change nothing", ge=0, examples=[0])
+    event_ids: list[str] = Field(
+        description="the id of each event, in the order of the request", examples=[["01K0QZ5W8M2T4V6X8Z0B2D4F6H"]]
+    )
+
+
+class StoredEvent(_Model):
+    """An event as it was posted."""
+
+    event_id: str = Field(examples=["01K0QZ5W8M2T4V6X8Z0B2D4F6H"])
+    user_id: Id
+    item_id: Id
+    event_type: str = Field(examples=["view"])
+    ts: datetime = Field(description="when it happened, UTC")
+    session_id: str | None = None
+    recommendation_id: str | None = None
+    release_id: str | None = None
+    placement: str | None = None
+    position: int | None = None
+    source: str | None = None
+    order_id: str | None = None
+    quantity: float | None = None
+    price: float | None = None
+
+
+class UserEvents(_Model):
+    """What a user did, as far as the API remembers it."""
+
+    user_id: Id = Field(description="the user asked for", examples=[1150086])
+    events: list[StoredEvent] = Field(description="newest first")
+
+
+class UserDeleted(_Model):
+    """A user who is forgotten here, and whom the graph is asked to erase."""
+
+    user_id: Id = Field(description="the user", examples=[1150086])
+    deleted_events: int = Field(description="events that were deleted", ge=0, examples=[17])
+    erasure_request: str = Field(
+        description="the request, in the store, which is gone once the person is erased from all that was built",
+        examples=["erasures/requests/5f0c9f3e1b7a4d215f0c9f3e1b7a4d21.json"],
+    )

@@ -58,16 +58,21 @@ class SqliteEvents:
     def __init__(self, path: Path, limits: Limits) -> None:
         self._limits = limits
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.with_name(f"{path.name}.lock").open("ab") as lock:
+        turn = path.with_name(f"{path.name}.lock").open("ab")
+        try:
             # Workers start at once, and the change to a write-ahead log does not wait for others.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(turn, fcntl.LOCK_EX)
             writing = _connect(path)
             self._salt = _prepare(writing, path)
+        except BaseException:
+            turn.close()
+            raise
+        fcntl.flock(turn, fcntl.LOCK_UN)
         self._reading = _connect(path)
         self._scanning, self._scan_lock = _connect(path), threading.Lock()
         for connection in (self._reading, self._scanning):
             connection.execute("pragma query_only = on")
-        self._writer = Writer(writing)
+        self._writer = Writer(writing, turn)
 
     @classmethod
     async def open(cls, path: Path, limits: Limits) -> SqliteEvents:

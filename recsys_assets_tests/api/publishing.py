@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -67,7 +68,7 @@ def releases_at(uri: str) -> Releases:
     return Releases(open_store(uri))
 
 
-def publish(uri: str, as_of: str, content: Content) -> str:
+def publish(uri: str, as_of: str, content: Content, **more_facts: Any) -> str:
     """Publish content as a release; returns its id."""
     facts = {
         "dataset": "test",
@@ -75,6 +76,7 @@ def publish(uri: str, as_of: str, content: Content) -> str:
         "served_by": "ranker",
         "inputs": {"recommendations": "ab" * 32},
         **({"fallback_segment": content.fallback} if content.fallback else {}),
+        **more_facts,
     }
     with tempfile.TemporaryDirectory() as folder:
         files = write_content(content, Path(folder))

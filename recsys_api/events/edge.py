@@ -1,0 +1,184 @@
+"""Validation of posted events: what passes here, stores and the graph can take as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, cast
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from recsys_api.events.event import SIGNALS, Event, new_event_ids
+from recsys_api.problems import FieldFault, InvalidFieldsError
+
+JSON, JSON_LINES = "application/json", "application/x-ndjson"
+AHEAD = timedelta(minutes=5)
+"""How far a clock of a client may be ahead."""
+
+_MOST_FAULTS = 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANY_TYPE = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\s]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$"
+"""Text without control characters that neither begins nor ends with a blank: the graph ignores blanks around values."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Id = Integer | Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_PLAIN)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class NewEvent(BaseModel):
+    """An event as a client posts it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    user_id: Id = Field(description="in the data set's own id type", examples=[1150086])
+    item_id: Id = Field(description="likewise", examples=[187946])
+    event_type: Text = Field(
+        description="a type of the data set (`facts.event_types` of `GET /release`), `impression` or `dislike`",
+        examples=["view"],
+    )
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_PLAIN)] | None = Field(
+        default=None,
+        description="names the event: a second one of the same id changes nothing. One is made where it is absent; "
+        "then a request that is repeated stores its events again. UUIDs and ULIDs that ascend in time are fastest",
+        examples=["0198f7ea-ae2c-7809-8aeb-b819cf5e9e7f"],
+    )
+    ts: AwareDatetime | None = Field(default=None, description="when it happened, ISO 8601 with an offset; absent: now")
+    session_id: Text | None = Field(default=None, description="the visit")
+    recommendation_id: Text | None = Field(default=None, description="the answer that showed the item")
+    release_id: Text | None = Field(default=None, description="the release of that answer")
+    placement: Text | None = Field(default=None, description="where it was shown", examples=["home"])
+    position: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(default=None, description="1 is the first place")
+    source: Text | None = Field(default=None, description="what put the item there, as the answer named it")
+    order_id: Text | None = Field(default=None, description="of a purchase")
+    quantity: Amount | None = Field(default=None, description="units")
+    price: Amount | None = Field(default=None, description="of one unit")
+
+
+_ONE, _MANY = TypeAdapter(NewEvent), TypeAdapter(list[NewEvent])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What events have to fit.
+
+    Attributes:
+        user_ids: int64 or string.
+        item_ids: likewise.
+        event_types: of the data set; None where it is not known which it has.
+        now: microseconds since 1970.
+        oldest: the earliest time, likewise.
+        most: events in one request.
+    """
+
+    user_ids: str
+    item_ids: str
+    event_types: frozenset[str] | None
+    now: int
+    oldest: int
+    most: int
+
+
+def read_events(body: bytes, media_type: str, terms: Terms) -> list[Event]:
+    """The events of a request.
+
+    Args:
+        body: an event or a list of events as JSON, or a line of JSON for each event.
+        media_type: ``application/json`` or ``application/x-ndjson``.
+        terms: what they have to fit.
+
+    Raises:
+        InvalidFieldsError: names each field at fault, and its place in the list.
+    """
+    one = media_type == JSON and body.lstrip()[:1] != b"["
+    posted = _parse(body, media_type, one=one)
+    if not 1 <= len(posted) <= terms.most:
+        message = f"expected 1 to {terms.most} events, found {len(posted)} (RECSYS_API_MAX_EVENTS)"
+        raise InvalidFieldsError([FieldFault(field="body", message=message)])
+    faults = [
+        FieldFault(field=field, message=message, index=None if one else index)
+        for index, event in enumerate(posted)
+        for field, message in _misfits(event, terms)
+    ]
+    if faults:
+        raise InvalidFieldsError(faults[:_MOST_FAULTS])
+    made = new_event_ids(len(posted))
+    return [_event(event, made_id, terms.now) for event, made_id in zip(posted, made, strict=True)]
+
+
+def _parse(body: bytes, media_type: str, *, one: bool) -> list[NewEvent]:
+    faults: list[FieldFault] = []
+    posted: list[NewEvent] = []
+    if media_type == JSON_LINES:
+        for index, line in enumerate(line for line in body.split(b"\n") if line.strip()):
+            try:
+                posted.append(_ONE.validate_json(line))
+            except ValidationError as error:
+                faults += _faults(error, index)
+            if len(faults) >= _MOST_FAULTS:
+                break
+    else:
+        try:
+            posted = [_ONE.validate_json(body)] if one else _MANY.validate_json(body)
+        except ValidationError as error:
+            faults = _faults(error, None)
+    if faults:
+        raise InvalidFieldsError(faults[:_MOST_FAULTS])
+    return posted
+
+
+def _faults(error: ValidationError, index: int | None) -> list[FieldFault]:
+    """Faults by place and field; an id that is neither number nor text has one fault for each, of which one is told."""
+    found: dict[tuple[int | None, str], FieldFault] = {}
+    for fault in cast("Sequence[Mapping[str, Any]]", error.errors(include_url=False, include_input=False)):
+        path = list(fault["loc"])
+        at = path.pop(0) if index is None and path and isinstance(path[0], int) else index
+        field = str(path[0]) if path else "body"
+        message = "Input should be a 64-bit integer or text" if field in ("user_id", "item_id") else str(fault["msg"])
+        if fault["type"] in ("missing", "extra_forbidden"):
+            message = str(fault["msg"])
+        found.setdefault((at, field), FieldFault(field=field, message=message, index=at))
+    return list(found.values())
+
+
+def _misfits(event: NewEvent, terms: Terms) -> list[tuple[str, str]]:
+    """Fields that the release or the time does not allow, each with a message."""
+    misfits = [
+        (field, f"Input should be {'a 64-bit integer' if kind == 'int64' else 'text'}: this release has {kind} ids")
+        for field, kind, value in (
+            ("user_id", terms.user_ids, event.user_id),
+            ("item_id", terms.item_ids, event.item_id),
+        )
+        if isinstance(value, str) != (kind == "string")
+    ]
+    if terms.event_types is not None and event.event_type not in terms.event_types | SIGNALS:
+        misfits.append(("event_type", f"Input should be one of {', '.join(sorted(terms.event_types | SIGNALS))}"))
+    elif terms.event_types is None and not _ANY_TYPE.fullmatch(event.event_type):
+        misfits.append(("event_type", f"Input should match {_ANY_TYPE.pattern}"))
+    if event.ts is not None:
+        micros = _micros(event.ts)
+        if micros > terms.now + AHEAD // timedelta(microseconds=1):
+            misfits.append(("ts", "Input should not be more than 5 minutes in the future"))
+        elif micros < terms.oldest:
+            misfits.append(("ts", "Input is older than what is kept (RECSYS_EVENTS_RETENTION_DAYS)"))
+    return misfits
+
+
+def _event(posted: NewEvent, made_id: str, now: int) -> Event:
+    fields: dict[str, Any] = dict(posted)
+    fields["event_id"] = posted.event_id or made_id
+    fields["ts"] = now if posted.ts is None else _micros(posted.ts)
+    return Event(**fields)
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def known_types(facts: Mapping[str, object]) -> frozenset[str] | None:
+    """The event types of a data set, by what the release states; None where it states none."""
+    types = facts.get("event_types")
+    return frozenset(cast("Mapping[str, object]", types)) if isinstance(types, Mapping) else None

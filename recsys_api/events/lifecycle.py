@@ -1,0 +1,112 @@
+"""Opens the store of events while the application runs, exports events, and forgets old ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import cache, partial
+
+from fastapi import FastAPI, Request, Response
+
+from recsys_api.events.event import now_micros
+from recsys_api.events.export import Exporter
+from recsys_api.events.opening import open_events
+from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
+from recsys_api.problems import problem_response
+from recsys_api.settings import Settings
+from recsys_assets.storage.uri import open_store
+
+logger = logging.getLogger("uvicorn.recsys.events")
+
+_LONGEST_RETRY, _LONGEST_LOOK, _TRIM_SECONDS = 30.0, 5.0, 3600.0
+
+
+def add_events(app: FastAPI) -> None:
+    """Give an application its (closed) store of events, and the answers to its errors."""
+    app.state.events, app.state.events_problem = None, "the event store is not open yet"
+
+    def full(request: Request, error: Exception) -> Response:
+        return problem_response(request, 507, str(error))
+
+    def down(request: Request, error: Exception) -> Response:
+        return problem_response(request, 503, str(error), {"Retry-After": "5"})
+
+    app.add_exception_handler(StoreFullError, full)
+    app.add_exception_handler(StoreError, down)
+
+
+@asynccontextmanager
+async def events_running(app: FastAPI, settings: Settings) -> AsyncGenerator[None]:
+    """Keep ``app.state.events`` open, or ``app.state.events_problem`` true, for as long as the context lasts."""
+    url = settings.events_url.get_secret_value()
+    if not url:
+        app.state.events_problem = "set RECSYS_EVENTS_URL, which has no default where the store is s3://"
+        yield
+        return
+    limits = Limits(settings.events_retention_days, settings.events_per_user, settings.api_export_seconds > 0)
+    opened = await _open(app, url, limits)
+    task = asyncio.create_task(_run(app, settings, url, limits, opened))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if app.state.events is not None:
+            await app.state.events.close()
+            app.state.events = None
+
+
+async def _open(app: FastAPI, url: str, limits: Limits) -> EventStore | None:
+    """Open the store; None, and the problem noted and logged once, if that fails."""
+    try:
+        app.state.events = await open_events(url, limits)
+    except StoreError as error:
+        if app.state.events_problem != str(error):
+            logger.error("events cannot be stored: %s", error)
+        app.state.events_problem = str(error)
+        return None
+    return app.state.events
+
+
+async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store: EventStore | None) -> None:
+    """Open the store if it is not open yet; then export and trim, each at its own pace."""
+    pause = 1.0
+    while store is None:
+        await asyncio.sleep(pause)
+        pause = min(_LONGEST_RETRY, pause * 2)
+        store = await _open(app, url, limits)
+    tasks = [_repeat("trimmed", _TRIM_SECONDS, partial(_trim, store))]
+    if settings.api_export_seconds and settings.landing_uri:
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        open_landing = cache(partial(open_store, settings.landing_uri))
+        exporter = Exporter(store, open_landing, holder, settings.api_export_seconds, settings.api_export_events)
+        look = min(_LONGEST_LOOK, settings.api_export_seconds)
+        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros())))
+    await asyncio.gather(*tasks)
+
+
+async def _trim(store: EventStore) -> None:
+    if deleted := await store.trim(now_micros()):
+        logger.info("%s events are older than is kept, or more than is kept of a user: deleted", deleted)
+
+
+async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
+    """Do something again and again; what fails is logged once and tried again."""
+    failed = ""
+    while True:
+        # Jitter keeps many workers from doing it at the same moment.
+        await asyncio.sleep(seconds * random.uniform(0.7, 1.0))
+        try:
+            await action()
+        except Exception as error:
+            if failed != str(error):
+                logger.warning("events cannot be %s: %s", what, error)
+            failed = str(error)
+        else:
+            failed = ""
