@@ -105,7 +105,7 @@ def compose(
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
-        merged = by_shares(lists, dict(place.sources), gather.most, key=_item)
+        merged = by_shares(lists, {**place.sources}, gather.most, key=_item)
         used = "blend" if lists.get("online") else "offline"
     else:
         # Without news, the lists of last night are what the models have to say.

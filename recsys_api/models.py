@@ -42,15 +42,18 @@ class RecommendedItem(RankedItem):
     why: Why | None = Field(default=None, description="only with `explain`")
 
 
-class _List(_Model):
+class _Answer(_Model):
     release_id: str = Field(
         description="release that the whole response comes from", examples=["2015-08-02-4f1c9a7be2d0"]
     )
     as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+
+
+class _List(_Answer):
     items: list[RankedItem] = Field(description="best first; no item twice")
 
 
-class Recommendations(_List):
+class Recommendations(_Answer):
     """What to show a user."""
 
     recommendation_id: str = Field(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from recsys_api.answering import recommend, visitor_of
+from recsys_api.answering import recommend, who_asks
 from recsys_api.bodies import ManyUsers, Mode, Parameters, Rerank, Session, Text, clicks_of, wanted_of
 from recsys_api.composing import DEPTH
 from recsys_api.ids import parse_id, typed_id, typed_ids
@@ -92,12 +92,12 @@ async def rerank(request: Request, asked: Rerank) -> Response:
     snapshot = serving(request)
     user = None if asked.user_id is None else typed_id(asked.user_id, snapshot.user_ids, "user_id")
     items = typed_ids(asked.items, snapshot.item_ids, "items")
-    visitor, _ = await visitor_of(request, snapshot, user, clicks_of(snapshot, asked.context))
+    asking = await who_asks(request, snapshot, user, clicks_of(snapshot, asked.context))
     return json_response(
         {
             "release_id": snapshot.release_id,
             "as_of": snapshot.as_of,
             "user_id": user,
-            "items": reranked(snapshot, user, visitor, items),
+            "items": reranked(snapshot, asking.user, asking.visitor, items),
         }
     )

@@ -112,7 +112,7 @@ def test_an_unknown_user_gets_popular_items_always_the_same(ints: TestClient) ->
     bodies = [ints.get(f"/recommendations/{user}?k=3").json() for user in (1, -1, 1, 2**63 - 1, -(2**63))]
     assert all(items(body) == POPULAR[:3] and sources(body) == ["popular"] * 3 for body in bodies)
     assert not any(body["personalised"] for body in bodies)
-    assert bodies[0] == bodies[2]
+    assert [{**body, "recommendation_id": ""} for body in bodies[:1]] == [{**bodies[2], "recommendation_id": ""}]
 
 
 def test_unknown_users_popular_and_short_lists_follow_the_list_that_the_release_states(
