@@ -39,13 +39,14 @@ class OnlineModels:
         sessions: the session model; None where the release has none.
         ensemble: the collaborative filtering models, likewise.
         similar: items that go with an item.
-        catalogue: of the release; items that it says are not available are left out.
+        catalogue: items that it says are not available are left out.
     """
 
     def __init__(
         self, sessions: NextItems | None, ensemble: FoldedIn | None, similar: RankedLists, catalogue: Catalogue
     ) -> None:
-        self._sessions, self._ensemble, self._similar = sessions, ensemble, similar
+        self._sessions, self._ensemble = sessions, ensemble
+        self._similar, self._catalogue = similar, catalogue
         self._out_of_sessions = None if sessions is None else _unavailable(sessions.items.ids, catalogue)
         self._out_of_ensemble = None if ensemble is None else _unavailable(ensemble.items.ids, catalogue)
 
@@ -59,7 +60,7 @@ class OnlineModels:
             files: of the release, by name.
             facts: of its manifest.
             similar: items that go with an item.
-            catalogue: of the release.
+            catalogue: items that it says are not available are left out.
 
         Raises:
             ValueError: a file is not that of a model, or of another version.
@@ -106,8 +107,19 @@ class OnlineModels:
             for item, score in self._ensemble(visitor.weights, k, self._out_of_ensemble):
                 yield Candidate(item, score, ENSEMBLE)
         for seed in dict.fromkeys(reversed(visitor.clicks[-_SEEDS:])):
-            for item, score, _ in self._similar.get(seed, k):
+            for item, score in self.similar_to(seed, k):
                 yield Candidate(item, score, SIMILAR)
+
+    def similar_to(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
+        """At most ``k`` available items that go with an item, and their scores."""
+        rows = self._similar.get(item_id, 2 * k)
+        places = self._catalogue.positions([row[0] for row in rows]) if len(self._catalogue) else []
+        out = {
+            row[0]
+            for row, place in zip(rows, places, strict=False)
+            if place >= 0 and not self._catalogue.available[place]
+        }
+        return [(item, score) for item, score, _ in rows if item not in out][:k]
 
 
 def _unavailable(items: Any, catalogue: Catalogue) -> Mask:

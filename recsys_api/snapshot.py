@@ -16,7 +16,7 @@ from recsys_api.online import OnlineModels
 from recsys_api.visitor import EventRules
 from recsys_assets.core.placements.config import Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
-from recsys_assets.storage.lists import RankedLists, list_files
+from recsys_assets.storage.lists import Key, RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
@@ -70,6 +70,10 @@ class Snapshot:
         """Id of the release."""
         return self.pointer.release_id
 
+    def similar(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
+        """At most ``k`` available items that go with an item, and their scores."""
+        return self.online.similar_to(item_id, k)
+
     @property
     def as_of(self) -> str:
         """Last day whose events the release includes, ``YYYY-MM-DD``."""
@@ -116,6 +120,8 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         raise SnapshotError(
             f"release {release_id}: catalogue: by the manifest ids must be {item_ids}, found {catalogue.item_type}"
         )
+    rules = EventRules.of(manifest)
+    available = catalogue if rules.exclude_unavailable else Catalogue.absent(item_ids)
     models = {file: fetch(file) for file in map(model_file, SERVED_MODELS) if file in released}
     placements = Placements()
     if PLACEMENTS_FILE in released:
@@ -129,8 +135,8 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         **lists,
         catalogue=catalogue,
         filters=Filters(catalogue, date.fromisoformat(manifest.as_of)),
-        online=OnlineModels.open(models, manifest.facts, lists["similar_items"], catalogue),
-        rules=EventRules.of(manifest),
+        online=OnlineModels.open(models, manifest.facts, lists["similar_items"], available),
+        rules=rules,
         placements=placements,
         fallback=fallback,
         loaded_at=datetime.now(UTC),

@@ -28,6 +28,7 @@ class EventRules:
         purchase: the event types that are purchases: the deepest of those that count as a target.
         repeats: whether items of the history may be recommended again.
         exclude_purchased: whether purchased items may not.
+        exclude_unavailable: whether items that the catalogue knows as not available are left out.
         end: instant at which the day of the release ends; microseconds since 1970, UTC.
     """
 
@@ -35,6 +36,7 @@ class EventRules:
     purchase: frozenset[str] = frozenset()
     repeats: bool = True
     exclude_purchased: bool = False
+    exclude_unavailable: bool = True
     end: int = 0
 
     @staticmethod
@@ -51,6 +53,7 @@ class EventRules:
             purchase=frozenset(name for name, weight in targets.items() if weight == deepest),
             repeats=bool(rules.get("repeats", True)),
             exclude_purchased=bool(rules.get("exclude_purchased", False)),
+            exclude_unavailable=bool(rules.get("exclude_unavailable", True)),
             end=round(datetime.fromisoformat(end).timestamp() * 1e6) if end else 0,
         )
 

@@ -154,7 +154,11 @@ def facts_of_requests(
     weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
     return {
         END_FACT: graph.end(day).astimezone(UTC).isoformat(),
-        RULES_FACT: {"repeats": params.repeats, "exclude_purchased": reranking_policy(graph).exclude_purchased},
+        RULES_FACT: {
+            "repeats": params.repeats,
+            "exclude_purchased": reranking_policy(graph).exclude_purchased,
+            "exclude_unavailable": params.exclude_unavailable,
+        },
         TRENDING_FACT: graph.settings.trending_half_life if found is None else float(found),
         MODEL_WEIGHTS_FACT: dict(weighted.ensemble_weights),
     }

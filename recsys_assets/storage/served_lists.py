@@ -46,7 +46,7 @@ SERVED_MODELS = ("session_model", "cf_ensemble")
 END_FACT = "as_of_end"
 """The fact of a manifest that holds the instant at which its day ends, ISO 8601 in UTC."""
 RULES_FACT = "rules"
-"""The fact of a manifest with what may be recommended: ``repeats`` and ``exclude_purchased``, true or false."""
+"""The fact of a manifest with ``repeats``, ``exclude_purchased`` and ``exclude_unavailable``: what is recommended."""
 TRENDING_FACT = "trending_half_life_days"
 """The fact of a manifest that holds the days in which the weight of an event halves for what is trending."""
 MODEL_WEIGHTS_FACT = "cf_ensemble_weights"
