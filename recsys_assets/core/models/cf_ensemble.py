@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.cf_models import MODELS, ModelParams
 from recsys_assets.core.models.interactions import Floats, InteractionModel, Interactions, Scores, shape_of
-from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
+from recsys_assets.core.models.stored_arrays import from_bytes, rounded, to_bytes
 
 _ROWS = 2048
 """Histories at a time: a product with the weights of item models has some thousand entries for each."""
@@ -72,11 +72,14 @@ class CfEnsemble:
 
 
 def fit(interactions: Interactions, params: ModelParams | None = None) -> CfEnsemble:
-    """Fit every model; none where there is no pair."""
+    """Fit every model; none where there is no pair. Parameters are rounded, as they are stored."""
     if not interactions.matrix.nnz:
         return CfEnsemble(interactions.items, {})
-    models = params or ModelParams()
-    return CfEnsemble(interactions.items, {name: kind.fit(interactions, models) for name, kind in MODELS.items()})
+    models: dict[str, InteractionModel] = {}
+    for name, kind in MODELS.items():
+        fitted = kind.fit(interactions, params or ModelParams())
+        models[name] = kind.of({part: rounded(array) for part, array in fitted.arrays.items()})
+    return CfEnsemble(interactions.items, models)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from recsys_assets.core.models.interactions import LEAST_ITEMS
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_weights import ChosenParams, choose_params
 from recsys_assets.core.models.sessions import fit
+from recsys_assets.core.models.stored_arrays import rounded
 
 
 def fit_session_model(events: Frame, params: SessionParams | None = None) -> SessionModel:
@@ -33,12 +34,15 @@ def fit_session_model(events: Frame, params: SessionParams | None = None) -> Ses
 def fit_with_chosen_params(events: Frame) -> tuple[SessionModel, ChosenParams]:
     """Like :func:`fit_session_model`, with the weights whose lists of a past night find the clicks since best.
 
+    Weights of links are rounded, as they are stored.
+
     Args:
         events: as for :func:`fit_session_model`.
     """
     clicks = _session_clicks(events)
     chosen = choose_params(clicks, SessionParams(repeats=False), LEAST_ITEMS, nightly=True)
-    return fit(clicks, chosen.params), chosen
+    model = fit(clicks, chosen.params)
+    return replace(model, link_weights=rounded(model.link_weights)), chosen
 
 
 def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | None = None) -> pa.Table:
