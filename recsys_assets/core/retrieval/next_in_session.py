@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.ids import Ints, positions
+from recsys_assets.core.ids import Ints, distinct, positions
 from recsys_assets.core.models import next_items
 from recsys_assets.core.models.interactions import LEAST_ITEMS
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
@@ -73,7 +73,7 @@ def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | No
 def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
     """Distinct items of each user."""
     _, places = positions(items)
-    pairs = np.unique(users * (places.max(initial=0) + 1) + places)
+    pairs = distinct(users * (places.max(initial=0) + 1) + places)
     return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 
