@@ -2,6 +2,11 @@
 
 An asset stores the small one (``.npz``, compressed); a release holds the one that is mapped (Arrow IPC, plain):
 opening it reads nothing, and all workers of a machine share its pages.
+
+In the small one, numbers are stored by bytes: first the lowest byte of all of them, then
+the next, since bytes of one place resemble each other (exponents, high bytes of small numbers) and compress better
+side by side. Integers that ascend for the most part, such as offsets and sorted positions, are stored as differences.
+Models round their float32 parameters with :func:`rounded`, so that the low bytes of those are zeros.
 """
 
 from __future__ import annotations
@@ -16,27 +21,42 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+SIGNIFICANT_BITS = 12
+"""Of a float32 parameter, which has 24: errors of at most 1/8192. On two sets of films and the generated shop, at least
+99.9 % of the best 10 items stay on their ranks, and NDCG@10 of the ensemble moves by less than 0.00002."""
+
 _IDS = "ids"
 _SHAPE = b"shape"
 _TEXT = b"text"
+_LAYOUT = "layout"
+_Array = npt.NDArray[Any]
+_Layout = tuple[str, tuple[int, ...], bool]
+"""Type, shape, and whether differences are stored."""
 
 
-def to_bytes(ids: pa.Array, arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def to_bytes(ids: pa.Array, arrays: Mapping[str, _Array]) -> bytes:
     """The file; equal arrays give equal bytes, since numpy writes no time into it.
 
     Args:
         ids: of the items, int64 or string.
-        arrays: by name.
+        arrays: numbers by name.
     """
+    layout: dict[str, _Layout] = {}
+    stored: dict[str, _Array] = {_IDS: _ids_to_bytes(ids)}
+    for name, array in arrays.items():
+        flat, differences = _differences(np.ascontiguousarray(array).ravel())
+        layout[name] = (array.dtype.str, array.shape, differences)
+        stored[f"array.{name}"] = np.ascontiguousarray(flat.view(np.uint8).reshape(-1, array.dtype.itemsize).T)
+    stored[_LAYOUT] = np.frombuffer(json.dumps(layout).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{_IDS: _ids_to_bytes(ids), **arrays})
+    np.savez(buffer, allow_pickle=False, **stored)
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as compressed:
         compressed.write(buffer.getbuffer())
     return sink.getvalue().to_pybytes()
 
 
-def from_bytes(data: bytes) -> tuple[pa.Array, dict[str, npt.NDArray[Any]]]:
+def from_bytes(data: bytes) -> tuple[pa.Array, dict[str, _Array]]:
     """What :func:`to_bytes` wrote.
 
     Raises:
@@ -46,8 +66,9 @@ def from_bytes(data: bytes) -> tuple[pa.Array, dict[str, npt.NDArray[Any]]]:
         with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as compressed:
             plain = compressed.read()
         with np.load(io.BytesIO(plain), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        return _ids_of_bytes(arrays.pop(_IDS)), arrays
+            layout: Mapping[str, _Layout] = json.loads(stored[_LAYOUT].tobytes())
+            arrays = {name: _restored(stored[f"array.{name}"], *parts) for name, parts in layout.items()}
+            return _ids_of_bytes(stored[_IDS]), arrays
     except (OSError, KeyError) as error:
         raise ValueError(f"not the file of a fitted model: {error}; fit it again") from None
 
@@ -106,6 +127,29 @@ def _shaped(values: pa.Array, about: Mapping[bytes, bytes]) -> npt.NDArray[Any]:
     if _TEXT in about:
         return np.asarray(bytes(numbers).decode())
     return numbers.reshape(json.loads(about[_SHAPE]))
+
+
+def rounded(array: _Array) -> _Array:
+    """A float32 array with :data:`SIGNIFICANT_BITS`, halves rounded away from zero; any other array as it is."""
+    if array.dtype != np.float32:
+        return array
+    dropped = 24 - SIGNIFICANT_BITS
+    bits = np.ascontiguousarray(array).view(np.uint32) + np.uint32(1 << (dropped - 1))
+    return (bits & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)).view(np.float32)
+
+
+def _differences(values: _Array) -> tuple[_Array, bool]:
+    """Integers as differences where those have fewer digits; their sums wrap around as the differences did."""
+    if values.dtype.kind not in "iu" or not len(values):
+        return values, False
+    steps = np.diff(values, prepend=values.dtype.type(0))
+    smaller = np.log1p(np.abs(steps.astype(np.float64))).sum() < np.log1p(np.abs(values.astype(np.float64))).sum()
+    return (steps, True) if smaller else (values, False)
+
+
+def _restored(planes: npt.NDArray[np.uint8], dtype: str, shape: tuple[int, ...], differences: bool) -> _Array:
+    values = np.ascontiguousarray(planes.T).reshape(-1).view(np.dtype(dtype))
+    return (np.cumsum(values, dtype=values.dtype) if differences else values).reshape(shape)
 
 
 def _ids_to_bytes(ids: pa.Array) -> npt.NDArray[np.uint8]:
