@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         default="", description="origins of browsers that may call the API, comma separated; `*` for all"
     )
     api_export_seconds: float = Field(
-        default=300.0, ge=0, le=86_400, description="age at which served events become a landing file; 0: they never do"
+        default=900.0, ge=0, le=86_400, description="age at which served events become a landing file; 0: they never do"
     )
     api_export_events: int = Field(
         default=100_000, ge=1, le=1_000_000, description="number of served events that become a landing file at once"

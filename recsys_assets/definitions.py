@@ -41,6 +41,7 @@ from recsys_assets.automation.staleness import marts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
+from recsys_assets.erasure.sensor import erasure_sensor
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.parquet import ParquetIOManager
 from recsys_assets.partitions import daily
@@ -154,6 +155,7 @@ def build_definitions(
                     landing_sensor(graph.partitions, settings, marts),
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
+                    erasure_sensor(settings),
                 ]
                 if on
                 else []

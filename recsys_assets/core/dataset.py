@@ -24,6 +24,9 @@ Property = Literal["category", "available", "price"]
 Kind = Literal["events", "properties", "categories", "embeddings"]
 
 COMPRESSIONS = ("gz", "xz", "zst")
+_SERVED, _SERVED_EVENTS = "served/", "served/events-*.jsonl.gz"
+"""The API's folder of the landing zone, and its files of events; it writes impressions and dislikes beside them."""
+
 _SUFFIXES: dict[str, Format] = {
     "csv": "csv",
     "tsv": "tsv",
@@ -276,11 +279,36 @@ class Dataset(_Model):
         }
         return specs[kind]
 
+    @property
+    def served(self) -> Dataset:
+        """The data set in files that the API writes: our own column names and types, whatever other files have."""
+        columns = EventColumns(**{name: name for name in EventColumns.model_fields})
+        events = EventsSpec(
+            files=(_SERVED_EVENTS,),
+            format="jsonl",
+            columns=columns,
+            time_unit="iso",
+            types=self.event_types,
+            positive_quantity=self.events.positive_quantity,
+        )
+        return self.model_copy(update={"events": events})
+
+    def of_file(self, name: str) -> Dataset:
+        """The data set in the file at this path below the landing zone: itself, or :attr:`served`."""
+        return self.served if is_served(name) else self
+
     def kind_of(self, name: str) -> Kind | None:
-        """The kind of the file at this path below the landing zone; None if the data set does not name it."""
+        """The kind of the file at this path below the landing zone; None if neither the data set nor the API has it."""
+        if is_served(name):
+            return "events" if fnmatchcase(name, _SERVED_EVENTS) else None
         return next(
             (kind for kind in get_args(Kind) if (spec := self.spec(kind)) is not None and spec.matches(name)), None
         )
+
+
+def is_served(name: str) -> bool:
+    """Whether a file of the landing zone lies in the folder of the API; no pattern of a data set matches there."""
+    return name.startswith(_SERVED)
 
 
 def presets() -> list[str]:

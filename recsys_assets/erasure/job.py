@@ -14,6 +14,7 @@ from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.erasure_requests import close_request
 
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
 """Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
@@ -25,10 +26,12 @@ _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRu
 
 
 class EraseUserConfig(dg.Config):
-    """The user to erase, and how long to wait for other runs."""
+    """The user to erase, how long to wait for other runs, and the request that this answers, if one does."""
 
     user_id: str
     wait_minutes: float = 30.0
+    request: str = ""
+    requested_at: str = ""
 
 
 def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebuild]) -> dg.JobDefinition:
@@ -73,6 +76,8 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
             ) from error
         token = read_suppressed(store.open()).token(person.id)
         context.add_output_metadata(metadata_of(erasure, store.open().uri(report_key(token))))
+        if config.request:
+            close_request(store.open(), config.request, config.requested_at)
         context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")
 
     @dg.job(

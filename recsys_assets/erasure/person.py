@@ -49,8 +49,10 @@ class Person:
         """Which rows of a table are the person's, by ``user_id`` or, in rejected rows, ``raw``."""
         if "user_id" in table.column_names:
             return matching(table["user_id"], [self.id])
-        column, kind = self.dataset.events.columns.user_id, self.dataset.ids.user
-        return pa.array([self.id in ids_in_raw(text, column, kind) for text in table["raw"].to_pylist()], pa.bool_())
+        kind = self.dataset.ids.user
+        columns = {files.events.columns.user_id for files in (self.dataset, self.dataset.served)}
+        raw = table["raw"].to_pylist()
+        return pa.array([any(self.id in ids_in_raw(text, name, kind) for name in columns) for text in raw], pa.bool_())
 
     def count(self, store: ObjectStore, key: str) -> int:
         """Number of the person's rows in a stored file; 0 for a file that has neither users nor raw rows."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recsys_assets.core.catalog.embeddings import join_embeddings
 from recsys_assets.core.contracts import REJECTED_EVENTS, Contract, arrow_schema
-from recsys_assets.core.dataset import Dataset, Kind
+from recsys_assets.core.dataset import Dataset, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
@@ -203,7 +203,8 @@ class LandingZone:
         by_file: dict[str, list[str]] = {}
         for position, file in enumerate(files):
             if day in file.days:
-                compared = files[max(position - _COMPARED_FILES, 0) : position]
+                earlier_files = [one for one in files[:position] if is_served(one.name) == is_served(file.name)]
+                compared = earlier_files[-_COMPARED_FILES:]
                 earlier = [self._index("events", earlier_file).columns for earlier_file in compared]
                 if changes := differences(self._index("events", file).columns, earlier):
                     by_file[file.name] = changes

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.dataset import Dataset, is_served
 from recsys_assets.core.events.ingest import parse_file
 from recsys_assets.core.events.parse import PARSER_VERSION, Parsed
 from recsys_assets.core.events.read import DataFileError, RawBatch
@@ -77,7 +77,8 @@ class StagedFile:
         reasons: rejected rows by reason.
         first_ts: time of the earliest parsed row, ISO 8601 UTC; None without rows.
         last_ts: time of the latest parsed row, likewise.
-        days: counts by day, ``YYYY-MM-DD``. Rejected rows without a valid time count for the first day with rows.
+        days: counts by day, ``YYYY-MM-DD``. Rejected rows without a valid time count for the first day with rows;
+            where a served file has no day at all, they are counted and not stored.
         erased: rows, good or rejected, of erased persons.
         columns: name to type of every column of the file, mapped or not; text files have no types.
     """
@@ -157,6 +158,7 @@ def stage(
             its rows; names the file.
         RowsLostError: the counts do not add up.
     """
+    dataset = dataset.of_file(file.name)
     staged = find_staged(kind, file, dataset, store)
     while staged is None:
         with tempfile.TemporaryDirectory(prefix="staging-") as scratch, open_file() as stream:
@@ -206,13 +208,14 @@ class _Staging:
         name, good, bad = self.file.name, self.good.rows, self.bad.rows
         self.schema.check(name)
         dated = {*good, *self.erased} - {UNDATED}
-        if (bad or self.erased) and not dated:
+        # That no row of a served file is good says nothing against its format: live events may be of other days.
+        if (bad or self.erased) and not dated and not is_served(name):
             raise NoGoodRowsError(f"{name}: none of {self.total:,} rows is good: {dict(self.reasons.most_common())}")
         rows, rejected, erased = sum(good.values()), sum(bad.values()), self.erased.total()
         if self.total != rows + rejected + self.ignored + erased:
             counted = f"{rows} good + {rejected} rejected + {self.ignored} ignored + {erased} erased"
             raise RowsLostError(f"{name}: {self.total} rows in, {counted}")
-        first_day = min(dated, default=None)
+        first_day = min(dated or set(bad) - {UNDATED}, default=None)
         days: dict[str, StagedDay] = {}
         for day in sorted({*dated, *bad} - {UNDATED}):
             folder = f"{_folder(self.kind, self.digest)}/dt={day}"
@@ -222,7 +225,8 @@ class _Staging:
                 self._write(store, f"{folder}/rejected.parquet", self.bad, [day, *undated]),
                 sum(self.erased[source] for source in (day, *undated)),
             )
-        if sum(d.rows + d.rejected for d in days.values()) != rows + rejected:
+        dayless = bad.get(UNDATED, 0) if first_day is None else 0
+        if sum(d.rows + d.rejected for d in days.values()) != rows + rejected - dayless:
             raise RowsLostError(f"{name}: wrote {days}, expected {rows} rows and {rejected} rejected")
         staged = StagedFile(
             kind=self.kind,
@@ -266,7 +270,7 @@ class _Staging:
 
 def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
     """Hash of everything that the staged bytes depend on, and nothing else: a new weight must not cause a new parse."""
-    config = dataset.model_dump(mode="json")
+    config = dataset.of_file(file.name).model_dump(mode="json")
     relevant = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
     if kind == "events":
         relevant["events"] = {

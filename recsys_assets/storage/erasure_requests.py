@@ -46,31 +46,30 @@ def write_request(store: ObjectStore, request: ErasureRequest) -> str:
     return key
 
 
-def read_requests(store: ObjectStore) -> dict[str, ErasureRequest]:
-    """The open requests, by key.
+def list_requests(store: ObjectStore) -> list[str]:
+    """Keys of the open requests."""
+    return [meta.key for meta in store.list(ROOT)]
+
+
+def read_request(store: ObjectStore, key: str) -> ErasureRequest | None:
+    """A request; None if it is done.
 
     Raises:
-        ValueError: one of them is of another format; names it.
+        ValueError: it is of another format; names it.
     """
-    requests: dict[str, ErasureRequest] = {}
-    for meta in store.list(ROOT):
-        try:
-            requests[meta.key] = _decode(store.get(meta.key), store.uri(meta.key))
-        except NotFound:  # done meanwhile
-            continue
-    return requests
+    try:
+        return _decode(store.get(key), store.uri(key))
+    except NotFound:
+        return None
 
 
 def close_request(store: ObjectStore, key: str, requested_at: str) -> bool:
     """Delete a request that is done; one that was made again meanwhile stays. Returns whether it was deleted."""
-    try:
-        request = _decode(store.get(key), store.uri(key))
-    except NotFound:
-        return False
-    if request.requested_at != requested_at:
-        return False
-    store.delete(key)
-    return True
+    request = read_request(store, key)
+    done = request is not None and request.requested_at == requested_at
+    if done:
+        store.delete(key)
+    return done
 
 
 def _decode(data: bytes, uri: str) -> ErasureRequest:

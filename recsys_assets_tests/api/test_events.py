@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from recsys_api.events.edge import NewEvent
 from recsys_api.events.event import event_key, new_event_ids
 from recsys_api.settings import Settings
-from recsys_assets.storage.erasure_requests import read_requests
+from recsys_assets.storage.erasure_requests import read_request
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.api.conftest import client_of, eventually
 from recsys_assets_tests.api.publishing import Content, publish
@@ -164,7 +164,8 @@ def test_deleting_forgets_a_user_and_asks_the_graph_to_erase(client: TestClient,
     posted(client, [VIEW, VIEW, {**VIEW, "user_id": 7}])
     answer = client.delete("/users/1").json()
     assert (answer["user_id"], answer["deleted_events"]) == (1, 2)
-    request = read_requests(open_store(store_uri))[answer["erasure_request"]]
+    request = read_request(open_store(store_uri), answer["erasure_request"])
+    assert request is not None
     assert request.user_id == 1
     assert datetime.fromisoformat(request.requested_at).tzinfo is not None
     assert (user_events(client, 1), len(user_events(client, 7))) == ([], 1)

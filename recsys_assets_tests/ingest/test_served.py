@@ -1,0 +1,142 @@
+"""Events that were posted to the API come back as training data, of every data set and without its naming them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys_api.settings import Settings
+from recsys_assets.core.dataset import Dataset, load_dataset
+from recsys_assets.core.events.clean import CleanParams, clean_day
+from recsys_assets.engines.polars import PolarsEngine
+from recsys_assets.erasure.person import Person, forget_staged, holders
+from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.listing import list_landing
+from recsys_assets.ingest.suppression import suppress
+from recsys_assets.storage.local import LocalStore
+from recsys_assets_tests.api.conftest import client_of, eventually
+from recsys_assets_tests.api.publishing import Content, publish
+
+ROCKET = load_dataset("retailrocket").model_copy(update={"end_date": None})
+RETAIL = load_dataset("online_retail").model_copy(update={"end_date": None})
+DAY = "2026-01-01"
+NAME = "served/events-000000000001-000000000009.jsonl.gz"
+ROW = {
+    "user_id": 1,
+    "item_id": 2,
+    "event_type": "view",
+    "ts": f"{DAY}T12:00:00.000001Z",
+    "order_id": None,
+    "quantity": None,
+    "price": None,
+}
+
+
+def zone(dataset: Dataset, folder: Path) -> LandingZone:
+    landing = LocalStore(folder / "landing")
+    store = LocalStore(folder / "store")
+    return LandingZone(dataset, store, lambda: landing, lambda: list_landing(landing), PolarsEngine().scan)
+
+
+def put(folder: Path, name: str, *rows: dict[str, Any]) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    LocalStore(folder / "landing").put(name, gzip.compress(lines.encode()))
+
+
+def clean(landing: LandingZone, day: str) -> list[dict[str, Any]]:
+    return clean_day(landing.events(day), CleanParams()).collect().rows(named=True)
+
+
+def test_a_posted_event_lands_in_the_clean_events_of_its_day(tmp_path: Path) -> None:
+    uris: dict[str, Any] = {
+        "storage_uri": (tmp_path / "releases").as_uri(),
+        "landing_uri": (tmp_path / "landing").as_uri(),
+    }
+    types = {name: {"weight": kind.weight, "target": kind.target} for name, kind in ROCKET.event_types.items()}
+    publish(uris["storage_uri"], "2015-08-02", Content({1: [2]}, {}, {"all": [2]}), event_types=types)
+    ts = datetime.now(UTC) - timedelta(days=1)
+    buy = {"user_id": 7, "item_id": 2, "event_type": "transaction", "order_id": "o1", "quantity": 2, "price": 9.5}
+    with client_of(Settings(**uris, api_open_writes=True, api_export_seconds=0.1)) as client:
+        posted = [{**buy, "ts": ts.isoformat()}, {"user_id": 7, "item_id": 2, "event_type": "impression"}]
+        assert client.post("/events", json=posted).json()["accepted"] == 2
+        eventually(lambda: len(list((tmp_path / "landing" / "served").glob("*.jsonl.gz"))) == 2)
+    landing = zone(ROCKET, tmp_path)
+    accepted = landing.accept(landing.changes())
+    assert [file.kind for file in accepted.files.values()] == ["events"], "impressions are no events of the data set"
+    day = (ts - timedelta(hours=ROCKET.boundary_hours)).date().isoformat()
+    (row,) = clean(landing, day)
+    assert {name: row[name] for name in (*buy, "ts")} == {**buy, "ts": ts}
+    assert landing.changes() == {}
+
+
+@pytest.mark.parametrize("dataset", [ROCKET, RETAIL], ids=["int64, without quantities", "one type, quantities"])
+def test_served_files_have_our_columns_whatever_other_files_have(dataset: Dataset, tmp_path: Path) -> None:
+    (name,) = list(dataset.event_types)[:1]
+    ids = {side: "7" if getattr(dataset.ids, side) == "string" else 7 for side in ("user", "item")}
+    rows = [
+        {**ROW, "user_id": ids["user"], "item_id": ids["item"], "event_type": name},
+        {**ROW, "user_id": ids["user"], "item_id": ids["item"], "event_type": name, "quantity": 1.5, "price": 0.0},
+        {**ROW, "user_id": ids["user"], "item_id": ids["item"], "event_type": "nothing of the kind"},
+    ]
+    put(tmp_path, NAME, *rows)
+    landing = zone(dataset, tmp_path)
+    landing.accept(landing.changes())
+    events = clean(landing, DAY)
+    assert [(e["user_id"], e["item_id"], e["event_type"], e["source_file"]) for e in events] == [
+        (ids["user"], ids["item"], name, NAME)
+    ] * 2
+    assert sorted((e["quantity"], e["price"]) for e in events if e["quantity"]) == [(1.5, 0.0)]
+    (rejected,) = landing.rejected(DAY).collect().rows(named=True)
+    assert rejected["reason"] == "unknown event type"
+
+
+def test_patterns_of_a_data_set_do_not_reach_into_the_folder_of_the_api() -> None:
+    events = ROCKET.events.model_copy(update={"files": ("events-*", "*.jsonl.gz", "served/*")})
+    greedy = ROCKET.model_copy(update={"events": events})
+    for dataset in (ROCKET, greedy):
+        assert dataset.kind_of(NAME) == "events"
+        assert dataset.of_file(NAME).events.columns.user_id == "user_id"
+        for other in ("impressions-1-2.jsonl.gz", ".events-1-2.jsonl.gz.x.tmp", "events-1-2.jsonl.gz.tmp", "x.csv"):
+            assert dataset.kind_of(f"served/{other}") is None
+    assert greedy.of_file("events-1.jsonl") is greedy
+
+
+def test_live_events_of_other_days_hold_nothing_up_and_columns_do_not_differ(tmp_path: Path) -> None:
+    ended = ROCKET.model_copy(update={"end_date": date(2025, 1, 1)})
+    put(tmp_path, NAME, ROW, ROW)
+    put(tmp_path, "served/events-000000000010-000000000010.jsonl.gz", {**ROW, "event_type": "other"}, ROW)
+    (tmp_path / "landing" / "events.csv").write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n1735300800000,3,view,1,\n"
+    )
+    landing = zone(ended, tmp_path)
+    accepted = landing.accept(landing.changes())
+    assert {name: file.days for name, file in accepted.files.items() if file.days} == {"events.csv": ("2024-12-27",)}
+    assert len(clean(landing, "2024-12-27")) == 1
+
+    landing = zone(ROCKET, tmp_path)
+    landing.accept(landing.changes())
+    assert {row["source_file"] for row in clean(landing, DAY)} == {NAME}, (
+        "the second file repeats an event of the first"
+    )
+    assert landing.differences(DAY) == landing.differences("2024-12-27") == {}
+
+
+def test_a_person_is_erased_from_served_files_too(tmp_path: Path) -> None:
+    put(tmp_path, NAME, ROW, {**ROW, "user_id": 5}, {**ROW, "user_id": 5, "event_type": "unknown"})
+    landing = zone(ROCKET, tmp_path)
+    landing.accept(landing.changes())
+    store, person = LocalStore(tmp_path / "store"), Person(5, ROCKET)
+    assert sum(holders(store, person).values()) == 2, "an event and a rejected row"
+    suppress(store, 5)
+    assert [after.erased for _, after in forget_staged(store, person)] == [2]
+    assert holders(store, person) == {}
+    put(tmp_path, "served/events-000000000010-000000000011.jsonl.gz", {**ROW, "user_id": 5}, {**ROW, "user_id": 6})
+    landing = zone(ROCKET, tmp_path)
+    landing.accept(landing.changes())
+    assert [row["user_id"] for row in clean(landing, DAY)] == [1, 6]
+    assert holders(store, person) == {}
