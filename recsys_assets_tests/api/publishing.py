@@ -31,6 +31,8 @@ class Content:
     fallback: str | None = None
     items: Sequence[KnownItem] | None = None
     """The catalogue, ascending; None: a release from before there were catalogues."""
+    placements: str | None = None
+    """Content of ``placements.toml``."""
 
 
 def write_content(content: Content, folder: Path) -> dict[str, Path]:
@@ -52,6 +54,9 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
         paths += write_lists(table, "key", name, folder)
     if content.items is not None:
         paths.append(write_catalogue(catalogue_table(content.items), folder))
+    if content.placements is not None:
+        paths.append(folder / "placements.toml")
+        paths[-1].write_text(content.placements)
     return {path.name: path for path in paths}
 
 
