@@ -13,7 +13,6 @@ from datetime import date
 
 import numpy as np
 import numpy.typing as npt
-from fastapi.exceptions import RequestValidationError
 
 from recsys_assets.core.placements.expressions import (
     AllOf,
@@ -186,14 +185,3 @@ def _names_among(column: Names, values: Sequence[object], negated: bool) -> Mask
     wanted = set(values)
     table = np.array([(name in wanted) != negated for name in column.names] + [False])
     return table[column.codes]  # code -1, for null, is the last entry
-
-
-def refused(error: FilterError, text: object, *field: str | int) -> RequestValidationError:
-    """A filter that cannot be used, as 422 that names the parameter.
-
-    Args:
-        error: what is wrong.
-        text: the value of the parameter.
-        field: where it stands, such as ``"query", "filter"``.
-    """
-    return RequestValidationError([{"type": "filter", "loc": field, "msg": str(error), "input": text}])

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from recsys_api.expressions import Filters
 from recsys_api.online import OnlineModels
 from recsys_api.visitor import EventRules
-from recsys_assets.core.placements.config import Placements, parse_placements
+from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.lists import Key, RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
@@ -28,7 +28,6 @@ from recsys_assets.storage.served_lists import (
     model_file,
 )
 
-PLACEMENTS_FILE = "placements.toml"
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
 
@@ -43,7 +42,7 @@ class LoadStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable release: its pointer, manifest, id types, mapped lists and catalogue.
+    """An immutable release: its pointer, manifest, id types, mapped lists and catalogue, models and placements.
 
     ``fallback`` is the segment of ``top_popular`` for users who are not known. ``catalogue`` knows no item where the
     release is from before there were catalogues, and says so (``released``).
@@ -125,7 +124,7 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     models = {file: fetch(file) for file in map(model_file, SERVED_MODELS) if file in released}
     placements = Placements()
     if PLACEMENTS_FILE in released:
-        text = fetch(PLACEMENTS_FILE).read_text()
+        text = fetch(PLACEMENTS_FILE).read_text("utf-8")
         placements = parse_placements(text, f"release {release_id}: {PLACEMENTS_FILE}", catalogue.item_type)
     return Snapshot(
         pointer,

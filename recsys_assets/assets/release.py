@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.candidates import candidate_parameters
+from recsys_assets.assets.placements import placements_file
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import reranking_policy
 from recsys_assets.assets.retrieval_params import stored_params
@@ -80,6 +81,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
             files = release_files(tables, upstream, decided, day, Path(name))
+            files |= placements_file(graph.settings, graph.dataset, Path(name))
             published = store.releases().publish(
                 day, files, facts, lambda stored: check_release(stored, facts), serve=serve
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from recsys_assets.core.placements.config import PLACEMENTS_FILE, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.lists import RankedLists
 from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
@@ -23,9 +24,10 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
     Args:
         files: name to path of the files as read back from the store.
         facts: of its manifest; ``lists`` holds the rows that were computed of each list, ``items`` those of the
-            catalogue.
+            catalogue, ``ids`` and ``event_types`` what the data set states.
 
     Raises:
+        PlacementsError: ``placements.toml`` cannot be used.
         ReleaseRefused: a list or the catalogue has another number of rows than was computed, a list is empty and must
             not be, or names an item that the catalogue does not have.
         ListFormatError: a list does not open.
@@ -35,6 +37,7 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
     catalogue = Catalogue.open(folder / CATALOGUE_FILE)
     if len(catalogue) != facts["items"]:
         raise ReleaseRefused(f"catalogue: {len(catalogue)} items were published, {facts['items']} were computed")
+    _expect_placements(files.get(PLACEMENTS_FILE), facts)
     for served in SERVED_LISTS:
         lists = RankedLists.open(folder, served.name)
         expected = facts["lists"][served.name]
@@ -46,6 +49,14 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
         fallback = facts.get(FALLBACK_FACT, DEFAULT_FALLBACK)
         if served.name == "top_popular" and fallback not in lists:
             raise ReleaseRefused(f"top_popular has no segment {fallback!r}: unknown users could not be served")
+
+
+def _expect_placements(path: Path | None, facts: Mapping[str, Any]) -> None:
+    """What the graph checked is what was stored; so a request meets no fault of it."""
+    if path is not None:
+        parse_placements(
+            path.read_text("utf-8"), PLACEMENTS_FILE, facts["ids"]["item"], event_types=set(facts["event_types"])
+        )
 
 
 def _expect_known(name: str, lists: RankedLists, catalogue: Catalogue) -> None:

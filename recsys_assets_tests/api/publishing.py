@@ -41,8 +41,8 @@ class Content:
     """Items of the histories that are purchases."""
     sessions: Sequence[Sequence[Id]] = ()
     """Sessions that the models are fitted on, each also the history of a user; none: a release without models."""
-    placements: str = ""
-    """Content of ``placements.toml``; none if empty."""
+    placements: str | None = None
+    """Content of ``placements.toml``."""
 
 
 def write_content(content: Content, folder: Path) -> dict[str, Path]:
@@ -68,7 +68,7 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
         paths.append(write_catalogue(catalogue_table(content.items), folder))
     if content.sessions:
         paths += write_models(content.sessions, folder)
-    if content.placements:
+    if content.placements is not None:
         paths.append(folder / "placements.toml")
         paths[-1].write_text(content.placements)
     return {path.name: path for path in paths}

@@ -17,6 +17,7 @@ from recsys_assets.checks.release import ReleaseRefused, check_release
 from recsys_assets.core.dataset import load_dataset
 from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
 from recsys_assets.core.gate.rule import GateResult
+from recsys_assets.core.placements.config import PlacementsError
 from recsys_assets.core.ranking.formats import GeneratorOrder, suffix_of
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
@@ -203,6 +204,17 @@ def test_a_release_that_serves_an_item_of_which_its_catalogue_knows_nothing_is_r
         check_release(released(tmp_path, MODEL, lacking), facts_of(lacking, decided()))
     with pytest.raises(ReleaseRefused, match="catalogue: 3 items were published, 4 were computed"):
         check_release({"any": tmp_path / "release" / "any"}, facts_of(TABLES, decided()))
+
+
+def test_placements_are_checked_as_they_were_stored(tmp_path: Path) -> None:
+    files = released(tmp_path, MODEL)
+    facts = {**facts_of_dataset(load_dataset("retailrocket")), **facts_of(TABLES, decided())}
+    path = tmp_path / "release" / "placements.toml"
+    path.write_text("[places.home]\ngoal = 'transaction'")
+    check_release({**files, "placements.toml": path}, facts)
+    path.write_text("[places.home]\ngoal = 'sale'")
+    with pytest.raises(PlacementsError, match=r"places\.home\.goal"):
+        check_release({**files, "placements.toml": path}, facts)
 
 
 def test_a_missing_partition_is_named() -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from recsys_assets.core.contract import IdType
 from recsys_assets.core.faults import describe_faults
 from recsys_assets.core.placements.expressions import FIELDS, FilterError, fields_of, parse
 from recsys_assets.core.placements.rules import Boost, Rule, Stated
 
+PLACEMENTS_FILE = "placements.toml"
 Mode = Literal["blend", "offline", "online"]
 Source = Literal["recommendations", "online", "similar_items", "popular", "trending"]
 
@@ -74,18 +75,6 @@ class Placements(Stated):
     def _from_list(cls, values: object) -> object:
         return tuple(values) if isinstance(values, list) else values
 
-    @model_validator(mode="after")
-    def _one_name_one_rule(self) -> Self:
-        for name, place in [("rules", Placement()), *self.places.items()]:
-            names = [rule.name for rule in (*self.rules, *place.rules)]
-            twice = sorted({rule for rule in names if names.count(rule) > 1})
-            if twice:
-                where = name if name == "rules" else f"places.{name}.rules"
-                raise ValueError(
-                    f"{where}: each rule of a place has a name of its own, found twice: {', '.join(twice)}"
-                )
-        return self
-
 
 def parse_placements(
     text: str,
@@ -113,7 +102,11 @@ def parse_placements(
         raise PlacementsError(f"{source}: not TOML: {error}") from error
     except ValidationError as error:
         raise PlacementsError(f"{source}: {describe_faults(error, 'placements')}") from error
-    faults = [*_faults_of_filters(placements, item_ids, fields), *_faults_of_ids(placements, item_ids)]
+    faults = [
+        *_faults_of_filters(placements, item_ids, fields),
+        *_faults_of_ids(placements, item_ids),
+        *_faults_of_names(placements),
+    ]
     for name, place in placements.places.items():
         if event_types is not None and place.goal is not None and place.goal not in event_types:
             faults.append(
@@ -134,6 +127,9 @@ def _faults_of_filters(placements: Placements, item_ids: IdType, fields: Collect
         else:
             if absent:
                 yield f"{where}: the data set states no {', '.join(absent)} of its items (found {text!r})"
+    for where, rule in _rules(placements):
+        if rule.action == "cap" and rule.per not in fields:
+            yield f"{where}.per: the data set states no {rule.per} of its items"
 
 
 def _filters(placements: Placements) -> Iterator[tuple[str, str]]:
@@ -162,3 +158,15 @@ def _faults_of_ids(placements: Placements, item_ids: IdType) -> Iterator[str]:
         wrong = [item for item in items if isinstance(item, str) != (item_ids == "string")]
         if wrong:
             yield f"{where}.items: ids of items are {item_ids} (found {wrong[0]!r})"
+
+
+def _faults_of_names(placements: Placements) -> Iterator[str]:
+    """Answers name rules, so those that act at one place have different names."""
+    for where, rules in (
+        ("rules", ()),
+        *((f"places.{n}.rules", place.rules) for n, place in placements.places.items()),
+    ):
+        names = [rule.name for rule in (*placements.rules, *rules)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            yield f"{where}: two rules of one place have the same name: {', '.join(twice)}"
