@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -40,3 +41,22 @@ def parse_id(text: str, id_type: str, field: str) -> Key:
         return number
     message = "Input should be a 64-bit integer: this release has int64 ids"
     raise InvalidFieldsError([FieldFault(field=field, message=message)])
+
+
+def typed_id(value: Key, id_type: str, field: str) -> Key:
+    """An id of a body, which must be of the release's type.
+
+    Raises:
+        InvalidFieldsError: it is of the other type; answered as 422 with the field.
+    """
+    if isinstance(value, str) != (id_type == "string"):
+        expected = "a string" if id_type == "string" else "a 64-bit integer"
+        raise InvalidFieldsError(
+            [FieldFault(field=field, message=f"Input should be {expected}, as this release's ids")]
+        )
+    return value
+
+
+def typed_ids(values: Iterable[Key], id_type: str, field: str) -> list[Key]:
+    """Ids of a body, each as :func:`typed_id`; the field at fault is named with its place."""
+    return [typed_id(value, id_type, f"{field}.{number}") for number, value in enumerate(values)]

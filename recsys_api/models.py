@@ -26,21 +26,62 @@ class RankedItem(_Model):
     )
 
 
-class _List(_Model):
+class Why(_Model):
+    """Why an item is there."""
+
+    offline_rank: int | None = Field(description="place in the user's list of the release", examples=[3])
+    because_of: list[Id] = Field(description="items that the model started from, the newest first")
+    events: list[dict[str, Any]] = Field(description="the user's newest events with these items")
+    rules: list[str] = Field(description="rules of `placements.toml` that moved it")
+
+
+class RecommendedItem(RankedItem):
+    """One item of an answer."""
+
+    rules: list[str] | None = Field(default=None, description="rules that moved the item; absent: none did")
+    why: Why | None = Field(default=None, description="only with `explain`")
+
+
+class _Answer(_Model):
     release_id: str = Field(
         description="release that the whole response comes from", examples=["2015-08-02-4f1c9a7be2d0"]
     )
     as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+
+
+class _List(_Answer):
     items: list[RankedItem] = Field(description="best first; no item twice")
 
 
-class Recommendations(_List):
+class Recommendations(_Answer):
     """What to show a user."""
 
-    user_id: Id = Field(description="the user asked for", examples=[1150086])
-    personalised: bool = Field(
-        description="true if the release holds a list for this user; false if all items are the popular ones"
+    recommendation_id: str = Field(
+        description="names this answer; events that follow from it should carry it",
+        examples=["01JQ3Z2N7G4W3F9K5T1M8R6XAB"],
     )
+    model: str | None = Field(description="what ordered the lists of the release", examples=["2015-08-02-4f1c9a7be2d0"])
+    user_id: Id | None = Field(description="the user asked for; null for a visit without one", examples=[1150086])
+    mode: Literal["blend", "offline", "online", "fallback"] = Field(
+        description="the parts that the answer is made of; `fallback` where nothing is personal"
+    )
+    personalised: bool = Field(description="false if all items are those that everybody gets")
+    fallbacks: dict[str, int] = Field(
+        description="number of items that stand in for personal ones, by reason", examples=[{"short_list": 2}]
+    )
+    items: list[RecommendedItem] = Field(description="best first; no item twice")
+
+
+class ManyRecommendations(_Model):
+    """Answers in the order of the users asked for."""
+
+    answers: list[Recommendations]
+
+
+class Reranked(_List):
+    """The given items in another order."""
+
+    user_id: Id | None = Field(description="the user asked for", examples=[1150086])
 
 
 class SimilarItems(_List):
@@ -53,6 +94,27 @@ class PopularItems(_List):
     """What is popular now."""
 
     category: str | None = Field(description="the category asked for; null for the whole catalogue", examples=["1051"])
+
+
+class Item(_Model):
+    """What the release knows of an item at the end of its day; null is not known."""
+
+    release_id: str = Field(description="release that knows it", examples=["2015-08-02-4f1c9a7be2d0"])
+    as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
+    item_id: Id = Field(description="the item asked for", examples=[187946])
+    known: bool = Field(description="whether it is in the catalogue of the release; if false, all below is null")
+    has_catalogue: bool = Field(
+        description="false for a release from before there were catalogues: it knows no item, and serves some still"
+    )
+    category: str | None = Field(description="its last known category", examples=["1051"])
+    root: str | None = Field(description="the root above that category; null for one that is not in the tree")
+    depth: int | None = Field(description="depth of that category; 1 for a root", ge=1, examples=[3])
+    available: bool | None = Field(description="its last known availability; true where never stated")
+    price: float | None = Field(description="its last known price", examples=[12.5])
+    first_seen: date | None = Field(
+        description="first day with an event or a property; null if only a list of the release names the item"
+    )
+    age_days: int | None = Field(description="days from `first_seen` to `as_of`; 0 on the day itself", ge=0)
 
 
 class ReleasedFile(_Model):

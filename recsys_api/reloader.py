@@ -109,7 +109,8 @@ class Reloader:
             self.current = replace(current, pointer=pointer)
         else:
             self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
-            logger.info("serving release %s as of %s", pointer.release_id, pointer.as_of)
+            lacks = "" if self.current.catalogue.released else ", which has no catalogue: no item of it is known"
+            logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)
         # Also if only the previous release of the pointer changed, as after an erasure.
         self._clear_cache({pointer.release_id, pointer.previous})
 

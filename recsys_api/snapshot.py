@@ -7,15 +7,26 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from recsys_assets.storage.lists import RankedLists, list_files
+from recsys_api.expressions import Filters
+from recsys_api.online import OnlineModels
+from recsys_api.visitor import EventRules
+from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, parse_placements
+from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
+from recsys_assets.storage.lists import Key, RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
-from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
+from recsys_assets.storage.served_lists import (
+    DEFAULT_FALLBACK,
+    FALLBACK_FACT,
+    SERVED_LISTS,
+    SERVED_MODELS,
+    model_file,
+)
 
 _CHUNK = 1 << 20
 KeepGoing = Callable[[], bool]
@@ -31,9 +42,10 @@ class LoadStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable release: its pointer, manifest, id types and mapped lists.
+    """An immutable release: its pointer, manifest, id types, mapped lists and catalogue, models and placements.
 
-    ``fallback`` is the segment of ``top_popular`` for users who are not known.
+    ``fallback`` is the segment of ``top_popular`` for users who are not known. ``catalogue`` knows no item where the
+    release is from before there were catalogues, and says so (``released``).
     """
 
     pointer: Pointer
@@ -43,6 +55,12 @@ class Snapshot:
     recommendations: RankedLists
     similar_items: RankedLists
     top_popular: RankedLists
+    user_histories: RankedLists
+    catalogue: Catalogue
+    filters: Filters
+    online: OnlineModels
+    rules: EventRules
+    placements: Placements
     fallback: str
     loaded_at: datetime
 
@@ -50,6 +68,10 @@ class Snapshot:
     def release_id(self) -> str:
         """Id of the release."""
         return self.pointer.release_id
+
+    def similar(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
+        """At most ``k`` available items that go with an item, and their scores."""
+        return self.online.similar_to(item_id, k)
 
     @property
     def as_of(self) -> str:
@@ -77,20 +99,47 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     release_id = pointer.release_id
     manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
     released = {file.name: file for file in manifest.files}
+
+    def fetch(file: str) -> Path:
+        if file not in released:
+            raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
+        key = f"{ROOT}/{release_id}/{file}"
+        return _fetch(store, key, released[file], cache / release_id / file, keep_going)
+
     lists: dict[str, RankedLists] = {}
     for name in (served.name for served in SERVED_LISTS):
-        paths: list[Path] = []
-        for file in list_files(name):
-            if file not in released:
-                raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
-            key = f"{ROOT}/{release_id}/{file}"
-            paths.append(_fetch(store, key, released[file], cache / release_id / file, keep_going))
+        paths = [fetch(file) for file in list_files(name)]
         lists[name] = RankedLists.open(paths[0].parent, name)
     user_ids, item_ids = _id_types(manifest, release_id, lists)
     fallback = str(manifest.facts.get(FALLBACK_FACT, DEFAULT_FALLBACK))
     if FALLBACK_FACT in manifest.facts and fallback not in lists["top_popular"]:
         raise SnapshotError(f"release {release_id}: top_popular has no segment {fallback!r}, which the manifest names")
-    return Snapshot(pointer, manifest, user_ids, item_ids, **lists, fallback=fallback, loaded_at=datetime.now(UTC))
+    catalogue = Catalogue.open(fetch(CATALOGUE_FILE)) if CATALOGUE_FILE in released else Catalogue.absent(item_ids)
+    if catalogue.item_type != item_ids:
+        raise SnapshotError(
+            f"release {release_id}: catalogue: by the manifest ids must be {item_ids}, found {catalogue.item_type}"
+        )
+    rules = EventRules.of(manifest)
+    available = catalogue if rules.exclude_unavailable else Catalogue.absent(item_ids)
+    models = {file: fetch(file) for file in map(model_file, SERVED_MODELS) if file in released}
+    placements = Placements()
+    if PLACEMENTS_FILE in released:
+        text = fetch(PLACEMENTS_FILE).read_text("utf-8")
+        placements = parse_placements(text, f"release {release_id}: {PLACEMENTS_FILE}", catalogue.item_type)
+    return Snapshot(
+        pointer,
+        manifest,
+        user_ids,
+        item_ids,
+        **lists,
+        catalogue=catalogue,
+        filters=Filters(catalogue, date.fromisoformat(manifest.as_of)),
+        online=OnlineModels.open(models, manifest.facts, lists["similar_items"], available),
+        rules=rules,
+        placements=placements,
+        fallback=fallback,
+        loaded_at=datetime.now(UTC),
+    )
 
 
 def _manifest(store: ObjectStore, key: str, pointer: Pointer) -> Manifest:

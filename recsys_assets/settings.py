@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         "the API adds files to its folder `served`",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
+    placements: str = Field(
+        default="",
+        description="path of the `placements.toml` that releases take along ([how to](docs/placements.md))",
+    )
     start_date: date | None = Field(default=None, description="first day of the graph; earlier days are not built")
     end_date: date | None = Field(default=None, description="day after the last one; later days are not built")
     engine: Literal["polars", "duckdb", "spark"] = Field(

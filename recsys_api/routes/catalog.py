@@ -1,14 +1,15 @@
-"""Lists that do not depend on a user."""
+"""Items, and lists that do not depend on a user."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from recsys_api.ids import parse_id
-from recsys_api.models import PopularItems, SimilarItems
-from recsys_api.responses import UNAVAILABLE, K, answer, popular, serving
+from recsys_api.models import Item, PopularItems, SimilarItems
+from recsys_api.responses import UNAVAILABLE, K, answer, json_response, popular, serving
 
 router = APIRouter(tags=["catalogue"])
 
@@ -47,3 +48,34 @@ async def popular_items(
     snapshot = serving(request)
     segment = f"category:{category}" if category else None
     return answer(snapshot, popular(snapshot, k, segment), category=category or None)
+
+
+@router.get("/items/{item_id:id}", response_model=Item, responses=UNAVAILABLE, summary="What is known of an item")
+async def item(
+    request: Request,
+    item_id: Annotated[str, Path(description="the item, percent-encoded", examples=["187946"])],
+) -> Response:
+    """What the release knows of an item: the fields that filters and rules ask about.
+
+    Every item that the release recommends is known. One that it does not know is an answer too, with `known` false.
+    """
+    snapshot = serving(request)
+    asked = parse_id(item_id, snapshot.item_ids, "item_id")
+    found = snapshot.catalogue.item(asked)
+    seen = found and found.first_seen
+    return json_response(
+        {
+            "release_id": snapshot.release_id,
+            "as_of": snapshot.as_of,
+            "item_id": asked,
+            "known": found is not None,
+            "has_catalogue": snapshot.catalogue.released,
+            "category": found and found.category,
+            "root": found and found.root,
+            "depth": found and found.depth,
+            "available": found and found.available,
+            "price": found and found.price,
+            "first_seen": seen,
+            "age_days": (date.fromisoformat(snapshot.as_of) - seen).days if seen else None,
+        }
+    )

@@ -24,7 +24,7 @@ def session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
         "retrieval",
         reads={"clean_events": days, "bot_users": days},
         kinds=("numpy",),
-        code_version="2",
+        code_version="3",
         checks=(),
         file="model.npz.zst",
     )
@@ -57,7 +57,14 @@ def session_model(graph: GraphBuilder) -> dg.AssetsDefinition:
 def cf_ensemble(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefinition:
     """The models from which 'cf_ensemble' recommends, and whose scores are features of the ranker."""
 
-    @graph.asset("retrieval", reads=activity_windows(graph), kinds=("numpy",), checks=(), file="model.npz.zst")
+    @graph.asset(
+        "retrieval",
+        reads=activity_windows(graph),
+        kinds=("numpy",),
+        code_version="2",
+        checks=(),
+        file="model.npz.zst",
+    )
     def cf_ensemble(
         context: dg.AssetExecutionContext, user_activity: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:

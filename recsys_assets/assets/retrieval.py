@@ -53,7 +53,7 @@ def _top_popular(graph: GraphBuilder) -> dg.AssetsDefinition:
             "item_features": None,
         },
         kinds=("parquet", settings.engine),
-        code_version="3",
+        code_version="4",
         checks=("contract", "ranks_are_dense", "not_empty"),
     )
     def top_popular(
@@ -167,6 +167,7 @@ def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:
         "retrieval",
         reads={"covisited_items": None, "item_factors": None},
         kinds=("parquet", graph.settings.engine),
+        code_version="2",
         checks=("contract", "ranks_are_dense", "never_itself"),
     )
     def similar_items(

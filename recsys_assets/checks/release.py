@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
+from recsys_assets.core.placements.config import PLACEMENTS_FILE, parse_placements
+from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.lists import RankedLists
 from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
 
@@ -19,13 +23,21 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
 
     Args:
         files: name to path of the files as read back from the store.
-        facts: of its manifest; ``lists`` holds the rows that were computed of each list.
+        facts: of its manifest; ``lists`` holds the rows that were computed of each list, ``items`` those of the
+            catalogue, ``ids`` and ``event_types`` what the data set states.
 
     Raises:
-        ReleaseRefused: a list has another number of rows than was computed, or is empty and must not be.
+        PlacementsError: ``placements.toml`` cannot be used.
+        ReleaseRefused: a list or the catalogue has another number of rows than was computed, a list is empty and must
+            not be, or names an item that the catalogue does not have.
         ListFormatError: a list does not open.
+        CatalogueFormatError: the catalogue does not open.
     """
     folder = next(iter(files.values())).parent
+    catalogue = Catalogue.open(folder / CATALOGUE_FILE)
+    if len(catalogue) != facts["items"]:
+        raise ReleaseRefused(f"catalogue: {len(catalogue)} items were published, {facts['items']} were computed")
+    _expect_placements(files.get(PLACEMENTS_FILE), facts)
     for served in SERVED_LISTS:
         lists = RankedLists.open(folder, served.name)
         expected = facts["lists"][served.name]
@@ -33,6 +45,24 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
             raise ReleaseRefused(f"{served.name}: {lists.rows} rows were published, {expected} were computed")
         if not served.may_be_empty and len(lists) == 0:
             raise ReleaseRefused(f"{served.name} is empty: nobody could be served")
+        _expect_known(served.name, lists, catalogue)
         fallback = facts.get(FALLBACK_FACT, DEFAULT_FALLBACK)
         if served.name == "top_popular" and fallback not in lists:
             raise ReleaseRefused(f"top_popular has no segment {fallback!r}: unknown users could not be served")
+
+
+def _expect_placements(path: Path | None, facts: Mapping[str, Any]) -> None:
+    """What the graph checked is what was stored; so a request meets no fault of it."""
+    if path is not None:
+        parse_placements(
+            path.read_text("utf-8"), PLACEMENTS_FILE, facts["ids"]["item"], event_types=set(facts["event_types"])
+        )
+
+
+def _expect_known(name: str, lists: RankedLists, catalogue: Catalogue) -> None:
+    """Filters and rules ask the catalogue about items: every one that can be served must be there."""
+    items, lookup = lists.listed(), pc.SetLookupOptions(value_set=catalogue.item_ids)
+    known = pc.call_function("is_in", [items], lookup).to_numpy(zero_copy_only=False)
+    if not known.all():
+        unknown = items[int(known.argmin())]
+        raise ReleaseRefused(f"{name}: {int((~known).sum())} items are not in the catalogue, such as {unknown}")

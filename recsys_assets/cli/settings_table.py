@@ -19,6 +19,7 @@ _COMPUTED = {
     "mlflow_tracking_uri": "`sqlite:///data/mlflow/<data set>.db`",
     "mlflow_artifacts_uri": "the folder `mlflow` of the store",
     "mlflow_experiment": "the data set's name",
+    "placements": "beside `dataset.toml`, if there",
     "start_date": "the data set's",
     "end_date": "the data set's",
     "api_cache_dir": "a temporary folder",

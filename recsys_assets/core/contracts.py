@@ -170,8 +170,8 @@ TOP_POPULAR = Contract(
     {
         "segment": Column("string", "'all', 'trending' or 'category:<id>'"),
         "item_id": _ITEM,
-        "score": Column("float64", "popularity within the segment's window", ge=0),
-        "rank": Column("int64", "1 is best, dense", ge=1),
+        "score": Column("float32", "popularity within the segment's window", ge=0),
+        "rank": Column("int32", "1 is best, dense", ge=1),
         "is_fallback": Column("bool", "whether users who are not known get this segment"),
     },
     key=("segment", "rank"),
@@ -198,8 +198,8 @@ SIMILAR_ITEMS = Contract(
         "item_id": _ITEM,
         "source": Column("string", "which similarity", isin=("covisit", "als", "fused")),
         "similar_item_id": Column("item", "the neighbour, never the item itself"),
-        "score": Column("float64", "cosine, or reciprocal rank fusion for 'fused'"),
-        "rank": Column("int64", "1 is best, dense within item and source", ge=1),
+        "score": Column("float32", "cosine, or reciprocal rank fusion for 'fused'"),
+        "rank": Column("int32", "1 is best, dense within item and source", ge=1),
     },
     key=("item_id", "source", "rank"),
 )
@@ -242,9 +242,23 @@ RECOMMENDATIONS = Contract(
     {
         "user_id": _USER,
         "item_id": _ITEM,
-        "rank": Column("int64", "1 is best, dense", ge=1, le=100),
-        "score": Column("float64", "score of the model that ordered the list, non-increasing in rank"),
+        "rank": Column("int32", "1 is best, dense", ge=1, le=100),
+        "score": Column("float32", "score of the model that ordered the list, non-increasing in rank"),
         "source": Column("string", "what ordered the list: ranker, fused or a generator"),
+        "generator": Column("string", "the generator with the largest share of the item's fused score"),
+    },
+    key=("user_id", "rank"),
+)
+
+
+USER_HISTORIES = Contract(
+    "user_histories",
+    {
+        "user_id": _USER,
+        "item_id": _ITEM,
+        "rank": Column("int64", "1 is the newest, dense", ge=1),
+        "score": Column("float64", "weight of the user's events with the item, which decays", ge=0),
+        "source": Column("string", "whether the user purchased the item", isin=("purchase", "interaction")),
     },
     key=("user_id", "rank"),
 )
@@ -317,5 +331,6 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
+        USER_HISTORIES,
     )
     return {contract.name: contract for contract in contracts}

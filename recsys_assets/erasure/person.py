@@ -25,10 +25,11 @@ from recsys_assets.ingest.staging import StagedDay, StagedFile, read_staged, wri
 from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
 from recsys_assets.storage.lists import list_files
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.served_lists import SERVED_LISTS
 
 _STAGED = "staging/events"
 _READERS = 8
-_USER_LISTS = [list_files(name)[0] for name in ("recommendations",)]
+_USER_LISTS = [list_files(served.name)[0] for served in SERVED_LISTS if served.key_type == "user"]
 """Files of a release whose keys are user ids."""
 
 

@@ -1,10 +1,10 @@
-"""The layout of a store: the version of the names under which assets, columns and decisions are stored.
+"""The layout of a store: the version of the names and types in which assets, lists and decisions are stored.
 
 ::
 
-    layout.json    {"layout": 4}; create-only
+    layout.json    {"layout": 5}; create-only
 
-A store of another layout is refused, because its columns have other names.
+A store of another layout is refused, because its columns or files are others.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from contextlib import suppress
 
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
-LAYOUT = 4
-"""Raise it when the name of a stored column, stored value or folder of the store changes.
+LAYOUT = 5
+"""Raise it when the name or type of a stored column, a stored value, a folder or a file of a release changes.
 
 Layout 1 had no marker file and these names: generators ``factors``, ``collaborative``, ``view_buy`` and ``buy_buy``,
 contender ``listed``, folder ``rulings``. Layout 2 had the generators
 ``view_to_purchase`` and ``co_purchase``, and the kinds ``bent`` and ``corrected`` of rankers. Layout 3 stored what
 models recommended, as ``user_factors``, ``cf_ensemble_scores`` and ``<generator>_items``, instead of the models.
+Layout 4 stored scores of lists as float64 and had lists of format 1 in its releases.
 """
 
 KEY = "layout.json"
@@ -52,7 +53,7 @@ def check_layout(store: ObjectStore) -> None:
         age = "an earlier" if stored < LAYOUT else "a later"
         raise LayoutError(
             f"store {store.uri()} was written by {age} version: it has layout {stored}, this version has {LAYOUT} "
-            "(names of stored columns have changed). Landing files are not concerned. Set RECSYS_STORAGE_URI to "
+            "(stored columns or files have changed). Landing files are not concerned. Set RECSYS_STORAGE_URI to "
             "another place, or remove all of this store but its folder 'erasures'; then 'make run' rebuilds it. Erased "
             "persons stay erased only if the new store has that folder."
         )

@@ -1,33 +1,40 @@
 """Ranked lists that serving reads from a memory map.
 
-A set of lists (for example, the recommendations of all users) is two uncompressed Arrow IPC files:
+A set of lists (for example, the recommendations of all users) is three uncompressed Arrow IPC files:
 
-==================== ==================================================================================
-``<name>.keys.arrow`` ``key`` ascending (int64 or large_string), ``start``, ``stop``: its rows, int64
-``<name>.rows.arrow`` ``item_id`` (int64 or large_string), ``score`` float64, ``source`` dictionary, by rank
-==================== ==================================================================================
+======================= ===============================================================================
+``<name>.keys.arrow``    ``key`` ascending (int64 or large_string), ``start``: row at which its list starts
+``<name>.entries.arrow`` ``item_id`` (int64 or large_string) and ``source`` (dictionary): each pair once, ascending
+``<name>.rows.arrow``    ``entry``: position among the entries, ``score`` float32, by rank
+======================= ===============================================================================
 
-Each holds one record batch without nulls, so a mapped column is an array over the bytes of the file. Opening allocates
-no memory, a lookup is a binary search that touches a few pages, and all workers of a machine share the page cache.
-Rows of a key are dense and in rank order, so the rank is the position and is not stored.
+Starts and positions have the narrowest unsigned type, so a ranked row takes 8 bytes, or 6 where there are at most
+65,536 entries. Each file holds one record batch without nulls, so a mapped column is an array over the bytes of the
+file. Opening allocates no memory, a lookup is a binary search that touches a few pages, and all workers of a machine
+share the page cache. Rows of a key are dense and in rank order, so the rank is the position and is not stored; a list
+stops where the next one starts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FORMAT_VERSION = 1
-_VERSION_KEY = b"recsys.ranked_lists"
-_METADATA = {_VERSION_KEY: str(FORMAT_VERSION).encode()}
-_INT64 = range(-(2**63), 2**63)
+from recsys_assets.storage.mapped_ids import Key as Key
+from recsys_assets.storage.mapped_ids import mapped_ids, view
 
-Key = int | str
+FORMAT_VERSION = 2
+_VERSION_KEY = b"recsys.ranked_lists"
+_SIZE_KEY = b"recsys.ranked_lists.size"
+_COLUMNS = (("key", "start"), ("item_id", "source"), ("entry", "score"))
+
+Ints = npt.NDArray[np.int64]
 RankedItem = tuple[Key, float, str]
 """``(item_id, score, source)``; the rank is the 1-based position in the list."""
 
@@ -36,9 +43,9 @@ class ListFormatError(ValueError):
     """A table cannot be written as ranked lists, or a file does not have the format."""
 
 
-def list_files(name: str) -> tuple[str, str]:
-    """File names of a set of lists: keys, rows."""
-    return f"{name}.keys.arrow", f"{name}.rows.arrow"
+def list_files(name: str) -> tuple[str, str, str]:
+    """File names of a set of lists: keys, entries, rows."""
+    return f"{name}.keys.arrow", f"{name}.entries.arrow", f"{name}.rows.arrow"
 
 
 def write_lists(table: pa.Table, key: str, name: str, folder: Path, *, item: str = "item_id") -> list[Path]:
@@ -46,14 +53,14 @@ def write_lists(table: pa.Table, key: str, name: str, folder: Path, *, item: str
 
     Args:
         table: rows sorted by (``key``, ``rank``): ``key`` and ``item`` (int64 or string), ``rank`` (1..n dense within
-            the key), ``score`` (finite), optionally ``source`` (string). Other columns are left out.
+            the key), ``score`` (finite; stored as float32), optionally ``source`` (string). Other columns are left out.
         key: column whose values are looked up.
         name: name of the set of lists; also the source of all rows where the table has no ``source``.
         folder: of the two files.
         item: column that holds the listed items.
 
     Returns:
-        Paths of the keys file and the rows file.
+        Paths of the files, as :func:`list_files` names them.
 
     Raises:
         ListFormatError: a column is missing, of another type or holds null, NaN or infinity; or the rows are not
@@ -62,51 +69,56 @@ def write_lists(table: pa.Table, key: str, name: str, folder: Path, *, item: str
     missing = [column for column in (key, item, "rank", "score") if column not in table.column_names]
     if missing:
         raise ListFormatError(f"{name}: columns {missing} are missing, found {table.column_names}")
-    keys, items = _ids(table, key, name), _ids(table, item, name)
-    scores = _column(table, "score", pa.float64(), name)
-    finite = np.isfinite(scores.to_numpy())
+    keys = _ids(table, key, name)
+    scores = _column(table, "score", pa.float32(), name)
+    finite = np.isfinite(_numbers(scores))
     if not finite.all():
         raise ListFormatError(f"{name}: column 'score' must be finite, found {scores[int(finite.argmin())]}")
-    starts = _starts(keys, _column(table, "rank", pa.int64(), name).to_numpy(), key, name)
-    stops = np.append(starts[1:], len(keys)) if len(starts) else starts
-    sources = _sources(table, name)
-    keys_path, rows_path = (folder / file for file in list_files(name))
-    _write(keys_path, {"key": keys.take(pa.array(starts)), "start": pa.array(starts), "stop": pa.array(stops)})
-    _write(rows_path, {"item_id": items, "score": scores, "source": sources})
-    return [keys_path, rows_path]
+    starts = _starts(keys, _numbers(_column(table, "rank", pa.int64(), name)), key, name)
+    item_ids, source, entries = _entries(_ids(table, item, name), _sources(table, name), name)
+    files = (
+        {"key": keys.take(pa.array(starts)), "start": _narrow(starts, len(keys))},
+        {"item_id": item_ids, "source": source},
+        {"entry": _narrow(entries, len(item_ids)), "score": scores},
+    )
+    size = f"{len(keys)} rows of {len(item_ids)} entries"
+    paths = [folder / file for file in list_files(name)]
+    for path, columns in zip(paths, files, strict=True):
+        _write(path, columns, size)
+    return paths
 
 
 class RankedLists:
     """A set of ranked lists, memory-mapped. Immutable and thread-safe."""
 
     __slots__ = (
+        "_entries",
+        "_item_ids",
         "_items",
         "_keys",
         "_scores",
         "_source_names",
         "_sources",
-        "_spans",
+        "_starts",
         "item_type",
         "key_type",
         "keys",
         "name",
     )
 
-    def __init__(self, name: str, keys: pa.RecordBatch, rows: pa.RecordBatch) -> None:
+    def __init__(self, name: str, keys: pa.RecordBatch, entries: pa.RecordBatch, rows: pa.RecordBatch) -> None:
         self.name = name
-        self.key_type = _id_type(keys.schema.field("key").type)
-        self.item_type = _id_type(rows.schema.field("item_id").type)
         self.keys: pa.Array = keys.column("key")
         """All keys, ascending, over the mapped bytes."""
-        self._keys = _view(self.keys)
-        self._spans = (_view(keys.column("start")), _view(keys.column("stop")))
-        self._items = _view(rows.column("item_id"))
-        self._scores = _view(rows.column("score"))
-        source = rows.column("source")
-        self._sources = _view(source.indices)
+        self._item_ids: pa.Array = entries.column("item_id")
+        self._keys, self._items = mapped_ids(self.keys), mapped_ids(self._item_ids)
+        self.key_type: Literal["int64", "string"] = self._keys.type
+        self.item_type: Literal["int64", "string"] = self._items.type
+        self._starts = view(keys.column("start"))
+        source = entries.column("source")
+        self._sources = view(source.indices)
         self._source_names: list[str] = source.dictionary.to_pylist()
-        if len(self._keys) and (self._spans[0][0] != 0 or self._spans[1][-1] != len(self._items)):
-            raise ListFormatError(f"{name}: keys span rows up to {self._spans[1][-1]}, found {len(self._items)} rows")
+        self._entries, self._scores = view(rows.column("entry")), view(rows.column("score"))
 
     @classmethod
     def open(cls, folder: Path, name: str) -> RankedLists:
@@ -114,63 +126,44 @@ class RankedLists:
 
         Raises:
             FileNotFoundError: a file does not exist.
-            ListFormatError: a file is not Arrow IPC, or of another format version or schema.
+            ListFormatError: a file is not Arrow IPC, of another format version or schema, or of other lists.
         """
-        keys_path, rows_path = (folder / file for file in list_files(name))
-        return cls(name, _map(keys_path, ("key", "start", "stop")), _map(rows_path, ("item_id", "score", "source")))
+        paths = [folder / file for file in list_files(name)]
+        keys, entries, rows = (_map(path, columns) for path, columns in zip(paths, _COLUMNS, strict=True))
+        found = f"{rows.num_rows} rows of {entries.num_rows} entries"
+        for path, batch in zip(paths, (keys, entries, rows), strict=True):
+            if (stated := batch.schema.metadata.get(_SIZE_KEY, b"none").decode()) != found:
+                raise ListFormatError(f"{path}: belongs to lists of {stated}, beside it are {found}")
+        return cls(name, keys, entries, rows)
 
     @property
     def rows(self) -> int:
         """Number of ranked rows of all keys."""
-        return len(self._items)
+        return len(self._entries)
+
+    def listed(self) -> pa.Array:
+        """Every item that a list names, once."""
+        return self._item_ids.unique()
 
     def __len__(self) -> int:
         """Number of keys."""
-        return len(self._keys)
+        return len(self._starts)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, (int, str)) and self._find(key) is not None
+        return isinstance(key, (int, str)) and self._keys.position(key) is not None
 
     def get(self, key: Key, k: int) -> list[RankedItem]:
         """The best ``k`` items of a key in rank order; fewer if its list is shorter, none if the key is unknown."""
-        position = self._find(key)
+        position = self._keys.position(key)
         if position is None or k <= 0:
             return []
-        start = int(self._spans[0][position])
-        stop = min(start + k, int(self._spans[1][position]))
-        names = self._source_names
-        sources = [names[index] for index in self._sources[start:stop].tolist()]
-        return list(zip(self._items[start:stop].tolist(), self._scores[start:stop].tolist(), sources, strict=True))
-
-    def _find(self, key: Key) -> int | None:
-        """Position of a key by binary search. A key of the other type is unknown, as is one beyond int64."""
-        keys = self._keys
-        if isinstance(key, str):
-            if self.key_type != "string":
-                return None
-            # Comparing str by code point is comparing UTF-8 by byte, the order in which the file is sorted.
-            low, high = 0, len(keys)
-            while low < high:
-                middle = (low + high) // 2
-                if keys[middle].as_py() < key:
-                    low = middle + 1
-                else:
-                    high = middle
-            return low if low < len(keys) and keys[low].as_py() == key else None
-        if self.key_type != "int64" or key not in _INT64:
-            return None
-        low = int(np.searchsorted(keys, np.int64(key)))
-        return low if low < len(keys) and int(keys[low]) == key else None
-
-
-def _id_type(dtype: pa.DataType) -> Literal["int64", "string"]:
-    return "int64" if pa.types.is_int64(dtype) else "string"
-
-
-def _view(array: pa.Array) -> npt.NDArray[np.generic] | pa.Array:
-    """Numbers as a numpy view over the mapped bytes; strings stay an Arrow array over them."""
-    # Not to_numpy: it imports pandas where that is installed.
-    return array if pa.types.is_large_string(array.type) else np.from_dlpack(array)
+        starts = self._starts
+        start = starts[position]
+        stop = min(start + k, starts[position + 1] if position + 1 < len(starts) else len(self._entries))
+        entries = self._entries[start:stop].tolist()
+        sources, names = self._sources, self._source_names
+        named = [names[sources[entry]] for entry in entries]
+        return list(zip(self._items.at(entries), self._scores[start:stop].tolist(), named, strict=False))
 
 
 def _column(table: pa.Table, column: str, dtype: pa.DataType, name: str) -> pa.Array:
@@ -196,7 +189,7 @@ def _ids(table: pa.Table, column: str, name: str) -> pa.Array:
     raise ListFormatError(f"{name}: column {column!r} must be int64 or string, found {dtype}")
 
 
-def _starts(keys: pa.Array, ranks: npt.NDArray[np.int64], key: str, name: str) -> npt.NDArray[np.int64]:
+def _starts(keys: pa.Array, ranks: Ints, key: str, name: str) -> Ints:
     """Row at which each key's list starts, after checking that rows are sorted by (key, rank) and ranks dense."""
     if not len(keys):
         return np.empty(0, np.int64)
@@ -217,22 +210,48 @@ def _starts(keys: pa.Array, ranks: npt.NDArray[np.int64], key: str, name: str) -
     return starts
 
 
-def _sources(table: pa.Table, name: str) -> pa.DictionaryArray:
-    """Sources as int8 indices into their sorted names, so that equal tables encode equally."""
+def _sources(table: pa.Table, name: str) -> pa.Array:
+    """The column ``source``, or the name of the lists in each row."""
     if "source" not in table.column_names:
-        zeros = pa.array(np.zeros(table.num_rows, np.int8))
-        return pa.DictionaryArray.from_arrays(zeros, pa.array([name], pa.string()))
-    encoded = _column(table, "source", pa.string(), name).dictionary_encode()
-    unsorted: list[str] = encoded.dictionary.to_pylist()
-    names = sorted(unsorted)
+        return pa.array([name]).take(pa.array(np.zeros(table.num_rows, np.int8)))
+    return _column(table, "source", pa.string(), name)
+
+
+def _entries(items: pa.Array, sources: pa.Array, name: str) -> tuple[pa.Array, pa.DictionaryArray, Ints]:
+    """The distinct pairs, ascending: their items and sources, and the position of each row's pair among them."""
+    item_ids, item = _distinct(items)
+    names, source = _distinct(sources)
     if len(names) > np.iinfo(np.int8).max:
         raise ListFormatError(f"{name}: column 'source' must hold at most 127 names, found {len(names)}")
-    place = np.array([names.index(source) for source in unsorted], np.int8)
-    return pa.DictionaryArray.from_arrays(pa.array(place[encoded.indices.to_numpy()]), pa.array(names, pa.string()))
+    pairs: Ints = item * len(names) + source
+    present = np.zeros(len(item_ids) * len(names), np.bool_)
+    present[pairs] = True
+    of_item, of_source = np.divmod(np.flatnonzero(present), max(1, len(names)))
+    encoded = pa.DictionaryArray.from_arrays(pa.array(of_source.astype(np.int8)), names)
+    return item_ids.take(pa.array(of_item)), encoded, (np.cumsum(present) - 1)[pairs]
 
 
-def _write(path: Path, columns: dict[str, pa.Array]) -> None:
-    schema = pa.schema([pa.field(n, a.type, nullable=False) for n, a in columns.items()], metadata=_METADATA)
+def _distinct(values: pa.Array) -> tuple[pa.Array, Ints]:
+    """The distinct values, ascending, and the position of each value among them; equal values give equal results."""
+    encoded = values.dictionary_encode()
+    order = pc.call_function("sort_indices", [encoded.dictionary])
+    place = np.empty(len(order), np.int64)
+    place[_numbers(order)] = np.arange(len(order))
+    return encoded.dictionary.take(order), place[_numbers(encoded.indices)]
+
+
+def _numbers(values: pa.Array) -> npt.NDArray[Any]:
+    return np.from_dlpack(values)
+
+
+def _narrow(values: Ints, below: int) -> pa.Array:
+    """Values as the narrowest unsigned integers that hold every number below a bound, whatever the values."""
+    return pa.array(values.astype(np.min_scalar_type(max(0, below - 1))))
+
+
+def _write(path: Path, columns: Mapping[str, pa.Array], size: str) -> None:
+    metadata = {_VERSION_KEY: str(FORMAT_VERSION).encode(), _SIZE_KEY: size.encode()}
+    schema = pa.schema([pa.field(n, a.type, nullable=False) for n, a in columns.items()], metadata=metadata)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))
 

@@ -69,6 +69,7 @@ def with_manifest(**changes: object) -> Callable[[str, Path], None]:
 FAULTS: dict[str, tuple[Callable[[str, Path], None], str]] = {
     "flipped byte": (lambda _, f: flip(f / "recommendations.rows.arrow"), "recommendations.rows.arrow"),
     "flipped byte in keys": (lambda _, f: flip(f / "top_popular.keys.arrow"), "top_popular.keys.arrow"),
+    "flipped byte in entries": (lambda _, f: flip(f / "top_popular.entries.arrow"), "top_popular.entries.arrow"),
     "truncated": (lambda _, f: rewrite(f / "similar_items.rows.arrow", b""), "similar_items.rows.arrow"),
     "missing file": (lambda _, f: (f / "similar_items.keys.arrow").unlink(), "similar_items.keys.arrow"),
     "missing manifest": (lambda _, f: (f / "manifest.json").unlink(), "manifest.json"),
@@ -221,7 +222,7 @@ def test_a_release_in_s3_is_downloaded_once_and_verified(
     assert reloader.current
     assert reloader.current.recommendations.get(0, 1) == [(1, 1.0, "ranker")]
     cached = next((tmp_path / "cache").rglob(f"{first}/recommendations.rows.arrow"))
-    assert len(list(cached.parent.iterdir())) == 6, "the served files, and no temporary one"
+    assert len(list(cached.parent.iterdir())) == 12, "the served files, and no temporary one"
 
     flip(cached)
     Reloader(settings).refresh()

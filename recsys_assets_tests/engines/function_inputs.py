@@ -22,6 +22,7 @@ from recsys_assets.core.evaluation.window import targets_after
 from recsys_assets.core.events import clean
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.lists import new_items, reranking
 from recsys_assets.core.models import als, covisitation, popular, popular_evaluation, popular_windows, similar_items
 from recsys_assets.core.models.cf_ensemble import CfEnsemble
 from recsys_assets.core.models.session_model import SessionModel
@@ -40,6 +41,13 @@ WEIGHTS = marts.EventWeights({"view": 1.0, "cart": 2.3, "buy": 6.0 + 3 / 2**21, 
 POPULAR = popular.PopularParams(days=4, trending_days=2, k=7)
 HOURLY = popular.PopularParams(days=0.5, trending_half_life=0.25, k=7, category_days=2, fallback=popular.TRENDING)
 STEADY = popular.PopularParams(days=popular.ALL_TIME, trending_half_life=popular.ALL_TIME, k=7)
+POLICY = reranking.RerankingPolicy(
+    exclude_purchased=True,
+    purchased_from=max(WEIGHTS.weights.values()),
+    category_cap=3,
+    diversity=0.3,
+    new=new_items.NewItemQuota(0.5, 3),
+)
 WINDOWS = popular_windows.WindowParams(
     horizon_days=1,
     fewest=1,

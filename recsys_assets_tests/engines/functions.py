@@ -18,8 +18,8 @@ from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
+from recsys_assets.core.lists import attribution, histories, new_items, nightly, recommend, reranking
 from recsys_assets.core.lists import evaluation as list_evaluation
-from recsys_assets.core.lists import new_items, nightly, recommend, reranking
 from recsys_assets.core.models import als, covisitation, popular, similar_items
 from recsys_assets.core.ranking import examples, model, rolling
 from recsys_assets.core.retrieval import (
@@ -42,6 +42,7 @@ from recsys_assets_tests.engines.function_inputs import (
     FACTORS,
     HOURLY,
     LIST_LENGTH,
+    POLICY,
     POPULAR,
     STEADY,
     WEIGHTS,
@@ -51,13 +52,6 @@ from recsys_assets_tests.engines.function_inputs import (
 )
 
 END = end_of(LAST)
-POLICY = reranking.RerankingPolicy(
-    exclude_purchased=True,
-    purchased_from=max(WEIGHTS.weights.values()),
-    category_cap=3,
-    diversity=0.3,
-    new=new_items.NewItemQuota(0.5, 3),
-)
 GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
 Call = Callable[[FunctionInputs], Any]
 
@@ -266,6 +260,12 @@ FUNCTIONS: Mapping[str, Call] = {
             recommend.recommend(inputs["candidates"], order_by), inputs["featured"], inputs["item_features"], POLICY
         )
         for order_by in ("fused", "covisit")
+    ),
+    "lists.attribution.with_generator": lambda inputs: attribution.with_generator(
+        inputs["candidates"].select("user_id", "item_id"), inputs["candidates"], CANDIDATES
+    ),
+    "lists.histories.user_histories": lambda inputs: histories.user_histories(
+        inputs["user_activity"], LAST, END, days=4, half_life_days=14.0, purchased_from=POLICY.purchased_from, most=2
     ),
     "lists.reranking.categories_of": lambda inputs: reranking.categories_of(inputs["item_features"]),
     "lists.recommend.recommend": lambda inputs: (

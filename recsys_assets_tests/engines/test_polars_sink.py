@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys_assets.engines import parquet
 from recsys_assets.engines import polars as module
+from recsys_assets.engines.parquet import write_parquet
 from recsys_assets.engines.polars import PolarsEngine
 
 SCHEMA = pa.schema(
@@ -110,3 +113,31 @@ def test_repeated_keys_are_found_in_any_order(keys: list[tuple[int, str | None]]
     schema = pa.schema([("a", pa.int64()), ("b", pa.string())])
     engine, table = PolarsEngine(), pa.Table.from_pylist([{"a": a, "b": b} for a, b in keys], schema)
     assert engine.repeated(engine.from_arrow(table), ["a", "b"]) == repeated
+
+
+def test_numbers_that_repeat_are_written_with_a_dictionary_and_the_file_does_not_depend_on_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP", 4_096)
+    rng, count = np.random.default_rng(0), 10_000
+    schema = pa.schema(
+        [("item", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("text", pa.string()), ("no", pa.int64())]
+    )
+    columns = [
+        rng.integers(0, 300, count),
+        np.arange(count) % 100,
+        rng.random(count),
+        [f"{n}" for n in range(count)],
+        np.arange(count),
+    ]
+    whole = pa.table(columns, schema=schema)
+    assert write_parquet([whole], tmp_path / "whole", schema) == count
+    assert write_parquet((whole.slice(at, 999) for at in range(0, count, 999)), tmp_path / "parts", schema) == count
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    file = pq.ParquetFile(tmp_path / "whole")
+    assert file.read().equals(whole)
+    metadata = file.metadata
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [4_096, 4_096, 1_808]
+    chunks = [metadata.row_group(0).column(n) for n in range(metadata.num_columns)]
+    with_dictionary = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
+    assert with_dictionary == ["item", "rank", "text"]

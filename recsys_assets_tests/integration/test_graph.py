@@ -53,6 +53,14 @@ def test_release_holds_what_the_assets_hold(built: World) -> None:
     lists = read(built, "recommendations", DAY)
     assert lists.group_by("user_id").agg(pl.col("rank").sort().eq(pl.int_range(1, pl.len() + 1)).all())["rank"].all()
     assert not lists.select("user_id", "item_id").is_duplicated().any()
+    catalogue = pl.read_ipc(built.folder / "store" / "releases" / pointer.release_id / "catalogue.arrow")
+    assert set(lists["item_id"]) <= set(catalogue["item_id"])
+    features = read(built, "item_features", DAY).select(catalogue.columns).sort("item_id")
+    known = catalogue.join(features, on="item_id", how="semi").with_columns(
+        pl.col("category_id", "root_id").cast(pl.String)
+    )
+    assert known.equals(features)
+    assert facts["event_types"]["transaction"] == {"weight": 10.0, "target": True}
 
 
 def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> None:

@@ -18,6 +18,7 @@ from recsys_assets_tests.integration.world import World, materialized
 
 pytestmark = pytest.mark.graph
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "placements.toml"
 RULES = {"exclude_purchased": True, "category_cap": 2, "diversity": 0.2}
 
 
@@ -55,6 +56,28 @@ def test_lists_keep_the_rules_and_the_evaluation_says_what_they_cost(
     facts: Any = world.store.releases().manifest(world.served_release()).facts
     assert facts["lists"]["recommendations"] == len(lists)
     assert RULES.items() <= world.lineage("recommendations", DAY).params.items()
+
+
+def test_a_release_takes_placements_along_and_one_with_a_mistake_is_not_published(
+    built: World, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    world = copy_of(built, tmp_path, instance)
+    before = world.served_release()
+    for text, good in (("[places.home]\nfilter = 'brand == 1'", False), (EXAMPLE.read_text(), True)):
+        path = tmp_path / "placements.toml"
+        path.write_text(text)
+        world.settings = world.settings.model_copy(update={"placements": str(path)})
+        job = world.definitions().resolve_job_def("refresh")
+        made = job.execute_in_process(
+            instance=instance,
+            tags={"dagster/partition": DAY},
+            asset_selection=[dg.AssetKey("release")],
+            raise_on_error=False,
+        )
+        assert (made.success, world.served_release() != before) == (good, good)
+    manifest = world.store.releases().manifest(world.served_release())
+    (file,) = [file for file in manifest.files if file.name == "placements.toml"]
+    assert file.bytes == len(EXAMPLE.read_bytes())
 
 
 def test_without_rules_nothing_is_said_of_them(built: World) -> None:

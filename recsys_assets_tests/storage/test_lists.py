@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys_assets.storage.lists import ListFormatError, RankedLists, list_files, write_lists
 
-SCORES = st.floats(-1e6, 1e6)
+SCORES = st.floats(-1e6, 1e6, width=32)
 INTS = st.integers(-(2**63), 2**63 - 1)
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 SOURCES = st.sampled_from(["ranker", "fused", "popular"])
@@ -33,7 +33,7 @@ def as_table(lists: Lists, dtype: pa.DataType) -> pa.Table:
 
 
 def table(**columns: list[object]) -> pa.Table:
-    base = {"user_id": [0, 0, 7], "rank": [1, 2, 1], "item_id": [5, 4, 5], "score": [0.9, 0.5, 0.1]}
+    base = {"user_id": [0, 0, 7], "rank": [1, 2, 1], "item_id": [5, 4, 5], "score": [0.75, 0.5, 0.125]}
     return pa.table({**base, **columns})
 
 
@@ -90,15 +90,15 @@ def test_without_a_source_column_rows_carry_the_name_of_the_lists(tmp_path: Path
     paths = write_lists(table(), "user_id", "recs", tmp_path)
     assert [path.name for path in paths] == list(list_files("recs"))
     lists = RankedLists.open(tmp_path, "recs")
-    assert lists.get(0, 10) == [(5, 0.9, "recs"), (4, 0.5, "recs")]
-    assert lists.get(0, 1) == [(5, 0.9, "recs")]
+    assert lists.get(0, 10) == [(5, 0.75, "recs"), (4, 0.5, "recs")]
+    assert lists.get(0, 1) == [(5, 0.75, "recs")]
     assert (lists.key_type, lists.item_type) == ("int64", "int64")
 
 
 def test_key_and_item_columns_are_named_by_the_caller(tmp_path: Path) -> None:
     similar = table(similar_item_id=["b", "c", "a"]).drop_columns("user_id").set_column(1, "item_id", [["a", "a", "b"]])
     write_lists(similar, "item_id", "similar", tmp_path, item="similar_item_id")
-    assert RankedLists.open(tmp_path, "similar").get("a", 9) == [("b", 0.9, "similar"), ("c", 0.5, "similar")]
+    assert RankedLists.open(tmp_path, "similar").get("a", 9) == [("b", 0.75, "similar"), ("c", 0.5, "similar")]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,7 @@ def test_key_and_item_columns_are_named_by_the_caller(tmp_path: Path) -> None:
         (table(score=[0.9, None, 0.1]), "'score' must not be null"),
         (table(score=[0.9, float("nan"), 0.1]), "'score' must be finite"),
         (table(score=[0.9, float("inf"), 0.1]), "'score' must be finite"),
+        (table(score=[1e39, 1.0, 0.1]), "'score' must be finite"),
         (table(item_id=[5.5, 4.0, 5.0]), "'item_id' must be int64 or string, found double"),
     ],
 )
@@ -125,27 +126,55 @@ def test_refuses_a_bad_table_by_name(tmp_path: Path, bad: pa.Table, message: str
 
 
 def test_refuses_files_that_are_not_ranked_lists(tmp_path: Path) -> None:
-    keys, rows = write_lists(table(), "user_id", "recs", tmp_path)
+    keys, entries, rows = write_lists(table(), "user_id", "recs", tmp_path)
     good = rows.read_bytes()
     rows.write_bytes(b"not arrow at all")
     with pytest.raises(ListFormatError, match=r"recs\.rows\.arrow: not an Arrow IPC file"):
         RankedLists.open(tmp_path, "recs")
     with pa.OSFile(str(rows), "wb") as sink, pa.ipc.new_file(sink, table().schema) as writer:
         writer.write_table(table())
-    with pytest.raises(ListFormatError, match=r"recs\.rows\.arrow: must be ranked lists of format 1, found none"):
+    with pytest.raises(ListFormatError, match=r"recs\.rows\.arrow: must be ranked lists of format 2, found none"):
         RankedLists.open(tmp_path, "recs")
     rows.write_bytes(keys.read_bytes())
-    with pytest.raises(ListFormatError, match=r"recs\.rows\.arrow: must be one batch of \['item_id'"):
+    with pytest.raises(ListFormatError, match=r"recs\.rows\.arrow: must be one batch of \['entry', 'score'\]"):
         RankedLists.open(tmp_path, "recs")
     rows.write_bytes(good)
-    shorter = tmp_path / "shorter"
-    shorter.mkdir()
-    rows.write_bytes(write_lists(table()[:2], "user_id", "recs", shorter)[1].read_bytes())
-    with pytest.raises(ListFormatError, match="recs: keys span rows up to 3, found 2 rows"):
-        RankedLists.open(tmp_path, "recs")
-    rows.unlink()
+    other = tmp_path / "other"
+    other.mkdir()
+    for size, path in ((2, rows), (1, entries)):
+        here, there = path.read_bytes(), write_lists(table()[:size], "user_id", "recs", other)
+        path.write_bytes(there[[keys, entries, rows].index(path)].read_bytes())
+        with pytest.raises(ListFormatError, match=r"belongs to lists of \d rows of \d entries, beside it are"):
+            RankedLists.open(tmp_path, "recs")
+        path.write_bytes(here)
+    entries.unlink()
     with pytest.raises(FileNotFoundError):
         RankedLists.open(tmp_path, "recs")
+
+
+@pytest.mark.parametrize(("items", "bytes_a_row"), [(200, 5), (60_000, 6), (120_000, 8)])
+def test_a_ranked_row_takes_eight_bytes_at_most_and_an_item_is_stored_once_for_each_of_its_sources(
+    tmp_path: Path, items: int, bytes_a_row: int
+) -> None:
+    users, k = 20_000, 10
+    item_ids = np.arange(users * k) % items
+    scores = np.random.default_rng(0).random(users * k).astype(np.float32)
+    recommended = pa.table(
+        {
+            "user_id": np.repeat(np.arange(users), k),
+            "rank": np.tile(np.arange(1, k + 1), users),
+            "item_id": pa.array([f"item-{n:08}" for n in item_ids]),
+            "score": scores,
+            "source": pa.array(["als"]).take(pa.array(item_ids * 0)),
+        }
+    )
+    keys, entries, rows = write_lists(recommended, "user_id", "recs", tmp_path)
+    around = 1500  # schema, padding and footer
+    assert rows.stat().st_size <= users * k * bytes_a_row + around
+    assert entries.stat().st_size <= items * (8 + 13 + 1) + around
+    assert keys.stat().st_size <= users * (8 + 4) + around
+    last = [(f"item-{item_ids[n]:08}", float(scores[n]), "als") for n in range(users * k - k, users * k)]
+    assert RankedLists.open(tmp_path, "recs").get(users - 1, k) == last
 
 
 def test_opening_and_reading_does_not_load_the_lists(tmp_path: Path) -> None:
@@ -158,8 +187,9 @@ def test_opening_and_reading_does_not_load_the_lists(tmp_path: Path) -> None:
             "score": np.zeros(users * k),
         }
     )
-    keys, rows = write_lists(big, "user_id", "recs", tmp_path)
-    assert rows.stat().st_size > 80e6
+    files = write_lists(big, "user_id", "recs", tmp_path)
+    size = sum(file.stat().st_size for file in files) / 1e6
+    assert size > 80
     script = f"""
 import pathlib, sys, pyarrow as pa
 from recsys_assets.storage.lists import RankedLists
@@ -177,5 +207,5 @@ print(resident() - before, pa.total_allocated_bytes())
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     grown_mb, allocated = map(float, run.stdout.split())
-    assert grown_mb < 5, f"{(keys.stat().st_size + rows.stat().st_size) / 1e6} MB of files"
+    assert grown_mb < 5, f"{size} MB of files"
     assert allocated < 1e5

@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.engine import Engine, Frame
+from recsys_assets.core.lists.attribution import with_generator
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking.model import score_candidates
@@ -37,7 +38,7 @@ def recommend_in_parts(
         inputs: what features are made of, as of the end of D.
         as_of: D.
         end: the instant at which D ends.
-        params: windows and half-lives of the features.
+        params: windows and half-lives of the features, and the weights of the fusion as of D.
         order_by: as for :func:`~recsys_assets.core.lists.recommend.recommend`.
         model: the stored ranker; empty where none orders the lists.
         ids: the data set's id types.
@@ -54,4 +55,5 @@ def recommend_in_parts(
             if model and policy.any:
                 rows = engine.persist(rows)  # read for the scores and for the policy
         scores = score_candidates(engine, rows, model, ids) if model else None
-        yield recommend(rows if policy.any else pairs, order_by, scores, k, policy, inputs.item_features)
+        lists = recommend(rows if policy.any else pairs, order_by, scores, k, policy, inputs.item_features)
+        yield with_generator(lists, pairs, params)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from recsys_assets.core.ids import Ints
+from recsys_assets.core.ids import Ints, distinct
 from recsys_assets.core.models.cf_models import MODELS, ModelParams
 from recsys_assets.core.models.interactions import Floats, InteractionModel, Interactions, Scores, shape_of
-from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
+from recsys_assets.core.models.stored_arrays import from_bytes, rounded, to_bytes
+from recsys_assets.core.models.top_k import best_of_rows
 
 _ROWS = 2048
 """Histories at a time: a product with the weights of item models has some thousand entries for each."""
@@ -48,7 +51,15 @@ class CfEnsemble:
         Raises:
             ValueError: it is the file of something else or of another version.
         """
-        items, arrays = from_bytes(data)
+        return CfEnsemble.of(*from_bytes(data))
+
+    @staticmethod
+    def of(items: pa.Array, arrays: Mapping[str, npt.NDArray[Any]]) -> CfEnsemble:
+        """The models of the arrays of a file.
+
+        Raises:
+            ValueError: they are those of something else or of another version.
+        """
         models: dict[str, InteractionModel] = {}
         for name in dict.fromkeys(key.partition(".")[0] for key in arrays):
             if name not in MODELS:
@@ -62,11 +73,14 @@ class CfEnsemble:
 
 
 def fit(interactions: Interactions, params: ModelParams | None = None) -> CfEnsemble:
-    """Fit every model; none where there is no pair."""
+    """Fit every model; none where there is no pair. Parameters are rounded, as they are stored."""
     if not interactions.matrix.nnz:
         return CfEnsemble(interactions.items, {})
-    models = params or ModelParams()
-    return CfEnsemble(interactions.items, {name: kind.fit(interactions, models) for name, kind in MODELS.items()})
+    models: dict[str, InteractionModel] = {}
+    for name, kind in MODELS.items():
+        fitted = kind.fit(interactions, params or ModelParams())
+        models[name] = kind.of({part: rounded(array) for part, array in fitted.arrays.items()})
+    return CfEnsemble(interactions.items, models)
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ def candidates(model: CfEnsemble, histories: csr_matrix, k: int, unavailable: In
         scores = [one.scores(block) for one in model.models.values()]
         items = max(1, len(model.items))
         best = [rows * items + columns for rows, columns in (one.best(k, block, available) for one in scores)]
-        rows, columns = np.divmod(np.unique(np.concatenate([np.empty(0, np.int64), *best])), items)
+        rows, columns = np.divmod(distinct(np.concatenate([np.empty(0, np.int64), *best])), items)
         parts.append(Candidates(rows + start, columns, _standardized(scores, rows, columns)))
     return Candidates(
         np.concatenate([part.rows for part in parts]),
@@ -137,9 +151,7 @@ def weighted(found: Candidates, weights: Mapping[str, float], model: CfEnsemble)
 
 def best_of(found: Candidates, totals: Floats, k: int) -> Ints:
     """Positions among candidates of the k best of each row, by row, score descending, column."""
-    order = np.lexsort((found.columns, -totals, found.rows))
-    rows = found.rows[order]
-    return order[np.arange(len(rows)) - np.searchsorted(rows, rows) < k]
+    return best_of_rows(found.rows, totals, k)
 
 
 def _standardized(scores: list[Scores], rows: Ints, columns: Ints) -> Floats:

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.interactions import Bools, Doubles, Floats, standardize
-from recsys_assets.core.models.nearest import Forbid, nearest
+from recsys_assets.core.models.nearest import Forbid, NearestIndex
 
 _CELLS = 4_000_000
 """Numbers of gathered vectors at a time: 32 MB."""
@@ -42,6 +42,7 @@ class FactorModel:
         self.items, self._embed = items, embed
         wide = items.astype(np.float64)
         self._mean, self._square = wide.mean(axis=0), wide.T @ wide / max(1, len(items))
+        self._free: FreeItems | None = None
 
     @property
     def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -54,21 +55,32 @@ class FactorModel:
 
     def scores(self, histories: csr_matrix) -> FactorScores:
         """See :class:`~recsys_assets.core.models.interactions.InteractionModel`."""
-        return FactorScores(self.vectors(histories), self.items, self._mean, self._square)
+        return FactorScores(self.vectors(histories), self, self._mean, self._square)
+
+    def free_items(self, available: Bools) -> FreeItems:
+        """The available items, ready to be searched; those of the last call are kept for calls that ask for the same.
+
+        Args:
+            available: [items].
+        """
+        kept = self._free
+        if kept is None or not np.array_equal(kept.available, available):
+            kept = self._free = FreeItems(self.items, available)
+        return kept
 
 
 class FactorScores:
     """The scores of a block of histories."""
 
-    def __init__(self, vectors: Floats, items: Floats, mean: Doubles, square: Doubles):
-        self._vectors, self._items = vectors, items
+    def __init__(self, vectors: Floats, model: FactorModel, mean: Doubles, square: Doubles):
+        self._vectors, self._items, self._model = vectors, model.items, model
         self._mean, self._square = mean, square
 
     def best(self, k: int, histories: csr_matrix, available: Bools) -> tuple[Ints, Ints]:
         """See :class:`~recsys_assets.core.models.interactions.Scores`; rows with a zero vector have none."""
         queried = np.flatnonzero(np.any(self._vectors, axis=1))
         known = csr_matrix(histories[queried])
-        rows, columns, _ = nearest_free(self._vectors[queried], self._items, np.flatnonzero(available), k, known)
+        rows, columns, _ = self._model.free_items(available).nearest(self._vectors[queried], k, known)
         return queried[rows], columns
 
     def standardized(self, rows: Ints, columns: Ints) -> Floats:
@@ -85,32 +97,42 @@ class FactorScores:
         return standardize(scores, mean, square, rows)
 
 
-def nearest_free(
-    vectors: Floats, items: Floats, free: Ints, k: int, histories: csr_matrix | None
-) -> tuple[Ints, Ints, Doubles]:
-    """The k free items of each vector with the largest inner product; a row's do not depend on the other rows.
+class FreeItems:
+    """The items that may be found, ready to be searched.
 
     Args:
-        vectors: [rows, length].
-        items: [items, length].
-        free: the items that may be found, ascending.
-        k: items per row.
-        histories: [rows, items]; stored pairs are left out. None: none is.
-
-    Returns:
-        Rows, items and scores, by row, then score descending, then item.
+        items: vectors [items, length].
+        available: [items] False where an item is left out.
     """
-    forbid = None if histories is None else _stored_pairs(csr_matrix(histories[:, free]))
-    rows, columns, scores = nearest(vectors, items[free], k, forbid)
-    return rows, free[columns], scores
 
+    def __init__(self, items: Floats, available: Bools):
+        self.available = available.copy()
+        self._free = np.flatnonzero(available)
+        self._position = np.where(available, np.cumsum(available) - 1, -1)
+        self._index = NearestIndex(items[self._free])
 
-def _stored_pairs(known: csr_matrix) -> Forbid:
-    def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
-        rows, columns = known[start:stop].nonzero()
-        return rows.astype(np.int64), columns.astype(np.int64)
+    def nearest(self, vectors: Floats, k: int, histories: csr_matrix | None) -> tuple[Ints, Ints, Doubles]:
+        """The k free items of each vector with the largest inner product; a row's do not depend on the other rows.
 
-    return forbid
+        Args:
+            vectors: [rows, length].
+            k: items per row.
+            histories: [rows, items]; stored pairs are left out. None: none is.
+
+        Returns:
+            Rows, items and scores, by row, then score descending, then item.
+        """
+        forbid = None if histories is None else self._stored_pairs(histories)
+        rows, columns, scores = self._index.search(vectors, k, forbid)
+        return rows, self._free[columns], scores
+
+    def _stored_pairs(self, histories: csr_matrix) -> Forbid:
+        def forbid(start: int, stop: int) -> tuple[Ints, Ints]:
+            rows, columns = histories[start:stop].nonzero()
+            places = self._position[columns]
+            return rows[places >= 0].astype(np.int64), places[places >= 0]
+
+        return forbid
 
 
 class Linear:

@@ -23,8 +23,8 @@ _BINS = 8  # for each item of a list
 _PAIRS = 2048
 
 
-def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Doubles]:
-    """The ``k`` best items of each query by inner product.
+class NearestIndex:
+    """Items that are ready to be searched by inner product.
 
     BLAS preselects the few items that may be among the best. The last bits of its results depend on a row's position in
     the block, so these items are scored again in float64, row by row; a query's result does not depend on the others in
@@ -32,28 +32,47 @@ def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None
     skipped. Where lengths differ, as those of ALS do, that is nearly everything.
 
     Args:
-        queries: float32, queries x factors.
         items: float32, items x factors; the position of an item breaks ties (smaller first).
-        k: items per query; fewer where fewer are allowed.
-        forbid: given the first and last+1 query of a block, returns its forbidden pairs (row within the block, item).
-
-    Returns:
-        Query positions, item positions and scores, ordered by query, then score descending, then item.
     """
-    nothing = np.empty(0, np.int64)
-    if not (len(items) and len(queries) and k > 0):
-        return nothing, nothing, np.empty(0, np.float64)
-    lengths = np.linalg.norm(items, axis=1)
-    order = np.argsort(-lengths, kind="stable")
-    place, lengths = np.argsort(order, kind="stable"), lengths[order]
-    groups = _grouped(items[order])
 
-    def best_of(start: int) -> tuple[Ints, Ints, Doubles]:
+    def __init__(self, items: Floats) -> None:
+        lengths = np.linalg.norm(items, axis=1)
+        self._items, self._order = items, np.argsort(-lengths, kind="stable")
+        self._place, self._lengths = np.argsort(self._order, kind="stable"), lengths[self._order]
+        self._groups = _grouped(items[self._order]) if len(items) else items
+
+    def search(self, queries: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Doubles]:
+        """The ``k`` best items of each query.
+
+        Args:
+            queries: float32, queries x factors.
+            k: items per query; fewer where fewer are allowed.
+            forbid: given the first and last+1 query of a block, returns its forbidden pairs (row within the block,
+                item).
+
+        Returns:
+            Query positions, item positions and scores, ordered by query, then score descending, then item.
+        """
+        if not (len(self._items) and len(queries) and k > 0):
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
+        if len(queries) <= _QUERIES:
+            return self._best_of(0, queries, k, forbid)
+        # A block per core, with one BLAS thread each, so that threads do not wait for each other.
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
+            starts = range(0, len(queries), _QUERIES)
+            blocks = list(pool.map(lambda start: self._best_of(start, queries, k, forbid), starts))
+        rows, columns, values = zip(*blocks, strict=True)
+        return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+
+    def _best_of(self, start: int, queries: Floats, k: int, forbid: Forbid | None) -> tuple[Ints, Ints, Doubles]:
+        """The result for the block of queries that begins at ``start``."""
+        items, nothing = self._items, np.empty(0, np.int64)
         block = queries[start : start + _QUERIES]
         forbidden = forbid(start, start + len(block)) if forbid is not None else (nothing, nothing)
-        maxima, bound = _maxima(block, groups, lengths, (forbidden[0], place[forbidden[1]]), k)
-        rows, columns = _within(block, groups, maxima, bound)
-        rows, columns = rows[columns < len(items)], order[columns[columns < len(items)]]
+        placed = (forbidden[0], self._place[forbidden[1]])
+        maxima, bound = _maxima(block, self._groups, self._lengths, placed, k)
+        rows, columns = _within(block, self._groups, maxima, bound)
+        rows, columns = rows[columns < len(items)], self._order[columns[columns < len(items)]]
         allowed = ~np.isin(rows * len(items) + columns, forbidden[0] * len(items) + forbidden[1])
         rows, columns = rows[allowed], columns[allowed]
         scores = np.sum(block[rows].astype(np.float64) * items[columns], axis=1)
@@ -61,11 +80,10 @@ def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None
         best = best[np.arange(len(rows)) - np.searchsorted(rows[best], rows[best]) < k]
         return rows[best] + start, columns[best], scores[best]
 
-    # A block per core, with one BLAS thread each: results do not depend on the number of cores.
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
-        blocks = list(pool.map(best_of, range(0, len(queries), _QUERIES)))
-    rows, columns, values = zip(*blocks, strict=True)
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+
+def nearest(queries: Floats, items: Floats, k: int, forbid: Forbid | None = None) -> tuple[Ints, Ints, Doubles]:
+    """:meth:`NearestIndex.search` of items that are searched once."""
+    return NearestIndex(items).search(queries, k, forbid)
 
 
 def _grouped(items: Floats) -> Floats:

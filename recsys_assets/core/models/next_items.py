@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recsys_assets.core.ids import Ints, lookup
+from recsys_assets.core.ids import IdIndex, Ints, lookup
 from recsys_assets.core.models.session_model import Doubles, SessionModel
 from recsys_assets.core.models.session_parts import Visits, visits
 from recsys_assets.core.models.session_scores import SessionScores
@@ -65,20 +65,29 @@ def recommend(model: SessionModel, sessions: pa.Table, k: int, exclude: pa.Array
 class NextItems:
     """:func:`recommend` for one session at a time, without the cost of tables.
 
-    Holds the ids as Python objects, about 100 bytes each.
+    Args:
+        model: fitted.
     """
 
     def __init__(self, model: SessionModel) -> None:
         self._model = model
-        self._ids: list[int | str] = model.items.to_pylist()
-        self._places = {item: place for place, item in enumerate(self._ids)}
+        self.items = IdIndex(model.items)
 
-    def __call__(self, items: Sequence[int | str], k: int) -> list[tuple[int | str, float]]:
-        """The ``k`` best items and their scores, given the ids of the clicked items in order of time."""
-        clicked = np.array([place for item in items if (place := self._places.get(item)) is not None], np.int64)
+    def __call__(
+        self, items: Iterable[int | str], k: int, excluded: npt.NDArray[np.bool_] | None = None
+    ) -> list[tuple[int | str, float]]:
+        """The ``k`` best items and their scores.
+
+        Args:
+            items: ids of the clicked items in order of time; unknown ones are ignored.
+            k: items.
+            excluded: [items of the model] True where an item is left out.
+        """
+        clicked = self.items.places(items)
+        clicked = clicked[clicked >= 0]
         query = visits(np.zeros(len(clicked), np.int64), clicked, self._model.params.session_clicks)
-        _, best, scores = _best(self._model, query, k)
-        return [(self._ids[item], score) for item, score in zip(best.tolist(), scores.tolist(), strict=True)]
+        _, best, scores = _best(self._model, query, k, excluded)
+        return list(zip(self.items.take(best.tolist()), scores.tolist(), strict=True))
 
 
 def blocks_of(model: SessionModel, query: Visits) -> Iterator[Visits]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +116,15 @@ def from_bytes(data: bytes) -> SessionModel:
     Raises:
         ValueError: the file is of another version: a part or a parameter is missing or unknown.
     """
-    items, arrays = stored_arrays.from_bytes(data)
+    return of(*stored_arrays.from_bytes(data))
+
+
+def of(items: pa.Array, arrays: Mapping[str, npt.NDArray[Any]]) -> SessionModel:
+    """The model of the arrays of a file.
+
+    Raises:
+        ValueError: they are of another version: a part or a parameter is missing or unknown.
+    """
     try:
         params = SessionParams(**json.loads(str(arrays["params"])))
         return SessionModel(params, items, **{name: arrays[name] for name in _ARRAYS})

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints, lookup
-from recsys_assets.core.models.factor_models import nearest_free
+from recsys_assets.core.models.factor_models import FreeItems
 from recsys_assets.core.models.interactions import Floats, Interactions
 from recsys_assets.core.models.stored_arrays import from_bytes, to_bytes
 from recsys_assets.core.retrieval.protocol import FitContext
@@ -70,13 +70,15 @@ def recommend(
     vectors = arrays["vectors"]
     known = Interactions.onto(history, items)
     profiles = _normalised(known.matrix @ vectors)
-    free = np.setdiff1d(np.arange(len(items)), lookup(exclude, items))
+    available = np.ones(len(items), np.bool_)
+    places = lookup(exclude, items)
+    available[places[places >= 0]] = False
+    free = np.flatnonzero(available)
     queried = np.flatnonzero(np.any(profiles, axis=1))
     params = params or NearestParams()
     if len(free) <= params.most_exact:
-        places, best_items, scores = nearest_free(
-            profiles[queried], vectors, free, k, csr_matrix(known.matrix[queried])
-        )
+        interacted = csr_matrix(known.matrix[queried])
+        places, best_items, scores = FreeItems(vectors, available).nearest(profiles[queried], k, interacted)
         best_users = queried[places]
     else:
         best_users, best_items, scores = _walked(profiles, queried, vectors, free, known.matrix, k, params)

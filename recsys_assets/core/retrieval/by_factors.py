@@ -10,7 +10,7 @@ from recsys_assets.core.engine import AlsParams
 from recsys_assets.core.ids import lookup
 from recsys_assets.core.models.als import vectors_of
 from recsys_assets.core.models.als_fold_in import AlsFoldIn
-from recsys_assets.core.models.factor_models import nearest_free
+from recsys_assets.core.models.factor_models import FreeItems
 from recsys_assets.core.models.interactions import LEAST_ITEMS, Interactions
 
 
@@ -42,10 +42,13 @@ def recommend(
     ids, vectors = vectors_of(items, "item_id")
     known = Interactions.onto(history, ids)
     known = known.rows(np.diff(known.matrix.indptr) >= LEAST_ITEMS)
-    free = np.setdiff1d(np.arange(len(ids)), lookup(exclude, ids)) if exclude is not None else np.arange(len(ids))
+    free = np.ones(len(ids), np.bool_)
+    if exclude is not None:
+        places = lookup(exclude, ids)
+        free[places[places >= 0]] = False
     with threadpool_limits(limits=1, user_api="blas"):  # the same bits whatever the cores
         users = AlsFoldIn(vectors, params.regularization, params.alpha)(known.matrix)
-    rows, columns, scores = nearest_free(users, vectors, free, k, None if repeats else known.matrix)
+    rows, columns, scores = FreeItems(vectors, free).nearest(users, k, None if repeats else known.matrix)
     return pa.table(
         {
             "user_id": known.users.take(pa.array(rows)),

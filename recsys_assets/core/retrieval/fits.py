@@ -61,5 +61,5 @@ NEAREST = Fitted(
     recommend=_nearest,
     weight=0.5,
     reads=("item_embeddings",),
-    code_version="2",
+    code_version="3",
 )

@@ -131,9 +131,10 @@ def category(history: Frame, item_features: Frame, top_popular: Frame, categorie
     favourites = top_k(
         category_shares(history, item_features), categories, by=["user_id"], score="share", ties=["category_id"]
     ).select("user_id", "share", nw.concat_str(nw.lit(CATEGORY), nw.col("category_id")).alias("segment"))
-    best = top_popular.filter(nw.col("rank") == 1).select("segment", nw.col("score").alias("__best"))
+    popular = top_popular.with_columns(nw.col("score").cast(nw.Float64))  # engines divide float32 in either precision
+    best = popular.filter(nw.col("rank") == 1).select("segment", nw.col("score").alias("__best"))
     shares = (
-        top_popular.filter(nw.col("rank") <= items)
+        popular.filter(nw.col("rank") <= items)
         .join(best, on="segment", how="inner")
         .select("segment", "item_id", (nw.col("score") / nw.col("__best")).alias("__part"))
     )

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.ids import Ints, positions
+from recsys_assets.core.ids import Ints, distinct, positions
 from recsys_assets.core.models import next_items
 from recsys_assets.core.models.interactions import LEAST_ITEMS
 from recsys_assets.core.models.session_model import SessionModel, SessionParams
 from recsys_assets.core.models.session_weights import ChosenParams, choose_params
 from recsys_assets.core.models.sessions import fit
+from recsys_assets.core.models.stored_arrays import rounded
 
 
 def fit_session_model(events: Frame, params: SessionParams | None = None) -> SessionModel:
@@ -33,12 +34,15 @@ def fit_session_model(events: Frame, params: SessionParams | None = None) -> Ses
 def fit_with_chosen_params(events: Frame) -> tuple[SessionModel, ChosenParams]:
     """Like :func:`fit_session_model`, with the weights whose lists of a past night find the clicks since best.
 
+    Weights of links are rounded, as they are stored.
+
     Args:
         events: as for :func:`fit_session_model`.
     """
     clicks = _session_clicks(events)
     chosen = choose_params(clicks, SessionParams(repeats=False), LEAST_ITEMS, nightly=True)
-    return fit(clicks, chosen.params), chosen
+    model = fit(clicks, chosen.params)
+    return replace(model, link_weights=rounded(model.link_weights)), chosen
 
 
 def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | None = None) -> pa.Table:
@@ -69,7 +73,7 @@ def recommend(model: SessionModel, events: Frame, k: int, exclude: pa.Array | No
 def _items_of(users: Ints, items: pa.ChunkedArray, count: int) -> Ints:
     """Distinct items of each user."""
     _, places = positions(items)
-    pairs = np.unique(users * (places.max(initial=0) + 1) + places)
+    pairs = distinct(users * (places.max(initial=0) + 1) + places)
     return np.bincount(pairs // (places.max(initial=0) + 1), minlength=count)
 
 

@@ -40,7 +40,7 @@ def lists_of(seed: int, ids: IdTypes = INTS, users: int = 40, longest: int = 14)
 
 def as_frame(lists: Lists, ids: IdTypes = INTS):
     records = [
-        {"user_id": user, "item_id": item, "rank": n + 1, "score": -float(n), "source": "fused"}
+        {"user_id": user, "item_id": item, "rank": n + 1, "score": -float(n), "source": "fused", "generator": "covisit"}
         for user, items in lists.items()
         for n, item in enumerate(items)
     ]

@@ -41,7 +41,7 @@ def lists(ids: IdTypes, k: int, quota: NewItemQuota | None) -> dict[int | str, p
     candidates, scored = (ENGINE.from_arrow(table.to_arrow()) for table in (frame, scores))
     recommended = recommend(candidates, "ranker", scored, k, policy, features)
     rows = recommended.collect().to_native().sort("user_id", "rank")
-    rows.to_arrow().cast(arrow_schema(RECOMMENDATIONS, ids))
+    rows.with_columns(generator=pl.lit("covisit")).to_arrow().cast(arrow_schema(RECOMMENDATIONS, ids))
     return {user: of_user for (user,), of_user in rows.group_by("user_id", maintain_order=True)}
 
 

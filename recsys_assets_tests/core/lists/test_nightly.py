@@ -8,6 +8,7 @@ import pytest
 
 from recsys_assets.core.contracts import RECOMMENDATIONS, arrow_schema
 from recsys_assets.core.generator_registry import BUILT_IN
+from recsys_assets.core.lists.attribution import with_generator
 from recsys_assets.core.lists.nightly import recommend_in_parts
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
@@ -27,7 +28,7 @@ def test_parts_of_the_users_make_the_file_that_all_users_make(tmp_path: Path, or
     pairs = stored(candidates(ENGINE, given, DAY, END, PARAMS, BUILT_IN))
     stored_model = trained_model() if order_by == "ranker" else b""
     scores = score_candidates(ENGINE, featured(given), stored_model, INTS) if stored_model else None
-    expected = recommend(pairs, order_by, scores, 8)
+    expected = with_generator(recommend(pairs, order_by, scores, 8), pairs, PARAMS)
     small = PolarsEngine()
     small.users_at_once = 2
     schema = arrow_schema(RECOMMENDATIONS, INTS)

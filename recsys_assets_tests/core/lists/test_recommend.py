@@ -19,7 +19,7 @@ def test_lists_are_dense_no_longer_than_k_and_fall_in_score(order_by: str, ids: 
     got = recommend(ENGINE.from_arrow(table), order_by, ENGINE.from_arrow(scores.to_arrow()), k=15)
     rows = got.collect().to_native().sort("user_id", "rank")
 
-    rows.to_arrow().cast(arrow_schema(RECOMMENDATIONS, ids))
+    rows.with_columns(generator=pl.lit("covisit")).to_arrow().cast(arrow_schema(RECOMMENDATIONS, ids))
     assert set(rows["source"]) <= {order_by, "fused"}
     for _, mine in rows.group_by("user_id"):
         assert mine["rank"].to_list() == list(range(1, 16))

@@ -7,10 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from recsys_assets.core.ids import distinct
 from recsys_assets.core.models import cf_ensemble
 from recsys_assets.core.models.cf_ensemble import CfEnsemble, best_of, candidates, score, weighted
 from recsys_assets.core.models.stored_arrays import to_bytes
+from recsys_assets.core.models.top_k import best_of_rows
 from recsys_assets_tests.core.models.test_cf_models import ITEMS, KNOWN, USERS, interactions
 
 MODEL = cf_ensemble.fit(KNOWN)
@@ -86,3 +90,24 @@ def test_nothing_to_learn_from_recommends_nothing() -> None:
     known = cf_ensemble.Interactions.of(nothing)
     model = CfEnsemble.from_bytes(cf_ensemble.fit(known).to_bytes())
     assert len(candidates(model, known.matrix, 5).rows) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(width=32, allow_nan=False)), max_size=40).map(sorted),
+    st.integers(1, 5),
+)
+def test_the_best_of_rows_are_those_of_a_sort_by_row_score_and_position(pairs: list[tuple[int, float]], k: int) -> None:
+    rng = np.random.default_rng(len(pairs))
+    rows = np.array([row for row, _ in pairs], np.int64)
+    scores = rng.permutation(np.array([score for _, score in pairs] * 2, np.float32))[: len(pairs)]  # equal ones, too
+    expected: list[int] = []
+    for row in range(6):
+        places = sorted(np.flatnonzero(rows == row).tolist(), key=lambda place: (-scores[place], place))
+        expected += places[:k]
+    assert best_of_rows(rows, scores, k).tolist() == expected
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
+def test_distinct_values_ascend(values: list[int]) -> None:
+    assert distinct(np.array(values, np.int64)).tolist() == sorted(set(values))

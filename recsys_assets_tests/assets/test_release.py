@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -11,12 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_assets.assets.serving import facts_of, hashes, release_files, table
+from recsys_assets.assets.release import facts_of, facts_of_dataset, hashes, release_files, released_tables, table
 from recsys_assets.checks.release import ReleaseRefused, check_release
+from recsys_assets.core.dataset import load_dataset
 from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
 from recsys_assets.core.gate.rule import GateResult
+from recsys_assets.core.placements.config import PlacementsError
 from recsys_assets.core.ranking.formats import GeneratorOrder, suffix_of
 from recsys_assets.io_managers.handles import Partitions
+from recsys_assets.storage.catalogue import Catalogue, KnownItem
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.lists import RankedItem, RankedLists
 from recsys_assets.storage.local import LocalStore
@@ -32,8 +36,9 @@ RECOMMENDATIONS = pa.table(
         "user_id": [1, 1, 7],
         "item_id": [30, 10, 20],
         "rank": [1, 2, 1],
-        "score": [0.9, 0.5, 0.7],
+        "score": [0.75, 0.5, 0.625],
         "source": ["ranker"] * 3,
+        "generator": ["covisit", "als", "popular"],
     }
 )
 SIMILAR = pa.table(
@@ -42,11 +47,39 @@ SIMILAR = pa.table(
         "source": ["als", "covisit", "fused", "als"],
         "similar_item_id": [20, 30, 40, 50],
         "rank": [1, 1, 1, 1],
-        "score": [0.1, 0.2, 0.3, 0.4],
+        "score": [0.125, 0.25, 0.375, 0.5],
     }
 )
 POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0], "is_fallback": [True]})
-TABLES = {"recommendations": RECOMMENDATIONS, "similar_items": SIMILAR, "top_popular": POPULAR}
+HISTORIES = pa.table(
+    {
+        "user_id": [1, 7],
+        "item_id": [20, 10],
+        "rank": [1, 1],
+        "score": [1.5, 2.0],
+        "source": ["interaction", "purchase"],
+    }
+)
+ITEMS = pa.table(
+    {
+        "item_id": [10, 20],
+        "category_id": ["shoes", None],
+        "root_id": pa.array(["clothes", None]),
+        "depth": pa.array([2, None], pa.int64()),
+        "available": [True, False],
+        "price": pa.array([9.5, None]),
+        "first_seen": [date(2015, 5, 1), date(2015, 5, 10)],
+        "days_known": [10, 1],
+    }
+)
+STORED = {
+    "recommendations": RECOMMENDATIONS,
+    "similar_items": SIMILAR,
+    "top_popular": POPULAR,
+    "user_histories": HISTORIES,
+    "item_features": ITEMS,
+}
+TABLES = released_tables(STORED)
 
 
 def decided(order_by: str = "ranker", champion: ModelRef | None = CHAMPION) -> Promotion:
@@ -68,14 +101,11 @@ def released(folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] =
     stored.write_bytes(model or b"")
     release = folder / "release"
     release.mkdir()
-    return release_files(
-        tables,
-        partitions("served_ranker", {} if model is None else {DAY: stored}),
-        decided(),
-        partitions("ranker_evaluation", {DAY: evaluation}),
-        DAY,
-        release,
-    )
+    upstream = {
+        "served_ranker": partitions("served_ranker", {} if model is None else {DAY: stored}),
+        "ranker_evaluation": partitions("ranker_evaluation", {DAY: evaluation}),
+    }
+    return release_files(tables, upstream, decided(), DAY, release)
 
 
 def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedItem]:
@@ -85,8 +115,8 @@ def lists(files: Mapping[str, Path], name: str, key: int | str) -> list[RankedIt
 def test_the_files_hold_the_lists_that_are_served(tmp_path: Path) -> None:
     files = released(tmp_path, MODEL)
     assert {path.name for path in files.values()} == set(files)
-    assert lists(files, "recommendations", 1) == [(30, 0.9, "ranker"), (10, 0.5, "ranker")]
-    assert lists(files, "similar_items", 10) == [(40, 0.3, "fused")], "the fused similarity only"
+    assert lists(files, "recommendations", 1) == [(30, 0.75, "covisit"), (10, 0.5, "als")]
+    assert lists(files, "similar_items", 10) == [(40, 0.375, "fused")], "the fused similarity only"
     assert lists(files, "similar_items", 20) == []
     assert lists(files, "top_popular", "all") == [(10, 3.0, "top_popular")]
 
@@ -123,13 +153,14 @@ def test_the_manifest_names_the_model_only_where_it_orders(
         "served_by": "ranker",
         "model": model,
         "fallback_segment": "all",
-        "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1},
+        "lists": {"recommendations": 3, "similar_items": 4, "top_popular": 1, "user_histories": 2},
+        "items": 4,
     }
 
 
 def test_a_day_without_recommendations_was_ordered_by_nobody() -> None:
-    facts = facts_of({"recommendations": RECOMMENDATIONS.slice(0, 0), "top_popular": POPULAR}, decided())
-    assert (facts["served_by"], facts["lists"]) == (None, {"recommendations": 0, "top_popular": 1})
+    facts = facts_of({**TABLES, "recommendations": RECOMMENDATIONS.slice(0, 0)}, decided())
+    assert (facts["served_by"], facts["lists"]["recommendations"]) == (None, 0)
 
 
 def test_the_manifest_names_the_list_of_unknown_users_and_no_release_lacks_it(tmp_path: Path) -> None:
@@ -147,6 +178,43 @@ def test_the_manifest_names_the_list_of_unknown_users_and_no_release_lacks_it(tm
     (tmp_path / "lacks").mkdir()
     with pytest.raises(ReleaseRefused, match="no segment 'trending': unknown users"):
         check_release(released(tmp_path / "lacks", MODEL), {**facts, "lists": facts_of(TABLES, decided())["lists"]})
+
+
+def test_the_manifest_states_what_events_are_worth() -> None:
+    facts = facts_of_dataset(load_dataset("retailrocket"))
+    assert (facts["dataset"], facts["ids"]) == ("retailrocket", {"user": "int64", "item": "int64"})
+    assert facts["event_types"] == {
+        "view": {"weight": 1.0, "target": False},
+        "addtocart": {"weight": 5.0, "target": True},
+        "transaction": {"weight": 10.0, "target": True},
+    }
+
+
+def test_the_catalogue_has_the_features_of_items_and_every_item_that_is_served(tmp_path: Path) -> None:
+    catalogue = Catalogue.open(released(tmp_path, MODEL)["catalogue.arrow"])
+    assert catalogue.item_ids.to_pylist() == [10, 20, 30, 40], "30 and 40 are in lists only, 50 in what is not served"
+    assert catalogue.item(10) == KnownItem(10, "shoes", "clothes", 2, True, 9.5, date(2015, 5, 1))
+    assert catalogue.item(20) == KnownItem(20, None, None, None, False, None, date(2015, 5, 10))
+    assert catalogue.item(30) == KnownItem(30, None, None, None, True, None, None)
+
+
+def test_a_release_that_serves_an_item_of_which_its_catalogue_knows_nothing_is_refused(tmp_path: Path) -> None:
+    lacking = {**TABLES, "catalogue": TABLES["catalogue"].slice(1)}
+    with pytest.raises(ReleaseRefused, match="recommendations: 1 items are not in the catalogue, such as 10"):
+        check_release(released(tmp_path, MODEL, lacking), facts_of(lacking, decided()))
+    with pytest.raises(ReleaseRefused, match="catalogue: 3 items were published, 4 were computed"):
+        check_release({"any": tmp_path / "release" / "any"}, facts_of(TABLES, decided()))
+
+
+def test_placements_are_checked_as_they_were_stored(tmp_path: Path) -> None:
+    files = released(tmp_path, MODEL)
+    facts = {**facts_of_dataset(load_dataset("retailrocket")), **facts_of(TABLES, decided())}
+    path = tmp_path / "release" / "placements.toml"
+    path.write_text("[places.home]\ngoal = 'transaction'")
+    check_release({**files, "placements.toml": path}, facts)
+    path.write_text("[places.home]\ngoal = 'sale'")
+    with pytest.raises(PlacementsError, match=r"places\.home\.goal"):
+        check_release({**files, "placements.toml": path}, facts)
 
 
 def test_a_missing_partition_is_named() -> None:

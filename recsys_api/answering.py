@@ -1,0 +1,128 @@
+"""From a request to its answer: what is known of the visitor, the items, and how each came there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from recsys_api.composing import DEPTH, Wanted, compose
+from recsys_api.events.event import Event, as_json, new_event_ids, now_micros
+from recsys_api.events.store import EventStore, StoreError
+from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
+from recsys_api.rules import Placed
+from recsys_api.snapshot import Snapshot
+from recsys_api.visitor import Visitor
+from recsys_assets.storage.lists import Key
+
+_EVENTS = 200
+"""Newest events of a visitor that a request reads."""
+_HISTORY = 200
+"""Newest items of a released history that a request reads."""
+_EXPLAINED_EVENTS = 5
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who asks.
+
+    Attributes:
+        user: whose lists of the release count; None for a visit without a user, and for one who was deleted.
+        visitor: what is known of them.
+        problem: why their events could not be read; None if they could.
+    """
+
+    user: Key | None
+    visitor: Visitor
+    problem: str | None = None
+
+
+async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen: Iterable[Key] = ()) -> Asking:
+    """What is known of a user at this moment.
+
+    Args:
+        request: whose application has the store of events.
+        snapshot: the release.
+        user: None for a visit without a user.
+        seen: items that the request names as seen, in order of time.
+    """
+    if user is None:
+        return Asking(None, Visitor.of([], [], snapshot.rules, seen))
+    store: EventStore | None = request.app.state.events
+    events: Sequence[Event] = []
+    problem, deleted = None, False
+    if store is not None:
+        try:
+            events, deleted = await store.of_user(user, _EVENTS), await store.deleted(user)
+        except StoreError as error:
+            problem = str(error)
+    released = [] if deleted else snapshot.user_histories.get(user, _HISTORY)
+    return Asking(None if deleted else user, Visitor.of(released, events, snapshot.rules, seen), problem)
+
+
+async def recommend(
+    request: Request, snapshot: Snapshot, user: Key | None, wanted: Wanted, seen: Sequence[Key] = (), *, explain: bool
+) -> dict[str, Any]:
+    """The answer to a request for recommendations, as JSON: ``models.Recommendations`` states it.
+
+    Args:
+        request: whose application has the store of events.
+        snapshot: the release.
+        user: None for a visit without a user.
+        wanted: what is asked for.
+        seen: items that the request names as seen, in order of time.
+        explain: whether each item says why it is there.
+    """
+    asking = await who_asks(request, snapshot, user, seen)
+    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros())
+    fallbacks = dict(composed.fallbacks)
+    if asking.problem is not None:
+        fallbacks["events_unavailable"] = len(composed.items)
+    facts = snapshot.manifest.facts
+    return {
+        "recommendation_id": next(new_event_ids(1)),
+        "release_id": snapshot.release_id,
+        "as_of": snapshot.as_of,
+        "model": facts.get("model") or facts.get("served_by"),
+        "user_id": user,
+        "mode": composed.mode,
+        "personalised": composed.mode != "fallback",
+        "fallbacks": fallbacks,
+        "items": [
+            _item(rank, placed, snapshot, asking, explain=explain)
+            for rank, placed in enumerate(composed.items, wanted.offset + 1)
+        ],
+    }
+
+
+def _item(rank: int, placed: Placed, snapshot: Snapshot, asking: Asking, *, explain: bool) -> dict[str, Any]:
+    candidate = placed.candidate
+    item: dict[str, Any] = {
+        "item_id": candidate.item_id,
+        "score": candidate.score,
+        "rank": rank,
+        "source": candidate.source,
+    }
+    if placed.rules:
+        item["rules"] = placed.rules
+    if explain:
+        item["why"] = _why(placed, snapshot, asking)
+    return item
+
+
+def _why(placed: Placed, snapshot: Snapshot, asking: Asking) -> dict[str, Any]:
+    """What brought an item: its place in the list of last night, and the clicks and events that models started from."""
+    item, source, visitor = placed.candidate.item_id, placed.candidate.source, asking.visitor
+    own = [] if asking.user is None else snapshot.recommendations.get(asking.user, DEPTH)
+    places = {row[0]: place for place, row in enumerate(own, 1)}
+    seeds: list[Key] = []
+    if source == SIMILAR:
+        similar = {seed: snapshot.similar_items.get(seed, DEPTH) for seed in visitor.clicks}
+        seeds = [seed for seed, rows in similar.items() if any(row[0] == item for row in rows)]
+    elif source in (SESSIONS, ENSEMBLE) and item not in places:
+        seeds = list(visitor.clicks)
+    last = list(dict.fromkeys(reversed(seeds)))[:_EXPLAINED_EVENTS]
+    events = [as_json(event) for event in visitor.events if event.item_id in last][:_EXPLAINED_EVENTS]
+    return {"offline_rank": places.get(item), "because_of": last, "events": events, "rules": list(placed.rules)}

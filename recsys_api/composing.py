@@ -1,0 +1,265 @@
+"""From the lists and models of a release to an answer: gather, leave out, blend, fill up, rotate, apply rules, cut."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recsys_api.blend import blend, by_shares
+from recsys_api.online import SIMILAR
+from recsys_api.rotation import rotate
+from recsys_api.rules import Candidate, Placed, apply_rules
+from recsys_api.visitor import Visitor
+from recsys_assets.core.placements.config import Mode, Placement
+from recsys_assets.core.placements.rules import Boost, BoostRule, BuryRule, Rule
+from recsys_assets.storage.lists import Key
+
+if TYPE_CHECKING:
+    from recsys_api.snapshot import Snapshot
+
+DEPTH = 200
+"""Most items of an answer and those before it: ``k`` and ``offset`` together."""
+TRENDING, POPULAR, CATALOGUE = "trending", "popular", "catalogue"
+"""Sources of the items that fill an answer up; the last one are items that pass the filter, in no order of merit."""
+_SLACK = 20
+"""Items gathered beyond those asked for, which caps may leave out."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for.
+
+    Attributes:
+        k: items.
+        offset: items before them, on earlier pages.
+        mode: which part answers; None as the placement says, or a blend.
+        placement: what holds where the answer is shown.
+        category: only items of this category, or below this root.
+        filter: only items that pass it.
+        boosts: factors for items.
+        exclude: items that are left out.
+        exclude_seen: leave out whatever the visitor touched.
+        current: the item that the visitor looks at, which is never recommended.
+    """
+
+    k: int = 10
+    offset: int = 0
+    mode: Mode | None = None
+    placement: Placement = field(default_factory=Placement)
+    category: str | None = None
+    filter: str | None = None
+    boosts: tuple[Boost, ...] = ()
+    exclude: frozenset[Key] = frozenset()
+    exclude_seen: bool = False
+    current: Key | None = None
+
+    @property
+    def depth(self) -> int:
+        """Items of this page and of those before it."""
+        return self.k + self.offset
+
+
+@dataclass(frozen=True)
+class Composed:
+    """An answer.
+
+    Attributes:
+        items: best first, none twice.
+        mode: which parts it is made of: ``blend``, ``offline``, ``online``, or ``fallback`` where nothing is personal.
+        fallbacks: reason to number of items that stand in for personal ones.
+    """
+
+    items: Sequence[Placed]
+    mode: str
+    fallbacks: Mapping[str, int]
+
+
+def compose(
+    snapshot: Snapshot, user: Key | None, visitor: Visitor, wanted: Wanted, now: int, live: Sequence[Candidate] = ()
+) -> Composed:
+    """Answer a request.
+
+    Args:
+        snapshot: the release.
+        user: None for a visitor without an id.
+        visitor: what is known of them.
+        wanted: the request.
+        now: microseconds since 1970, UTC.
+        live: what is popular right now; it is blended into the list of those who get no personal items.
+
+    Raises:
+        FilterError: a filter of the request cannot be used.
+    """
+    place = wanted.placement
+    forbidden = {*wanted.exclude, *visitor.may_not_get(snapshot.rules, exclude_seen=wanted.exclude_seen)}
+    if wanted.current is not None:
+        forbidden.add(wanted.current)
+    filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
+    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + _SLACK)
+    mode = wanted.mode or place.mode
+    if place.sources and wanted.mode is None:
+        lists = {source: gather.of(source) for source in place.sources}
+        merged = by_shares(lists, {**place.sources}, gather.most, key=_item)
+        used = "blend" if lists.get("online") else "offline"
+    else:
+        # Without news, the lists of last night are what the models have to say.
+        asked_online = mode == "online" or (mode == "blend" and bool(visitor.fresh))
+        online = gather.of("online") if asked_online else []
+        offline = gather.of("recommendations") if mode != "online" else []
+        merged = blend(online, offline, gather.most, key=_item)
+        used = "blend" if online and offline else "online" if online else "offline"
+    if place.rotate_after is not None:
+        half_life = timedelta(days=place.rotate_half_life_days)
+        merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
+    personal = len(merged)
+    filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category, live)]
+    order = _boosted_rules(place.boosts, wanted.boosts)
+    rules = (*snapshot.placements.rules, *place.rules, *order)
+    placed = _placed(filled, rules, snapshot, now, wanted.depth, forbidden)[wanted.offset :]
+    stand_in = {candidate.item_id for candidate in filled[personal:]}
+    count = sum(item.candidate.item_id in stand_in for item in placed)
+    reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
+    return Composed(
+        items=placed,
+        mode=used if personal else "fallback",
+        fallbacks=Counter({reason: count}) if count else {},
+    )
+
+
+class _Gather:
+    """Lists of a release for one request, without what must not be shown.
+
+    Args:
+        snapshot: the release.
+        user: None for a visitor without an id.
+        visitor: what is known of them.
+        forbidden: items that are left out.
+        filters: items that do not pass all of them are left out.
+        most: items of a list.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        user: Key | None,
+        visitor: Visitor,
+        forbidden: Collection[Key],
+        filters: Sequence[str],
+        most: int,
+    ) -> None:
+        self._snapshot, self._user, self._visitor = snapshot, user, visitor
+        self._forbidden, self.most = forbidden, most
+        masks = [snapshot.filters.mask(text) for text in filters]
+        self._mask = np.logical_and.reduce(masks) if masks else None
+
+    def of(self, source: str) -> list[Candidate]:
+        """The items of a source, best first."""
+        snapshot, most = self._snapshot, self.most
+        match source:
+            case "recommendations":
+                rows = [] if self._user is None else snapshot.recommendations.get(self._user, DEPTH)
+                return self._kept(Candidate(*row) for row in rows)
+            case "online":
+                # A filter that lets little pass needs more to choose from.
+                wider = most if self._mask is None else DEPTH
+                return self._kept(snapshot.online.recommend(self._visitor, wider, self._forbidden))
+            case "similar_items":
+                seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
+                lists = {
+                    str(seed): self._kept(
+                        Candidate(item, score, SIMILAR) for item, score in snapshot.similar(seed, most)
+                    )
+                    for seed in seeds
+                }
+                return by_shares(lists, dict.fromkeys(lists, 1.0), most, key=_item) if lists else []
+            case "trending":
+                return self._segment(TRENDING, most)
+            case _:
+                return self._segment("all", most)
+
+    def fallback(self, held: Collection[Key], category: str | None, live: Sequence[Candidate]) -> list[Candidate]:
+        """Items that are not personal, to fill an answer up.
+
+        Args:
+            held: items of the answer.
+            category: to which the request is limited.
+            live: what is popular right now.
+        """
+        most = self.most + len(held)
+        segment = f"category:{category}" if category else self._snapshot.fallback
+        released = self._segment(segment, most)
+        found = blend(self._kept(live), released, most, key=_item) if live else released
+        if len(found) < most and self._mask is not None:
+            found += self._any_that_pass({*held, *(item.item_id for item in found)}, most - len(found))
+        return [item for item in found if item.item_id not in held]
+
+    def _segment(self, segment: str, k: int) -> list[Candidate]:
+        source = TRENDING if segment == TRENDING else POPULAR
+        # As many more as may be left out.
+        wider = k + len(self._forbidden) if self._mask is None else len(self._snapshot.catalogue)
+        rows = self._snapshot.top_popular.get(segment, wider)
+        return self._kept(Candidate(item, score, source) for item, score, _ in rows)[:k]
+
+    def _any_that_pass(self, held: Collection[Key], count: int) -> list[Candidate]:
+        """Available items that pass the filter and that no list has, by id."""
+        catalogue = self._snapshot.catalogue
+        if self._mask is None:
+            return []
+        found: list[Candidate] = []
+        for row in np.flatnonzero(self._mask & catalogue.available).tolist():
+            if len(found) == count:
+                break
+            item = catalogue.id_at(row)
+            if item not in held and item not in self._forbidden:
+                found.append(Candidate(item, 0.0, CATALOGUE))
+        return found
+
+    def _kept(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        kept = [candidate for candidate in candidates if candidate.item_id not in self._forbidden]
+        if self._mask is None or not kept:
+            return kept
+        rows = self._snapshot.catalogue.positions([candidate.item_id for candidate in kept])
+        passes = (rows >= 0) & self._mask[rows]
+        return [candidate for candidate, passed in zip(kept, passes.tolist(), strict=True) if passed]
+
+
+def _category_filter(category: str | None) -> str | None:
+    if category is None:
+        return None
+    named = json.dumps(category, ensure_ascii=False)
+    return f"category == {named} or root == {named}"
+
+
+def _boosted_rules(*boosts: Sequence[Boost]) -> list[Rule]:
+    """Boosts as rules: they act alike."""
+    rules: list[Rule] = []
+    for number, boost in enumerate((boost for some in boosts for boost in some), 1):
+        name, about, factor = f"boost {number}", boost.filter, boost.factor
+        if factor > 1:
+            rules.append(BoostRule(name=name, action="boost", filter=about, factor=factor))
+        elif factor < 1:
+            rules.append(BuryRule(name=name, action="bury", filter=about, factor=factor))
+    return rules
+
+
+def _placed(
+    candidates: Sequence[Candidate],
+    rules: Sequence[Rule],
+    snapshot: Snapshot,
+    now: int,
+    k: int,
+    forbidden: Collection[Key],
+) -> list[Placed]:
+    if not rules:
+        return [Placed(candidate) for candidate in candidates[:k]]
+    return apply_rules(candidates, rules, snapshot.filters, now, k, excluded=forbidden)
+
+
+def _item(candidate: Candidate) -> Key:
+    return candidate.item_id

@@ -1,0 +1,130 @@
+"""What follows from a visitor's clicks: the models of the release, called on the history as it is now.
+
+The session model speaks first. Where it has too few items, the ensemble of collaborative filtering models folds the
+history in; where no model knows it, items similar to the newest clicks stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_api.rules import Candidate
+from recsys_api.visitor import Visitor
+from recsys_assets.storage.catalogue import Catalogue
+from recsys_assets.storage.lists import Key, RankedLists
+from recsys_assets.storage.served_lists import MODEL_WEIGHTS_FACT, model_file
+
+if TYPE_CHECKING:  # SciPy takes half a second, which a release without models must not cost
+    from recsys_assets.core.models.folded_in import FoldedIn
+    from recsys_assets.core.models.next_items import NextItems
+
+SESSIONS, ENSEMBLE, SIMILAR = "sessions", "cf_ensemble", "similar_items"
+_CLICKS = 50
+"""Last clicks that the session model gets."""
+_SEEDS = 5
+"""Newest clicks whose similar items stand in."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+class OnlineModels:
+    """The models of a release, ready for one visitor at a time. Immutable and thread-safe.
+
+    Args:
+        sessions: the session model; None where the release has none.
+        ensemble: the collaborative filtering models, likewise.
+        similar: items that go with an item.
+        catalogue: items that it says are not available are left out.
+    """
+
+    def __init__(
+        self, sessions: NextItems | None, ensemble: FoldedIn | None, similar: RankedLists, catalogue: Catalogue
+    ) -> None:
+        self._sessions, self._ensemble = sessions, ensemble
+        self._similar, self._catalogue = similar, catalogue
+        self._out_of_sessions = None if sessions is None else _unavailable(sessions.items.ids, catalogue)
+        self._out_of_ensemble = None if ensemble is None else _unavailable(ensemble.items.ids, catalogue)
+
+    @staticmethod
+    def open(
+        files: Mapping[str, Path], facts: Mapping[str, Any], similar: RankedLists, catalogue: Catalogue
+    ) -> OnlineModels:
+        """Map the models of a release.
+
+        Args:
+            files: of the release, by name.
+            facts: of its manifest.
+            similar: items that go with an item.
+            catalogue: items that it says are not available are left out.
+
+        Raises:
+            ValueError: a file is not that of a model, or of another version.
+        """
+        sessions, ensemble = None, None
+        if path := files.get(model_file("session_model")):
+            from recsys_assets.core.models import session_model
+            from recsys_assets.core.models.next_items import NextItems
+            from recsys_assets.core.models.stored_arrays import read_mapped
+
+            sessions = NextItems(session_model.of(*read_mapped(path)))
+        if path := files.get(model_file("cf_ensemble")):
+            from recsys_assets.core.models.cf_ensemble import CfEnsemble
+            from recsys_assets.core.models.folded_in import FoldedIn
+            from recsys_assets.core.models.stored_arrays import read_mapped
+
+            ensemble = FoldedIn(CfEnsemble.of(*read_mapped(path)), facts.get(MODEL_WEIGHTS_FACT) or {})
+        return OnlineModels(sessions, ensemble, similar, catalogue)
+
+    def recommend(self, visitor: Visitor, k: int, forbidden: Collection[Key]) -> list[Candidate]:
+        """At most ``k`` items that follow from a visitor's clicks, best first, none twice.
+
+        Args:
+            visitor: whose clicks they are.
+            k: items.
+            forbidden: items that must not be shown.
+        """
+        found: dict[Key, Candidate] = {}
+        for candidate in self._all(visitor, k + len(forbidden)):
+            if len(found) == k:
+                break
+            if candidate.item_id not in forbidden:
+                found.setdefault(candidate.item_id, candidate)
+        return list(found.values())
+
+    def _all(self, visitor: Visitor, k: int) -> Iterator[Candidate]:
+        """Items of each model in turn; a later model is not asked before the earlier ones are used up."""
+        if not visitor.clicks:
+            return
+        if self._sessions is not None:
+            for item, score in self._sessions(visitor.clicks[-_CLICKS:], k, self._out_of_sessions):
+                yield Candidate(item, score, SESSIONS)
+        if self._ensemble is not None:
+            for item, score in self._ensemble(visitor.weights, k, self._out_of_ensemble):
+                yield Candidate(item, score, ENSEMBLE)
+        for seed in dict.fromkeys(reversed(visitor.clicks[-_SEEDS:])):
+            for item, score in self.similar_to(seed, k):
+                yield Candidate(item, score, SIMILAR)
+
+    def similar_to(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
+        """At most ``k`` available items that go with an item, and their scores."""
+        rows = self._similar.get(item_id, 2 * k)
+        places = self._catalogue.positions([row[0] for row in rows]) if len(self._catalogue) else []
+        out = {
+            row[0]
+            for row, place in zip(rows, places, strict=False)
+            if place >= 0 and not self._catalogue.available[place]
+        }
+        return [(item, score) for item, score, _ in rows if item not in out][:k]
+
+
+def _unavailable(items: Any, catalogue: Catalogue) -> Mask:
+    """[items of a model] True where the catalogue knows the item as not available."""
+    from recsys_assets.core.ids import lookup
+
+    places = lookup(items, catalogue.item_ids)
+    return (places >= 0) & ~catalogue.available[places] if len(catalogue) else np.zeros(len(items), np.bool_)

@@ -1,0 +1,151 @@
+"""What is known of a visitor at the moment of a request: the history in the release, and what happened since."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from recsys_api.events.event import DISLIKE, IMPRESSION, Event
+from recsys_assets.storage.lists import Key, RankedItem
+from recsys_assets.storage.manifest import Manifest
+from recsys_assets.storage.served_lists import END_FACT, RULES_FACT
+
+PURCHASE = "purchase"
+"""Source of an item of a released history that the user purchased."""
+VIEW_WEIGHT = 1.0
+"""Weight of an item that a request names as seen, and of an event type that the release does not know."""
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """What events mean, by the facts of a release.
+
+    Attributes:
+        weights: of event types.
+        purchase: the event types that are purchases: the deepest of those that count as a target.
+        repeats: whether items of the history may be recommended again.
+        exclude_purchased: whether purchased items may not.
+        exclude_unavailable: whether items that the catalogue knows as not available are left out.
+        end: instant at which the day of the release ends; microseconds since 1970, UTC.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    purchase: frozenset[str] = frozenset()
+    repeats: bool = True
+    exclude_purchased: bool = False
+    exclude_unavailable: bool = True
+    end: int = 0
+
+    @staticmethod
+    def of(manifest: Manifest) -> EventRules:
+        """The rules that a release states; the defaults where it is from before it stated any."""
+        facts: Mapping[str, Any] = manifest.facts
+        types: Mapping[str, Any] = facts.get("event_types") or {}
+        targets = {name: float(kind["weight"]) for name, kind in types.items() if kind["target"]}
+        deepest = max(targets.values(), default=math.inf)
+        rules: Mapping[str, Any] = facts.get(RULES_FACT) or {}
+        end = facts.get(END_FACT)
+        return EventRules(
+            weights={name: float(kind["weight"]) for name, kind in types.items()},
+            purchase=frozenset(name for name, weight in targets.items() if weight == deepest),
+            repeats=bool(rules.get("repeats", True)),
+            exclude_purchased=bool(rules.get("exclude_purchased", False)),
+            exclude_unavailable=bool(rules.get("exclude_unavailable", True)),
+            end=round(datetime.fromisoformat(end).timestamp() * 1e6) if end else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """What is known of a visitor.
+
+    Attributes:
+        clicks: items in order of time, the newest last.
+        weights: items to the weight of all that the visitor did with them, above 0.
+        fresh: items that the release does not know of, the newest first.
+        purchased: items.
+        just_purchased: those that the release does not know as purchased.
+        disliked: items.
+        shown: items to the times of their impressions since the last click on them; microseconds since 1970.
+        events: the newest events that were read, newest first.
+    """
+
+    clicks: tuple[Key, ...] = ()
+    weights: Mapping[Key, float] = field(default_factory=dict)
+    fresh: tuple[Key, ...] = ()
+    purchased: frozenset[Key] = frozenset()
+    just_purchased: frozenset[Key] = frozenset()
+    disliked: frozenset[Key] = frozenset()
+    shown: Mapping[Key, Sequence[int]] = field(default_factory=dict)
+    events: Sequence[Event] = ()
+
+    @staticmethod
+    def of(
+        released: Sequence[RankedItem], events: Sequence[Event], rules: EventRules, seen: Iterable[Key] = ()
+    ) -> Visitor:
+        """Continue a released history with what happened since.
+
+        An event of the release's days with an item of the released history is part of that history already.
+
+        Args:
+            released: the history in the release, newest first: item, weight, ``purchase`` or ``interaction``.
+            events: of the visitor, newest first.
+            rules: of the release.
+            seen: items that the request names as seen, in order of time; they are newer than all events.
+        """
+        weights = {item: weight for item, weight, _ in released if weight > 0}
+        before = {item for item, _, source in released if source == PURCHASE}
+        purchased = set(before)
+        held = {item for item, _, _ in released}
+        clicks: list[Key] = [item for item, _, _ in reversed(released)]
+        fresh: list[Key] = []
+        disliked: set[Key] = set()
+        shown: dict[Key, list[int]] = {}
+        for event in reversed(events):
+            item = event.item_id
+            if event.event_type == IMPRESSION:
+                shown.setdefault(item, []).append(event.ts)
+                continue
+            if event.event_type == DISLIKE:
+                disliked.add(item)
+                continue
+            shown.pop(item, None)
+            disliked.discard(item)
+            if event.event_type in rules.purchase:
+                purchased.add(item)
+            if event.ts >= rules.end or item not in held:
+                clicks.append(item)
+                fresh.append(item)
+                weight = math.log2(1 + rules.weights.get(event.event_type, VIEW_WEIGHT))
+                weights[item] = weights.get(item, 0.0) + weight
+        for item in seen:
+            clicks.append(item)
+            fresh.append(item)
+            weights[item] = weights.get(item, 0.0) + math.log2(1 + VIEW_WEIGHT)
+        return Visitor(
+            clicks=tuple(clicks),
+            weights={item: weight for item, weight in weights.items() if weight > 0},
+            fresh=tuple(dict.fromkeys(reversed(fresh))),
+            purchased=frozenset(purchased),
+            just_purchased=frozenset(purchased - before),
+            disliked=frozenset(disliked),
+            shown=shown,
+            events=events,
+        )
+
+    def may_not_get(self, rules: EventRules, *, exclude_seen: bool = False) -> Collection[Key]:
+        """The items that the visitor must not be shown: what was just purchased, whatever the rules, and what they say.
+
+        Args:
+            rules: of the release.
+            exclude_seen: leave out all that the visitor ever touched.
+        """
+        forbidden = {*self.disliked, *self.just_purchased}
+        if rules.exclude_purchased:
+            forbidden |= self.purchased
+        if exclude_seen or not rules.repeats:
+            forbidden.update(self.clicks)
+        return forbidden

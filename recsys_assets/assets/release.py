@@ -1,0 +1,228 @@
+"""Group serving: the release that the API reads."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.candidates import candidate_parameters
+from recsys_assets.assets.placements import placements_file
+from recsys_assets.assets.promotion import partition_bytes, stored_promotion
+from recsys_assets.assets.reranking import reranking_policy
+from recsys_assets.assets.retrieval_params import stored_params
+from recsys_assets.checks.release import check_release
+from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.gate.promotion import Promotion
+from recsys_assets.core.models import stored_arrays
+from recsys_assets.core.ranking.formats import suffix_of
+from recsys_assets.core.retrieval.params import weights_in_force
+from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.io_managers.handles import Partitions
+from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
+from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets.storage.releases import Published
+from recsys_assets.storage.served_lists import (
+    DEFAULT_FALLBACK,
+    END_FACT,
+    FALLBACK_FACT,
+    MODEL_WEIGHTS_FACT,
+    RULES_FACT,
+    SERVED_LISTS,
+    SERVED_MODELS,
+    TRENDING_FACT,
+    ServedList,
+    model_file,
+)
+
+_LISTS = tuple(served.name for served in SERVED_LISTS)
+_RELEASED = (*_LISTS, "item_features", "served_ranker", "promotion", "ranker_evaluation", "retrieval_params")
+"""The assets that a release is made from, beside the models that it holds."""
+_MODEL_OF = {"session_model": "sessions", "cf_ensemble": "cf_ensemble"}
+"""The generator for which each served model is fitted."""
+
+
+def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
+    """The release of a day."""
+    serve = graph.settings.mode == "autonomous"
+    params = candidate_parameters(graph)
+    models = [name for name in SERVED_MODELS if _MODEL_OF[name] in params.quotas]
+
+    @graph.asset(
+        "serving",
+        reads=dict.fromkeys((*_RELEASED, *models)),
+        kinds=("arrow",),
+        code_version="3",
+        checks=("serving_is_current",),
+        pool="publishing",
+        watched=True,
+    )
+    def release(
+        context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
+    ) -> dg.MaterializeResult[Any]:
+        """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
+        day = context.partition_key
+        tables = released_tables({name: table(upstream[name], day) for name in (*_LISTS, "item_features")})
+        decided = stored_promotion(upstream["promotion"], day)
+        facts = {
+            **facts_of_dataset(graph.dataset),
+            **facts_of(tables, decided),
+            **facts_of_requests(graph, params, store.partitions(), upstream, day),
+            "inputs": hashes(store.partitions(), upstream, day),
+        }
+        with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
+            files = release_files(tables, upstream, decided, day, Path(name))
+            files |= placements_file(graph.settings, graph.dataset, Path(name))
+            published = store.releases().publish(
+                day, files, facts, lambda stored: check_release(stored, facts), serve=serve
+            )
+        return dg.MaterializeResult(
+            metadata=described(published, facts),
+            data_version=dg.DataVersion(published.manifest_sha256),
+            check_results=[follows(store, day, published, served=serve)],
+        )
+
+    return [release]
+
+
+def hashes(partitions: PartitionStore, assets: Iterable[str], day: str) -> dict[str, str]:
+    """The hash of each asset's partition of a day, as its lineage record has it."""
+    records = {asset: partitions.read_lineage(asset, day) for asset in assets}
+    return {asset: record.sha256 for asset, record in records.items() if record}
+
+
+def facts_of_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Facts of the manifest that the data set states: its name, its id types, and what its events are worth."""
+    return {
+        "dataset": dataset.name,
+        "ids": {"user": dataset.ids.user, "item": dataset.ids.item},
+        "event_types": {
+            name: {"weight": event.weight, "target": event.target} for name, event in dataset.event_types.items()
+        },
+    }
+
+
+def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, Any]:
+    """Facts of the manifest: who ordered the lists, what users who are not known get, and the rows of each list."""
+    sources = tables["recommendations"]["source"].unique().to_pylist()
+    fallback = tables["top_popular"].filter(tables["top_popular"]["is_fallback"])["segment"].unique().to_pylist()
+    champion = decided.after.champion
+    return {
+        "served_by": sources[0] if sources else None,
+        "model": champion.id if champion and decided.order_by == "ranker" else None,
+        FALLBACK_FACT: fallback[0] if fallback else DEFAULT_FALLBACK,
+        "lists": {name: rows.num_rows for name, rows in tables.items() if name in _LISTS},
+        "items": tables["catalogue"].num_rows,
+    }
+
+
+def released_tables(stored: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+    """The lists by name as they are stored, and ``catalogue``: the features of items, and all items that lists name."""
+    listed: list[pa.ChunkedArray] = []
+    for served in SERVED_LISTS:
+        rows = served_rows(served, stored[served.name])
+        listed += [rows[served.item], *([rows[served.key]] if served.key_type == "item" else [])]
+    return {**{name: stored[name] for name in _LISTS}, "catalogue": with_listed(stored["item_features"], listed)}
+
+
+def served_rows(served: ServedList, stored: pa.Table) -> pa.Table:
+    """The rows of an asset that its list is made of."""
+    if served.source is not None:
+        stored = stored.filter(pc.call_function("equal", [stored["source"], pa.scalar(served.source)]))
+    if served.named_by != "source":
+        stored = stored.set_column(stored.column_names.index("source"), "source", stored[served.named_by])
+    return stored
+
+
+def facts_of_requests(
+    graph: GraphBuilder,
+    params: CandidateParams,
+    partitions: PartitionStore,
+    upstream: Mapping[str, Partitions],
+    day: str,
+) -> dict[str, Any]:
+    """Facts of the manifest that requests with fresh events need: when the day ends, rules, half-life and weights."""
+    lineage = partitions.read_lineage("top_popular", day)
+    found: Any = lineage.params.get("trending_half_life") if lineage else None
+    weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
+    return {
+        END_FACT: graph.end(day).astimezone(UTC).isoformat(),
+        RULES_FACT: {
+            "repeats": params.repeats,
+            "exclude_purchased": reranking_policy(graph).exclude_purchased,
+            "exclude_unavailable": params.exclude_unavailable,
+        },
+        TRENDING_FACT: graph.settings.trending_half_life if found is None else float(found),
+        MODEL_WEIGHTS_FACT: dict(weighted.ensemble_weights),
+    }
+
+
+def described(published: Published, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a release in the UI."""
+    return {
+        "release_id": published.release_id,
+        "served": published.moved,
+        "why": published.reason,
+        "generation": published.generation,
+        "served_by": facts["served_by"],
+        "model": facts["model"] or "none",
+        FALLBACK_FACT: facts[FALLBACK_FACT],
+        "items": facts["items"],
+        **{f"{name}_rows": count for name, count in facts["lists"].items()},
+    }
+
+
+def table(partitions: Partitions, day: str) -> pa.Table:
+    """A partition as stored: verified against its lineage, in its file's order."""
+    path = partitions.file(day)
+    if path is None:
+        raise dg.Failure(f"{partitions.asset} has no partition {day} to release", allow_retries=False)
+    return pq.ParquetFile(path).read()
+
+
+def release_files(
+    tables: Mapping[str, pa.Table], upstream: Mapping[str, Partitions], decided: Promotion, day: str, folder: Path
+) -> dict[str, Path]:
+    """The files of a release: what requests map, the model that ordered the lists, the decision and the evaluation."""
+    paths = [write_catalogue(tables["catalogue"], folder)]
+    for served in SERVED_LISTS:
+        paths += write_lists(
+            served_rows(served, tables[served.name]), served.key, served.name, folder, item=served.item
+        )
+    for name in SERVED_MODELS:
+        if stored := partition_bytes(upstream[name], day) if name in upstream else b"":
+            paths.append(folder / model_file(name))
+            stored_arrays.write_mapped(paths[-1], *stored_arrays.from_bytes(stored))
+    evaluation = folder / "evaluation.json"
+    evaluation.write_text(json.dumps(table(upstream["ranker_evaluation"], day).to_pylist(), indent=1))
+    decision = folder / "promotion.json"
+    decision.write_text(decided.to_json())
+    paths += [evaluation, decision]
+    if model := partition_bytes(upstream["served_ranker"], day):
+        copy = folder / f"ranker{suffix_of(model)}"
+        copy.write_bytes(model)
+        paths.append(copy)
+    return {path.name: path for path in paths}
+
+
+def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:
+    """Check what is served after publishing: this day or a newer one, unless it waits for approval or was withdrawn."""
+    releases = store.releases()
+    releases.verify(published.release_id)
+    pointer = releases.current()
+    excused = not served or (pointer is not None and published.release_id in pointer.withdrawn)
+    passed = excused or (pointer is not None and pointer.as_of >= day)
+    return dg.AssetCheckResult(
+        check_name="serving_is_current",
+        passed=passed,
+        metadata={"serving": pointer.release_id if pointer else "nothing yet", "published": published.reason},
+    )
