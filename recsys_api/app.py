@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from recsys_api.events.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_problems(app)
     add_events(app)
     add_limits(app, settings)
+    app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
     for router in (
         recommendations.router,
         catalog.router,

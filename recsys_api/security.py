@@ -75,14 +75,25 @@ def admin_keys(settings: Settings) -> Keys:
     return Keys("RECSYS_API_ADMIN_KEYS", settings.keys(settings.api_admin_keys))
 
 
-async def may_write(request: Request, bearer: Bearer, key: Header) -> None:
+def check_write_key(request: Request) -> None:
+    """Let a request pass that may write; see :meth:`Keys.check`."""
+    request.app.state.write_keys.check(_given_key(request))
+
+
+async def may_write(request: Request, _: Bearer, __: Header) -> None:
     """Dependency of routes that write, or that show what a user did."""
-    request.app.state.write_keys.check(bearer.credentials if bearer else key)
+    check_write_key(request)
 
 
-async def may_administer(request: Request, bearer: Bearer, key: Header) -> None:
+async def may_administer(request: Request, _: Bearer, __: Header) -> None:
     """Dependency of routes that administer."""
-    request.app.state.admin_keys.check(bearer.credentials if bearer else key)
+    request.app.state.admin_keys.check(_given_key(request))
+
+
+def _given_key(request: Request) -> str | None:
+    """The key of a request, wherever it stands. The parameters of the dependencies describe it, and do no more."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
 
 
 def _digest(key: str) -> bytes:

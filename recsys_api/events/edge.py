@@ -105,8 +105,8 @@ def read_events(body: bytes, media_type: str, terms: Terms) -> list[Event]:
     ]
     if faults:
         raise InvalidFieldsError(faults[:_MOST_FAULTS])
-    made = new_event_ids(len(posted))
-    return [_event(event, made_id, terms.now) for event, made_id in zip(posted, made, strict=True)]
+    made = new_event_ids(sum(event.event_id is None for event in posted))
+    return [_event(event, event.event_id or next(made), terms.now) for event in posted]
 
 
 def _parse(body: bytes, media_type: str, *, one: bool) -> list[NewEvent]:
@@ -167,9 +167,9 @@ def _misfits(event: NewEvent, terms: Terms) -> list[tuple[str, str]]:
     return misfits
 
 
-def _event(posted: NewEvent, made_id: str, now: int) -> Event:
+def _event(posted: NewEvent, event_id: str, now: int) -> Event:
     fields: dict[str, Any] = dict(posted)
-    fields["event_id"] = posted.event_id or made_id
+    fields["event_id"] = event_id
     fields["ts"] = now if posted.ts is None else _micros(posted.ts)
     return Event(**fields)
 
