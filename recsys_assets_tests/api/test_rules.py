@@ -97,6 +97,7 @@ def test_a_pin_brings_only_what_can_be_shown() -> None:
     pin = rule("pin", items=[9, 404, 8, 7], position=1)
     assert applied([pin], 1, 2) == [8, 7, 1, 2], "9 is not available, 404 not known"
     assert applied([pin], 1, 2, excluded={8, 2}) == [7, 1]
+    assert applied([pin], 1, 2, passing=SHOP.mask("price < 8")) == [7, 1, 2], "8 does not pass the filters"
     placed = apply_rules(candidates(1), [pin], SHOP, NOW, 5)
     assert placed[0] == Placed(Candidate(8, 0.0, PINNED), ("pin",))
 
@@ -155,7 +156,9 @@ def rules_of(draw: st.DrawFn) -> list[Rule]:
 def selected(one: Rule, item: int | str, filters: Filters) -> bool:
     if isinstance(one, CapRule):
         return False
-    return item in one.items if one.items is not None else bool(filters.passes(one.filter or "", [item])[0])
+    if one.items is not None:
+        return item in one.items
+    return bool(filters.passes(one.filter or "", filters.catalogue.positions([item]))[0])
 
 
 POOLS = st.lists(st.integers(0, 18), max_size=14)
