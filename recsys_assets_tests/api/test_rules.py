@@ -86,6 +86,7 @@ def test_pins() -> None:
     assert applied([three], 1, 2, 3, 4) == [2, 8, 1, 4, 3], "in the order of the rule; 8 was no candidate"
     taken = [rule("pin", "first", items=[3], position=1), rule("pin", "second", items=[4], position=1)]
     assert applied(taken, 1, 2, 3, 4) == [3, 4, 1, 2], "the next free place"
+    assert applied([*taken, rule("pin", "third", items=[2], position=1)], 1, 2, 3, 4) == [3, 4, 2, 1]
     assert applied([rule("pin", filter="price > 2", position=1)], 1, 2, 3, 4) == [3, 1, 2, 4], "the best that passes"
     assert applied([rule("pin", items=[4], position=4)], 1, 2, 3, 4, k=3) == [1, 2, 3], "beyond the answer"
     assert applied([rule("pin", items=[8], position=9)], 1, 2) == [1, 2, 8], "too few items: it closes up"
