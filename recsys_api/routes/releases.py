@@ -96,7 +96,9 @@ async def releases(request: Request) -> Response:
     responses=responses(404, 422, 503),
     summary="What a release was made from",
 )
-async def lineage(request: Request, release_id: Annotated[ReleaseId, Path()]) -> Response:
+async def lineage(
+    request: Request, release_id: Annotated[ReleaseId, Path(description="the release, as `GET /releases` lists them")]
+) -> Response:
     """Every partition behind a release, with hashes, code versions, parameters and runs, down to the landing files."""
     return json_response(await _in_store(request, lambda store: trace(store, release_id)))
 
