@@ -28,7 +28,7 @@ DEPTH = 200
 TRENDING, POPULAR, CATALOGUE = "trending", "popular", "catalogue"
 """Sources of the items that fill an answer up; the last one are items that pass the filter, in no order of merit."""
 _SLACK = 20
-"""Items gathered beyond those asked for, which caps may leave out."""
+"""Items gathered beyond those asked for where there are rules, which may leave some out."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def compose(
     if wanted.current is not None:
         forbidden.add(wanted.current)
     filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
-    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + _SLACK)
+    rules = (*snapshot.placements.rules, *place.rules, *_boosted_rules(place.boosts, wanted.boosts))
+    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + (_SLACK if rules else 0))
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -118,9 +119,9 @@ def compose(
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
-    filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category, live)]
-    order = _boosted_rules(place.boosts, wanted.boosts)
-    rules = (*snapshot.placements.rules, *place.rules, *order)
+    filled = list(merged)
+    if len(merged) < gather.most:
+        filled += gather.fallback({item.item_id for item in merged}, wanted.category, live)
     placed = _placed(filled, rules, snapshot, now, wanted.depth, forbidden)[wanted.offset :]
     stand_in = {candidate.item_id for candidate in filled[personal:]}
     count = sum(item.candidate.item_id in stand_in for item in placed)
@@ -166,9 +167,7 @@ class _Gather:
                 rows = [] if self._user is None else snapshot.recommendations.get(self._user, DEPTH)
                 return self._kept(Candidate(*row) for row in rows)
             case "online":
-                # A filter that lets little pass needs more to choose from.
-                wider = most if self._mask is None else DEPTH
-                return self._kept(snapshot.online.recommend(self._visitor, wider, self._forbidden))
+                return self._kept(snapshot.online.recommend(self._visitor, most, self._forbidden, self._mask))
             case "similar_items":
                 seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
                 lists = {
