@@ -13,7 +13,7 @@ from recsys_api.events.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
-from recsys_api.routes import catalog, events, health, recommendations
+from recsys_api.routes import catalog, events, health, recommendations, releases
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 
@@ -57,6 +57,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_events(app)
     add_limits(app, settings)
     app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
-    for routes in (recommendations, catalog, events, health):
-        app.include_router(routes.router)
+    for router in (
+        recommendations.router,
+        catalog.router,
+        events.router,
+        releases.router,
+        releases.admin,
+        health.router,
+    ):
+        app.include_router(router)
     return app

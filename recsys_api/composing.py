@@ -28,7 +28,7 @@ DEPTH = 200
 TRENDING, POPULAR, CATALOGUE = "trending", "popular", "catalogue"
 """Sources of the items that fill an answer up; the last one are items that pass the filter, in no order of merit."""
 _SLACK = 20
-"""Items gathered beyond those asked for, which caps may leave out."""
+"""Items gathered beyond those asked for where there are rules, which may leave some out."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def compose(
     if wanted.current is not None:
         forbidden.add(wanted.current)
     filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
-    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + _SLACK)
+    rules = (*snapshot.placements.rules, *place.rules, *_boosted_rules(place.boosts, wanted.boosts))
+    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + (_SLACK if rules else 0))
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -118,10 +119,15 @@ def compose(
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
-    filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category, live)]
-    order = _boosted_rules(place.boosts, wanted.boosts)
-    rules = (*snapshot.placements.rules, *place.rules, *order)
-    placed = _placed(filled, rules, snapshot, now, wanted.depth, forbidden)[wanted.offset :]
+    filled = list(merged)
+    if len(merged) < gather.most:
+        filled += gather.fallback({item.item_id for item in merged}, wanted.category, live)
+    placed = [Placed(candidate) for candidate in filled[: wanted.depth]]
+    if rules:
+        placed = apply_rules(
+            filled, rules, snapshot.filters, now, wanted.depth, excluded=forbidden, passing=gather.mask
+        )
+    placed = placed[wanted.offset :]
     stand_in = {candidate.item_id for candidate in filled[personal:]}
     count = sum(item.candidate.item_id in stand_in for item in placed)
     reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
@@ -156,7 +162,7 @@ class _Gather:
         self._snapshot, self._user, self._visitor = snapshot, user, visitor
         self._forbidden, self.most = forbidden, most
         masks = [snapshot.filters.mask(text) for text in filters]
-        self._mask = np.logical_and.reduce(masks) if masks else None
+        self.mask = np.logical_and.reduce(masks) if masks else None
 
     def of(self, source: str) -> list[Candidate]:
         """The items of a source, best first."""
@@ -166,9 +172,7 @@ class _Gather:
                 rows = [] if self._user is None else snapshot.recommendations.get(self._user, DEPTH)
                 return self._kept(Candidate(*row) for row in rows)
             case "online":
-                # A filter that lets little pass needs more to choose from.
-                wider = most if self._mask is None else DEPTH
-                return self._kept(snapshot.online.recommend(self._visitor, wider, self._forbidden))
+                return self._kept(snapshot.online.recommend(self._visitor, most, self._forbidden, self.mask))
             case "similar_items":
                 seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
                 lists = {
@@ -195,24 +199,24 @@ class _Gather:
         segment = f"category:{category}" if category else self._snapshot.fallback
         released = self._segment(segment, most)
         found = blend(self._kept(live), released, most, key=_item) if live else released
-        if len(found) < most and self._mask is not None:
+        if len(found) < most and self.mask is not None:
             found += self._any_that_pass({*held, *(item.item_id for item in found)}, most - len(found))
         return [item for item in found if item.item_id not in held]
 
     def _segment(self, segment: str, k: int) -> list[Candidate]:
         source = TRENDING if segment == TRENDING else POPULAR
         # As many more as may be left out.
-        wider = k + len(self._forbidden) if self._mask is None else len(self._snapshot.catalogue)
+        wider = k + len(self._forbidden) if self.mask is None else len(self._snapshot.catalogue)
         rows = self._snapshot.top_popular.get(segment, wider)
         return self._kept(Candidate(item, score, source) for item, score, _ in rows)[:k]
 
     def _any_that_pass(self, held: Collection[Key], count: int) -> list[Candidate]:
         """Available items that pass the filter and that no list has, by id."""
         catalogue = self._snapshot.catalogue
-        if self._mask is None:
+        if self.mask is None:
             return []
         found: list[Candidate] = []
-        for row in np.flatnonzero(self._mask & catalogue.available).tolist():
+        for row in np.flatnonzero(self.mask & catalogue.available).tolist():
             if len(found) == count:
                 break
             item = catalogue.id_at(row)
@@ -222,10 +226,10 @@ class _Gather:
 
     def _kept(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         kept = [candidate for candidate in candidates if candidate.item_id not in self._forbidden]
-        if self._mask is None or not kept:
+        if self.mask is None or not kept:
             return kept
         rows = self._snapshot.catalogue.positions([candidate.item_id for candidate in kept])
-        passes = (rows >= 0) & self._mask[rows]
+        passes = (rows >= 0) & self.mask[rows]
         return [candidate for candidate, passed in zip(kept, passes.tolist(), strict=True) if passed]
 
 
@@ -246,19 +250,6 @@ def _boosted_rules(*boosts: Sequence[Boost]) -> list[Rule]:
         elif factor < 1:
             rules.append(BuryRule(name=name, action="bury", filter=about, factor=factor))
     return rules
-
-
-def _placed(
-    candidates: Sequence[Candidate],
-    rules: Sequence[Rule],
-    snapshot: Snapshot,
-    now: int,
-    k: int,
-    forbidden: Collection[Key],
-) -> list[Placed]:
-    if not rules:
-        return [Placed(candidate) for candidate in candidates[:k]]
-    return apply_rules(candidates, rules, snapshot.filters, now, k, excluded=forbidden)
 
 
 def _item(candidate: Candidate) -> Key:

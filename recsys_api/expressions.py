@@ -1,4 +1,4 @@
-"""Filters and boosts over the catalogue of a release.
+"""Filters over the catalogue of a release.
 
 The language, and what null means in it, is in :mod:`recsys_assets.core.placements.expressions`. Here a filter becomes a
 mask over all items of the catalogue, one numpy operation per comparison. Masks of the filters used last are kept.
@@ -25,7 +25,6 @@ from recsys_assets.core.placements.expressions import (
     Operator,
     parse,
 )
-from recsys_assets.core.placements.rules import Boost
 from recsys_assets.storage.catalogue import NEVER, Catalogue, Names
 from recsys_assets.storage.lists import Key
 
@@ -50,14 +49,14 @@ class Filters:
     Args:
         catalogue: of the release.
         as_of: day of the release, from which ages are counted.
-        most_bytes: of masks and factors that are kept; the newest one is kept in any case.
+        most_bytes: of masks that are kept; the newest one is kept in any case.
     """
 
     def __init__(self, catalogue: Catalogue, as_of: date, most_bytes: int = 16 << 20) -> None:
         self.catalogue = catalogue
         self._as_of = (as_of - _EPOCH).days
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[object, npt.NDArray[np.generic]] = OrderedDict()
+        self._kept: OrderedDict[str, Mask] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -70,60 +69,35 @@ class Filters:
         Raises:
             FilterError: the text is no filter, or the release has no catalogue.
         """
-        kept = self._get(text)
-        if kept is None:
-            if not self.catalogue.released:
-                raise FilterError("this release has no catalogue that a filter could ask; it cannot be applied", 0)
-            kept = self._keep(text, self._evaluate(parse(text, self.catalogue.item_type)))
-        return kept  # pyright: ignore[reportReturnType]  # a text is kept with its mask
+        with self._lock:
+            kept = self._kept.get(text)
+            if kept is not None:
+                self._kept.move_to_end(text)
+                return kept
+        if not self.catalogue.released:
+            raise FilterError("this release has no catalogue that a filter could ask; it cannot be applied", 0)
+        return self._keep(text, self._evaluate(parse(text, self.catalogue.item_type)))
 
-    def passes(self, text: str, items: Sequence[Key]) -> Mask:
-        """Which of some items a filter lets pass; never one that the catalogue does not know.
+    def passes(self, text: str, positions: npt.NDArray[np.int64]) -> Mask:
+        """Which rows of the catalogue a filter lets pass; never -1, an item that the catalogue does not know.
 
         Returns:
-            Bool [items given].
+            Bool [positions].
 
         Raises:
             FilterError: as for :meth:`mask`.
         """
-        mask, positions = self.mask(text), self.catalogue.positions(items)
-        known = positions >= 0
-        known[known] = mask[positions[known]]
-        return known
+        return passes_mask(self.mask(text), positions)
 
-    def factors(self, boosts: Sequence[Boost]) -> npt.NDArray[np.float64]:
-        """The factor of each item: the product of those of all boosts whose filter lets it pass.
-
-        Returns:
-            Float64 [items], in the order of the catalogue; 1 where none does; read-only.
-
-        Raises:
-            FilterError: as for :meth:`mask`.
-        """
-        key = tuple((boost.filter, boost.factor) for boost in boosts)
-        kept = self._get(key)
-        if kept is None:
-            kept = np.ones(len(self.catalogue))
-            for boost in boosts:
-                kept[self.mask(boost.filter)] *= boost.factor
-            kept = self._keep(key, kept)
-        return kept  # pyright: ignore[reportReturnType]  # boosts are kept with their factors
-
-    def _get(self, key: object) -> npt.NDArray[np.generic] | None:
+    def _keep(self, text: str, mask: Mask) -> Mask:
+        mask.flags.writeable = False
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def _keep(self, key: object, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        array.flags.writeable = False
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = array
-                self._bytes += array.nbytes
+            if text not in self._kept:
+                self._kept[text] = mask
+                self._bytes += mask.nbytes
             while self._bytes > self._most_bytes and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return array
+        return mask
 
     def _evaluate(self, expression: Expression) -> Mask:
         match expression:
@@ -178,6 +152,13 @@ class Filters:
             return np.where(self.catalogue.depth == 0, np.nan, self.catalogue.depth)
         seen = self.catalogue.first_seen
         return np.where(seen == NEVER, np.nan, self._as_of - seen.astype(np.float64))
+
+
+def passes_mask(mask: Mask, positions: npt.NDArray[np.int64]) -> Mask:
+    """The mask at some rows of the catalogue; False at -1, an item that the catalogue does not know."""
+    found = positions >= 0
+    found[found] = mask[positions[found]]
+    return found
 
 
 def _names_among(column: Names, values: Sequence[object], negated: bool) -> Mask:

@@ -132,6 +132,7 @@ class Release(_Model):
     as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
     generation: int = Field(description="how often the pointer has moved", ge=0, examples=[12])
     previous: str | None = Field(description="release that was served before", examples=["2015-08-01-93d0e7c2a1b4"])
+    pinned: bool = Field(description="whether publishing leaves it served")
     manifest_sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="digest of the manifest, checked against the pointer"
     )
@@ -141,6 +142,74 @@ class Release(_Model):
         description="what the pipeline states: data set, id types, what ordered the lists, digests of the inputs"
     )
     files: list[ReleasedFile]
+
+
+class Pinned(_Answer):
+    """Where the pointer stands."""
+
+    generation: int = Field(ge=0, examples=[13])
+    previous: str | None = Field(description="release that was served before", examples=["2015-08-01-93d0e7c2a1b4"])
+    pinned: bool = Field(description="whether publishing leaves it there")
+    withdrawn: list[str] = Field(description="releases that a rollback has withdrawn")
+
+
+class StoredRelease(_Answer):
+    """A release of the store."""
+
+    withdrawn: bool = Field(description="whether a rollback has withdrawn it")
+
+
+class ReleaseList(_Model):
+    """The releases of the store."""
+
+    current: str | None = Field(description="the one that the pointer names", examples=["2015-08-02-4f1c9a7be2d0"])
+    pinned: bool = Field(description="whether publishing leaves it there")
+    releases: list[StoredRelease] = Field(description="the newest first")
+
+
+class Partition(_Model):
+    """A partition that was read."""
+
+    asset: str = Field(examples=["recommendations"])
+    day: str = Field(examples=["2015-08-02"])
+    sha256: str
+
+
+class TracedPartition(Partition):
+    """A partition and what determined its bytes."""
+
+    rows: int
+    code_version: str
+    params: dict[str, Any]
+    run_id: str = Field(description="Dagster's run; empty where there was none")
+    inputs: list[Partition]
+
+
+class ChangedPartition(Partition):
+    """A partition that was built again since."""
+
+    now: str = Field(description="its hash now")
+
+
+class LandingFile(_Model):
+    """A file of the landing zone; what is null is not accepted any more."""
+
+    digest: str
+    name: str | None
+    kind: str | None
+    size: int | None
+    content: str | None = Field(description="sha256 of its content")
+
+
+class LineageTrace(_Answer):
+    """What a release was made from, down to the landing files."""
+
+    inputs: list[Partition] = Field(description="what it was made from directly")
+    partitions: list[TracedPartition]
+    landing_files: list[LandingFile]
+    missing: list[Partition] = Field(description="partitions of which the store has no record any more")
+    changed: list[ChangedPartition] = Field(description="partitions that were built again since")
+    truncated: bool = Field(description="whether there are more partitions than one answer holds")
 
 
 class Liveness(_Model):

@@ -6,7 +6,7 @@ history in; where no model knows it, items similar to the newest clicks stand in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ _CLICKS = 50
 """Last clicks that the session model gets."""
 _SEEDS = 5
 """Newest clicks whose similar items stand in."""
+_FILTERED = 5
+"""How many times as many items are asked for where a filter leaves some out afterwards."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,8 +49,9 @@ class OnlineModels:
     ) -> None:
         self._sessions, self._ensemble = sessions, ensemble
         self._similar, self._catalogue = similar, catalogue
-        self._out_of_sessions = None if sessions is None else _unavailable(sessions.items.ids, catalogue)
-        self._out_of_ensemble = None if ensemble is None else _unavailable(ensemble.items.ids, catalogue)
+        self._sessions_at = None if sessions is None else _rows(sessions.items.ids, catalogue)
+        ensemble_at = None if ensemble is None else _rows(ensemble.items.ids, catalogue)
+        self._out_of_ensemble = None if ensemble_at is None else _out(ensemble_at, catalogue.available)
 
     @staticmethod
     def open(
@@ -80,35 +83,46 @@ class OnlineModels:
             ensemble = FoldedIn(CfEnsemble.of(*read_mapped(path)), facts.get(MODEL_WEIGHTS_FACT) or {})
         return OnlineModels(sessions, ensemble, similar, catalogue)
 
-    def recommend(self, visitor: Visitor, k: int, forbidden: Collection[Key]) -> list[Candidate]:
+    def recommend(
+        self, visitor: Visitor, k: int, forbidden: Collection[Key], mask: Mask | None = None
+    ) -> list[Candidate]:
         """At most ``k`` items that follow from a visitor's clicks, best first, none twice.
 
         Args:
             visitor: whose clicks they are.
             k: items.
             forbidden: items that must not be shown.
+            mask: [items of the catalogue] True where an item may be shown; None: all may.
         """
         found: dict[Key, Candidate] = {}
-        for candidate in self._all(visitor, k + len(forbidden)):
+        for candidate in self._all(visitor, k + len(forbidden), mask):
             if len(found) == k:
                 break
             if candidate.item_id not in forbidden:
                 found.setdefault(candidate.item_id, candidate)
         return list(found.values())
 
-    def _all(self, visitor: Visitor, k: int) -> Iterator[Candidate]:
+    def _all(self, visitor: Visitor, k: int, mask: Mask | None) -> Iterator[Candidate]:
         """Items of each model in turn; a later model is not asked before the earlier ones are used up."""
         if not visitor.clicks:
             return
-        if self._sessions is not None:
-            for item, score in self._sessions(visitor.clicks[-_CLICKS:], k, self._out_of_sessions):
+        if self._sessions is not None and self._sessions_at is not None:
+            allowed = self._catalogue.available if mask is None else mask & self._catalogue.available
+            out = _out(self._sessions_at, allowed)
+            for item, score in self._sessions(visitor.clicks[-_CLICKS:], k, out):
                 yield Candidate(item, score, SESSIONS)
+        # Which items its models may find is prepared once: a mask is applied to what they found.
+        wider = k if mask is None else _FILTERED * k
         if self._ensemble is not None:
-            for item, score in self._ensemble(visitor.weights, k, self._out_of_ensemble):
-                yield Candidate(item, score, ENSEMBLE)
+            yield from self._passing(self._ensemble(visitor.weights, wider, self._out_of_ensemble), ENSEMBLE, mask)
         for seed in dict.fromkeys(reversed(visitor.clicks[-_SEEDS:])):
-            for item, score in self.similar_to(seed, k):
-                yield Candidate(item, score, SIMILAR)
+            yield from self._passing(self.similar_to(seed, wider), SIMILAR, mask)
+
+    def _passing(self, found: Sequence[tuple[Key, float]], source: str, mask: Mask | None) -> Iterator[Candidate]:
+        rows = None if mask is None else self._catalogue.positions([item for item, _ in found])
+        for place, (item, score) in enumerate(found):
+            if mask is None or rows is None or (rows[place] >= 0 and mask[rows[place]]):
+                yield Candidate(item, score, source)
 
     def similar_to(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
         """At most ``k`` available items that go with an item, and their scores."""
@@ -122,9 +136,13 @@ class OnlineModels:
         return [(item, score) for item, score, _ in rows if item not in out][:k]
 
 
-def _unavailable(items: Any, catalogue: Catalogue) -> Mask:
-    """[items of a model] True where the catalogue knows the item as not available."""
+def _rows(items: Any, catalogue: Catalogue) -> npt.NDArray[np.int64]:
+    """[items of a model] The row of each in the catalogue, -1 where it is unknown."""
     from recsys_assets.core.ids import lookup
 
-    places = lookup(items, catalogue.item_ids)
-    return (places >= 0) & ~catalogue.available[places] if len(catalogue) else np.zeros(len(items), np.bool_)
+    return lookup(items, catalogue.item_ids)
+
+
+def _out(rows: npt.NDArray[np.int64], allowed: Mask) -> Mask:
+    """[items of a model] True where the catalogue knows the item and does not allow it."""
+    return (rows >= 0) & ~allowed[rows] if len(allowed) else np.zeros(len(rows), np.bool_)

@@ -69,3 +69,16 @@ def popular(snapshot: Snapshot, k: int, segment: str | None = None) -> list[Rank
     segment = segment or snapshot.fallback
     source = TRENDING if segment == TRENDING else "popular"
     return [(item_id, score, source) for item_id, score, _ in snapshot.top_popular.get(segment, k)]
+
+
+def readiness(request: Request) -> Response:
+    """Whether requests for data are answered, and from which release: 200, or 503 with the reason."""
+    state = reloader(request)
+    snapshot = state.current
+    body = {
+        "ready": snapshot is not None,
+        "release_id": snapshot and snapshot.release_id,
+        "as_of": snapshot and snapshot.as_of,
+        "problem": state.problem,
+    }
+    return json_response(body, 200 if snapshot else 503)

@@ -8,9 +8,9 @@
    competes as if it stood at ``r / f``, which is the score ``1 / r`` times ``f``. A factor of 2 takes it to half its
    place, 0.5 to twice its place, whatever the source and the length of the list. Equal places keep the earlier order.
 3. **pin** puts items at a place. The item of the first rule gets it; one that wants a taken place gets the next free
-   one. A pinned item need not be a candidate, as long as the catalogue says that it is available and nobody excludes
-   it. A place beyond the answer is no place: the item then stays where it is. If there are too few items to reach the
-   place, the item closes up to the end.
+   one. A pinned item need not be a candidate, as long as the catalogue says that it is available, and it passes the
+   filters and is not excluded. A place beyond the answer is no place: the item then stays where it is. If there are too
+   few items to reach the place, the item closes up to the end.
 4. **cap** lets at most so many items of one category or root into the answer. Pinned items count first, and a pin that
    would exceed a cap is dropped: cap beats pin. Items whose category is not known are not counted.
 
@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from recsys_api.expressions import Filters, Mask
+from recsys_api.expressions import Filters, Mask, passes_mask
 from recsys_assets.core.placements.rules import BlockRule, BoostRule, BuryRule, CapRule, PinRule, Rule
 from recsys_assets.storage.catalogue import Catalogue
 from recsys_assets.storage.lists import Key
@@ -76,6 +76,7 @@ def apply_rules(
     k: int,
     *,
     excluded: Collection[Key] = (),
+    passing: Mask | None = None,
 ) -> list[Placed]:
     """The answer: what the rules of this moment make of the candidates.
 
@@ -88,6 +89,8 @@ def apply_rules(
         now: microseconds since 1970, UTC.
         k: length of the answer.
         excluded: items that are never shown, pinned or not: bought, disliked, or unavailable since the release.
+        passing: bool [items of the catalogue]: items that pins may bring, by the filters of the request and of the
+            place, which candidates have passed already; None: all.
 
     Returns:
         At most ``k`` items, best first, none twice.
@@ -101,7 +104,7 @@ def apply_rules(
     for candidate in candidates:
         if candidate.item_id not in excluded:
             own.setdefault(candidate.item_id, candidate)
-    brought = _brought(pins, {*excluded, *own}, filters.catalogue)
+    brought = _brought(pins, {*excluded, *own}, filters.catalogue, passing)
     pool = _Pool([*own.values(), *brought], len(own), filters)
     blocked = np.zeros(len(pool.candidates), np.bool_)
     for rule in rules:
@@ -146,9 +149,7 @@ class _Pool:
         if rule.items is not None:
             named = set(rule.items)
             return np.array([candidate.item_id in named for candidate in self.candidates], np.bool_)
-        found = self.positions >= 0
-        found[found] = self.filters.mask(rule.filter or "")[self.positions[found]]
-        return found
+        return self.filters.passes(rule.filter or "", self.positions)
 
 
 class _Caps:
@@ -172,15 +173,16 @@ class _Caps:
         return True
 
 
-def _brought(pins: Iterable[PinRule], but: Collection[Key], catalogue: Catalogue) -> list[Candidate]:
-    """Items that pins name and that are no candidates, as far as the catalogue says that they are available."""
+def _brought(
+    pins: Iterable[PinRule], but: Collection[Key], catalogue: Catalogue, passing: Mask | None
+) -> list[Candidate]:
+    """Items that pins name and that are no candidates, as far as they are available and pass."""
     named = list(dict.fromkeys(item for rule in pins for item in rule.items or () if item not in but))
-    rows = catalogue.positions(named)
-    return [
-        Candidate(item, 0.0, PINNED)
-        for item, row in zip(named, rows, strict=True)
-        if row >= 0 and catalogue.available[row]
-    ]
+    if not named:
+        return []
+    mask = catalogue.available if passing is None else catalogue.available & passing
+    shown = passes_mask(mask, catalogue.positions(named)).tolist()
+    return [Candidate(item, 0.0, PINNED) for item, is_shown in zip(named, shown, strict=True) if is_shown]
 
 
 def _places(pool: _Pool, rules: Sequence[BoostRule | BuryRule]) -> tuple[npt.NDArray[np.float64], dict[int, list[str]]]:

@@ -1,33 +1,13 @@
-"""Liveness, readiness, and the release being served."""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from recsys_api.models import Liveness, Readiness, Release
-from recsys_api.responses import UNAVAILABLE, json_response, reloader, serving
-from recsys_assets.storage.served_lists import SERVED_LISTS
+from recsys_api.models import Liveness, Readiness
+from recsys_api.responses import json_response, readiness
 
 router = APIRouter(tags=["operations"])
-
-
-@router.get("/release", response_model=Release, responses=UNAVAILABLE, summary="The release being served")
-async def release(request: Request) -> Response:
-    """The release that answers come from: its day, files and their digests, and what the pipeline states about it."""
-    snapshot = serving(request)
-    return json_response(
-        {
-            "release_id": snapshot.release_id,
-            "as_of": snapshot.as_of,
-            "generation": snapshot.pointer.generation,
-            "previous": snapshot.pointer.previous,
-            "manifest_sha256": snapshot.pointer.manifest_sha256,
-            "loaded_at": snapshot.loaded_at,
-            "rows": {served.name: getattr(snapshot, served.name).rows for served in SERVED_LISTS},
-            "facts": snapshot.manifest.facts,
-            "files": snapshot.manifest.files,
-        }
-    )
 
 
 @router.get("/health/live", response_model=Liveness, summary="Liveness")
@@ -47,12 +27,4 @@ async def ready(request: Request) -> Response:
 
     It stays 200 while a newer release cannot be loaded; `problem` then says why.
     """
-    state = reloader(request)
-    snapshot = state.current
-    body = {
-        "ready": snapshot is not None,
-        "release_id": snapshot and snapshot.release_id,
-        "as_of": snapshot and snapshot.as_of,
-        "problem": state.problem,
-    }
-    return json_response(body, 200 if snapshot else 503)
+    return readiness(request)

@@ -60,6 +60,7 @@ class Pointer:
         previous: the release served before; None at first.
         generation: number of times that the pointer has moved, from 1.
         withdrawn: releases withdrawn by a rollback, ascending; publishing never makes them current again.
+        pinned: whether publishing leaves it where it is, until a person unpins it.
     """
 
     release_id: str
@@ -68,6 +69,7 @@ class Pointer:
     previous: str | None = None
     generation: int = 1
     withdrawn: tuple[str, ...] = ()
+    pinned: bool = False
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from recsys_assets.storage.manifest import Manifest, Pointer
 
-Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back"]
+Reason = Literal["published", "current", "older", "withdrawn", "waiting", "rolled back", "pinned", "unpinned"]
 """Why the pointer moved or stayed: the release is current already, older than the served one, withdrawn by a rollback,
-or waits for an approval."""
+or waits for an approval; or a person has pinned the served one."""
 
 
 def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer, Reason]:
@@ -19,6 +19,8 @@ def after_publish(manifest: Manifest, current: Pointer | None) -> tuple[Pointer,
         return target, "published"
     if current.release_id == manifest.release_id:
         return current, "current"
+    if current.pinned:
+        return current, "pinned"
     if manifest.release_id in current.withdrawn:
         return current, "withdrawn"
     if manifest.as_of < current.as_of:
@@ -35,7 +37,15 @@ def after_rollback(manifest: Manifest, current: Pointer | None, releases: list[s
         return current, "current"
     abandoned = {release for release in (*releases, current.release_id) if release[:10] >= manifest.as_of}
     withdrawn = (abandoned | set(current.withdrawn)) - {manifest.release_id}
-    return _next(target, current, tuple(sorted(withdrawn))), "rolled back"
+    return replace(_next(target, current, tuple(sorted(withdrawn))), pinned=current.pinned), "rolled back"
+
+
+def after_pin(current: Pointer, *, pinned: bool) -> tuple[Pointer, Reason]:
+    """The pointer stays at its release, and publishing does not move it while it is pinned."""
+    if current.pinned == pinned:
+        return current, "current"
+    moved = replace(current, pinned=pinned, generation=current.generation + 1)
+    return moved, "pinned" if pinned else "unpinned"
 
 
 def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:

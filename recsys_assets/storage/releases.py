@@ -40,7 +40,7 @@ from recsys_assets.storage.objects import (
     sha256_file,
     sha256_object,
 )
-from recsys_assets.storage.pointer import Reason, after_delete, after_publish, after_rollback
+from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_rollback
 
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
@@ -143,6 +143,19 @@ class Releases:
         """
         manifest = self.verify(self._previous() if release_id is None else release_id)
         return self._move(lambda current: after_rollback(manifest, current, self.list()))[0]
+
+    def pin(self, *, pinned: bool = True) -> Pointer:
+        """Keep serving the current release, whatever is published, or follow new releases again.
+
+        A rollback moves a pinned pointer too, and leaves it pinned.
+
+        Raises:
+            ValueError: nothing has been published.
+        """
+        current = self.current()
+        if current is None:
+            raise ValueError(f"{self.store.uri(POINTER)}: nothing has been published that could be pinned")
+        return self._move(lambda pointer: after_pin(pointer or current, pinned=pinned))[0]
 
     def current(self) -> Pointer | None:
         """The pointer; None before the first release."""

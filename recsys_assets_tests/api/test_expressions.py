@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from recsys_api.expressions import Filters
 from recsys_assets.core.placements.expressions import FilterError
-from recsys_assets.core.placements.rules import Boost
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
 from recsys_assets_tests.api.catalogues import AS_OF, CATEGORIES, PRICES, ROOTS, catalogue_of, known_items
 
@@ -119,19 +118,8 @@ def test_a_mask_is_what_each_item_by_itself_says(items: list[KnownItem], case: C
     filters = Filters(catalogue_of(items), AS_OF)
     expected = [naive(item) is True for item in items]
     assert filters.mask(text).tolist() == expected
-    ids = [item.item_id for item in items]
-    assert filters.passes(text, [*reversed(ids), 77]).tolist() == [*reversed(expected), False]
-
-
-@settings(max_examples=60, deadline=None)
-@given(INTS, st.lists(st.tuples(CASES, st.sampled_from([0.5, 2.0, 3.0])), max_size=4))
-def test_the_factor_of_an_item_is_the_product_of_its_boosts(
-    items: list[KnownItem], boosts: list[tuple[Case, float]]
-) -> None:
-    factors = Filters(catalogue_of(items), AS_OF).factors([Boost(filter=text, factor=f) for (text, _), f in boosts])
-    assert factors.tolist() == [
-        float(np.prod([factor for (_, naive), factor in boosts if naive(item) is True])) for item in items
-    ]
+    rows = np.array([*reversed(range(len(items))), -1])
+    assert filters.passes(text, rows).tolist() == [*reversed(expected), False]
 
 
 ITEMS = [

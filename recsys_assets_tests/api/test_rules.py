@@ -86,6 +86,7 @@ def test_pins() -> None:
     assert applied([three], 1, 2, 3, 4) == [2, 8, 1, 4, 3], "in the order of the rule; 8 was no candidate"
     taken = [rule("pin", "first", items=[3], position=1), rule("pin", "second", items=[4], position=1)]
     assert applied(taken, 1, 2, 3, 4) == [3, 4, 1, 2], "the next free place"
+    assert applied([*taken, rule("pin", "third", items=[2], position=1)], 1, 2, 3, 4) == [3, 4, 2, 1]
     assert applied([rule("pin", filter="price > 2", position=1)], 1, 2, 3, 4) == [3, 1, 2, 4], "the best that passes"
     assert applied([rule("pin", items=[4], position=4)], 1, 2, 3, 4, k=3) == [1, 2, 3], "beyond the answer"
     assert applied([rule("pin", items=[8], position=9)], 1, 2) == [1, 2, 8], "too few items: it closes up"
@@ -97,6 +98,7 @@ def test_a_pin_brings_only_what_can_be_shown() -> None:
     pin = rule("pin", items=[9, 404, 8, 7], position=1)
     assert applied([pin], 1, 2) == [8, 7, 1, 2], "9 is not available, 404 not known"
     assert applied([pin], 1, 2, excluded={8, 2}) == [7, 1]
+    assert applied([pin], 1, 2, passing=SHOP.mask("price < 8")) == [7, 1, 2], "8 does not pass the filters"
     placed = apply_rules(candidates(1), [pin], SHOP, NOW, 5)
     assert placed[0] == Placed(Candidate(8, 0.0, PINNED), ("pin",))
 
@@ -155,7 +157,9 @@ def rules_of(draw: st.DrawFn) -> list[Rule]:
 def selected(one: Rule, item: int | str, filters: Filters) -> bool:
     if isinstance(one, CapRule):
         return False
-    return item in one.items if one.items is not None else bool(filters.passes(one.filter or "", [item])[0])
+    if one.items is not None:
+        return item in one.items
+    return bool(filters.passes(one.filter or "", filters.catalogue.positions([item]))[0])
 
 
 POOLS = st.lists(st.integers(0, 18), max_size=14)
@@ -191,14 +195,15 @@ def test_what_holds_of_every_answer(
     may_be = [i for i in dict.fromkeys(pool) if i not in excluded and not any(selected(b, i, filters) for b in blocks)]
     if not any(isinstance(one, CapRule) for one in rules):
         assert len(answer) >= min(k, len(may_be)), "exactly k where there are enough"
-        for place, item in expected_pins(rules, placed, len(may_be)):
+        for place, item in expected_pins(rules, placed):
             assert answer[place] == item
 
 
-def expected_pins(rules: list[Rule], placed: list[Placed], enough: int) -> list[tuple[int, int | str]]:
-    """The place of the first pin by ids, if what it pins is shown: no other can have taken that place."""
+def expected_pins(rules: list[Rule], placed: list[Placed]) -> list[tuple[int, int | str]]:
+    """The place of the first pin by ids, if what it pins is shown and others fill the places before it."""
     pins = [one for one in rules if isinstance(one, PinRule)]
-    if not pins or pins[0].items is None or pins[0].position > enough:
+    others = sum(not {pin.name for pin in pins} & set(one.rules) for one in placed)
+    if not pins or pins[0].items is None or pins[0].position > others + 1:
         return []
     by_it = {one.candidate.item_id for one in placed if pins[0].name in one.rules}
     first = next((item for item in pins[0].items if item in by_it), None)
