@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from recsys_api.events.lifecycle import add_events, events_running
+from recsys_api.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader

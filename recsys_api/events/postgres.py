@@ -148,6 +148,11 @@ class PostgresEvents:
             rows = await connection.fetch(_SINCE, sequence, settled, limit)
         return [(row[0], _event(*row[1:])) for row in rows]
 
+    async def last(self) -> int:
+        """The newest sequence; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            return await connection.fetchval("select coalesce(max(sequence), 0) from recsys_events")
+
     async def delete_user(self, user_id: Key) -> int:
         """Forget a user; see :class:`EventStore`."""
         async with self._connection() as connection, connection.transaction():
