@@ -18,6 +18,7 @@ from recsys_api.events.event import now_micros
 from recsys_api.events.export import Exporter
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
+from recsys_api.metrics import Metrics
 from recsys_api.problems import problem_response
 from recsys_api.settings import Settings
 from recsys_assets.storage.uri import open_store
@@ -32,9 +33,11 @@ def add_events(app: FastAPI) -> None:
     app.state.events, app.state.events_problem = None, "the event store is not open yet"
 
     def full(request: Request, error: Exception) -> Response:
+        request.app.state.metrics.error("events_full")
         return problem_response(request, 507, str(error))
 
     def down(request: Request, error: Exception) -> Response:
+        request.app.state.metrics.error("events")
         return problem_response(request, 503, str(error), {"Retry-After": "5"})
 
     app.add_exception_handler(StoreFullError, full)
@@ -67,6 +70,7 @@ async def _open(app: FastAPI, url: str, limits: Limits) -> EventStore | None:
     try:
         app.state.events = await open_events(url, limits)
     except StoreError as error:
+        app.state.metrics.error("events")
         if app.state.events_problem != str(error):
             logger.error("events cannot be stored: %s", error)
         app.state.events_problem = str(error)
@@ -81,13 +85,15 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
         await asyncio.sleep(pause)
         pause = min(_LONGEST_RETRY, pause * 2)
         store = await _open(app, url, limits)
-    tasks = [_repeat("trimmed", _TRIM_SECONDS, partial(_trim, store))]
+    metrics: Metrics = app.state.metrics
+    tasks = [_repeat("trimmed", _TRIM_SECONDS, partial(_trim, store), partial(metrics.error, "trim"))]
     if settings.api_export_seconds and settings.landing_uri:
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         open_landing = cache(partial(open_store, settings.landing_uri))
         exporter = Exporter(store, open_landing, holder, settings.api_export_seconds, settings.api_export_events)
         look = min(_LONGEST_LOOK, settings.api_export_seconds)
-        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros())))
+        failed = partial(metrics.error, "export")
+        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros()), failed))
     await asyncio.gather(*tasks)
 
 
@@ -96,8 +102,10 @@ async def _trim(store: EventStore) -> None:
         logger.info("%s events are older than is kept, or more than is kept of a user: deleted", deleted)
 
 
-async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    """Do something again and again; what fails is logged once and tried again."""
+async def _repeat(
+    what: str, seconds: float, action: Callable[[], Awaitable[object]], on_error: Callable[[], None]
+) -> None:
+    """Do something again and again; what fails is counted, logged once and tried again."""
     failed = ""
     while True:
         # Jitter keeps many workers from doing it at the same moment.
@@ -105,6 +113,7 @@ async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[obje
         try:
             await action()
         except Exception as error:
+            on_error()
             if failed != str(error):
                 logger.warning("events cannot be %s: %s", what, error)
             failed = str(error)
