@@ -77,7 +77,8 @@ async def recommend(
         explain: whether each item says why it is there.
     """
     asking = await who_asks(request, snapshot, user, seen)
-    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros())
+    live = request.app.state.live.items(snapshot)
+    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), live)
     fallbacks = dict(composed.fallbacks)
     if asking.problem is not None:
         fallbacks["events_unavailable"] = len(composed.items)

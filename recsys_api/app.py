@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from recsys_api.events.lifecycle import add_events, events_running
+from recsys_api.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
 from recsys_api.metrics import FOLDER_VARIABLE, Metrics
 from recsys_api.observing import Observed, PostedEvents, gauges_running

@@ -197,8 +197,11 @@ class _Gather:
         """
         most = self.most + len(held)
         segment = f"category:{category}" if category else self._snapshot.fallback
-        released = self._segment(segment, most)
-        found = blend(self._kept(live), released, most, key=_item) if live else released
+        found = self._segment(segment, most)
+        if live and not category:  # what trends now continues what trended when the release was made
+            now = self._kept(live)
+            held_now = {item.item_id for item in now}
+            found = [*now, *(item for item in found if item.item_id not in held_now)][:most]
         if len(found) < most and self.mask is not None:
             found += self._any_that_pass({*held, *(item.item_id for item in found)}, most - len(found))
         return [item for item in found if item.item_id not in held]

@@ -90,6 +90,18 @@ class SimilarItems(_List):
     item_id: Id = Field(description="the item asked for", examples=[187946])
 
 
+class SeededItem(RankedItem):
+    """An item, and the one that it goes with."""
+
+    because_of: Id = Field(description="the given item that brought it", examples=[187946])
+
+
+class BecauseOf(_Answer):
+    """Items that go with several items."""
+
+    items: list[SeededItem] = Field(description="best first; no item twice")
+
+
 class PopularItems(_List):
     """What is popular now."""
 

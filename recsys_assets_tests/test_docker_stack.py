@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 import dagster as dg
+import psycopg2
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -134,6 +135,9 @@ def stack(postgres_port: int, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "DAGSTER_CODE_HOST": "127.0.0.1",
         "DAGSTER_CODE_PORT": ports["4000"],
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "RECSYS_EVENTS_URL": SERVICES["api"]["environment"]["RECSYS_EVENTS_URL"].replace(
+            "postgres:5432", f"127.0.0.1:{postgres_port}"
+        ),
     }
     stack = Stack(home, environment, ports)
     try:
@@ -176,6 +180,15 @@ def test_api_lives_and_is_not_ready_without_a_release(stack: Stack) -> None:
     with pytest.raises(HTTPError) as refused:
         urlopen(f"{address}/health/ready", timeout=10)
     assert refused.value.code == 503
+
+
+def test_the_api_keeps_events_in_postgresql(stack: Stack, postgres_port: int) -> None:
+    password = VARIABLES["POSTGRES_PASSWORD"]
+    login = psycopg2.connect(host="127.0.0.1", port=postgres_port, user="dagster", password=password, dbname="dagster")
+    with contextlib.closing(login), login.cursor() as cursor:
+        cursor.execute("select count(*) from recsys_events")
+        assert cursor.fetchone() == (0,)
+    assert "cannot be stored" not in (stack.home / "api.log").read_text()
 
 
 def test_logs_of_steps_reach_s3(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

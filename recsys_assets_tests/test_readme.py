@@ -76,7 +76,7 @@ def test_variables_that_documents_name_exist() -> None:
 def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assets = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
-    api = TestClient(create_app(ApiSettings(storage_uri=ROOT.as_uri())))
+    api = TestClient(create_app(ApiSettings(storage_uri=ROOT.as_uri(), api_open_writes=True)))
     checked = set()
     for words in commands():
         checked.add(words[0])
@@ -84,7 +84,9 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
             assert {word for word in words[1:] if "=" not in word} <= targets, words
         if words[0] == "curl":
             path = words[1].removeprefix("localhost:8000")
-            assert api.get(path).status_code == 503, f"{path} is no route: with one, nothing released is a 503"
+            implied = "POST" if {"-d", "--data-binary"} & set(words) else "GET"
+            method = words[words.index("-X") + 1] if "-X" in words else implied
+            assert api.request(method, path).status_code == 503, f"{path} is no route: nothing released is a 503"
         if words[0] == "cp":
             assert (ROOT / words[1]).exists(), words
         if "-m" in words:

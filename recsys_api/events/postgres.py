@@ -41,10 +41,17 @@ create table if not exists recsys_events_state (
 );
 """
 _INSERT = """
-insert into recsys_events (event_key, event_id, user_id, item_id, event_type, ts, extra)
-select * from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+with posted as materialized (
+    select nextval(pg_get_serial_sequence('recsys_events', 'sequence')) as sequence, rows.*
+    from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+        as rows (event_key, event_id, user_id, item_id, event_type, ts, extra)
+)
+insert into recsys_events (sequence, event_key, event_id, user_id, item_id, event_type, ts, extra)
+overriding system value select * from posted order by event_key, sequence
 on conflict (event_key) do nothing returning event_key
 """
+# Sequences are in the order of posting. All workers insert in the order of keys, so that two which store the same
+# events never wait for each other.
 _COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
 _OF_USER = f"select {_COLUMNS} from recsys_events where user_id = $1 order by ts desc, sequence desc limit $2"  # noqa: S608
 _SINCE = (
@@ -141,6 +148,11 @@ class PostgresEvents:
             rows = await connection.fetch(_SINCE, sequence, settled, limit)
         return [(row[0], _event(*row[1:])) for row in rows]
 
+    async def last(self) -> int:
+        """The newest sequence; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            return await connection.fetchval("select coalesce(max(sequence), 0) from recsys_events")
+
     async def delete_user(self, user_id: Key) -> int:
         """Forget a user; see :class:`EventStore`."""
         async with self._connection() as connection, connection.transaction():
@@ -228,8 +240,7 @@ class PostgresEvents:
         """Store rows; returns the keys of those that are new."""
         if not rows:
             return set()
-        # All workers store in one order, so that two with the same events never wait for each other.
-        columns = [list(column) for column in zip(*sorted(rows, key=lambda row: row[0]), strict=True)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
         async with self._connection() as connection, connection.transaction():
             await connection.execute("select pg_advisory_xact_lock_shared($1)", _WRITE_LOCK)
             return {row[0] for row in await connection.fetch(_INSERT, *columns)}
@@ -258,6 +269,5 @@ def _count(status: str) -> int:
 def _as_store_error(error: Exception) -> StoreError:
     if isinstance(error, asyncpg.DiskFullError):
         return StoreFullError("the disk of the event store is full")
-    if not isinstance(error, asyncpg.DeadlockDetectedError):
-        logger.error("the event store does not answer: %s", error or type(error).__name__)
+    logger.error("the event store does not answer: %s", error or type(error).__name__)
     return StoreError(f"the event store does not answer: {error or type(error).__name__}")

@@ -107,6 +107,10 @@ class SqliteEvents:
         rows = await self._scan(lambda c: _fetch(c, _SINCE, (sequence, limit)))
         return [(row[0], unpack(*row[1:])) for row in rows]
 
+    async def last(self) -> int:
+        """The newest sequence; see :class:`EventStore`."""
+        return int(_fetch(self._reading, "select coalesce(max(sequence), 0) from events", ())[0][0])
+
     async def delete_user(self, user_id: Key) -> int:
         """Forget a user; see :class:`EventStore`."""
 

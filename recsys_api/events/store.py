@@ -114,6 +114,10 @@ class EventStore(Protocol):
         """
         ...
 
+    async def last(self) -> int:
+        """The sequence of the newest event; 0 without any."""
+        ...
+
     async def delete_user(self, user_id: Key) -> int:
         """Forget a user; returns how many events were deleted. Later events of the id are a new beginning."""
         ...

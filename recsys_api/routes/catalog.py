@@ -7,8 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from recsys_api.ids import parse_id
-from recsys_api.models import Item, PopularItems, SimilarItems
+from recsys_api.blend import by_shares
+from recsys_api.bodies import Seeds
+from recsys_api.ids import parse_id, typed_ids
+from recsys_api.models import BecauseOf, Item, PopularItems, SimilarItems
+from recsys_api.problems import responses
 from recsys_api.responses import UNAVAILABLE, K, answer, json_response, popular, serving
 
 router = APIRouter(tags=["catalogue"])
@@ -28,6 +31,34 @@ async def similar(
     snapshot = serving(request)
     item = parse_id(item_id, snapshot.item_ids, "item_id")
     return answer(snapshot, snapshot.similar_items.get(item, k), item_id=item)
+
+
+@router.post(
+    "/similar",
+    response_model=BecauseOf,
+    responses={**UNAVAILABLE, **responses(422)},
+    summary="Items that go with several items",
+)
+async def similar_to_several(request: Request, asked: Seeds) -> Response:
+    """The items that go best with any of several items; `because_of` names the one that brought each, never itself.
+
+    The lists of the seeds take turns, the first seed first.
+    """
+    snapshot = serving(request)
+    seeds = list(dict.fromkeys(typed_ids(asked.items, snapshot.item_ids, "items")))
+    left_out = {*seeds, *typed_ids(asked.exclude, snapshot.item_ids, "exclude")}
+    # As many more as may be left out.
+    wanted = asked.k + len(left_out)
+    lists = {
+        str(seed): [(*row, seed) for row in snapshot.similar_items.get(seed, wanted) if row[0] not in left_out]
+        for seed in seeds
+    }
+    best = by_shares(lists, dict.fromkeys(lists, 1.0), asked.k, key=lambda row: row[0])
+    items = [
+        {"item_id": item, "score": score, "rank": rank, "source": source, "because_of": seed}
+        for rank, (item, score, source, seed) in enumerate(best, 1)
+    ]
+    return json_response({"release_id": snapshot.release_id, "as_of": snapshot.as_of, "items": items})
 
 
 @router.get("/popular", response_model=PopularItems, responses=UNAVAILABLE, summary="Popular items")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -11,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from recsys_api.settings import Settings
 from recsys_assets.storage.catalogue import KnownItem
-from recsys_assets_tests.api.conftest import client_of
+from recsys_assets_tests.api.conftest import client_of, eventually
 from recsys_assets_tests.api.publishing import Content, publish
 
 DAY = "2015-08-02"
@@ -234,3 +235,25 @@ def test_a_deleted_user_gets_what_a_stranger_gets(client: TestClient) -> None:
     body = ask(client, 1, k=4)
     assert body["mode"] == "fallback"
     assert items(body) == items(ask(client, 12345, k=4))
+
+
+def test_several_seeds_take_turns_and_name_themselves(client: TestClient) -> None:
+    body = client.post("/similar", json={"items": [58, 20], "k": 4, "exclude": [55]}).json()
+    held(client, "/similar", "post", body)
+    assert [(item["item_id"], item["because_of"]) for item in body["items"]] == [(39, 58), (50, 20), (56, 58), (51, 20)]
+
+
+def test_what_trends_now_reaches_strangers_where_the_release_serves_what_trends(
+    make_settings: Callable[..., Settings], store_uri: str
+) -> None:
+    content = replace(CONTENT, top_popular={"all": [1, 2, 3], "trending": [7, 8, 9]}, fallback="trending")
+    publish(store_uri, DAY, content, **FACTS, trending_half_life_days=0.5)
+    with client_of(make_settings(api_open_writes=True)) as client:
+        assert items(ask(client, 500, k=3)) == [7, 8, 9]
+        for user in (601, 602):
+            act(client, user, 33)
+        for _ in range(5):
+            act(client, 603, 34)  # one user alone pushes nothing
+        eventually(lambda: len(client.get("/events/603").json()["events"]) == 5)
+        act(client, 604, 33)
+        eventually(lambda: items(ask(client, 500, k=3)) == [33, 7, 8])

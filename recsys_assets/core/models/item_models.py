@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.interactions import Bools, Doubles, Floats, Interactions, shape_of, standardize
 from recsys_assets.core.models.sparse_rows import largest_of_rows
+from recsys_assets.core.models.top_k import largest
 
 _ENTRIES = 20_000_000
 """Entries of a product of sparse matrices at a time: 160 MB."""
@@ -145,12 +146,15 @@ def ease(interactions: Interactions, params: EaseParams) -> Neighbours:
         factorize, invert = get_lapack_funcs(("potrf", "potri"), (gram,))
         upper, _ = invert(factorize(gram, overwrite_a=True, clean=True)[0], overwrite_c=True)
     inverse = upper + np.triu(upper, 1).T
-    weights = inverse / -np.diag(inverse)
-    weights[np.diag_indices(size)] = 0.0
-    kept = largest_in_size(csr_matrix(weights.astype(np.float32)), params.neighbours)
-    rows = np.repeat(chosen, np.diff(kept.indptr))
+    inverse /= -np.diag(inverse)
+    inverse[np.diag_indices(size)] = 0.0
+    weights = inverse.astype(np.float32)
+    columns = np.sort(largest(np.abs(weights), params.neighbours), axis=1)
+    rows = np.repeat(np.arange(size), columns.shape[1])
+    kept, ends = weights[rows, columns.ravel()], columns.ravel()
+    stored = kept != 0
     shape = (interactions.shape[1], interactions.shape[1])
-    return Neighbours(csr_matrix((kept.data, (rows, chosen[kept.indices])), shape=shape))
+    return Neighbours(csr_matrix((kept[stored], (chosen[rows[stored]], chosen[ends[stored]])), shape=shape))
 
 
 def rp3beta(interactions: Interactions, params: Rp3BetaParams) -> Neighbours:

@@ -18,19 +18,23 @@ from recsys_api.events.event import now_micros
 from recsys_api.events.export import Exporter
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
+from recsys_api.live import LivePopularity
 from recsys_api.metrics import Metrics
 from recsys_api.problems import problem_response
 from recsys_api.settings import Settings
+from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.uri import open_store
 
 logger = logging.getLogger("uvicorn.recsys.events")
 
 _LONGEST_RETRY, _LONGEST_LOOK, _TRIM_SECONDS = 30.0, 5.0, 3600.0
+_LIVE_SECONDS = 2.0
 
 
 def add_events(app: FastAPI) -> None:
     """Give an application its (closed) store of events, and the answers to its errors."""
     app.state.events, app.state.events_problem = None, "the event store is not open yet"
+    app.state.live = LivePopularity()
 
     def full(request: Request, error: Exception) -> Response:
         request.app.state.metrics.error("events_full")
@@ -86,7 +90,10 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
         pause = min(_LONGEST_RETRY, pause * 2)
         store = await _open(app, url, limits)
     metrics: Metrics = app.state.metrics
-    tasks = [_repeat("trimmed", _TRIM_SECONDS, partial(_trim, store), partial(metrics.error, "trim"))]
+    tasks = [
+        _repeat("trimmed", _TRIM_SECONDS, partial(_trim, store), partial(metrics.error, "trim")),
+        _repeat("counted", _LIVE_SECONDS, partial(_count, app, store), partial(metrics.error, "live")),
+    ]
     if settings.api_export_seconds and settings.landing_uri:
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         open_landing = cache(partial(open_store, settings.landing_uri))
@@ -95,6 +102,12 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
         failed = partial(metrics.error, "export")
         tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros()), failed))
     await asyncio.gather(*tasks)
+
+
+async def _count(app: FastAPI, store: EventStore) -> None:
+    snapshot: Snapshot | None = app.state.reloader.current
+    if snapshot is not None:
+        await app.state.live.refresh(store, snapshot, now_micros())
 
 
 async def _trim(store: EventStore) -> None:

@@ -1,0 +1,113 @@
+"""What is popular right now: the trending items of the release, continued with the events since its day.
+
+The score of an item is that of ``trending`` in the graph, the sum of event weights that halve with the half-life of the
+release. Each worker reads the events of all workers from the store and adds them up for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Any
+
+from recsys_api.events.event import SIGNALS, Event
+from recsys_api.rules import Candidate
+from recsys_assets.storage.lists import Key
+from recsys_assets.storage.served_lists import TRENDING_FACT
+
+if TYPE_CHECKING:
+    from recsys_api.events.store import EventStore
+    from recsys_api.snapshot import Snapshot
+
+TRENDING = "trending"
+"""Source of these items, and the segment of ``top_popular`` that they continue."""
+_MOST_EVENTS = 200_000
+"""Newest events that count."""
+_BATCH = 10_000
+_LENGTH = 500
+_LEAST_USERS = 3
+"""Fewest users of an item by whose events it gets a place; fewer say too little, and one alone could push an item."""
+_DAY = 86_400_000_000
+
+
+class LivePopularity:
+    """Continues the trending items of the release that is served. One for each worker."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self._cursor: int | None = None
+        self._sums: LiveSums | None = None
+        self._made_for = ""
+        self._items: Sequence[Candidate] = ()
+
+    def items(self, snapshot: Snapshot) -> Sequence[Candidate]:
+        """The items that trend now, best first; none where the release serves another list to unknown users."""
+        return self._items if self._made_for == snapshot.release_id else ()
+
+    async def refresh(self, store: EventStore, snapshot: Snapshot, now: int) -> None:
+        """Read what has arrived, and reckon the list anew.
+
+        Args:
+            store: of all workers.
+            snapshot: the release that is served.
+            now: microseconds since 1970, UTC.
+        """
+        if self._cursor is None:
+            self._cursor = max(0, await store.last() - _MOST_EVENTS)
+        news: list[Event] = []
+        while arrived := await store.since(self._cursor, _BATCH):
+            self._cursor = arrived[-1][0]
+            news += [event for _, event in arrived if event.event_type not in SIGNALS]
+        self._events.extend(news)
+        if snapshot.fallback != TRENDING:
+            self._made_for = ""
+            return
+        if self._sums is None or self._made_for != snapshot.release_id:
+            self._sums, news = LiveSums(snapshot), list(self._events)
+        sums = self._sums
+        self._items = await asyncio.to_thread(sums.continued, news, now)
+        self._made_for = snapshot.release_id
+
+
+class LiveSums:
+    """Sums of what happened since the day of a release.
+
+    Args:
+        snapshot: the release.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        facts: Mapping[str, Any] = snapshot.manifest.facts
+        self._half_life = float(facts.get(TRENDING_FACT) or 1.0) * _DAY
+        self._end, self._weights = snapshot.rules.end, snapshot.rules.weights
+        self._released = {item: score for item, score, _ in snapshot.top_popular.get(TRENDING, _LENGTH)}
+        self._added: dict[Key, float] = {}
+        self._users: dict[Key, set[Key]] = {}
+
+    def continued(self, events: Iterable[Event], now: int) -> list[Candidate]:
+        """Add events, and list the items that trend then.
+
+        Args:
+            events: in any order; those of the release's days are part of its list already.
+            now: microseconds since 1970, UTC.
+        """
+        for event in events:
+            if event.ts >= self._end:
+                # As of the end of the day: what is later weighs more, by as much as it has decayed less.
+                weight = self._weights.get(event.event_type, 0.0) * self._growth(min(event.ts, now))
+                self._added[event.item_id] = self._added.get(event.item_id, 0.0) + weight
+                users = self._users.setdefault(event.item_id, set())
+                if len(users) < _LEAST_USERS:
+                    users.add(event.user_id)
+        scores = dict(self._released)
+        for item, weight in self._added.items():
+            if len(self._users[item]) >= _LEAST_USERS:
+                scores[item] = scores.get(item, 0.0) + weight
+        decayed = 1.0 / self._growth(now)
+        best = nsmallest(_LENGTH, scores.items(), key=lambda row: (-row[1], str(row[0])))
+        return [Candidate(item, score * decayed, TRENDING) for item, score in best if score > 0]
+
+    def _growth(self, ts: int) -> float:
+        return 2.0 ** min(500.0, max(0.0, (ts - self._end) / self._half_life))
