@@ -11,6 +11,7 @@ from fastapi import Request
 from recsys_api.composing import DEPTH, Wanted, compose
 from recsys_api.events.event import Event, as_json, new_event_ids, now_micros
 from recsys_api.events.store import EventStore, StoreError
+from recsys_api.metrics import Metrics
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.rules import Placed
 from recsys_api.snapshot import Snapshot
@@ -81,6 +82,18 @@ async def recommend(
     fallbacks = dict(composed.fallbacks)
     if asking.problem is not None:
         fallbacks["events_unavailable"] = len(composed.items)
+    metrics: Metrics = request.app.state.metrics
+    if asking.problem is not None:
+        metrics.error("events")
+    metrics.answer(
+        composed.mode,
+        [placed.candidate.source for placed in composed.items],
+        wanted.k,
+        fallbacks,
+        cold=composed.mode == "fallback" and not asking.visitor.clicks,
+    )
+    # For the log; a request may ask for many users.
+    request.state.mode = composed.mode if getattr(request.state, "mode", composed.mode) == composed.mode else "mixed"
     facts = snapshot.manifest.facts
     return {
         "recommendation_id": next(new_event_ids(1)),
