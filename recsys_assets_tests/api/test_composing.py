@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_api.composing import DEPTH, Wanted, compose
+from recsys_api.composing import Wanted, compose
 from recsys_api.events.event import DISLIKE, IMPRESSION, Event
 from recsys_api.snapshot import Snapshot, load_snapshot
 from recsys_api.visitor import EventRules, Visitor
@@ -29,9 +29,7 @@ WANTED = st.builds(
     k=st.integers(1, 30),
     offset=st.integers(0, 20),
     mode=st.sampled_from([None, "blend", "offline", "online"]),
-    placement=st.sampled_from(
-        [Placement(), *(Placement(rotate_after=n) for n in (1, 3)), Placement(filter="price < 30")]
-    ),
+    placement=st.sampled_from([Placement(), Placement(rotate_after=1), Placement(filter="price < 30")]),
     category=st.sampled_from([None, "hats", "clothes", "nothing"]),
     filter=st.sampled_from([None, "price < 20", 'category == "shoes"']),
     exclude=st.frozensets(ITEM, max_size=5),
@@ -41,13 +39,13 @@ WANTED = st.builds(
 
 
 @pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     root: Path = tmp_path_factory.mktemp("composing")
     publish(root.as_uri(), DAY, CONTENT, **FACTS)
     releases = releases_at(root.as_uri())
     pointer = releases.current()
     assert pointer is not None
-    yield load_snapshot(releases.store, pointer, root / "cache")
+    return load_snapshot(releases.store, pointer, root / "cache")
 
 
 def visitor_of(snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int]) -> Visitor:
@@ -83,30 +81,21 @@ def test_an_answer_is_whole(
     free = set(range(30, 60)) - forbidden
     assert len(items) >= min(wanted.k, max(0, len(free) - wanted.offset))
     assert sum(found.fallbacks.values()) <= len(items)
-    assert (
-        (found.mode == "fallback") or any(placed.candidate.source != "popular" for placed in found.items) or not items
-    )
 
 
 @settings(max_examples=150, deadline=None)
-@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(0, 29))
+@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29))
 def test_pages_are_parts_of_the_longer_answer(
     snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int
 ) -> None:
     visitor = visitor_of(snapshot, user, acted, [])
 
     def page(k: int, offset: int) -> list[object]:
-        return [
-            placed.candidate for placed in compose(snapshot, user, visitor, replace_page(wanted, k, offset), NOW).items
-        ]
+        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW)
+        return [placed.candidate for placed in found.items]
 
     whole = page(30, 0)
-    assert page(cut, 0) + page(30 - cut, cut) == whole if cut > 0 else page(30, 0) == whole
-
-
-def replace_page(wanted: Wanted, k: int, offset: int) -> Wanted:
-    assert k + offset <= DEPTH
-    return Wanted(**{**wanted.__dict__, "k": k, "offset": offset})
+    assert page(cut, 0) + page(30 - cut, cut) == whole
 
 
 def test_a_history_is_continued_and_not_counted_twice() -> None:
