@@ -55,7 +55,7 @@ async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen:
     problem, deleted = None, False
     if store is not None:
         try:
-            events, deleted = await store.of_user(user, _EVENTS), await store.deleted(user)
+            events, deleted = await store.history(user, _EVENTS)
         except StoreError as error:
             problem = str(error)
     released = [] if deleted else snapshot.user_histories.get(user, _HISTORY)
