@@ -14,6 +14,7 @@ from recsys_api.limits import add_limits
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
 from recsys_api.routes import catalog, events, health, recommendations, releases
+from recsys_api.routes.plain import PlainRecommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
     add_events(app)
+    app.add_middleware(PlainRecommendations)
     add_limits(app, settings)
     app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
     for router in (
