@@ -65,12 +65,10 @@ def main() -> None:
         ensemble = CfEnsemble.of(*read_mapped(folder / "ensemble.arrow"))
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         rows = measured(nexts, ensemble, log["item_id"].to_numpy(), progress)
-    titles = ["model", "median, ms", "p99, ms", "goal: median; p99"]
-    print(table(titles, rows))
-    about = (
-        f"{given.users:,} users with {CLICKS} clicks each, {given.items:,} items; {K} items for a history of {HISTORY}."
-    )
-    write_section("visitor", f"{about}\n\n{table(titles, rows)}", "python -m benchmarks.visitor")
+    about = f"{given.users:,} users with {CLICKS} clicks each, {given.items:,} items; {K} items for {HISTORY} clicks."
+    figures = table(["model", "median, ms", "p99, ms", "goal: median; p99"], rows)
+    packages = ("numpy", "scipy", "pyarrow")
+    write_section("visitor", "One visitor", "python -m benchmarks.visitor", packages, f"{about}\n\n{figures}")
 
 
 def measured(nexts: NextItems, ensemble: CfEnsemble, clicked: np.ndarray, progress: Progress) -> list[list[str]]:
