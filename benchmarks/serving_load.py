@@ -72,12 +72,14 @@ class Load:
         rate: requests per second, whether or not earlier ones are answered; None: each connection asks again as soon
             as it was answered.
         good: whether a body is right; None: any is.
+        ended: whether the load may end before its time.
     """
 
     request: Callable[[], bytes]
     connections: int = 16
     rate: float | None = None
     good: Callable[[bytes], bool] | None = None
+    ended: Callable[[], bool] | None = None
 
 
 def get(path: str) -> bytes:
@@ -100,6 +102,7 @@ class _Connection(asyncio.Protocol):
         self.due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what is written to."""
         self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's has another base class
 
     def ask(self, request: bytes, due: float) -> None:
@@ -108,6 +111,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
+        """Take a piece of an answer; once it is whole, hand it over."""
         self._buffer += data
         head, separator, body = self._buffer.partition(b"\r\n\r\n")
         if separator and len(body) >= int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0]):
@@ -131,7 +135,7 @@ async def _run(port: int, load: Load, seconds: float, seen: Seen) -> None:
 
     def following(connection: _Connection, now: float) -> None:
         nonlocal due
-        if now >= until:
+        if now >= until or (load.ended is not None and load.ended()):
             idle.append(connection)
             if len(idle) == load.connections and not done.done():
                 done.set_result(None)
@@ -168,7 +172,14 @@ def ask(server: Server, load: Load, seconds: float, seen: Seen) -> Seen:
 
 @contextmanager
 def serving(
-    app: str, folder: Path, cores: Sequence[int], *, workers: int = 1, by: str = "uvicorn", **env: str
+    app: str,
+    folder: Path,
+    cores: Sequence[int],
+    *,
+    workers: int = 1,
+    by: str = "uvicorn",
+    looks: int = _LOOKS,
+    **env: str,
 ) -> Generator[Server]:
     """Run an application until the context ends; it begins once every worker is ready.
 
@@ -178,6 +189,7 @@ def serving(
         cores: of the processes.
         workers: processes that answer.
         by: ``uvicorn`` or ``granian``.
+        looks: how often in a row a server of one worker must say that it is ready; several take turns.
         env: of the processes, besides that of this one.
     """
     port = _free_port()
@@ -191,14 +203,13 @@ def serving(
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ, **env})
     os.sched_setaffinity(process.pid, cores)
     try:
-        deadline, looks = time.monotonic() + _START_SECONDS, 0
-        while looks < _LOOKS * workers:
+        deadline, ready = time.monotonic() + _START_SECONDS, 0
+        while ready < looks * workers:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text())
-            looks = looks + 1 if is_ready(port) else 0
-            time.sleep(0.001 if looks else 0.01)
-        nested = [pid for child in children(process.pid) for pid in (child, *children(child))]
-        answering = [pid for pid in nested if b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            ready = ready + 1 if is_ready(port) else 0
+            time.sleep(0.001 if ready else 0.01)
+        answering = [pid for pid in children(process.pid) if b"resource_tracker" not in _command(pid)]
         yield Server(process.pid, answering or [process.pid], port)
     finally:
         process.terminate()
@@ -227,6 +238,10 @@ def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used, all its threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _free_port() -> int:

@@ -1,7 +1,7 @@
 """``GET /recommendations/{user_id}`` ahead of FastAPI, whose way to the handler costs several times the answer.
 
-This takes the requests whose parameters can be read at a glance and that get an answer. All others, and every error, are
-left to FastAPI's route, which says what is wrong and describes both in the OpenAPI document.
+This takes the requests whose parameters can be read at a glance and that get an answer. All others, and every error,
+are left to FastAPI's route, which says what is wrong and describes both in the OpenAPI document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plain route for recommendations answers as FastAPI's, which stands in the OpenAPI document, and only what it can."""
+"""The plain route for recommendations answers as FastAPI's, which is in the OpenAPI document, and only what it can."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ GOOD = [
 LEFT_TO_FASTAPI = [
     "x", "7?k=0", "7?k=101", "7?k=+5", "7?k=05", "7?k=5.0", "7?k=", "7?k=1&k=2", "7?offset=-1", "7?offset=201",
     "8?offset=150&k=100", "7?mode=", "7?mode=other", "7?placement=nowhere", "7?placement=", "7?category=", "7?filter=",
-    "7?filter=price+%3C", f"7?category={'x' * 2001}", "7?exclude=x", "7?exclude=", "7?exclude_seen=maybe", "7?explain=1",
-    "7?explain=TRUE", "7?unknown=1", "7?k=%FF", "7?filter=%FF", "99999999999999999999", "7/8", "7?" + "exclude=1&" * 1001,
+    "7?filter=price+%3C", f"7?category={'x' * 2001}", "7?exclude=x", "7?exclude=", "7?exclude_seen=maybe",
+    "7?explain=1", "7?explain=TRUE", "7?unknown=1", "7?k=%FF", "7?filter=%FF", "99999999999999999999", "7/8",
+    "7?" + "exclude=1&" * 1001,
 ]  # fmt: skip
 
 
