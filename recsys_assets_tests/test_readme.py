@@ -66,6 +66,7 @@ def test_the_table_of_settings_is_made_from_the_settings() -> None:
 
 def test_variables_that_documents_name_exist() -> None:
     elsewhere = (ROOT / ".ci" / "setup").read_text() + (ROOT / "docker" / "compose.yaml").read_text()
+    elsewhere += (ROOT / "Makefile").read_text()
     renamed = {f"RECSYS_{name.upper()}" for name in RENAMED}
     for path in DOCUMENTS:
         old = renamed if path.name == "CHANGELOG.md" else set()
@@ -86,7 +87,8 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
             path = words[1].removeprefix("localhost:8000")
             implied = "POST" if {"-d", "--data-binary"} & set(words) else "GET"
             method = words[words.index("-X") + 1] if "-X" in words else implied
-            assert api.request(method, path).status_code == 503, f"{path} is no route: nothing released is a 503"
+            # 200 needs no release, 503 does, 403 needs a key: there is none here.
+            assert api.request(method, path).status_code in (200, 403, 503), f"{method} {path} is no route"
         if words[0] == "cp":
             assert (ROOT / words[1]).exists(), words
         if "-m" in words:
