@@ -67,6 +67,7 @@ def test_the_table_of_settings_is_made_from_the_settings() -> None:
 
 def test_variables_that_documents_name_exist() -> None:
     elsewhere = (ROOT / ".ci" / "setup").read_text() + (ROOT / "docker" / "compose.yaml").read_text()
+    elsewhere += (ROOT / "Makefile").read_text()
     renamed = {f"RECSYS_{name.upper()}" for name in RENAMED}
     for path in DOCUMENTS:
         old = renamed if path.name == "CHANGELOG.md" else set()
