@@ -82,7 +82,7 @@ def cold_start(store: str, release: Path, folder: Path, core: int, rounds: int) 
         reads.append(time.perf_counter() - started)
         _forget(release)
         started = time.perf_counter()
-        with serving("recsys_api.app:create_app", folder, [core], looks=1, RECSYS_STORAGE_URI=store):
+        with serving("recsys_api.app:create_app", folder, [core], looks=1, env={"RECSYS_STORAGE_URI": store}):
             starts.append(time.perf_counter() - started)
     return min(starts), min(reads)
 
