@@ -1,239 +1,296 @@
-"""How fast the API answers: one worker over a release of a million users, beside a bare FastAPI route in the same run.
+"""How fast the API answers, beside what bounds it in the same run.
 
-    python -m benchmarks.serving [--users 1000000] [--seconds 4] [--rounds 3] [--connections 16]
+    python -m benchmarks.serving [--small] [--users 1000000] [--items 200000] [--sessions 1000000] [--seconds 4]
 
-A closed loop over keep-alive connections asks the servers in turn, round by round, so that a noisy machine is as unkind
-to each. Latency includes the wait behind the other connections of the loop. CPU time of the server per request says
-more on a shared machine than requests/s do. Prints a markdown table.
+Releases of made-up data are written by the product's own writers. A server has one core and its client the other,
+except for events, where two workers and the client share both. Servers that are compared run at once and are asked in
+turn, round by round, so that a noisy machine is as unkind to each.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import http.client
+import json
 import os
 import random
-import re
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-from fastapi import FastAPI
+from benchmarks.report import table, write_section
+from benchmarks.serving_apps import BODY
+from benchmarks.serving_data import Size, file_sizes, publish_both
+from benchmarks.serving_load import Load, Seen, Server, ask, get, post, serving
+from benchmarks.serving_parts import cold_start, memory, parts_of, swapped
+from recsys_assets.storage.releases import POINTER, ROOT
 
-from recsys_assets.storage.lists import RankedLists, write_lists
-from recsys_assets.storage.releases import Releases
-from recsys_assets.storage.uri import open_store
-
-K = 10
-
-
-def hello() -> FastAPI:
-    """The bare application that the API is measured against."""
-    app = FastAPI()
-
-    @app.get("/hello")
-    async def greet() -> dict[str, str]:
-        return {"message": "hello"}
-
-    return app
+_API, _BARE, _NO_STORAGE = (
+    "recsys_api.app:create_app",
+    "benchmarks.serving_apps:bare",
+    "benchmarks.serving_apps:without_storage",
+)
+_CLIENT_CORE, _CORE = 0, 1
+_BUSY_USERS = 2000
+"""Users with events, from id 0 on."""
+_RATE, _SWAP_RATE, _SWAPS = 500.0, 300.0, 20
+_FILTER = "price%20%3C%20100%20and%20available%20%3D%3D%20true"
+_PACKAGES = ("fastapi", "starlette", "uvicorn", "granian", "uvloop", "httptools", "orjson", "numpy", "pyarrow")
 
 
-@dataclass
-class Target:
-    """What is asked, and what was measured."""
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and for how long.
 
-    name: str
-    pid: int
-    port: int
-    url: Callable[[], str]
-    latencies: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    Attributes:
+        folder: of all that is written.
+        size: of the releases.
+        seconds: of each load and round.
+        rounds: of each load.
+    """
 
+    folder: Path
+    size: Size
+    seconds: float
+    rounds: int
 
-class Client(asyncio.Protocol):
-    """One keep-alive connection that asks again as soon as it was answered."""
+    @property
+    def store(self) -> Path:
+        """The folder of the store."""
+        return self.folder / "store"
 
-    def __init__(self, target: Target, until: float, done: asyncio.Future[None]) -> None:
-        self.target, self.until, self.done = target, until, done
-        self.buffer = b""
-        self.asked_at = 0.0
+    def env(self, name: str) -> Mapping[str, str]:
+        """The settings of the API, with events of its own."""
+        return {
+            "RECSYS_EVENTS_URL": f"sqlite:///{self.events(name)}",
+            "RECSYS_STORAGE_URI": self.store.as_uri(),
+            "RECSYS_API_OPEN_WRITES": "true",
+            "RECSYS_API_EXPORT_SECONDS": "0",
+            BODY: str(self.folder / "body"),
+        }
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
-        self.transport = transport
-        self.ask()
+    def events(self, name: str) -> Path:
+        """The file of events of a measurement."""
+        return self.folder / name / "events.sqlite"
 
-    def ask(self) -> None:
-        """Send the next request."""
-        self.asked_at = time.perf_counter()
-        request = f"GET {self.target.url()} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        self.transport.write(request.encode())
-
-    def data_received(self, data: bytes) -> None:
-        """Take a piece of an answer; when it is whole, note the time and go on."""
-        self.buffer += data
-        head, separator, body = self.buffer.partition(b"\r\n\r\n")
-        if not separator or len(body) < int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.done.set_exception(RuntimeError(f"{self.target.name}: {self.buffer!r}"))
-            return
-        self.buffer = b""
-        now = time.perf_counter()
-        self.target.latencies.append(now - self.asked_at)
-        if now < self.until:
-            self.ask()
-        else:
-            self.transport.close()
-            self.done.set_result(None)
+    def compare(self, loads: Mapping[str, tuple[Server, Load]]) -> Mapping[str, Seen]:
+        """Ask in turn, round by round."""
+        seen = {name: Seen() for name in loads}
+        for _ in range(self.rounds):
+            for name, (server, load) in loads.items():
+                ask(server, load, self.seconds, seen[name])
+        failed = {name: one.failed for name, one in seen.items() if one.failed}
+        if failed:
+            raise RuntimeError(f"answers that are not as they must be: {failed}")
+        return seen
 
 
-async def load(target: Target, seconds: float, connections: int) -> None:
-    """Ask for some seconds over some connections."""
-    loop = asyncio.get_running_loop()
-    cpu = cpu_seconds(target.pid)
-    started = time.perf_counter()
-    ends = [loop.create_future() for _ in range(connections)]
-    for end in ends:
-        await loop.create_connection(lambda end=end: Client(target, started + seconds, end), "127.0.0.1", target.port)
-    await asyncio.gather(*ends)
-    target.seconds += time.perf_counter() - started
-    target.cpu_seconds += cpu_seconds(target.pid) - cpu
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was measured, beside what, and the goal with whether it is reached."""
+
+    what: str
+    found: str
+    beside: str
+    ratio: str
+    goal: str
+    reached: bool | None
+
+    def cells(self) -> Sequence[str]:
+        """As text."""
+        reached = "" if self.reached is None else "yes" if self.reached else "no"
+        return self.what, self.found, self.beside, self.ratio, self.goal, reached
 
 
-def publish(folder: Path, users: int) -> str:
-    """A release with ``K`` recommendations for each user; returns the store's URI."""
-    rng = np.random.default_rng(0)
-    ranks = np.tile(np.arange(1, K + 1), users)
-    items = rng.integers(0, 100_000, users * K)
-    rows = {
-        "rank": ranks,
-        "item_id": items,
-        "score": 1 / ranks,
-        "source": pa.array(["ranker"]).take(pa.array(ranks * 0)),
-    }
-
-    recommendations = pa.table({"key": np.repeat(np.arange(users), K), **rows})
-    similar = recommendations[: K * min(users, 100_000)]
-    popular = recommendations[:K].drop_columns(["key", "source"]).append_column("key", pa.array(["all"] * K))
-    files = [
-        *write_lists(recommendations, "key", "recommendations", folder),
-        *write_lists(similar, "key", "similar_items", folder),
-        *write_lists(popular, "key", "top_popular", folder),
-    ]
-    uri = (folder / "store").as_uri()
-    facts = {"ids": {"user": "int64", "item": "int64"}}
-    Releases(open_store(uri)).publish("2015-08-02", {path.name: path for path in files}, facts)
-    for path in files:
-        path.unlink()
-    return uri
-
-
-@contextmanager
-def server(factory: str, folder: Path, **env: str) -> Generator[tuple[int, int]]:
-    """One uvicorn worker; yields its process id and port."""
-    log = folder / f"{factory.replace(':', '-')}.log"
-    options = ["--port", "0", "--no-access-log"]
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", factory, *options],
-            stdout=sink,
-            stderr=sink,
-            env={**os.environ, **env},
+def answers(bench: Bench) -> tuple[list[Row], Mapping[str, float]]:
+    """Stored and filtered recommendations by both servers, and blended ones at a steady rate by part."""
+    with ExitStack() as stack:
+        apis = {
+            by: stack.enter_context(serving(_API, bench.folder, [_CORE], by=by, **bench.env("answers")))
+            for by in ("uvicorn", "granian")
+        }
+        body = _fetch(apis["uvicorn"], f"/recommendations/{_BUSY_USERS}?k=10")
+        (bench.folder / "body").write_bytes(body)
+        bares = {
+            by: stack.enter_context(serving(_BARE, bench.folder, [_CORE], by=by, **bench.env("bare"))) for by in apis
+        }
+        _post_history(apis["uvicorn"], bench.size)
+        stored = Load(lambda: get(f"/recommendations/{random.randrange(_BUSY_USERS, bench.size.users)}?k=10"))
+        filtered = replace(
+            stored,
+            request=lambda: get(
+                f"/recommendations/{random.randrange(_BUSY_USERS, bench.size.users)}?k=10&filter={_FILTER}"
+            ),
         )
-    try:
-        wanted = ["running on", "serving release"] if env else ["running on"]
-        deadline = time.monotonic() + 120
-        while not all(text in log.read_text() for text in wanted):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.1)
-        port = re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())
-        assert port  # noqa: S101
-        yield process.pid, int(port[1])
-    finally:
-        process.terminate()
-        process.wait()
+        loads = {f"bare {by}": (bares[by], stored) for by in apis}
+        loads |= {f"stored {by}": (apis[by], stored) for by in apis}
+        seen = bench.compare({**loads, "filtered": (apis["uvicorn"], filtered)})
+        blended = Load(lambda: get(f"/recommendations/{random.randrange(_BUSY_USERS)}?k=10"), 32, _RATE)
+        paced = ask(apis["uvicorn"], blended, bench.seconds * bench.rounds, Seen())
+    parts = dict(parts_of(bench.store.as_uri(), bench.events("answers"), _BUSY_USERS))
+    parts["a bare answer by uvicorn"] = seen["bare uvicorn"].cost
+    rows = [_of_bare(by, seen[f"stored {by}"], seen[f"bare {by}"]) for by in apis]
+    faster = seen["stored granian"].rate / seen["stored uvicorn"].rate
+    rows.append(
+        Row("the same, granian beside uvicorn", _rate(seen["stored granian"]), _rate(seen["stored uvicorn"]),
+            f"{faster:.2f}", "", None)
+    )  # fmt: skip
+    slower = seen["filtered"].cost / seen["stored uvicorn"].cost
+    rows.append(
+        Row(f"with a filter over {bench.size.items:,} items", f"{seen['filtered'].cost:.0f} µs",
+            f"{seen['stored uvicorn'].cost:.0f} µs without", f"{slower:.2f}", "≤ 2", slower <= 2)
+    )  # fmt: skip
+    p90 = paced.quantile(90)
+    p50, p90, p99 = map(paced.quantile, (50, 90, 99))
+    reached = p90 <= 7 and not paced.failed
+    blend = f"blended, {_RATE:.0f}/s ({paced.rate:.0f}/s reached)"
+    rows.append(
+        Row(blend, f"p90 {p90:.1f} ms", f"p50 {p50:.1f}, p99 {p99:.1f} ms", f"{p90 / 7:.2f}", "p90 ≤ 7 ms", reached)
+    )
+    return rows, parts
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _of_bare(by: str, api: Seen, bare: Seen) -> Row:
+    ratio, tail = api.rate / bare.rate, api.quantile(99) / bare.quantile(99)
+    found = f"{_rate(api)}, p99 {api.quantile(99):.2f} ms, {api.cost:.0f} µs"
+    beside = f"bare ASGI {_rate(bare)}, p99 {bare.quantile(99):.2f} ms, {bare.cost:.0f} µs"
+    reached = ratio >= 0.6 and tail <= 2
+    return Row(f"stored, {by}", found, beside, f"{ratio:.2f}; p99 {tail:.1f}", "≥ 0.6; p99 ≤ 2", reached)
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """Resident MB of a process: its own, and with pages of mapped files, which all processes share."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return int(status["RssAnon"].split()[0]) / 1024, int(status["VmRSS"].split()[0]) / 1024
+def events(bench: Bench) -> Row:
+    """Durable events, one a request, by two workers."""
+
+    def event() -> bytes:
+        made = {
+            "user_id": random.randrange(bench.size.users),
+            "item_id": random.randrange(bench.size.items),
+            "event_type": "view",
+            "event_id": str(uuid.uuid4()),
+        }
+        return post("/events", json.dumps(made).encode())
+
+    both = [_CLIENT_CORE, _CORE]
+    with ExitStack() as stack:
+        kept, taken = (
+            stack.enter_context(serving(app, bench.folder, both, workers=2, **bench.env(app)))
+            for app in (_API, _NO_STORAGE)
+        )
+        load = Load(event, 32)
+        seen = bench.compare({"kept": (kept, load), "taken": (taken, load)})
+    ratio = seen["kept"].rate / seen["taken"].rate
+    return Row("durable events, 32 clients, 2 workers", _rate(seen["kept"]), f"{_rate(seen['taken'])} without storage",
+               f"{ratio:.2f}", "≥ 0.6; ≥ 5,000/s", ratio >= 0.6 and seen["kept"].rate >= 5000)  # fmt: skip
 
 
-def look_up(folder: Path, users: int) -> float:
-    """CPU microseconds of one look-up without HTTP."""
-    lists = RankedLists.open(next((folder / "store").rglob("recommendations.keys.arrow")).parent, "recommendations")
-    keys = [random.randrange(users) for _ in range(20_000)]
-    started = time.process_time()
-    for key in keys:
-        lists.get(key, K)
-    return (time.process_time() - started) / len(keys) * 1e6
+def start_and_memory(bench: Bench, release: Path) -> list[Row]:
+    """Cold start, and the memory of two workers that have answered."""
+    start, read = cold_start(bench.store.as_uri(), release, bench.folder, _CORE, bench.rounds)
+    with serving(_API, bench.folder, [_CORE], workers=2, **bench.env("memory")) as server:
+        load = Load(lambda: get(f"/recommendations/{random.randrange(bench.size.users)}?k=10"))
+        ask(server, load, bench.seconds, Seen())
+        mapped, private = memory(server, bench.store)
+    listed = file_sizes(release)["recommendations"] / 1e6
+    per_million = listed * 1e6 / bench.size.users * 100 / bench.size.length / 1000
+    return [
+        Row("cold start", f"{start:.2f} s", f"{read:.2f} s to read and hash the files", f"{start / read:.2f}", "≤ 2",
+            start <= 2 * read),
+        Row(f"mapped, {bench.size.users:,} users × {bench.size.length}", f"{listed:.0f} MB of lists",
+            f"{mapped:.0f} MB in all", f"{per_million / 0.9:.2f}", "≤ 0.9 GB per 1 M × 100", per_million <= 0.9),
+        Row("private memory of a further worker", f"{private:.0f} MB", "", f"{private / 50:.2f}", "≤ 50 MB",
+            private <= 50),
+    ]  # fmt: skip
+
+
+def swaps(bench: Bench, pointers: Sequence[bytes]) -> Row:
+    """Swaps of the release under load."""
+    with serving(_API, bench.folder, [_CORE], RECSYS_API_POLL_SECONDS="0.2", **bench.env("swaps")) as server:
+        still = swapped(server, bench.store, pointers, bench.size.users, _SWAP_RATE, 0)
+        moving = swapped(server, bench.store, pointers, bench.size.users, _SWAP_RATE, _SWAPS)
+    tail = moving.quantile(99) / still.quantile(99)
+    found = f"{len(moving.latencies):,} answers, {moving.failed} failed or mixed, p99 {moving.quantile(99):.2f} ms"
+    return Row(f"{_SWAPS} swaps at {_SWAP_RATE:.0f}/s", found, f"p99 {still.quantile(99):.2f} ms without",
+               f"p99 {tail:.1f}", "0 failed; p99 ≤ 2", moving.failed == 0 and tail <= 2)  # fmt: skip
+
+
+def _fetch(server: Server, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", path)
+    return connection.getresponse().read()
+
+
+def _post_history(server: Server, size: Size) -> None:
+    """Five views of each busy user."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    for start in range(0, _BUSY_USERS, 100):
+        views = [
+            {"user_id": user, "item_id": random.randrange(size.items), "event_type": "view"}
+            for user in range(start, start + 100)
+            for _ in range(5)
+        ]
+        connection.request("POST", "/events", json.dumps(views), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(response.read().decode())
+        response.read()
+
+
+def _rate(seen: Seen) -> str:
+    return f"{seen.rate:,.0f}/s"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write the section."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="50,000 users, 20,000 items, 50,000 sessions")
     parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--length", type=int, default=100)
+    parser.add_argument("--items", type=int, default=200_000)
+    parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--no-page", action="store_true", help="print only")
+    parser.add_argument("--note", default="", help="what else the machine did")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="serving-") as name, ExitStack() as stack:
-        folder = Path(name)
-        uri = publish(folder, asked.users)
-        size = sum(path.stat().st_size for path in folder.rglob("*.arrow")) / 1e6
-        bare_pid, bare_port = stack.enter_context(server("benchmarks.serving:hello", folder))
-        api_pid, api_port = stack.enter_context(server("recsys_api.app:create_app", folder, RECSYS_STORAGE_URI=uri))
-        targets = [
-            Target("bare FastAPI route", bare_pid, bare_port, lambda: "/hello"),
-            Target("known user", api_pid, api_port, lambda: f"/recommendations/{random.randrange(asked.users)}?k={K}"),
-            Target(
-                "unknown user", api_pid, api_port, lambda: f"/recommendations/-{random.randrange(1, asked.users)}?k={K}"
-            ),
-            Target(
-                "similar items",
-                api_pid,
-                api_port,
-                lambda: f"/similar/{random.randrange(min(asked.users, 100_000))}?k={K}",
-            ),
-        ]
-        before = memory(api_pid)
-        for _ in range(asked.rounds):
-            for target in targets:
-                asyncio.run(load(target, asked.seconds, asked.connections))
-        after, bare = memory(api_pid), memory(bare_pid)
-        print(f"{asked.users:,} users x {K}, files of {size:.0f} MB, {asked.connections} connections, one worker\n")
-        print("| request | requests/s | of the bare route | p50 ms | p99 ms | CPU µs a request | of the bare route |")
-        print("|---|---:|---:|---:|---:|---:|---:|")
-        rates = [len(target.latencies) / target.seconds for target in targets]
-        costs = [target.cpu_seconds / len(target.latencies) * 1e6 for target in targets]
-        for target, rate, cost in zip(targets, rates, costs, strict=True):
-            p50, p99 = np.percentile(target.latencies, [50, 99]) * 1000
-            print(
-                f"| {target.name} | {rate:,.0f} | {rate / rates[0]:.2f} | {p50:.2f} | {p99:.2f} "
-                f"| {cost:.0f} | {cost / costs[0]:.2f} |"
-            )
-        print(f"\nOne look-up without HTTP: CPU {look_up(folder, asked.users):.1f} µs.")
-        print("Resident memory, own / with shared pages of mapped files:")
-        print(f"{before[0]:.0f} / {before[1]:.0f} MB after start, {after[0]:.0f} / {after[1]:.0f} MB after the load;")
-        print(f"the bare application {bare[0]:.0f} / {bare[1]:.0f} MB.")
+    sizes = (
+        (50_000, asked.length, 20_000, 50_000)
+        if asked.small
+        else (asked.users, asked.length, asked.items, asked.sessions)
+    )
+    cores = os.sched_getaffinity(0)
+    with tempfile.TemporaryDirectory(prefix="serving-") as name:
+        bench = Bench(Path(name), Size(*sizes), asked.seconds, asked.rounds)
+        second, pointers = _publish(bench)
+        os.sched_setaffinity(0, [_CLIENT_CORE])
+        rows, parts = answers(bench)
+        rows += [events(bench), *start_and_memory(bench, bench.store / ROOT / second), swaps(bench, pointers)]
+        os.sched_setaffinity(0, cores)
+    head = ("what", "found", "beside", "ratio", "goal", "reached")
+    by_part = table(("part of a blended answer", "µs"), [(part, f"{took:.0f}") for part, took in parts.items()])
+    size = bench.size
+    about = (
+        f"{size.users:,} users × {size.length}, {size.items:,} items, {size.sessions:,} sessions; "
+        f"{bench.rounds} rounds of {bench.seconds:.0f} s, 16 connections. {asked.note}"
+    )
+    text = f"{about}\n\n{table(head, [row.cells() for row in rows])}\n\n{by_part}"
+    if asked.no_page:
+        print(text)
+    else:
+        command = "python -m benchmarks.serving" + (" --small" if asked.small else "")
+        write_section("serving", "Serving: the API", command, _PACKAGES, text)
+
+
+def _publish(bench: Bench) -> tuple[str, list[bytes]]:
+    """The id of the second release, and the pointers to both; the second is served."""
+    first, second = publish_both(bench.store.as_uri(), bench.size)
+    pointer = bench.store / POINTER
+    to_second = pointer.read_bytes()
+    named = json.loads(to_second)
+    to_first = json.dumps({**named, "release_id": first.release_id, "manifest_sha256": first.manifest_sha256}).encode()
+    return second.release_id, [to_first, to_second]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen:
     problem, deleted = None, False
     if store is not None:
         try:
-            events, deleted = await store.of_user(user, _EVENTS), await store.deleted(user)
+            events, deleted = await store.history(user, _EVENTS)
         except StoreError as error:
             problem = str(error)
     released = [] if deleted else snapshot.user_histories.get(user, _HISTORY)
@@ -105,24 +105,19 @@ async def recommend(
         "personalised": composed.mode != "fallback",
         "fallbacks": fallbacks,
         "items": [
-            _item(rank, placed, snapshot, asking, explain=explain)
+            _item(rank, placed, _why(placed, snapshot, asking) if explain else None)
             for rank, placed in enumerate(composed.items, wanted.offset + 1)
         ],
     }
 
 
-def _item(rank: int, placed: Placed, snapshot: Snapshot, asking: Asking, *, explain: bool) -> dict[str, Any]:
-    candidate = placed.candidate
-    item: dict[str, Any] = {
-        "item_id": candidate.item_id,
-        "score": candidate.score,
-        "rank": rank,
-        "source": candidate.source,
-    }
-    if placed.rules:
-        item["rules"] = placed.rules
-    if explain:
-        item["why"] = _why(placed, snapshot, asking)
+def _item(rank: int, placed: Placed, why: Mapping[str, Any] | None) -> dict[str, Any]:
+    (item_id, score, source), rules = placed
+    item: dict[str, Any] = {"item_id": item_id, "score": score, "rank": rank, "source": source}
+    if rules:
+        item["rules"] = rules
+    if why is not None:
+        item["why"] = why
     return item
 
 

@@ -18,6 +18,7 @@ from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
 from recsys_api.routes import catalog, events, health, monitoring, recommendations, releases
+from recsys_api.routes.plain import PlainRecommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 from recsys_api.stats import Stats
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
     add_events(app)
+    app.add_middleware(PlainRecommendations)
     add_limits(app, settings)
     app.add_middleware(Observed, metrics=metrics)
     add_pages(app)

@@ -38,6 +38,11 @@ def blend(
     Returns:
         ``k`` items, no two of one key; fewer only where the lists hold fewer.
     """
+    if not online or not offline:  # most requests: what follows would cost several times as much
+        distinct: dict[Hashable, Item] = {}
+        for item in online or offline:
+            distinct.setdefault(key(item), item)
+        return list(distinct.values())[offset : offset + k]
     feeds = _feeds([online, offline], key)
 
     def merged() -> Iterator[Item]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,7 +92,7 @@ def compose(
         visitor: what is known of them.
         wanted: the request.
         now: microseconds since 1970, UTC.
-        live: what is popular right now; it is blended into the list of those who get no personal items.
+        live: what trends right now; the list of those who get no personal items begins with it.
 
     Raises:
         FilterError: a filter of the request cannot be used.
@@ -102,7 +103,9 @@ def compose(
         forbidden.add(wanted.current)
     filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
     rules = (*snapshot.placements.rules, *place.rules, *_boosted_rules(place.boosts, wanted.boosts))
-    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + (_SLACK if rules else 0))
+    # What sinks by rotation makes room for others, and rules may leave some out.
+    most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
+    gather = _Gather(snapshot, user, visitor, forbidden, filters, most)
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -115,7 +118,7 @@ def compose(
         offline = gather.of("recommendations") if mode != "online" else []
         merged = blend(online, offline, gather.most, key=_item)
         used = "blend" if online and offline else "online" if online else "offline"
-    if place.rotate_after is not None:
+    if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
@@ -162,15 +165,17 @@ class _Gather:
         self._snapshot, self._user, self._visitor = snapshot, user, visitor
         self._forbidden, self.most = forbidden, most
         masks = [snapshot.filters.mask(text) for text in filters]
-        self.mask = np.logical_and.reduce(masks) if masks else None
+        self.mask = reduce(np.logical_and, masks) if masks else None
 
     def of(self, source: str) -> list[Candidate]:
         """The items of a source, best first."""
         snapshot, most = self._snapshot, self.most
         match source:
             case "recommendations":
-                rows = [] if self._user is None else snapshot.recommendations.get(self._user, DEPTH)
-                return self._kept(Candidate(*row) for row in rows)
+                # No more than can be shown: making candidates of whole lists took most of the time.
+                deep = DEPTH if self.mask is not None else most + len(self._forbidden)
+                rows = [] if self._user is None else snapshot.recommendations.get(self._user, min(deep, DEPTH))
+                return self._kept(map(Candidate._make, rows))[:most]
             case "online":
                 return self._kept(snapshot.online.recommend(self._visitor, most, self._forbidden, self.mask))
             case "similar_items":
@@ -199,7 +204,7 @@ class _Gather:
         segment = f"category:{category}" if category else self._snapshot.fallback
         found = self._segment(segment, most)
         if live and not category:  # what trends now continues what trended when the release was made
-            now = self._kept(live)
+            now = self._kept(live if self.mask is not None else live[: most + len(self._forbidden)])
             held_now = {item.item_id for item in now}
             found = [*now, *(item for item in found if item.item_id not in held_now)][:most]
         if len(found) < most and self.mask is not None:
@@ -211,7 +216,7 @@ class _Gather:
         # As many more as may be left out.
         wider = k + len(self._forbidden) if self.mask is None else len(self._snapshot.catalogue)
         rows = self._snapshot.top_popular.get(segment, wider)
-        return self._kept(Candidate(item, score, source) for item, score, _ in rows)[:k]
+        return self._kept([Candidate(item, score, source) for item, score, _ in rows])[:k]
 
     def _any_that_pass(self, held: Collection[Key], count: int) -> list[Candidate]:
         """Available items that pass the filter and that no list has, by id."""
@@ -228,7 +233,8 @@ class _Gather:
         return found
 
     def _kept(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        kept = [candidate for candidate in candidates if candidate.item_id not in self._forbidden]
+        forbidden = self._forbidden
+        kept = [candidate for candidate in candidates if candidate.item_id not in forbidden]
         if self.mask is None or not kept:
             return kept
         rows = self._snapshot.catalogue.positions([candidate.item_id for candidate in kept])

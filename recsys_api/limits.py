@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 
 from fastapi import FastAPI, HTTPException
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +16,8 @@ from recsys_api.problems import MEDIA_TYPE, REQUEST_ID, problem_body
 from recsys_api.settings import Settings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+_ID_HEADER = REQUEST_ID.lower().encode()
+_OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -47,13 +49,14 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        given = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"").decode("latin-1")
+        request_id = given if given and _SANE_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
+        header = (_ID_HEADER, request_id.encode())
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(raw=message["headers"])[REQUEST_ID] = request_id
+                message["headers"].append(header)
             await send(message)
 
         await self._app(scope, receive, named)
@@ -75,9 +78,12 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if scope["type"] != "http" or not any(name in _OF_BODIES for name, _ in scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
         length, encoding = headers.get("content-length"), headers.get("content-encoding", "identity").strip().lower()
-        if (length in (None, "0") and "transfer-encoding" not in headers) or scope["type"] != "http":
+        if length in (None, "0") and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
         if length is not None and int(length) > self._most:

@@ -50,6 +50,7 @@ class OnlineModels:
         self._sessions, self._ensemble = sessions, ensemble
         self._similar, self._catalogue = similar, catalogue
         self._sessions_at = None if sessions is None else _rows(sessions.items.ids, catalogue)
+        self._out_of_sessions = None if self._sessions_at is None else _out(self._sessions_at, catalogue.available)
         ensemble_at = None if ensemble is None else _rows(ensemble.items.ids, catalogue)
         self._out_of_ensemble = None if ensemble_at is None else _out(ensemble_at, catalogue.available)
 
@@ -107,8 +108,8 @@ class OnlineModels:
         if not visitor.clicks:
             return
         if self._sessions is not None and self._sessions_at is not None:
-            allowed = self._catalogue.available if mask is None else mask & self._catalogue.available
-            out = _out(self._sessions_at, allowed)
+            available = self._catalogue.available
+            out = self._out_of_sessions if mask is None else _out(self._sessions_at, mask & available)
             for item, score in self._sessions(visitor.clicks[-_CLICKS:], k, out):
                 yield Candidate(item, score, SESSIONS)
         # Which items its models may find is prepared once: a mask is applied to what they found.

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +40,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _Selecting = BlockRule | BoostRule | BuryRule | PinRule
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An item that may be shown.
+class Candidate(NamedTuple):
+    """An item that may be shown. A tuple, since requests make many: it costs a third of a frozen dataclass.
 
     Attributes:
         item_id: the item.
@@ -55,8 +54,7 @@ class Candidate:
     source: str
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """An item of the answer; the place is the position in the list.
 
     Attributes:

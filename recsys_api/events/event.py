@@ -20,6 +20,8 @@ SIGNALS = frozenset({IMPRESSION, DISLIKE})
 """Types that every data set has: they steer what is shown, and are no events of the data set."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+_SHIFTS = range(120, -1, -10)
 _TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789abcdefghijklmnopqrstuv")
 _ULID = re.compile(f"[0-7][{_CROCKFORD}]{{25}}")
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -89,7 +91,7 @@ def new_event_ids(count: int) -> Iterator[str]:
     # The top bit of the random part is free, so that counting on never overflows.
     first = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(79)
     for number in range(first, first + count):
-        yield "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+        yield "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def event_key(event_id: str) -> bytes:

@@ -54,6 +54,11 @@ on conflict (event_key) do nothing returning event_key
 # events never wait for each other.
 _COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
 _OF_USER = f"select {_COLUMNS} from recsys_events where user_id = $1 order by ts desc, sequence desc limit $2"  # noqa: S608
+_HISTORY = (
+    f"select true, null, null, null, null, null, null where exists "  # noqa: S608
+    f"(select 1 from recsys_deleted_users where token = $3) union all (select false, events.* from ({_OF_USER}) events)"
+)
+"""The events, and a row of nulls if the user was deleted."""
 _SINCE = (
     f"select sequence, {_COLUMNS} from recsys_events "  # noqa: S608
     "where sequence > $1 and sequence <= $2 order by sequence limit $3"
@@ -140,6 +145,13 @@ class PostgresEvents:
         async with self._connection() as connection:
             rows = await connection.fetch(_OF_USER, _id(user_id), limit)
         return [_event(*row) for row in rows]
+
+    async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
+        """A user's newest events, and whether they were deleted; see :class:`EventStore`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_HISTORY, _id(user_id), limit, tombstone(user_id, self._salt))
+        deleted = any(row[0] for row in rows)
+        return [_event(*tuple(row)[1:]) for row in rows if not row[0]], deleted
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
         """The next events by arrival; see :class:`EventStore`."""

@@ -44,6 +44,11 @@ on conflict (event_key) do nothing
 """
 _COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
 _OF_USER = f"select {_COLUMNS} from events where user_id = ? order by ts desc, sequence desc limit ?"  # noqa: S608
+_HISTORY = (
+    f"select * from (select {_COLUMNS} from events where user_id = ? order by ts desc, sequence desc limit ?) "  # noqa: S608
+    "union all select null, null, null, null, null, null from deleted_users where token = ?"
+)
+"""The events, and a row of nulls if the user was deleted. SQLite runs the parts one after the other."""
 _SINCE = f"select sequence, {_COLUMNS} from events where sequence > ? order by sequence limit ?"  # noqa: S608
 _BEYOND = "select sequence from events where user_id = ? order by ts desc, sequence desc limit -1 offset ?"
 _BUSY_MILLISECONDS = 10_000
@@ -101,6 +106,12 @@ class SqliteEvents:
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`. Reads at once: it takes less than a change of threads."""
         return [unpack(*row) for row in _fetch(self._reading, _OF_USER, (user_id, limit))]
+
+    async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
+        """A user's newest events, and whether they were deleted; see :class:`EventStore`."""
+        rows = _fetch(self._reading, _HISTORY, (user_id, limit, tombstone(user_id, self._salt)))
+        deleted = bool(rows) and rows[-1][0] is None
+        return [unpack(*row) for row in (rows[:-1] if deleted else rows)], deleted
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
         """The next events by arrival; see :class:`EventStore`."""

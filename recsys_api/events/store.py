@@ -107,6 +107,10 @@ class EventStore(Protocol):
         """The newest events of a user, newest first. It is cheap enough for every request."""
         ...
 
+    async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
+        """What every request needs, in one read: :meth:`of_user` and :meth:`deleted`."""
+        ...
+
     async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
         """The next events after a sequence, in the order of arrival, each with its sequence.
 

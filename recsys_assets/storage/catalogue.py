@@ -158,8 +158,7 @@ class Catalogue:
         Returns:
             int64 [ids]; -1 for an unknown item.
         """
-        places = map(self._ids.position, ids)
-        return np.array([-1 if place is None else place for place in places], np.int64)
+        return self._ids.positions(ids)
 
     def id_at(self, row: int) -> Key:
         """The item in a row."""

@@ -200,6 +200,10 @@ def test_what_was_shown_and_not_clicked_rotates(client: TestClient) -> None:
     act(client, 2, 5, "impression")
     assert items(ask(client, 2, k=2, placement="rotating")) == [6, 5]
     assert items(ask(client, 2, k=2)) == [5, 6], "elsewhere it stays"
+    for item in (5, 6):
+        act(client, 1, item, "impression")
+        act(client, 1, item, "impression")
+    assert items(ask(client, 1, k=2, placement="rotating")) == [7, 8], "others take the places"
 
 
 def test_a_visit_without_a_user_and_a_basket(client: TestClient) -> None:

@@ -69,6 +69,9 @@ def test_reads_what_was_written(
 def test_ids_of_the_other_type_or_beyond_int64_are_unknown(tmp_path: Path) -> None:
     ints = Catalogue.open(write_catalogue(table(), tmp_path))
     assert ints.positions(["1", 5, 2**63, -(2**63) - 1, 10**400, 1]).tolist() == [-1, 1, -1, -1, -1, 0]
+    # many at once take another way
+    for asked in (["1", 5], [2**63, 5], [-(2**63) - 1, 5], [10**400, 5], [2**63 - 1, 5], [-(2**63), 5]):
+        assert ints.positions([*asked, *asked * 9]).tolist() == [-1, 1] * 10
     strings = Catalogue.open(write_catalogue(table(item_id=["1", "5"]), tmp_path))
     assert strings.positions([1, "5", "1", "", "9"]).tolist() == [-1, 1, 0, -1, -1]
 
