@@ -182,7 +182,7 @@ class _Gather:
                 seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
                 lists = {
                     str(seed): self._kept(
-                        Candidate(item, score, SIMILAR) for item, score in snapshot.similar(seed, most)
+                        Candidate(item, score, SIMILAR) for item, score, _ in snapshot.similar(seed, most)
                     )
                     for seed in seeds
                 }
