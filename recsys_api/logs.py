@@ -28,13 +28,15 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
-def log_config(form: Literal["text", "json"]) -> dict[str, Any]:
-    """The configuration of logging for uvicorn.
+def log_config(form: Literal["text", "json", "quiet"]) -> dict[str, Any]:
+    """The configuration of logging for uvicorn; a quiet one is text without a line for each request.
 
     Uvicorn's own access log is left out: it holds whole paths, and with them ids of users. The application logs each
     request by the template of its route.
     """
     config = copy.deepcopy(LOGGING_CONFIG)
+    if form != "quiet":
+        config["loggers"]["recsys.requests"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     if form == "json":
         for formatter in config["formatters"]:
             config["formatters"][formatter] = {"()": "recsys_api.logs.JsonLines"}

@@ -27,7 +27,8 @@ from recsys_api.reranking import GIVEN
 from recsys_api.rules import PINNED
 from recsys_api.snapshot import Snapshot
 
-requests_log = logging.getLogger("uvicorn.recsys.requests")
+requests_log = logging.getLogger("recsys.requests")
+"""Not below uvicorn's: it says nothing, and costs nothing, unless ``recsys_api.logs`` sets it up."""
 
 UNMATCHED = "unmatched"
 """Stands for the route of requests that no route answers."""

@@ -80,8 +80,9 @@ class Settings(BaseSettings):
         default=100_000, ge=1, le=1_000_000, description="number of served events that become a landing file at once"
     )
 
-    api_log: Literal["text", "json"] = Field(
-        default="text", description="form of the API's log lines: `text`, or `json` for one object a line"
+    api_log: Literal["text", "json", "quiet"] = Field(
+        default="text",
+        description="the API's log: `text`, `json` for an object a line, or `quiet` without a line for each request",
     )
 
     @field_validator("storage_uri", "landing_uri")

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -90,7 +91,7 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
             path = words[1].removeprefix("localhost:8000")
             implied = "POST" if {"-d", "--data-binary"} & set(words) else "GET"
             method = words[words.index("-X") + 1] if "-X" in words else implied
-            posted = {"content": words[words.index("-d") + 1]} if "-d" in words else {}
+            posted: dict[str, Any] = {"content": words[words.index("-d") + 1]} if "-d" in words else {}
             found = api.request(method, path, headers={"Content-Type": "application/json"}, **posted)
             # Nothing is released here, which routes of a release answer by 503.
             assert found.status_code in (200, 409, 503) or "does not exist" in found.text, f"{path}: {found.text}"

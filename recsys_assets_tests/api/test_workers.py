@@ -126,7 +126,7 @@ def test_log_lines_are_json_and_tell_nothing_of_users_or_keys(tmp_path: Path) ->
         lines = [json.loads(line) for line in server.log.splitlines()]
         for told in (str(user), "secret visit", WRITE, ADMIN, "not-a-key", "price"):
             assert told not in server.log
-    requests = [line for line in lines if line["logger"] == "uvicorn.recsys.requests"]
+    requests = [line for line in lines if line["logger"] == "recsys.requests"]
     shown = [(r["method"], r["route"], r["status"], r["release_id"], r["mode"]) for r in requests[-4:]]
     assert shown == [
         ("POST", "/events", 200, release_id, None),
@@ -141,4 +141,4 @@ def test_a_bad_setting_is_told_in_one_line() -> None:
     env = {**os.environ, "RECSYS_API_LOG": "xml"}
     run = subprocess.run([sys.executable, "-m", "recsys_api"], capture_output=True, text=True, env=env)
     assert run.returncode == 2
-    assert run.stderr == "RECSYS_API_LOG: Input should be 'text' or 'json', found 'xml'\n"
+    assert run.stderr == "RECSYS_API_LOG: Input should be 'text', 'json' or 'quiet', found 'xml'\n"

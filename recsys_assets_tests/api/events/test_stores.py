@@ -50,10 +50,14 @@ async def _follows(store: EventStore, steps: list[Any]) -> None:
     for step in steps:
         if isinstance(step, list):
             new: list[Event] = []
+            is_new: list[bool] = []
             for one in step:
-                if one.event_id not in {e.event_id for e in kept + new}:
+                is_new.append(one.event_id not in {e.event_id for e in kept + new})
+                if is_new[-1]:
                     new.append(one)
-            assert await store.add(step) == Added(len(new), len(step) - len(new))
+            added = await store.add(step)
+            assert added == Added(len(new), len(step) - len(new))
+            assert list(added.new) == is_new
             kept += new
             for sequence, arrived in await store.since(cursor, 100):
                 assert sequence > cursor
