@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack lint lock clean
+.PHONY: help setup run smoke sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack load lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,15 @@ test-spark: setup ## the same frame logic on a Spark cluster of this machine (in
 test-spark-all: setup ## each frame function on each frame by itself, on Spark: half an hour
 	@recsys_assets_tests/spark/install.sh
 	@$(BIN)/pytest -m spark_all
+
+RATE ?= 50
+SECONDS ?= 30
+RECSYS_API_URL ?= http://127.0.0.1:8000
+
+load: export RATE := $(RATE)
+load: setup ## visitors on a running API (RECSYS_API_URL): RATE pages a second for SECONDS; EVENTS is a log of them
+	@exec $(BIN)/locust -f benchmarks/load/locustfile.py --headless --only-summary --host $(RECSYS_API_URL) \
+		--users $(RATE) --spawn-rate $(RATE) --run-time $(SECONDS)s --stop-timeout 5
 
 lint: setup ## ruff, pyright, import rules
 	@$(BIN)/ruff check

@@ -10,6 +10,7 @@ from fastapi import Request
 from recsys_api.composing import DEPTH, Wanted, compose
 from recsys_api.events.event import Event, as_json, new_id, now_micros
 from recsys_api.events.store import EventStore, StoreError
+from recsys_api.metrics import Metrics
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.rules import Placed
 from recsys_api.snapshot import Snapshot
@@ -79,6 +80,18 @@ async def recommend(
     fallbacks = dict(composed.fallbacks)
     if asking.problem is not None:
         fallbacks["events_unavailable"] = len(composed.items)
+    metrics: Metrics = request.app.state.metrics
+    if asking.problem is not None:
+        metrics.error("events")
+    metrics.answer(
+        composed.mode,
+        [placed.candidate.source for placed in composed.items],
+        wanted.k,
+        fallbacks,
+        cold=composed.mode == "fallback" and not asking.visitor.clicks,
+    )
+    # For the log; a request may ask for many users.
+    request.state.mode = composed.mode if getattr(request.state, "mode", composed.mode) == composed.mode else "mixed"
     items: list[dict[str, Any]] = [
         {"item_id": item_id, "score": score, "rank": rank, "source": source}
         for rank, ((item_id, score, source), _) in enumerate(composed.items, wanted.offset + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -9,14 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from recsys_api.events.lifecycle import add_events, events_running
+from recsys_api.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
+from recsys_api.metrics import FOLDER_VARIABLE, Metrics
+from recsys_api.observing import Observed, PostedEvents, gauges_running
+from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
-from recsys_api.routes import catalog, events, health, recommendations, releases
+from recsys_api.routes import catalog, events, health, monitoring, recommendations, releases
 from recsys_api.routes.plain import PlainRecommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
+from recsys_api.stats import Stats
 
 _DESCRIPTION = """
 Recommendations from the latest released day.
@@ -35,7 +40,7 @@ def _version() -> str:
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; run it with ``python -m uvicorn --factory recsys_api.app:create_app``.
+    """The application; run it with ``python -m recsys_api``.
 
     Args:
         settings: taken from the environment where absent.
@@ -44,20 +49,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         SettingsError: the environment holds a value that cannot be used.
     """
     settings = settings or load_settings()
-    reloader = Reloader(settings)
+    metrics = Metrics(os.environ.get(FOLDER_VARIABLE))
+    reloader = Reloader(settings, metrics.reload)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with reloader.running(), events_running(app, settings):
+        async with reloader.running(), events_running(app, settings), gauges_running(app):
             yield
 
-    app = FastAPI(title="Recommendations", description=_DESCRIPTION, version=_version(), lifespan=lifespan)
+    app = FastAPI(
+        title="Recommendations",
+        description=_DESCRIPTION,
+        version=_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.settings, app.state.reloader = settings, reloader
+    app.state.metrics, app.state.posted, app.state.stats = metrics, PostedEvents(metrics), Stats(metrics)
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
     add_events(app)
     app.add_middleware(PlainRecommendations)
     add_limits(app, settings)
+    app.add_middleware(Observed, metrics=metrics)
+    add_pages(app)
     app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
     for router in (
         recommendations.router,
@@ -66,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         releases.router,
         releases.admin,
         health.router,
+        monitoring.router,
     ):
         app.include_router(router)
     return app

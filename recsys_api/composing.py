@@ -92,7 +92,7 @@ def compose(
         visitor: what is known of them.
         wanted: the request.
         now: microseconds since 1970, UTC.
-        live: what is popular right now; it is blended into the list of those who get no personal items.
+        live: what trends right now; the list of those who get no personal items begins with it.
 
     Raises:
         FilterError: a filter of the request cannot be used.
@@ -103,7 +103,9 @@ def compose(
         forbidden.add(wanted.current)
     filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
     rules = (*snapshot.placements.rules, *place.rules, *_boosted_rules(place.boosts, wanted.boosts))
-    gather = _Gather(snapshot, user, visitor, forbidden, filters, wanted.depth + (_SLACK if rules else 0))
+    # What sinks by rotation makes room for others, and rules may leave some out.
+    most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
+    gather = _Gather(snapshot, user, visitor, forbidden, filters, most)
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -116,7 +118,7 @@ def compose(
         offline = gather.of("recommendations") if mode != "online" else []
         merged = blend(online, offline, gather.most, key=_item)
         used = "blend" if online and offline else "online" if online else "offline"
-    if place.rotate_after is not None:
+    if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
@@ -179,7 +181,7 @@ class _Gather:
                 seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
                 lists = {
                     str(seed): self._kept(
-                        Candidate(item, score, SIMILAR) for item, score in snapshot.similar(seed, most)
+                        Candidate(item, score, SIMILAR) for item, score, _ in snapshot.similar(seed, most)
                     )
                     for seed in seeds
                 }

@@ -97,8 +97,9 @@ class BodyLimit:
                 for name, value in scope["headers"]
                 if name not in (b"content-encoding", b"content-length", b"transfer-encoding")
             ]
-            # The length is not known any more, and the body is not empty.
-            scope = {**scope, "headers": [*plain, (b"transfer-encoding", b"chunked")]}
+            # The length is not known any more, and the body is not empty. The scope stays the same object: middlewares
+            # further out read from it which route answered.
+            scope["headers"] = [*plain, (b"transfer-encoding", b"chunked")]
             await self._app(scope, self._unpacked(self._counted(receive)), send)
         else:
             await _refuse(scope, send, 415, "Content-Encoding: expected gzip or none", ((b"accept-encoding", b"gzip"),))

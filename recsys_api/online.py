@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recsys_api.rules import Candidate
 from recsys_api.visitor import Visitor
 from recsys_assets.storage.catalogue import Catalogue
-from recsys_assets.storage.lists import Key, RankedLists
+from recsys_assets.storage.lists import Key, RankedItem, RankedLists
 from recsys_assets.storage.served_lists import MODEL_WEIGHTS_FACT, model_file
 
 if TYPE_CHECKING:  # SciPy takes half a second, which a release without models must not cost
@@ -117,7 +117,8 @@ class OnlineModels:
         if self._ensemble is not None:
             yield from self._passing(self._ensemble(visitor.weights, wider, self._out_of_ensemble), ENSEMBLE, mask)
         for seed in dict.fromkeys(reversed(visitor.clicks[-_SEEDS:])):
-            yield from self._passing(self.similar_to(seed, wider), SIMILAR, mask)
+            alike = [(item, score) for item, score, _ in self.similar_to(seed, wider)]
+            yield from self._passing(alike, SIMILAR, mask)
 
     def _passing(self, found: Sequence[tuple[Key, float]], source: str, mask: Mask | None) -> Iterator[Candidate]:
         rows = None if mask is None else self._catalogue.positions([item for item, _ in found])
@@ -125,8 +126,8 @@ class OnlineModels:
             if mask is None or rows is None or (rows[place] >= 0 and mask[rows[place]]):
                 yield Candidate(item, score, source)
 
-    def similar_to(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
-        """At most ``k`` available items that go with an item, and their scores."""
+    def similar_to(self, item_id: Key, k: int) -> list[RankedItem]:
+        """At most ``k`` available items that go with an item."""
         rows = self._similar.get(item_id, 2 * k)
         places = self._catalogue.positions([row[0] for row in rows]) if len(self._catalogue) else []
         out = {
@@ -134,7 +135,7 @@ class OnlineModels:
             for row, place in zip(rows, places, strict=False)
             if place >= 0 and not self._catalogue.available[place]
         }
-        return [(item, score) for item, score, _ in rows if item not in out][:k]
+        return [row for row in rows if row[0] not in out][:k]
 
 
 def _rows(items: Any, catalogue: Catalogue) -> npt.NDArray[np.int64]:

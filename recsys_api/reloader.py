@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,12 +36,17 @@ class Reloader:
     ``current`` is replaced as a whole by one assignment: a request that has read it keeps a consistent release, whose
     mapped files are closed after the last request that uses them. ``problem`` says why there is no release, or no newer
     one.
+
+    Args:
+        settings: where releases are.
+        on_outcome: called with whether a release could be loaded, at every attempt.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_outcome: Callable[[bool], None] = lambda loaded: None) -> None:
         self.current: Snapshot | None = None
         self.problem: str | None = "the release pointer has not been read yet"
         self.poll_seconds = settings.api_poll_seconds
+        self._on_outcome = on_outcome
         self._uri = settings.storage_uri
         # Each store has its own folder, which can be cleared without affecting others.
         self._cache = settings.api_cache_dir / hashlib.sha256(self._uri.encode()).hexdigest()[:16]
@@ -85,6 +90,7 @@ class Reloader:
         except LoadStoppedError:
             return
         except Exception as error:  # the old release stays, and a later attempt may succeed
+            self._on_outcome(False)
             self._report(str(error) or type(error).__name__)
 
     def _follow(self) -> str | None:
@@ -118,6 +124,7 @@ class Reloader:
             self.current = replace(current, pointer=pointer)
         else:
             self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
+            self._on_outcome(True)
             lacks = "" if self.current.catalogue.released else ", which has no catalogue: no item of it is known"
             logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)
         # Also if only the previous release of the pointer changed, as after an erasure.

@@ -41,6 +41,7 @@ def serving(request: Request) -> Snapshot:
     if state.current is None:
         retry = {"Retry-After": str(max(1, round(state.poll_seconds)))}
         raise HTTPException(503, f"no release yet: {state.problem}", headers=retry)
+    request.state.release_id = state.current.release_id  # for the log
     return state.current
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     )
     api_export_events: int = Field(
         default=100_000, ge=1, le=1_000_000, description="number of served events that become a landing file at once"
+    )
+
+    api_log: Literal["text", "json"] = Field(
+        default="text", description="form of the API's log lines: `text`, or `json` for one object a line"
     )
 
     @field_validator("storage_uri", "landing_uri")

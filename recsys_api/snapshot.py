@@ -16,7 +16,7 @@ from recsys_api.online import OnlineModels
 from recsys_api.visitor import EventRules
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
-from recsys_assets.storage.lists import Key, RankedLists, list_files
+from recsys_assets.storage.lists import Key, RankedItem, RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
@@ -69,8 +69,8 @@ class Snapshot:
         """Id of the release."""
         return self.pointer.release_id
 
-    def similar(self, item_id: Key, k: int) -> list[tuple[Key, float]]:
-        """At most ``k`` available items that go with an item, and their scores."""
+    def similar(self, item_id: Key, k: int) -> list[RankedItem]:
+        """At most ``k`` available items that go with an item."""
         return self.online.similar_to(item_id, k)
 
     @property

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     )
     landing_uri: str = Field(
         default="",
-        description="where event files arrive: a path, `file://` or `s3://`; the graph reads it and never changes it, "
-        "the API adds files to its folder `served`",
+        description="where event files arrive: a path, `file://` or `s3://`; they are never changed. The API adds "
+        "files in the folder `served`, from which `erase_user` takes persons out",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
     placements: str = Field(

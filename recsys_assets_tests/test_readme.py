@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from recsys_api.app import create_app
 from recsys_api.settings import Settings as ApiSettings
@@ -66,6 +67,7 @@ def test_the_table_of_settings_is_made_from_the_settings() -> None:
 
 def test_variables_that_documents_name_exist() -> None:
     elsewhere = (ROOT / ".ci" / "setup").read_text() + (ROOT / "docker" / "compose.yaml").read_text()
+    elsewhere += (ROOT / "Makefile").read_text()
     renamed = {f"RECSYS_{name.upper()}" for name in RENAMED}
     for path in DOCUMENTS:
         old = renamed if path.name == "CHANGELOG.md" else set()
@@ -76,7 +78,9 @@ def test_variables_that_documents_name_exist() -> None:
 def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assets = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
-    api = TestClient(create_app(ApiSettings(storage_uri=ROOT.as_uri(), api_open_writes=True)))
+    key = "an-admin-key-0123456789"
+    settings = ApiSettings(storage_uri=ROOT.as_uri(), api_open_writes=True, api_admin_keys=SecretStr(key))
+    api = TestClient(create_app(settings), headers={"X-API-Key": key})
     checked = set()
     for words in commands():
         checked.add(words[0])
@@ -86,7 +90,10 @@ def test_commands_that_documents_show_exist(definitions: dg.Definitions) -> None
             path = words[1].removeprefix("localhost:8000")
             implied = "POST" if {"-d", "--data-binary"} & set(words) else "GET"
             method = words[words.index("-X") + 1] if "-X" in words else implied
-            assert api.request(method, path).status_code == 503, f"{path} is no route: nothing released is a 503"
+            posted = {"content": words[words.index("-d") + 1]} if "-d" in words else {}
+            found = api.request(method, path, headers={"Content-Type": "application/json"}, **posted)
+            # Nothing is released here, which routes of a release answer by 503.
+            assert found.status_code in (200, 409, 503) or "does not exist" in found.text, f"{path}: {found.text}"
         if words[0] == "cp":
             assert (ROOT / words[1]).exists(), words
         if "-m" in words:

@@ -246,8 +246,7 @@ class PostgresEvents:
                 continue
             for batch in group:
                 # The first of equal ids in the group is the one that was stored.
-                accepted = sum(1 for row in batch.rows if row[0] in new and not new.discard(row[0]))
-                batch.future.set_result(Added(accepted, len(batch.rows) - accepted))
+                batch.future.set_result(Added.of([row[0] in new and not new.discard(row[0]) for row in batch.rows]))
 
     async def _insert(self, rows: list[tuple[Any, ...]]) -> set[bytes]:
         """Store rows; returns the keys of those that are new."""

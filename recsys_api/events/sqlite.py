@@ -100,8 +100,8 @@ class SqliteEvents:
         rows = [
             (event_key(e.event_id), e.event_id, e.user_id, e.item_id, e.event_type, e.ts, pack_extra(e)) for e in events
         ]
-        accepted = await self._writer.run(lambda c: max(c.executemany(_INSERT, rows).rowcount, 0), len(rows))
-        return Added(accepted, len(rows) - accepted)
+        new = await self._writer.run(lambda c: [c.execute(_INSERT, row).rowcount == 1 for row in rows], len(rows))
+        return Added.of(new)
 
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`. Reads at once: it takes less than a change of threads."""

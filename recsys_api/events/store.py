@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
@@ -23,10 +23,23 @@ class StoreFullError(StoreError):
 
 @dataclass(frozen=True)
 class Added:
-    """Outcome of a call: events that are new, and those that were known already."""
+    """Outcome of a call.
+
+    Attributes:
+        accepted: events that are new.
+        duplicates: those that were known already.
+        new: of each event of the call, whether it is new.
+    """
 
     accepted: int
     duplicates: int
+    new: Sequence[bool] = field(default=(), compare=False)
+
+    @staticmethod
+    def of(new: Sequence[bool]) -> Added:
+        """The outcome by what is new."""
+        accepted = sum(new)
+        return Added(accepted, len(new) - accepted, new)
 
 
 @dataclass(frozen=True)

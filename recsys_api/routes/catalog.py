@@ -26,11 +26,12 @@ async def similar(
     """The `k` items that go best with an item, never the item itself.
 
     An item that the release does not know, or that resembles nothing yet, has an empty list: a page that shows similar
-    items leaves the box out and need not handle an error. The list is not filled up with items that are not similar.
+    items leaves the box out and need not handle an error. The list is not filled up with items that are not similar;
+    items that are not available are left out. The source of an item is the similarity that it owes most to.
     """
     snapshot = serving(request)
     item = parse_id(item_id, snapshot.item_ids, "item_id")
-    return answer(snapshot, snapshot.similar_items.get(item, k), item_id=item)
+    return answer(snapshot, snapshot.similar(item, k), item_id=item)
 
 
 @router.post(
@@ -50,8 +51,7 @@ async def similar_to_several(request: Request, asked: Seeds) -> Response:
     # As many more as may be left out.
     wanted = asked.k + len(left_out)
     lists = {
-        str(seed): [(*row, seed) for row in snapshot.similar_items.get(seed, wanted) if row[0] not in left_out]
-        for seed in seeds
+        str(seed): [(*row, seed) for row in snapshot.similar(seed, wanted) if row[0] not in left_out] for seed in seeds
     }
     best = by_shares(lists, dict.fromkeys(lists, 1.0), asked.k, key=lambda row: row[0])
     items = [

@@ -88,6 +88,7 @@ async def answer_post(request: Request) -> Response:
     )
     events = read_events(await request.body(), media_type, terms)
     added = await store.add(events)
+    request.app.state.posted.count(snapshot, events, added.new)
     return json_response(
         {
             "accepted": added.accepted,
@@ -130,6 +131,7 @@ async def delete_user(
     try:
         key = await asyncio.to_thread(lambda: write_request(open_store(settings.storage_uri), erasure))
     except Exception as error:
+        request.app.state.metrics.error("erasure")
         logger.exception("a request to erase a user could not be written")
         detail = "the user is hidden and the events are deleted, but the request to erase could not be written: repeat"
         raise HTTPException(503, detail, headers={"Retry-After": "10"}) from error

@@ -167,7 +167,7 @@ def _similar_items(graph: GraphBuilder) -> dg.AssetsDefinition:
         "retrieval",
         reads={"covisited_items": None, "item_factors": None},
         kinds=("parquet", graph.settings.engine),
-        code_version="2",
+        code_version="3",
         checks=("contract", "ranks_are_dense", "never_itself"),
     )
     def similar_items(

@@ -92,7 +92,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
     )
     api = Service(
         "API",
-        [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", str(api_port)],
+        [sys.executable, "-m", "recsys_api", "--port", str(api_port)],
         url=f"http://127.0.0.1:{api_port}",
         log=logs / "api.log",
         environment={

@@ -200,6 +200,7 @@ SIMILAR_ITEMS = Contract(
         "similar_item_id": Column("item", "the neighbour, never the item itself"),
         "score": Column("float32", "cosine, or reciprocal rank fusion for 'fused'"),
         "rank": Column("int32", "1 is best, dense within item and source", ge=1),
+        "generator": Column("string", "the similarity with the largest share of the score", isin=("covisit", "als")),
     },
     key=("item_id", "source", "rank"),
 )

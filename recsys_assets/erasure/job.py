@@ -59,6 +59,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
         if not landing.accepted().files:
             # Everything was built by hand so far, but the runs below read accepted files only.
             landing.accept(landing.changes(), context.log.info)
+        landing.forget_served(person.id, context.log.info)
         rebuild = rebuild_on(context.instance)
         eraser = Eraser(
             store.open(),

@@ -28,7 +28,9 @@ from recsys_assets.ingest.accepted import (
 )
 from recsys_assets.ingest.equal_files import EqualFiles, orphans
 from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.served import forget_served
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
+from recsys_assets.ingest.suppression import UserId
 from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table, stage_table, table_digest, table_key
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore, sha256_object
 
@@ -123,6 +125,15 @@ class LandingZone:
         if faults:
             raise DataFileError("; ".join(faults))
         return accept(self._store, staged)
+
+    def forget_served(self, user: UserId, log: Log = lambda _: None) -> None:
+        """Take a person out of the files of the API, and accept what is left of them."""
+        removed = forget_served(self._landing, user)
+        for name, lines in removed.items():
+            log(f"{name}: {lines} lines taken out")
+        known = self.accepted().files
+        changes = self.changes() if removed else {}
+        self.accept({name: file for name, file in changes.items() if name in removed and name in known}, log)
 
     def accept_equal(self, changes: Mapping[str, AcceptedFile | None], most_bytes: int) -> set[str]:
         """Accept those files that are equal to accepted ones; returns their names. Nothing is staged, no day changes.

@@ -141,6 +141,11 @@ class RankedLists:
         """Number of ranked rows of all keys."""
         return len(self._entries)
 
+    @property
+    def source_names(self) -> list[str]:
+        """Every name that is the source of an item."""
+        return self._source_names
+
     def listed(self) -> pa.Array:
         """Every item that a list names, once."""
         return self._item_ids.unique()

@@ -36,7 +36,15 @@ DEFAULT_FALLBACK = "all"
 
 SERVED_LISTS = (
     ServedList("recommendations", "user_id", "user", named_by="generator"),
-    ServedList("similar_items", "item_id", "item", item="similar_item_id", source="fused", may_be_empty=True),
+    ServedList(
+        "similar_items",
+        "item_id",
+        "item",
+        item="similar_item_id",
+        source="fused",
+        named_by="generator",
+        may_be_empty=True,
+    ),
     ServedList("top_popular", "segment", "string"),
     ServedList("user_histories", "user_id", "user", may_be_empty=True),
 )

@@ -14,6 +14,8 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recsys_api.events.edge import NewEvent
 from recsys_api.events.event import event_key, new_event_ids
@@ -138,6 +140,22 @@ def test_bodies_that_are_no_events_are_refused(client: TestClient) -> None:
     form = client.post("/events", content=b"{}", headers={"Content-Type": "text/plain"})
     assert (form.status_code, form.headers["Accept"]) == (415, "application/json")
     assert client.post("/events", json=[VIEW] * 50).json()["accepted"] == 50
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.datetimes().map(str)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+ALTERED = st.dictionaries(st.sampled_from([*NewEvent.model_fields, "other"]), VALUES, max_size=3)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.lists(ALTERED.map(lambda change: {**VIEW, **change}), max_size=3) | VALUES, form=st.booleans())
+def test_whatever_is_posted_is_stored_or_refused_by_name(client: TestClient, body: Any, *, form: bool) -> None:
+    media_type = "application/json" if form else "application/x-ndjson"
+    response = client.post("/events", content=json.dumps(body).encode(), headers={"Content-Type": media_type})
+    assert response.status_code in (200, 422), response.text
+    assert response.json()["event_ids" if response.status_code == 200 else "errors"]
+    stored = client.get("/events/1?limit=1000")
+    assert stored.status_code == 200, "and can be read again"
 
 
 def test_types_are_those_that_the_release_states(make_settings: Callable[..., Settings], store_uri: str) -> None:

@@ -58,9 +58,9 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, storage_uri: str, **env: str) -> Generator[Server]:
+def running(folder: Path, storage_uri: str, *options: str, **env: str) -> Generator[Server]:
     log = folder / "server.log"
-    command = [sys.executable, "-m", "uvicorn", "--factory", "recsys_api.app:create_app", "--port", "0"]
+    command = [sys.executable, "-m", "recsys_api", "--port", "0", *options]
     settings = {
         "RECSYS_STORAGE_URI": storage_uri,
         "RECSYS_API_POLL_SECONDS": "0.1",

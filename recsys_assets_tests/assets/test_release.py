@@ -48,6 +48,7 @@ SIMILAR = pa.table(
         "similar_item_id": [20, 30, 40, 50],
         "rank": [1, 1, 1, 1],
         "score": [0.125, 0.25, 0.375, 0.5],
+        "generator": ["als", "covisit", "covisit", "als"],
     }
 )
 POPULAR = pa.table({"segment": ["all"], "item_id": [10], "rank": [1], "score": [3.0], "is_fallback": [True]})
@@ -116,7 +117,7 @@ def test_the_files_hold_the_lists_that_are_served(tmp_path: Path) -> None:
     files = released(tmp_path, MODEL)
     assert {path.name for path in files.values()} == set(files)
     assert lists(files, "recommendations", 1) == [(30, 0.75, "covisit"), (10, 0.5, "als")]
-    assert lists(files, "similar_items", 10) == [(40, 0.375, "fused")], "the fused similarity only"
+    assert lists(files, "similar_items", 10) == [(40, 0.375, "covisit")], "the fused similarity only"
     assert lists(files, "similar_items", 20) == []
     assert lists(files, "top_popular", "all") == [(10, 3.0, "top_popular")]
 

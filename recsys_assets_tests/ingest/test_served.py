@@ -17,6 +17,7 @@ from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.erasure.person import Person, forget_staged, holders
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import list_landing
+from recsys_assets.ingest.served import forget_served
 from recsys_assets.ingest.suppression import suppress
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.api.conftest import client_of, eventually
@@ -140,3 +141,32 @@ def test_a_person_is_erased_from_served_files_too(tmp_path: Path) -> None:
     landing.accept(landing.changes())
     assert [row["user_id"] for row in clean(landing, DAY)] == [1, 6]
     assert holders(store, person) == {}
+
+
+@pytest.mark.parametrize("user", [5, "5"])
+def test_files_of_the_api_forget_a_person_and_no_other_file_is_touched(user: int | str, tmp_path: Path) -> None:
+    impressions, copy = "served/impressions-000000000001-000000000009.jsonl.gz", "other/events-1.jsonl.gz"
+    others = [{**ROW, "user_id": 5.5, "item_id": user}, {**ROW, "user_id": "5" if user == 5 else 5}, ROW]
+    for name in (NAME, impressions, copy):
+        put(tmp_path, name, others[0], {**ROW, "user_id": user}, *others[1:], {**ROW, "user_id": user})
+    put(tmp_path, "served/events-000000000010-000000000010.jsonl.gz", {**ROW, "user_id": user})
+    landing = LocalStore(tmp_path / "landing")
+    before = {meta.key: meta.etag for meta in landing.list()}
+    assert sorted(forget_served(landing, user).values()) == [1, 2, 2]
+    for name in (NAME, impressions):
+        assert [json.loads(line) for line in gzip.decompress(landing.get(name)).splitlines()] == others
+    assert landing.head(copy).etag == before[copy]
+    assert forget_served(landing, user) == {}
+
+
+def test_what_is_left_of_a_file_is_accepted_at_once(tmp_path: Path) -> None:
+    lonely = "served/events-000000000010-000000000010.jsonl.gz"
+    put(tmp_path, NAME, {**ROW, "user_id": 5}, ROW)
+    put(tmp_path, lonely, {**ROW, "user_id": 5})
+    landing = zone(ROCKET, tmp_path)
+    landing.accept(landing.changes())
+    zone(ROCKET, tmp_path).forget_served(5)
+    landing = zone(ROCKET, tmp_path)
+    assert landing.changes() == {}
+    assert [(row["user_id"], row["source_file"]) for row in clean(landing, DAY)] == [(1, NAME)]
+    assert landing.files().files[lonely].days == ()

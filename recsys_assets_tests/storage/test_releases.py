@@ -65,6 +65,7 @@ def test_a_release_is_its_manifest(publish: Publisher, tmp_path: Path) -> None:
         "previous": None,
         "generation": 1,
         "withdrawn": [],
+        "pinned": False,
     }
     assert publish.releases.manifest(published.release_id).sha256 == published.manifest_sha256
     assert publish.releases.list() == [published.release_id]

@@ -11,10 +11,7 @@ from scipy.sparse import csr_matrix
 
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.interactions import Bools, Doubles, Floats, standardize
-from recsys_assets.core.models.nearest import Forbid, NearestIndex
-
-_CELLS = 131_072
-"""Numbers of gathered vectors at a time: 1 MB, which stays in the CPU cache."""
+from recsys_assets.core.models.nearest import Forbid, NearestIndex, inner_products
 
 
 class Embed(Protocol):
@@ -85,16 +82,12 @@ class FactorScores:
 
     def standardized(self, rows: Ints, columns: Ints) -> Floats:
         """See :class:`~recsys_assets.core.models.interactions.Scores`."""
-        wide = self._vectors.astype(np.float64)[:, None, :]
+        vectors = self._vectors.astype(np.float64)
         # Stacks of single rows: in a product of matrices, the last bits of a row depend on the others.
+        wide = vectors[:, None, :]
         mean = (wide @ self._mean)[:, 0]
-        square = np.sum((wide @ self._square)[:, 0] * wide[:, 0], axis=1)
-        scores = np.empty(len(rows), np.float64)
-        step = max(1, _CELLS // max(1, self._items.shape[1]))
-        for start in range(0, len(rows), step):
-            pairs = slice(start, start + step)
-            scores[pairs] = np.sum(wide[rows[pairs], 0] * self._items[columns[pairs]], axis=1)
-        return standardize(scores, mean, square, rows)
+        square = np.sum((wide @ self._square)[:, 0] * vectors, axis=1)
+        return standardize(inner_products(vectors, self._items, rows, columns), mean, square, rows)
 
 
 class FreeItems:

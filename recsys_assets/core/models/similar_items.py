@@ -30,17 +30,24 @@ def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
     """
     columns = ["item_id", "similar_item_id", "score", "rank"]
     lists = [
-        frame.select(*columns).filter(nw.col("rank") <= k).with_columns(nw.col("rank").cast(nw.Int64))
-        for frame in (covisit, factors)
+        frame.select(*columns)
+        .filter(nw.col("rank") <= k)
+        .with_columns(nw.col("rank").cast(nw.Int64), generator=nw.lit(name))
+        for name, frame in (("covisit", covisit), ("als", factors))
     ]
     stacked = nw.concat(lists, how="vertical")
     scored = (
         stacked.with_columns(__quota=1.0 / (RRF_CONSTANT + nw.col("rank")))
         .group_by("item_id", "similar_item_id")
-        .agg(exact_sum(nw.col("__quota")).alias("score"))
+        .agg(exact_sum(nw.col("__quota")).alias("score"), __best=nw.col("rank").min())
+    )
+    # The list that has the neighbour at the better place has the larger share; of equal places, 'covisit'.
+    covisited = lists[0].select("item_id", "similar_item_id", __covisit=nw.col("rank"))
+    scored = scored.join(covisited, on=["item_id", "similar_item_id"], how="left").with_columns(
+        generator=nw.when(nw.col("__covisit") == nw.col("__best")).then(nw.lit("covisit")).otherwise(nw.lit("als"))
     )
     fused = top_k(scored, k, by=["item_id"], score="score", ties=["similar_item_id"])
-    parts = zip(("covisit", "als", "fused"), [*lists, fused.select(*columns)], strict=True)
+    parts = zip(("covisit", "als", "fused"), [*lists, fused.select(*columns, "generator")], strict=True)
     return nw.concat(
         [
             part.select(
@@ -49,6 +56,7 @@ def similar_items(covisit: Frame, factors: Frame, k: int) -> Frame:
                 "similar_item_id",
                 "score",
                 nw.col("rank").cast(nw.Int64).alias("rank"),
+                "generator",
             )
             for source, part in parts
         ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from recsys_api.events.event import Event
@@ -24,6 +26,11 @@ def postgres_port() -> Iterator[int]:
         yield port
 
 
+@pytest.fixture(scope="session")
+def postgres_url(postgres_port: int) -> str:
+    return create_database(postgres_port, PASSWORD, "events")
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.stack)])
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
     """Makes URLs of empty stores."""
@@ -32,7 +39,10 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]
         name = f"events{next(_numbers)}"
         if request.param == "sqlite":
             return f"sqlite:///{tmp_path / name}.sqlite"
-        return create_database(request.getfixturevalue("postgres_port"), PASSWORD, name)
+        url: str = request.getfixturevalue("postgres_url")
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(f"create schema {name}")  # a database of its own would be megabytes of files
+        return f"{url}?search_path={name}"
 
     return make
 

@@ -19,6 +19,7 @@ from recsys_api.events.export import Exporter
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
 from recsys_api.live import LivePopularity
+from recsys_api.metrics import Metrics
 from recsys_api.problems import problem_response
 from recsys_api.settings import Settings
 from recsys_api.snapshot import Snapshot
@@ -36,9 +37,11 @@ def add_events(app: FastAPI) -> None:
     app.state.live = LivePopularity()
 
     def full(request: Request, error: Exception) -> Response:
+        request.app.state.metrics.error("events_full")
         return problem_response(request, 507, str(error))
 
     def down(request: Request, error: Exception) -> Response:
+        request.app.state.metrics.error("events")
         return problem_response(request, 503, str(error), {"Retry-After": "5"})
 
     app.add_exception_handler(StoreFullError, full)
@@ -71,6 +74,7 @@ async def _open(app: FastAPI, url: str, limits: Limits) -> EventStore | None:
     try:
         app.state.events = await open_events(url, limits)
     except StoreError as error:
+        app.state.metrics.error("events")
         if app.state.events_problem != str(error):
             logger.error("events cannot be stored: %s", error)
         app.state.events_problem = str(error)
@@ -85,16 +89,18 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
         await asyncio.sleep(pause)
         pause = min(_LONGEST_RETRY, pause * 2)
         store = await _open(app, url, limits)
+    metrics: Metrics = app.state.metrics
     tasks = [
-        _repeat("trimmed", _TRIM_SECONDS, partial(_trim, store)),
-        _repeat("counted", _LIVE_SECONDS, partial(_count, app, store)),
+        _repeat("trimmed", _TRIM_SECONDS, partial(_trim, store), partial(metrics.error, "trim")),
+        _repeat("counted", _LIVE_SECONDS, partial(_count, app, store), partial(metrics.error, "live")),
     ]
     if settings.api_export_seconds and settings.landing_uri:
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         open_landing = cache(partial(open_store, settings.landing_uri))
         exporter = Exporter(store, open_landing, holder, settings.api_export_seconds, settings.api_export_events)
         look = min(_LONGEST_LOOK, settings.api_export_seconds)
-        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros())))
+        failed = partial(metrics.error, "export")
+        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros()), failed))
     await asyncio.gather(*tasks)
 
 
@@ -109,8 +115,10 @@ async def _trim(store: EventStore) -> None:
         logger.info("%s events are older than is kept, or more than is kept of a user: deleted", deleted)
 
 
-async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[object]]) -> None:
-    """Do something again and again; what fails is logged once and tried again."""
+async def _repeat(
+    what: str, seconds: float, action: Callable[[], Awaitable[object]], on_error: Callable[[], None]
+) -> None:
+    """Do something again and again; what fails is counted, logged once and tried again."""
     failed = ""
     while True:
         # Jitter keeps many workers from doing it at the same moment.
@@ -118,6 +126,7 @@ async def _repeat(what: str, seconds: float, action: Callable[[], Awaitable[obje
         try:
             await action()
         except Exception as error:
+            on_error()
             if failed != str(error):
                 logger.warning("events cannot be %s: %s", what, error)
             failed = str(error)

@@ -1,0 +1,79 @@
+"""``python -m recsys_api``: the API as a server, with one worker process or several.
+
+Several workers share their counts by files in a folder, which is emptied here, before any of them starts: the one that
+``PROMETHEUS_MULTIPROC_DIR`` names, or a temporary one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from recsys_api.logs import log_config
+from recsys_api.settings import SettingsError, load_settings
+
+_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m recsys_api", description="Serve recommendations.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0: a free one (default: %(default)s)")
+    parser.add_argument("--workers", type=_positive, default=1, help="processes (default: %(default)s)")
+    asked = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    with _shared_folder(several=asked.workers > 1):
+        uvicorn.run(
+            "recsys_api.app:create_app",
+            factory=True,
+            host=asked.host,
+            port=asked.port,
+            workers=asked.workers,
+            log_config=log_config(settings.api_log),
+            access_log=False,
+        )
+    return 0
+
+
+@contextmanager
+def _shared_folder(*, several: bool) -> Generator[None]:
+    """Name an empty folder for the counts of all workers in the environment, where it is needed."""
+    named = os.environ.get(_FOLDER_VARIABLE)
+    if not named and not several:
+        yield
+        return
+    folder = Path(named or tempfile.mkdtemp(prefix="recsys-api-metrics-"))
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    # Not at the top: where it is imported, prometheus-client settles whether counts go into files.
+    from recsys_api.metrics import empty_folder
+
+    empty_folder(folder)
+    try:
+        yield
+    finally:
+        if not named:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,262 @@
+"""What the application counts, as Prometheus metrics.
+
+Labels are bounded: names that clients make up count as ``other``. Each application has a registry of its own. Where
+``PROMETHEUS_MULTIPROC_DIR`` is set, all worker processes write into files of that folder and each shows the counts of
+them all; the folder must be emptied before the workers start (``python -m recsys_api`` does).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+OTHER, NONE = "other", "none"
+"""Labels of names that are not known, and of names that are not given."""
+BASELINE = "baseline.json"
+"""File of the folder with the counts at the last reset of ``/stats``."""
+Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "erasure"]
+
+_RELEASE = "recsys_release_info"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_MOST_NAMES = 200
+"""Most names of sources that the releases of a process bring; those of one release are far fewer."""
+
+
+class _Counts:
+    """A counter whose children are found by their labels at the cost of one look-up."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def add(self, *labels: str, amount: float = 1) -> None:
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._counter.labels(*labels)
+        child.inc(amount)
+
+
+class Metrics(Collector):
+    """The metrics of one application; ``docs/api.md`` has the table.
+
+    Args:
+        folder: of the files that all workers share; empty for a process by itself.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = Path(folder) if folder else None
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._registry = CollectorRegistry()
+        self._sources: set[str] = set()
+        self._durations: dict[tuple[str, str, str], Histogram] = {}
+        route = ("route", "method", "status")
+        self._requests = self._counts("http_requests_total", "Requests.", *route)
+        self._seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time to answer, the body included.",
+            route,
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._items = self._counts(
+            "recsys_recommended_items_total", "Items in answers, by what put them there.", "source"
+        )
+        self._answers = self._counts("recsys_answers_total", "Answers with recommendations, by their mode.", "mode")
+        self._cold = self._counter("recsys_cold_users_total", "Answers to users or visits of whom nothing was known.")
+        self._empty = self._counter("recsys_empty_answers_total", "Answers without any item.")
+        self._short = self._counter("recsys_short_answers_total", "Answers with fewer items than asked for, but some.")
+        self._fallback = self._counts(
+            "recsys_fallback_items_total", "Items that stand in for personal ones, by reason.", "reason"
+        )
+        shown = ("placement", "source")
+        self._impressions = self._counts("recsys_impressions_total", "Impressions that were posted.", *shown)
+        self._clicks = self._counts(
+            "recsys_clicks_total",
+            "Posted events that follow from an answer: those that name it and are no signal.",
+            *shown,
+        )
+        self._accepted = self._counts("recsys_events_accepted_total", "Posted events that were new.", "type")
+        self._duplicates = self._counts("recsys_events_duplicate_total", "Posted events that were known.", "type")
+        self._errors = self._counts("recsys_errors_total", "What went wrong, by part.", "part")
+        self._loads = self._counter("recsys_release_loads_total", "Releases that were loaded.")
+        self._failures = self._counter(
+            "recsys_release_reload_failures_total", "Looks at the pointer after which no newer release could be loaded."
+        )
+        self._cpu = self._counter("process_cpu_seconds_total", "User and system CPU time, seconds.")
+        self._cpu_seen = 0.0
+        self._memory = self._gauge("process_resident_memory_bytes", "Resident memory.", "livesum")
+        self._workers = self._gauge("recsys_workers", "Worker processes.", "livesum")
+        self._age = self._gauge(
+            "recsys_release_age_seconds", "Time since the end of the release's last day.", "livemax"
+        )
+        self._queued = self._gauge("recsys_events_queued", "Events that wait to become durable.", "livesum")
+        self._unexported = self._gauge("recsys_events_unexported", "Stored events in no landing file yet.", "livemax")
+        self._release = Gauge(
+            _RELEASE,
+            "Workers that serve a release.",
+            ("release_id", "as_of"),
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._released: tuple[str, str] | None = None
+
+    def _counter(self, name: str, about: str) -> Counter:
+        return Counter(name, about, registry=self._registry)
+
+    def _counts(self, name: str, about: str, *labels: str) -> _Counts:
+        return _Counts(Counter(name, about, labels, registry=self._registry))
+
+    def _gauge(self, name: str, about: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+        return Gauge(name, about, registry=self._registry, multiprocess_mode=mode)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that was answered.
+
+        Args:
+            route: template of its path.
+            method: one of HTTP's.
+            status: of the answer.
+            seconds: until the answer was sent.
+        """
+        labels = (route, method, str(status))
+        self._requests.add(*labels)
+        histogram = self._durations.get(labels)
+        if histogram is None:
+            histogram = self._durations[labels] = self._seconds.labels(*labels)
+        histogram.observe(seconds)
+
+    def answer(self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool) -> None:
+        """Count an answer with recommendations.
+
+        Args:
+            mode: which parts it is made of.
+            sources: of its items.
+            k: items that were asked for.
+            fallbacks: reason to number of items.
+            cold: whether nothing was known of the visitor.
+        """
+        self._answers.add(mode)
+        for source in sources:
+            self._items.add(self._source(source))
+        for reason, count in fallbacks.items():
+            self._fallback.add(reason, amount=count)
+        if cold:
+            self._cold.inc()
+        if not sources:
+            self._empty.inc()
+        elif len(sources) < k:
+            self._short.inc()
+
+    def _source(self, name: str) -> str:
+        if name not in self._sources:
+            if len(self._sources) >= _MOST_NAMES:
+                return OTHER
+            self._sources.add(name)
+        return name
+
+    def event(self, event_type: str, *, new: bool) -> None:
+        """Count a posted event, which is new or was known; the type is one of the data set, or ``other``."""
+        (self._accepted if new else self._duplicates).add(event_type)
+
+    def impression(self, placement: str, source: str) -> None:
+        """Count an impression; both names are known ones, ``other`` or ``none``."""
+        self._impressions.add(placement, source)
+
+    def click(self, placement: str, source: str) -> None:
+        """Count an event that follows from an answer; both names are known ones, ``other`` or ``none``."""
+        self._clicks.add(placement, source)
+
+    def error(self, part: Part) -> None:
+        """Count an error of a part of the application."""
+        self._errors.add(part)
+
+    def reload(self, loaded: bool) -> None:
+        """Count an attempt to load a release."""
+        if loaded:
+            self._loads.inc()
+        else:
+            self._failures.inc()
+            self.error("releases")
+
+    def process(self, cpu_seconds: float, memory: int) -> None:
+        """State what this process uses.
+
+        Args:
+            cpu_seconds: since it started.
+            memory: resident, bytes.
+        """
+        self._cpu.inc(max(0.0, cpu_seconds - self._cpu_seen))
+        self._cpu_seen = max(self._cpu_seen, cpu_seconds)
+        self._memory.set(memory)
+        self._workers.set(1)
+
+    def release(self, release_id: str, as_of: str, age_seconds: float) -> None:
+        """State what is served."""
+        if self._released != (release_id, as_of):
+            if self._released:
+                # Labels cannot be taken away from files that workers share: those at 0 are left out.
+                self._release.labels(*self._released).set(0)
+            self._release.labels(release_id, as_of).set(1)
+            self._released = (release_id, as_of)
+        self._age.set(age_seconds)
+
+    def backlog(self, queued: int, unexported: int) -> None:
+        """State how many events wait."""
+        self._queued.set(queued)
+        self._unexported.set(unexported)
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, of all workers."""
+        if self.folder:
+            _forget_dead_workers(self.folder)
+            source: Collector = MultiProcessCollector(None, str(self.folder))
+        else:
+            source = self._registry
+        for family in sorted(source.collect(), key=lambda family: family.name):
+            family.samples = [
+                sample
+                for sample in family.samples
+                if not sample.name.endswith("_created") and (sample.name != _RELEASE or sample.value)
+            ]
+            yield family
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self)
+
+
+def known(name: str | None, names: Collection[str]) -> str:
+    """A name that a client gave, as a label.
+
+    Args:
+        name: what the client gave.
+        names: those that exist.
+    """
+    return NONE if name is None else name if name in names else OTHER
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the gauges of workers that were killed; their counts stay."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(folder))
+        except PermissionError:  # another user's: alive
+            continue
+
+
+def empty_folder(folder: Path) -> None:
+    """Make the folder of shared counts, without what earlier workers left in it; nothing else in it is touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (*folder.glob("*.db"), folder / BASELINE):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Whatever is known and asked for: an answer shows nothing twice, nothing forbidden, and is as long as it can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_api.composing import Wanted, compose
+from recsys_api.events.event import DISLIKE, IMPRESSION, Event
+from recsys_api.snapshot import Snapshot, load_snapshot
+from recsys_api.visitor import EventRules, Visitor
+from recsys_assets.core.placements.config import Placement
+from recsys_assets_tests.api.publishing import publish, releases_at
+from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, ITEMS
+
+NOW = 1_438_600_000_000_000
+UNAVAILABLE, BLOCKED = 39, 25
+USERS = [None, 1, 2, 3, 77]
+TYPES = ["view", "buy", "unheard_of", IMPRESSION, DISLIKE]
+
+ITEM = st.integers(0, 70)
+EVENTS = st.lists(st.tuples(ITEM, st.sampled_from(TYPES), st.integers(0, 10**12)), max_size=12)
+WANTED = st.builds(
+    Wanted,
+    k=st.integers(1, 30),
+    offset=st.integers(0, 20),
+    mode=st.sampled_from([None, "blend", "offline", "online"]),
+    placement=st.sampled_from([Placement(), Placement(rotate_after=1), Placement(filter="price < 30")]),
+    category=st.sampled_from([None, "hats", "clothes", "nothing"]),
+    filter=st.sampled_from([None, "price < 20", 'category == "shoes"']),
+    exclude=st.frozensets(ITEM, max_size=5),
+    exclude_seen=st.booleans(),
+    current=st.none() | ITEM,
+)
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    root: Path = tmp_path_factory.mktemp("composing")
+    publish(root.as_uri(), DAY, CONTENT, **FACTS)
+    releases = releases_at(root.as_uri())
+    pointer = releases.current()
+    assert pointer is not None
+    return load_snapshot(releases.store, pointer, root / "cache")
+
+
+def visitor_of(snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int]) -> Visitor:
+    events = [Event(str(n), 0, item, kind, NOW - age) for n, (item, kind, age) in enumerate(acted)]
+    events.sort(key=lambda event: -event.ts)
+    released = [] if user is None else snapshot.user_histories.get(user, 200)
+    return Visitor.of(released, events, snapshot.rules, seen)
+
+
+@settings(max_examples=300, deadline=None)
+@given(user=st.sampled_from(USERS), acted=EVENTS, seen=st.lists(ITEM, max_size=4), wanted=WANTED)
+def test_an_answer_is_whole(
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int], wanted: Wanted
+) -> None:
+    visitor = visitor_of(snapshot, user, acted, seen)
+    found = compose(snapshot, user, visitor, wanted, NOW)
+    items = [placed.candidate.item_id for placed in found.items]
+    assert len(items) <= wanted.k
+    assert len(set(items)) == len(items), "an item twice"
+    forbidden = {*wanted.exclude, *visitor.disliked, *visitor.purchased, UNAVAILABLE, BLOCKED, wanted.current}
+    if wanted.exclude_seen:
+        forbidden |= set(visitor.clicks)
+    assert not forbidden & set(items)
+    known = {item.item_id: item for item in ITEMS}
+    for item in items:
+        if wanted.filter == "price < 20":
+            assert known[int(item)].price < 20  # type: ignore[operator]
+        if wanted.category:
+            assert wanted.category in (known[int(item)].category, known[int(item)].root)
+    if wanted.filter or wanted.placement.filter or wanted.category:
+        return
+    # 30 popular items, less what must not be shown: so many there are in any case.
+    free = set(range(30, 60)) - forbidden
+    assert len(items) >= min(wanted.k, max(0, len(free) - wanted.offset))
+    assert sum(found.fallbacks.values()) <= len(items)
+
+
+@settings(max_examples=150, deadline=None)
+@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29))
+def test_pages_are_parts_of_the_longer_answer(
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int
+) -> None:
+    visitor = visitor_of(snapshot, user, acted, [])
+
+    def page(k: int, offset: int) -> list[object]:
+        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW)
+        return [placed.candidate for placed in found.items]
+
+    whole = page(30, 0)
+    assert page(cut, 0) + page(30 - cut, cut) == whole
+
+
+def test_a_history_is_continued_and_not_counted_twice() -> None:
+    rules = EventRules(weights={"view": 1.0, "buy": 3.0}, purchase=frozenset({"buy"}), end=1000)
+    released = [(7, 2.0, "interaction"), (8, 1.0, "purchase")]
+    events = [Event("b", 1, 9, "buy", 2000), Event("a", 1, 7, "view", 500)]
+    visitor = Visitor.of(released, events, rules)
+    assert visitor.clicks == (8, 7, 9)
+    assert visitor.weights == {7: 2.0, 8: 1.0, 9: 2.0}, "the view of 7 is part of the history already"
+    assert (visitor.purchased, visitor.just_purchased, visitor.fresh) == ({8, 9}, {9}, (9,))
+    late = Visitor.of(released, [Event("c", 1, 5, "view", 500)], rules)
+    assert late.fresh == (5,), "what the release does not have counts, however old"
+    assert Visitor.of(released, [], rules).fresh == ()
