@@ -145,8 +145,8 @@ class Metrics(Collector):
             cold: whether nothing was known of the visitor.
         """
         self._answers.add(mode)
-        for source in sources:
-            self._items.add(self._source(source))
+        for source in set(sources):
+            self._items.add(self._source(source), amount=sources.count(source))
         for reason, count in fallbacks.items():
             self._fallback.add(reason, amount=count)
         if cold:
