@@ -194,7 +194,7 @@ def serving(
     """
     port = _free_port()
     options = {
-        "uvicorn": ["--no-access-log"],
+        "uvicorn": ["--no-access-log", "--log-level", "warning"],
         "granian": ["--interface", "asgi", "--loop", "uvloop", "--no-ws", "--log-level", "warning"],
     }[by]
     command = [sys.executable, "-m", by, "--factory", app, "--port", str(port), "--workers", str(workers), *options]
