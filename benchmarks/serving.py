@@ -26,7 +26,8 @@ from benchmarks.serving_apps import BODY
 from benchmarks.serving_data import Size, file_sizes, publish_both
 from benchmarks.serving_load import Load, Seen, Server, ask, get, post, serving
 from benchmarks.serving_parts import cold_start, memory, parts_of, swapped
-from recsys_assets.storage.releases import POINTER, ROOT
+from recsys_assets.storage.objects import sha256_file
+from recsys_assets.storage.releases import MANIFEST, POINTER, ROOT
 
 _API, _BARE, _NO_STORAGE = (
     "recsys_api.app:create_app",
@@ -47,20 +48,17 @@ class Bench:
 
     Attributes:
         folder: of all that is written.
+        store: folder of the releases.
         size: of the releases.
         seconds: of each load and round.
         rounds: of each load.
     """
 
     folder: Path
+    store: Path
     size: Size
     seconds: float
     rounds: int
-
-    @property
-    def store(self) -> Path:
-        """The folder of the store."""
-        return self.folder / "store"
 
     def env(self, name: str) -> Mapping[str, str]:
         """The settings of the API, with events of its own."""
@@ -109,13 +107,13 @@ def answers(bench: Bench) -> tuple[list[Row], Mapping[str, float]]:
     """Stored and filtered recommendations by both servers, and blended ones at a steady rate by part."""
     with ExitStack() as stack:
         apis = {
-            by: stack.enter_context(serving(_API, bench.folder, [_CORE], by=by, **bench.env("answers")))
+            by: stack.enter_context(serving(_API, bench.folder, [_CORE], by=by, env=bench.env("answers")))
             for by in ("uvicorn", "granian")
         }
         body = _fetch(apis["uvicorn"], f"/recommendations/{_BUSY_USERS}?k=10")
         (bench.folder / "body").write_bytes(body)
         bares = {
-            by: stack.enter_context(serving(_BARE, bench.folder, [_CORE], by=by, **bench.env("bare"))) for by in apis
+            by: stack.enter_context(serving(_BARE, bench.folder, [_CORE], by=by, env=bench.env("bare"))) for by in apis
         }
         _post_history(apis["uvicorn"], bench.size)
         stored = Load(lambda: get(f"/recommendations/{random.randrange(_BUSY_USERS, bench.size.users)}?k=10"))
@@ -176,7 +174,7 @@ def events(bench: Bench) -> Row:
     both = [_CLIENT_CORE, _CORE]
     with ExitStack() as stack:
         kept, taken = (
-            stack.enter_context(serving(app, bench.folder, both, workers=2, **bench.env(app)))
+            stack.enter_context(serving(app, bench.folder, both, workers=2, env=bench.env(app.rpartition(":")[2])))
             for app in (_API, _NO_STORAGE)
         )
         load = Load(event, 32)
@@ -189,7 +187,7 @@ def events(bench: Bench) -> Row:
 def start_and_memory(bench: Bench, release: Path) -> list[Row]:
     """Cold start, and the memory of two workers that have answered."""
     start, read = cold_start(bench.store.as_uri(), release, bench.folder, _CORE, bench.rounds)
-    with serving(_API, bench.folder, [_CORE], workers=2, **bench.env("memory")) as server:
+    with serving(_API, bench.folder, [_CORE], workers=2, env=bench.env("memory")) as server:
         load = Load(lambda: get(f"/recommendations/{random.randrange(bench.size.users)}?k=10"))
         ask(server, load, bench.seconds, Seen())
         mapped, private = memory(server, bench.store)
@@ -207,7 +205,7 @@ def start_and_memory(bench: Bench, release: Path) -> list[Row]:
 
 def swaps(bench: Bench, pointers: Sequence[bytes]) -> Row:
     """Swaps of the release under load."""
-    with serving(_API, bench.folder, [_CORE], RECSYS_API_POLL_SECONDS="0.2", **bench.env("swaps")) as server:
+    with serving(_API, bench.folder, [_CORE], env={**bench.env("swaps"), "RECSYS_API_POLL_SECONDS": "0.2"}) as server:
         still = swapped(server, bench.store, pointers, bench.size.users, _SWAP_RATE, 0)
         moving = swapped(server, bench.store, pointers, bench.size.users, _SWAP_RATE, _SWAPS)
     tail = moving.quantile(99) / still.quantile(99)
@@ -252,6 +250,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--store", type=Path, help="folder of releases that is made if absent, and stays")
     parser.add_argument("--no-page", action="store_true", help="print only")
     parser.add_argument("--note", default="", help="what else the machine did")
     asked = parser.parse_args()
@@ -262,7 +261,7 @@ def main() -> None:
     )
     cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory(prefix="serving-") as name:
-        bench = Bench(Path(name), Size(*sizes), asked.seconds, asked.rounds)
+        bench = Bench(Path(name), asked.store or Path(name) / "store", Size(*sizes), asked.seconds, asked.rounds)
         second, pointers = _publish(bench)
         os.sched_setaffinity(0, [_CLIENT_CORE])
         rows, parts = answers(bench)
@@ -285,12 +284,14 @@ def main() -> None:
 
 def _publish(bench: Bench) -> tuple[str, list[bytes]]:
     """The id of the second release, and the pointers to both; the second is served."""
-    first, second = publish_both(bench.store.as_uri(), bench.size)
     pointer = bench.store / POINTER
+    if not pointer.exists():
+        publish_both(bench.store.as_uri(), bench.size)
     to_second = pointer.read_bytes()
     named = json.loads(to_second)
-    to_first = json.dumps({**named, "release_id": first.release_id, "manifest_sha256": first.manifest_sha256}).encode()
-    return second.release_id, [to_first, to_second]
+    first, second = str(named["previous"]), str(named["release_id"])
+    digest = sha256_file(bench.store / ROOT / first / MANIFEST)
+    return second, [json.dumps({**named, "release_id": first, "manifest_sha256": digest}).encode(), to_second]
 
 
 if __name__ == "__main__":

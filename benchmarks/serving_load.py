@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,7 +179,7 @@ def serving(
     workers: int = 1,
     by: str = "uvicorn",
     looks: int = _LOOKS,
-    **env: str,
+    env: Mapping[str, str],
 ) -> Generator[Server]:
     """Run an application until the context ends; it begins once every worker is ready.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from fastapi import Request
 
 from recsys_api.composing import DEPTH, Wanted, compose
-from recsys_api.events.event import Event, as_json, new_event_ids, now_micros
+from recsys_api.events.event import Event, as_json, new_id, now_micros
 from recsys_api.events.store import EventStore, StoreError
 from recsys_api.metrics import Metrics
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
@@ -25,8 +24,7 @@ _HISTORY = 200
 _EXPLAINED_EVENTS = 5
 
 
-@dataclass(frozen=True)
-class Asking:
+class Asking(NamedTuple):
     """Who asks.
 
     Attributes:
@@ -40,7 +38,7 @@ class Asking:
     problem: str | None = None
 
 
-async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen: Iterable[Key] = ()) -> Asking:
+async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen: Collection[Key] = ()) -> Asking:
     """What is known of a user at this moment.
 
     Args:
@@ -94,9 +92,18 @@ async def recommend(
     )
     # For the log; a request may ask for many users.
     request.state.mode = composed.mode if getattr(request.state, "mode", composed.mode) == composed.mode else "mixed"
+    items: list[dict[str, Any]] = [
+        {"item_id": item_id, "score": score, "rank": rank, "source": source}
+        for rank, ((item_id, score, source), _) in enumerate(composed.items, wanted.offset + 1)
+    ]
+    for item, placed in zip(items, composed.items, strict=True):
+        if placed.rules:
+            item["rules"] = placed.rules
+        if explain:
+            item["why"] = _why(placed, snapshot, asking)
     facts = snapshot.manifest.facts
     return {
-        "recommendation_id": next(new_event_ids(1)),
+        "recommendation_id": new_id(),
         "release_id": snapshot.release_id,
         "as_of": snapshot.as_of,
         "model": facts.get("model") or facts.get("served_by"),
@@ -104,21 +111,8 @@ async def recommend(
         "mode": composed.mode,
         "personalised": composed.mode != "fallback",
         "fallbacks": fallbacks,
-        "items": [
-            _item(rank, placed, _why(placed, snapshot, asking) if explain else None)
-            for rank, placed in enumerate(composed.items, wanted.offset + 1)
-        ],
+        "items": items,
     }
-
-
-def _item(rank: int, placed: Placed, why: Mapping[str, Any] | None) -> dict[str, Any]:
-    (item_id, score, source), rules = placed
-    item: dict[str, Any] = {"item_id": item_id, "score": score, "rank": rank, "source": source}
-    if rules:
-        item["rules"] = rules
-    if why is not None:
-        item["why"] = why
-    return item
 
 
 def _why(placed: Placed, snapshot: Snapshot, asking: Asking) -> dict[str, Any]:

@@ -39,10 +39,11 @@ def blend(
         ``k`` items, no two of one key; fewer only where the lists hold fewer.
     """
     if not online or not offline:  # most requests: what follows would cost several times as much
-        distinct: dict[Hashable, Item] = {}
-        for item in online or offline:
-            distinct.setdefault(key(item), item)
-        return list(distinct.values())[offset : offset + k]
+        only = online or offline
+        keys = list(map(key, only))
+        if len(set(keys)) < len(keys):
+            only = [item for place, item in enumerate(only) if keys.index(keys[place]) == place]
+        return list(only[offset : offset + k])
     feeds = _feeds([online, offline], key)
 
     def merged() -> Iterator[Item]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ DEPTH = 200
 """Most items of an answer and those before it: ``k`` and ``offset`` together."""
 TRENDING, POPULAR, CATALOGUE = "trending", "popular", "catalogue"
 """Sources of the items that fill an answer up; the last one are items that pass the filter, in no order of merit."""
+_item = attrgetter("item_id")
 _SLACK = 20
 """Items gathered beyond those asked for where there are rules, which may leave some out."""
 
@@ -66,8 +67,7 @@ class Wanted:
         return self.k + self.offset
 
 
-@dataclass(frozen=True)
-class Composed:
+class Composed(NamedTuple):
     """An answer.
 
     Attributes:
@@ -125,20 +125,19 @@ def compose(
     filled = list(merged)
     if len(merged) < gather.most:
         filled += gather.fallback({item.item_id for item in merged}, wanted.category, live)
-    placed = [Placed(candidate) for candidate in filled[: wanted.depth]]
     if rules:
         placed = apply_rules(
             filled, rules, snapshot.filters, now, wanted.depth, excluded=forbidden, passing=gather.mask
-        )
-    placed = placed[wanted.offset :]
-    stand_in = {candidate.item_id for candidate in filled[personal:]}
-    count = sum(item.candidate.item_id in stand_in for item in placed)
-    reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
-    return Composed(
-        items=placed,
-        mode=used if personal else "fallback",
-        fallbacks=Counter({reason: count}) if count else {},
-    )
+        )[wanted.offset :]
+    else:
+        placed = [Placed(candidate) for candidate in filled[wanted.offset : wanted.depth]]
+    fallbacks: Mapping[str, int] = {}
+    if len(filled) > personal:
+        stand_in = {candidate.item_id for candidate in filled[personal:]}
+        if count := sum(item.candidate.item_id in stand_in for item in placed):
+            reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
+            fallbacks = {reason: count}
+    return Composed(placed, used if personal else "fallback", fallbacks)
 
 
 class _Gather:
@@ -259,7 +258,3 @@ def _boosted_rules(*boosts: Sequence[Boost]) -> list[Rule]:
         elif factor < 1:
             rules.append(BuryRule(name=name, action="bury", filter=about, factor=factor))
     return rules
-
-
-def _item(candidate: Candidate) -> Key:
-    return candidate.item_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -84,7 +84,7 @@ class Visitor:
 
     @staticmethod
     def of(
-        released: Sequence[RankedItem], events: Sequence[Event], rules: EventRules, seen: Iterable[Key] = ()
+        released: Sequence[RankedItem], events: Sequence[Event], rules: EventRules, seen: Collection[Key] = ()
     ) -> Visitor:
         """Continue a released history with what happened since.
 
@@ -97,7 +97,9 @@ class Visitor:
             seen: items that the request names as seen, in order of time; they are newer than all events.
         """
         weights = {item: weight for item, weight, _ in released if weight > 0}
-        before = {item for item, _, source in released if source == PURCHASE}
+        before = frozenset([item for item, _, source in released if source == PURCHASE])
+        if not events and not seen:
+            return Visitor(tuple([row[0] for row in reversed(released)]), weights, purchased=before)
         purchased = set(before)
         held = {item for item, _, _ in released}
         clicks: list[Key] = [item for item, _, _ in reversed(released)]
@@ -143,7 +145,8 @@ class Visitor:
             rules: of the release.
             exclude_seen: leave out all that the visitor ever touched.
         """
-        forbidden = {*self.disliked, *self.just_purchased}
+        forbidden = set(self.disliked)
+        forbidden.update(self.just_purchased)
         if rules.exclude_purchased:
             forbidden |= self.purchased
         if exclude_seen or not rules.repeats:

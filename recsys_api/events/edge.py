@@ -168,9 +168,8 @@ def _misfits(event: NewEvent, terms: Terms) -> list[tuple[str, str]]:
 
 
 def _event(posted: NewEvent, event_id: str, now: int) -> Event:
-    fields: dict[str, Any] = dict(posted)
-    fields["event_id"] = event_id
-    fields["ts"] = now if posted.ts is None else _micros(posted.ts)
+    ts = now if posted.ts is None else _micros(posted.ts)
+    fields: dict[str, Any] = {**vars(posted), "event_id": event_id, "ts": ts}
     return Event(**fields)
 
 

@@ -88,10 +88,23 @@ def now_micros() -> int:
 
 def new_event_ids(count: int) -> Iterator[str]:
     """Ids that nobody else has, ascending in time and within a call (ULIDs)."""
-    # The top bit of the random part is free, so that counting on never overflows.
-    first = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(79)
+    first = _new_ulid()
     for number in range(first, first + count):
-        yield "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+        yield _crockford(number)
+
+
+def new_id() -> str:
+    """One id that nobody else has (a ULID)."""
+    return _crockford(_new_ulid())
+
+
+def _new_ulid() -> int:
+    # The top bit of the random part is free, so that counting on never overflows.
+    return (time.time_ns() // 1_000_000) << 80 | secrets.randbits(79)
+
+
+def _crockford(number: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def event_key(event_id: str) -> bytes:

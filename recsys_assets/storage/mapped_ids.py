@@ -38,7 +38,7 @@ class IntegerIds:
     type: Literal["int64"] = "int64"
 
     def __init__(self, array: pa.Array) -> None:
-        self._array: npt.NDArray[np.int64] = np.from_dlpack(array)
+        self._array: npt.NDArray[Any] = np.from_dlpack(array)
         self._values = view(array)
 
     def at(self, positions: list[int]) -> list[int]:
