@@ -44,7 +44,7 @@ def bare() -> ASGIApp:
 def without_storage() -> FastAPI:
     """The API with a store that takes events and does not keep them."""
 
-    async def add(_: SqliteEvents, events: Sequence[Event]) -> Added:
+    async def add(self: SqliteEvents, events: Sequence[Event]) -> Added:
         return Added.of([True] * len(events))
 
     SqliteEvents.add = add
