@@ -278,7 +278,8 @@ def main() -> None:
     if asked.no_page:
         print(text)
     else:
-        command = "python -m benchmarks.serving" + (" --small" if asked.small else "")
+        small = " --small" if asked.small else ""
+        command = f"python -m benchmarks.serving{small} --seconds {asked.seconds:g} --rounds {asked.rounds}"
         write_section("serving", "Serving: the API", command, _PACKAGES, text)
 
 
