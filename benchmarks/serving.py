@@ -30,10 +30,11 @@ from recsys_assets.storage.objects import sha256_file
 from recsys_assets.storage.releases import MANIFEST, POINTER, ROOT
 
 _API, _BARE, _NO_STORAGE = (
-    "recsys_api.app:create_app",
+    "benchmarks.serving_apps:quiet",
     "benchmarks.serving_apps:bare",
     "benchmarks.serving_apps:without_storage",
 )
+_LOGGED = "recsys_api.app:create_app"
 _CLIENT_CORE, _CORE = 0, 1
 _BUSY_USERS = 2000
 """Users with events, from id 0 on."""
@@ -115,6 +116,7 @@ def answers(bench: Bench) -> tuple[list[Row], Mapping[str, float]]:
         bares = {
             by: stack.enter_context(serving(_BARE, bench.folder, [_CORE], by=by, env=bench.env("bare"))) for by in apis
         }
+        logged = stack.enter_context(serving(_LOGGED, bench.folder, [_CORE], env=bench.env("logged")))
         _post_history(apis["uvicorn"], bench.size)
         stored = Load(lambda: get(f"/recommendations/{random.randrange(_BUSY_USERS, bench.size.users)}?k=10"))
         filtered = replace(
@@ -125,15 +127,17 @@ def answers(bench: Bench) -> tuple[list[Row], Mapping[str, float]]:
         )
         loads = {f"bare {by}": (bares[by], stored) for by in apis}
         loads |= {f"stored {by}": (apis[by], stored) for by in apis}
+        loads["logged"] = (logged, stored)
         seen = bench.compare({**loads, "filtered": (apis["uvicorn"], filtered)})
         blended = Load(lambda: get(f"/recommendations/{random.randrange(_BUSY_USERS)}?k=10"), 32, _RATE)
         paced = ask(apis["uvicorn"], blended, bench.seconds * bench.rounds, Seen())
     parts = dict(parts_of(bench.store.as_uri(), bench.events("answers"), _BUSY_USERS))
     parts["a bare answer by uvicorn"] = seen["bare uvicorn"].cost
     rows = [_of_bare(by, seen[f"stored {by}"], seen[f"bare {by}"]) for by in apis]
+    rows.append(_of_bare("uvicorn, with a log line per request", seen["logged"], seen["bare uvicorn"]))
     faster = seen["stored granian"].rate / seen["stored uvicorn"].rate
     rows.append(
-        Row("the same, granian beside uvicorn", _rate(seen["stored granian"]), _rate(seen["stored uvicorn"]),
+        Row("stored, granian beside uvicorn", _rate(seen["stored granian"]), _rate(seen["stored uvicorn"]),
             f"{faster:.2f}", "", None)
     )  # fmt: skip
     slower = seen["filtered"].cost / seen["stored uvicorn"].cost
@@ -278,7 +282,8 @@ def main() -> None:
     if asked.no_page:
         print(text)
     else:
-        command = "python -m benchmarks.serving" + (" --small" if asked.small else "")
+        small = " --small" if asked.small else ""
+        command = f"python -m benchmarks.serving{small} --seconds {asked.seconds:g} --rounds {asked.rounds}"
         write_section("serving", "Serving: the API", command, _PACKAGES, text)
 
 

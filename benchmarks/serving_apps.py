@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from recsys_api.app import create_app
 from recsys_api.events.event import Event
 from recsys_api.events.sqlite import SqliteEvents
 from recsys_api.events.store import Added
+from recsys_api.observing import requests_log
 
 BODY = "SERVING_BODY"
 """The variable that names the file with the bytes that :func:`bare` answers."""
@@ -41,11 +43,17 @@ def bare() -> ASGIApp:
     return app
 
 
+def quiet() -> FastAPI:
+    """The API without its log line per request, which the others do not write either."""
+    requests_log.setLevel(logging.WARNING)
+    return create_app()
+
+
 def without_storage() -> FastAPI:
-    """The API with a store that takes events and does not keep them."""
+    """The API with a store that takes events and does not keep them, without its log."""
 
     async def add(self: SqliteEvents, events: Sequence[Event]) -> Added:
         return Added.of([True] * len(events))
 
     SqliteEvents.add = add
-    return create_app()
+    return quiet()

@@ -96,14 +96,20 @@ def post(path: str, body: bytes) -> bytes:
 class _Connection(asyncio.Protocol):
     """One keep-alive connection, which has one request at a time."""
 
-    def __init__(self, answered: Callable[[_Connection, bytes, bytes], None]) -> None:
-        self._answered = answered
+    def __init__(
+        self, answered: Callable[[_Connection, bytes, bytes], None], lost: Callable[[Exception | None], None]
+    ) -> None:
+        self._answered, self._lost = answered, lost
         self._buffer = b""
         self.due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what is written to."""
         self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's has another base class
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the load: a server that hangs up answers no more."""
+        self._lost(exc)
 
     def ask(self, request: bytes, due: float) -> None:
         """Send a request, which should have been sent at ``due``."""
@@ -148,8 +154,13 @@ async def _run(port: int, load: Load, seconds: float, seen: Seen) -> None:
             moment, due = due, due + period
             loop.call_at(loop.time() + moment - now, connection.ask, load.request(), moment)
 
+    def lost(error: Exception | None) -> None:
+        if not done.done():
+            done.set_exception(error or ConnectionError("the server has closed a connection"))
+
     made = [
-        await loop.create_connection(lambda: _Connection(answered), "127.0.0.1", port) for _ in range(load.connections)
+        await loop.create_connection(lambda: _Connection(answered, lost), "127.0.0.1", port)
+        for _ in range(load.connections)
     ]
     due = started = clock()
     until = started + seconds
