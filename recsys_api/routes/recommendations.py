@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import StringConstraints
 
 from recsys_api.answering import recommend, who_asks
 from recsys_api.bodies import ManyUsers, Mode, Parameters, Rerank, Session, Text, clicks_of, wanted_of
@@ -29,7 +30,10 @@ async def recommendations(
     mode: Annotated[Mode | None, Query(description="which part answers")] = None,
     placement: Annotated[Text | None, Query(description="a place of `placements.toml`")] = None,
     category: Annotated[Text | None, Query(description="only items of this category, or below this root")] = None,
-    exclude: Annotated[list[str] | None, Query(max_length=1000, description="items to leave out; repeatable")] = None,
+    exclude: Annotated[
+        list[Annotated[str, StringConstraints(max_length=512)]] | None,
+        Query(max_length=1000, description="items to leave out; repeatable"),
+    ] = None,
     exclude_seen: Annotated[bool, Query(description="leave out all that the user ever touched")] = False,
     filter: Annotated[
         Text | None, Query(description="only items that pass", examples=['category == "1051" and price < 100'])

@@ -167,6 +167,7 @@ def test_a_bad_parameter_names_its_field(client: TestClient) -> None:
         ({"filter": "colour == 1"}, "filter"),
         ({"placement": "nowhere"}, "placement"),
         ({"exclude": "x"}, "exclude.0"),
+        ({"exclude": "x" * 513}, "exclude.0"),
         ({"k": 0}, "k"),
         ({"mode": "live"}, "mode"),
     ):
