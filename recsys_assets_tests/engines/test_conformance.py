@@ -102,7 +102,12 @@ ONLY_TYPES = {"CfEnsemble": CfEnsemble}
 def takes_or_gives_frames(function: Any) -> bool:
     """Lazy frames, or expressions over them, are among its parameters or its result."""
 
+    seen: list[Any] = []  # types may hold themselves, as trees do
+
     def mentions(hint: Any) -> bool:
+        if hint in seen:
+            return False
+        seen.append(hint)
         fields = typing.get_type_hints(hint, localns=ONLY_TYPES).values() if dataclasses.is_dataclass(hint) else ()
         return hint in (nw.LazyFrame, nw.Expr) or any(map(mentions, (*typing.get_args(hint), *fields)))
 
