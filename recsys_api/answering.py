@@ -96,11 +96,12 @@ async def recommend(
         {"item_id": item_id, "score": score, "rank": rank, "source": source}
         for rank, ((item_id, score, source), _) in enumerate(composed.items, wanted.offset + 1)
     ]
+    reasons = _Reasons(snapshot, asking) if explain else None
     for item, placed in zip(items, composed.items, strict=True):
         if placed.rules:
             item["rules"] = placed.rules
-        if explain:
-            item["why"] = _why(placed, snapshot, asking)
+        if reasons is not None:
+            item["why"] = reasons.of(placed)
     facts = snapshot.manifest.facts
     return {
         "recommendation_id": new_id(),
@@ -115,17 +116,30 @@ async def recommend(
     }
 
 
-def _why(placed: Placed, snapshot: Snapshot, asking: Asking) -> dict[str, Any]:
-    """What brought an item: its place in the list of last night, and the clicks and events that models started from."""
-    item, source, visitor = placed.candidate.item_id, placed.candidate.source, asking.visitor
-    own = [] if asking.user is None else snapshot.recommendations.get(asking.user, DEPTH)
-    places = {row[0]: place for place, row in enumerate(own, 1)}
-    seeds: list[Key] = []
-    if source == SIMILAR:
-        similar = {seed: snapshot.similar_items.get(seed, DEPTH) for seed in visitor.clicks}
-        seeds = [seed for seed, rows in similar.items() if any(row[0] == item for row in rows)]
-    elif source in (SESSIONS, ENSEMBLE) and item not in places:
-        seeds = list(visitor.clicks)
-    last = list(dict.fromkeys(reversed(seeds)))[:_EXPLAINED_EVENTS]
-    events = [as_json(event) for event in visitor.events if event.item_id in last][:_EXPLAINED_EVENTS]
-    return {"offline_rank": places.get(item), "because_of": last, "events": events, "rules": list(placed.rules)}
+class _Reasons:
+    """Why items are in an answer: what all of them share is read once."""
+
+    def __init__(self, snapshot: Snapshot, asking: Asking) -> None:
+        own = [] if asking.user is None else snapshot.recommendations.get(asking.user, DEPTH)
+        self._visitor = asking.visitor
+        self._places = {row[0]: place for place, row in enumerate(own, 1)}
+        self._similar = {
+            seed: {row[0] for row in snapshot.similar_items.get(seed, DEPTH)} for seed in asking.visitor.clicks
+        }
+
+    def of(self, placed: Placed) -> dict[str, Any]:
+        """The item's place in the list of last night, and the clicks and events that its model started from."""
+        item, source, visitor = placed.candidate.item_id, placed.candidate.source, self._visitor
+        seeds: list[Key] = []
+        if source == SIMILAR:
+            seeds = [seed for seed, items in self._similar.items() if item in items]
+        elif source in (SESSIONS, ENSEMBLE) and item not in self._places:
+            seeds = list(visitor.clicks)
+        last = list(dict.fromkeys(reversed(seeds)))[:_EXPLAINED_EVENTS]
+        events = [as_json(event) for event in visitor.events if event.item_id in last][:_EXPLAINED_EVENTS]
+        return {
+            "offline_rank": self._places.get(item),
+            "because_of": last,
+            "events": events,
+            "rules": list(placed.rules),
+        }

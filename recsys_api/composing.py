@@ -20,14 +20,15 @@ from recsys_api.visitor import Visitor
 from recsys_assets.core.placements.config import Mode, Placement
 from recsys_assets.core.placements.rules import Boost, BoostRule, BuryRule, Rule
 from recsys_assets.storage.lists import Key
+from recsys_assets.storage.served_lists import TRENDING
 
 if TYPE_CHECKING:
     from recsys_api.snapshot import Snapshot
 
 DEPTH = 200
 """Most items of an answer and those before it: ``k`` and ``offset`` together."""
-TRENDING, POPULAR, CATALOGUE = "trending", "popular", "catalogue"
-"""Sources of the items that fill an answer up; the last one are items that pass the filter, in no order of merit."""
+CATALOGUE = "catalogue"
+"""Source of items that fill an answer up because they pass the filter, in no order of merit."""
 _item = attrgetter("item_id")
 _SLACK = 20
 """Items gathered beyond those asked for where there are rules, which may leave some out."""
@@ -211,11 +212,9 @@ class _Gather:
         return [item for item in found if item.item_id not in held]
 
     def _segment(self, segment: str, k: int) -> list[Candidate]:
-        source = TRENDING if segment == TRENDING else POPULAR
         # As many more as may be left out.
         wider = k + len(self._forbidden) if self.mask is None else len(self._snapshot.catalogue)
-        rows = self._snapshot.top_popular.get(segment, wider)
-        return self._kept([Candidate(item, score, source) for item, score, _ in rows])[:k]
+        return self._kept(map(Candidate._make, self._snapshot.popular(wider, segment)))[:k]
 
     def _any_that_pass(self, held: Collection[Key], count: int) -> list[Candidate]:
         """Available items that pass the filter and that no list has, by id."""

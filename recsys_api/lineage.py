@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from recsys_assets.storage.layout import ACCEPTED
 from recsys_assets.storage.objects import Json, NotFound, ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
 
-ACCEPTED = "staging/accepted.json"
-"""Where the graph keeps which landing files it has accepted."""
 MOST_PARTITIONS = 20_000
 """Most partitions of one answer."""
 

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 from recsys_api.events.event import SIGNALS, Event
 from recsys_api.rules import Candidate
 from recsys_assets.storage.lists import Key
-from recsys_assets.storage.served_lists import TRENDING_FACT
+from recsys_assets.storage.served_lists import TRENDING, TRENDING_FACT
 
 if TYPE_CHECKING:
     from recsys_api.events.store import EventStore
     from recsys_api.snapshot import Snapshot
 
-TRENDING = "trending"
-"""Source of these items, and the segment of ``top_popular`` that they continue."""
 _MOST_EVENTS = 200_000
 """Newest events that count."""
 _BATCH = 10_000

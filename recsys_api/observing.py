@@ -17,7 +17,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys_api.composing import CATALOGUE, POPULAR, TRENDING
+from recsys_api.composing import CATALOGUE
 from recsys_api.events.edge import known_types
 from recsys_api.events.event import IMPRESSION, SIGNALS, Event
 from recsys_api.events.store import EventStore, StoreError
@@ -26,6 +26,7 @@ from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.reranking import GIVEN
 from recsys_api.rules import PINNED
 from recsys_api.snapshot import Snapshot
+from recsys_assets.storage.served_lists import POPULAR, TRENDING
 
 requests_log = logging.getLogger("recsys.requests")
 """Not below uvicorn's: it says nothing, and costs nothing, unless ``recsys_api.logs`` sets it up."""

@@ -19,8 +19,6 @@ from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.lists import RankedItem
 
 K = Annotated[int, Query(ge=1, le=100, description="length of the list")]
-TRENDING = "trending"
-"""A segment of ``top_popular`` and the source of its items; those of the other segments have the source ``popular``."""
 
 UNAVAILABLE: dict[int | str, dict[str, Any]] = responses(503)
 """The ``responses`` of a route that needs a release."""
@@ -63,13 +61,6 @@ def answer(snapshot: Snapshot, items: Iterable[RankedItem], **fields: object) ->
 def json_response(body: object, status: int = 200) -> Response:
     """A JSON response."""
     return Response(orjson.dumps(body), status, media_type="application/json")
-
-
-def popular(snapshot: Snapshot, k: int, segment: str | None = None) -> list[RankedItem]:
-    """The most popular items of a segment, by default the fallback's, with the source name that the API gives them."""
-    segment = segment or snapshot.fallback
-    source = TRENDING if segment == TRENDING else "popular"
-    return [(item_id, score, source) for item_id, score, _ in snapshot.top_popular.get(segment, k)]
 
 
 def readiness(request: Request) -> Response:

@@ -23,8 +23,10 @@ from recsys_assets.storage.releases import MANIFEST, ROOT
 from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
     FALLBACK_FACT,
+    POPULAR,
     SERVED_LISTS,
     SERVED_MODELS,
+    TRENDING,
     model_file,
 )
 
@@ -68,6 +70,12 @@ class Snapshot:
     def release_id(self) -> str:
         """Id of the release."""
         return self.pointer.release_id
+
+    def popular(self, k: int, segment: str | None = None) -> list[RankedItem]:
+        """The most popular items of a segment, by default the fallback's, with the source that the API names."""
+        segment = segment or self.fallback
+        source = TRENDING if segment == TRENDING else POPULAR
+        return [(item_id, score, source) for item_id, score, _ in self.top_popular.get(segment, k)]
 
     def similar(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""

@@ -6,8 +6,8 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,17 +25,6 @@ _SHIFTS = range(120, -1, -10)
 _TO_BASE_32 = str.maketrans(_CROCKFORD, "0123456789abcdefghijklmnopqrstuv")
 _ULID = re.compile(f"[0-7][{_CROCKFORD}]{{25}}")
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_OPTIONAL = (
-    "session_id",
-    "recommendation_id",
-    "release_id",
-    "placement",
-    "position",
-    "source",
-    "order_id",
-    "quantity",
-    "price",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +62,10 @@ class Event:
     order_id: str | None = None
     quantity: float | None = None
     price: float | None = None
+
+
+_FIELDS = tuple(field.name for field in fields(Event))
+_OPTIONAL = tuple(field.name for field in fields(Event) if field.default is None)
 
 
 def iso(micros: int) -> str:
@@ -134,6 +127,5 @@ def unpack(event_id: str, user_id: Key, item_id: Key, event_type: str, ts: int, 
 
 def as_json(event: Event) -> dict[str, Any]:
     """An event as answers show it: fields that it has, time as ISO 8601."""
-    fields: Sequence[str] = ("event_id", "user_id", "item_id", "event_type", "ts", *_OPTIONAL)
-    shown = {name: value for name in fields if (value := getattr(event, name)) is not None}
+    shown = {name: value for name in _FIELDS if (value := getattr(event, name)) is not None}
     return {**shown, "ts": iso(event.ts)}

@@ -173,12 +173,6 @@ class PostgresEvents:
             done = await connection.execute("delete from recsys_events where user_id = $1", _id(user_id))
         return _count(done)
 
-    async def deleted(self, user_id: Key) -> bool:
-        """Whether a user was deleted; see :class:`EventStore`."""
-        known = "select exists (select 1 from recsys_deleted_users where token = $1)"
-        async with self._connection() as connection:
-            return await connection.fetchval(known, tombstone(user_id, self._salt))
-
     async def trim(self, now: int) -> int:
         """Delete what is beyond the limits; see :class:`EventStore`."""
         limits = self._limits

@@ -131,11 +131,6 @@ class SqliteEvents:
 
         return await self._writer.run(forget)
 
-    async def deleted(self, user_id: Key) -> bool:
-        """Whether a user was deleted; see :class:`EventStore`."""
-        token = tombstone(user_id, self._salt)
-        return bool(_fetch(self._reading, "select 1 from deleted_users where token = ?", (token,)))
-
     async def trim(self, now: int) -> int:
         """Delete what is beyond the limits; see :class:`EventStore`."""
         limits, deleted = self._limits, 0

@@ -126,10 +126,6 @@ class EventStore(Protocol):
         """Forget a user; returns how many events were deleted. Later events of the id are a new beginning."""
         ...
 
-    async def deleted(self, user_id: Key) -> bool:
-        """Whether :meth:`delete_user` was ever called for a user, whom released lists may still hold."""
-        ...
-
     async def trim(self, now: int) -> int:
         """Delete events beyond the store's limits; returns how many. ``now`` is in microseconds since 1970."""
         ...

@@ -12,7 +12,7 @@ from recsys_api.bodies import Seeds
 from recsys_api.ids import parse_id, typed_ids
 from recsys_api.models import BecauseOf, Item, PopularItems, SimilarItems
 from recsys_api.problems import responses
-from recsys_api.responses import UNAVAILABLE, K, answer, json_response, popular, serving
+from recsys_api.responses import UNAVAILABLE, K, answer, json_response, serving
 
 router = APIRouter(tags=["catalogue"])
 
@@ -78,7 +78,7 @@ async def popular_items(
     """
     snapshot = serving(request)
     segment = f"category:{category}" if category else None
-    return answer(snapshot, popular(snapshot, k, segment), category=category or None)
+    return answer(snapshot, snapshot.popular(k, segment), category=category or None)
 
 
 @router.get("/items/{item_id:id}", response_model=Item, responses=UNAVAILABLE, summary="What is known of an item")

@@ -18,9 +18,9 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from recsys_assets.storage.layout import ACCEPTED
 from recsys_assets.storage.objects import Conflict, NotFound, ObjectStore
 
-KEY = "staging/accepted.json"
 FORMAT_VERSION = 1
 _ATTEMPTS = 20
 
@@ -161,22 +161,22 @@ def _swap(store: ObjectStore, change: Callable[[Accepted], Accepted]) -> Accepte
         if changed is accepted:
             return accepted
         try:
-            store.replace(KEY, _RECORD.dump_json(changed), etag)
+            store.replace(ACCEPTED, _RECORD.dump_json(changed), etag)
             return changed
         except Conflict:
             continue
-    raise Conflict(f"{store.uri(KEY)}: could not be changed in {_ATTEMPTS} attempts")
+    raise Conflict(f"{store.uri(ACCEPTED)}: could not be changed in {_ATTEMPTS} attempts")
 
 
 def _read(store: ObjectStore) -> tuple[Accepted, str | None]:
     try:
-        data, etag = store.get_with_etag(KEY)
+        data, etag = store.get_with_etag(ACCEPTED)
     except NotFound:
         return Accepted(), None
     accepted = _RECORD.validate_json(data)
     if accepted.format_version != FORMAT_VERSION:
         raise ValueError(
-            f"{store.uri(KEY)}: format_version: expected {FORMAT_VERSION}, found {accepted.format_version}"
+            f"{store.uri(ACCEPTED)}: format_version: expected {FORMAT_VERSION}, found {accepted.format_version}"
         )
     return accepted, etag
 

@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recsys_assets.storage.mapped_batch import BatchFormat
 from recsys_assets.storage.mapped_ids import Key, mapped_ids
 
 CATALOGUE_FILE = "catalogue.arrow"
@@ -37,13 +38,15 @@ FORMAT_VERSION = 1
 NEVER = np.iinfo(np.int32).min
 """Under a null ``first_seen``, in days since 1970-01-01."""
 
-VERSION_KEY = b"recsys.catalogue"
 _EPOCH = date(1970, 1, 1)
 _Value = TypeVar("_Value", bound=np.generic)
 
 
 class CatalogueFormatError(ValueError):
     """A table cannot be written as a catalogue, or a file does not have the format."""
+
+
+FORMAT = BatchFormat("a catalogue", b"recsys.catalogue", FORMAT_VERSION, CatalogueFormatError)
 
 
 @dataclass(frozen=True)
@@ -125,18 +128,7 @@ class Catalogue:
             FileNotFoundError: the file does not exist.
             CatalogueFormatError: it is not Arrow IPC, or of another format version or schema.
         """
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
-            batches, schema = reader.num_record_batches, reader.schema
-            batch = reader.get_batch(0) if batches == 1 else None
-        except pa.ArrowInvalid as error:
-            raise CatalogueFormatError(f"{path}: not an Arrow IPC file: {error}") from error
-        version = (schema.metadata or {}).get(VERSION_KEY, b"none").decode()
-        if version != str(FORMAT_VERSION):
-            raise CatalogueFormatError(f"{path}: must be a catalogue of format {FORMAT_VERSION}, found {version}")
-        if batch is None or schema.types != _types(schema.field(0).type) or tuple(schema.names) != COLUMNS:
-            raise CatalogueFormatError(f"{path}: must be one batch of {list(COLUMNS)}, found {batches} of {schema}")
-        return cls(batch)
+        return cls(FORMAT.map(path, COLUMNS, _fits))
 
     @classmethod
     def absent(cls, item_type: str) -> Catalogue:
@@ -179,6 +171,10 @@ class Catalogue:
             price=None if np.isnan(price) else price,
             first_seen=None if seen == NEVER else _EPOCH + timedelta(days=seen),
         )
+
+
+def _fits(schema: pa.Schema) -> bool:
+    return schema.types == _types(schema.field(0).type) and tuple(schema.names) == COLUMNS
 
 
 def _types(ids: pa.DataType) -> list[pa.DataType]:

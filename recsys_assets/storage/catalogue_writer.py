@@ -12,13 +12,11 @@ import pyarrow.compute as pc
 from recsys_assets.storage.catalogue import (
     CATALOGUE_FILE,
     COLUMNS,
-    FORMAT_VERSION,
+    FORMAT,
     NEVER,
-    VERSION_KEY,
     CatalogueFormatError,
 )
 
-_METADATA = {VERSION_KEY: str(FORMAT_VERSION).encode()}
 _STRINGS = (pa.string(), pa.large_string(), pa.string_view())
 
 
@@ -84,7 +82,7 @@ def write_catalogue(table: pa.Table, folder: Path) -> Path:
             pa.date32()
         ),
     }
-    schema = pa.schema([pa.field(name, array.type) for name, array in columns.items()], metadata=_METADATA)
+    schema = pa.schema([pa.field(name, array.type) for name, array in columns.items()], metadata=FORMAT.metadata)
     path = folder / CATALOGUE_FILE
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))

@@ -4,7 +4,7 @@
 
     erasures/requests/<digest of the id>.json    {"format_version": 1, "user_id": …, "requested_at": …}
 
-A request holds the id, which whoever erases needs; it is deleted once the person is erased.
+A request contains the user id, since the erasure job needs it, and is deleted once the person is erased.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, canonical_json
 
+ACCEPTED = "staging/accepted.json"
+"""The object that lists the landing files which the graph has accepted."""
 LAYOUT = 5
 """Raise it when the name or type of a stored column, a stored value, a folder or a file of a release changes.
 

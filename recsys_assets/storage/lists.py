@@ -26,11 +26,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_assets.storage.mapped_batch import BatchFormat
 from recsys_assets.storage.mapped_ids import Key as Key
 from recsys_assets.storage.mapped_ids import mapped_ids, view
 
 FORMAT_VERSION = 2
-_VERSION_KEY = b"recsys.ranked_lists"
 _SIZE_KEY = b"recsys.ranked_lists.size"
 _COLUMNS = (("key", "start"), ("item_id", "source"), ("entry", "score"))
 
@@ -41,6 +41,9 @@ RankedItem = tuple[Key, float, str]
 
 class ListFormatError(ValueError):
     """A table cannot be written as ranked lists, or a file does not have the format."""
+
+
+_FORMAT = BatchFormat("ranked lists", b"recsys.ranked_lists", FORMAT_VERSION, ListFormatError)
 
 
 def list_files(name: str) -> tuple[str, str, str]:
@@ -129,7 +132,10 @@ class RankedLists:
             ListFormatError: a file is not Arrow IPC, of another format version or schema, or of other lists.
         """
         paths = [folder / file for file in list_files(name)]
-        keys, entries, rows = (_map(path, columns) for path, columns in zip(paths, _COLUMNS, strict=True))
+        keys, entries, rows = (
+            _FORMAT.map(path, columns, lambda schema, names=columns: tuple(schema.names) == names)
+            for path, columns in zip(paths, _COLUMNS, strict=True)
+        )
         found = f"{rows.num_rows} rows of {entries.num_rows} entries"
         for path, batch in zip(paths, (keys, entries, rows), strict=True):
             if (stated := batch.schema.metadata.get(_SIZE_KEY, b"none").decode()) != found:
@@ -255,23 +261,7 @@ def _narrow(values: Ints, below: int) -> pa.Array:
 
 
 def _write(path: Path, columns: Mapping[str, pa.Array], size: str) -> None:
-    metadata = {_VERSION_KEY: str(FORMAT_VERSION).encode(), _SIZE_KEY: size.encode()}
+    metadata = {**_FORMAT.metadata, _SIZE_KEY: size.encode()}
     schema = pa.schema([pa.field(n, a.type, nullable=False) for n, a in columns.items()], metadata=metadata)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_arrays(list(columns.values()), schema=schema))
-
-
-def _map(path: Path, columns: tuple[str, ...]) -> pa.RecordBatch:
-    """Map a file and check that it is one record batch of this format and these columns."""
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches, schema = reader.num_record_batches, reader.schema
-        batch = reader.get_batch(0) if batches == 1 else None
-    except pa.ArrowInvalid as error:
-        raise ListFormatError(f"{path}: not an Arrow IPC file: {error}") from error
-    version = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-    if version != str(FORMAT_VERSION):
-        raise ListFormatError(f"{path}: must be ranked lists of format {FORMAT_VERSION}, found {version}")
-    if batch is None or tuple(schema.names) != columns:
-        raise ListFormatError(f"{path}: must be one batch of {list(columns)}, found {batches} of {schema.names}")
-    return batch

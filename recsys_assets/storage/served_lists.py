@@ -34,6 +34,9 @@ FALLBACK_FACT = "fallback_segment"
 DEFAULT_FALLBACK = "all"
 """That segment where a release names none."""
 
+TRENDING, POPULAR = "trending", "popular"
+"""The segment of ``top_popular`` that is a source of its own, and the source of the items of all other segments."""
+
 SERVED_LISTS = (
     ServedList("recommendations", "user_id", "user", named_by="generator"),
     ServedList(

@@ -45,7 +45,7 @@ def both_serve(server: Server) -> bool:
 
 
 def counts(server: Server) -> dict[str, Any]:
-    """What ``/stats`` says of answers; a request of it counts itself, so requests are left out."""
+    """The counts of ``/stats`` without those of HTTP requests: a request to ``/stats`` is counted too."""
     answer = json.loads(ask(server, "/stats")[1])
     named = {name: rows for name, rows in answer["counts"].items() if name.startswith("recsys_")}
     return {"reset_at": answer["reset_at"], **{name: sorted(rows, key=str) for name, rows in named.items()}}

@@ -13,9 +13,10 @@ import pytest
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.ingest.accepted import KEY, Accepted
+from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import list_landing
+from recsys_assets.storage.layout import ACCEPTED
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.uri import open_store
@@ -58,7 +59,7 @@ class Place:
         return zone.accept(zone.changes(), [].append if notes is None else notes.append)
 
     def staged(self) -> set[str]:
-        return {meta.key for meta in self.store.list("staging") if meta.key != KEY}
+        return {meta.key for meta in self.store.list("staging") if meta.key != ACCEPTED}
 
     def users(self, day: str = DAYS[0], **options: Any) -> list[int]:
         rows = self.zone(**options).events(day).collect()
@@ -182,11 +183,11 @@ def test_equal_bytes_that_are_parsed_otherwise_are_staged_anew(local: Place) -> 
 
 
 def test_a_file_that_was_accepted_before_contents_were_hashed_is_staged_once_more(local: Place) -> None:
-    record = orjson.loads(local.store.get(KEY))
+    record = orjson.loads(local.store.get(ACCEPTED))
     for file in record["files"].values():
         for name in ("version", "content", "copy_of"):
             del file[name]
-    local.store.put(KEY, orjson.dumps(record))
+    local.store.put(ACCEPTED, orjson.dumps(record))
     assert local.zone().changes() == {}
     local.landing.put("events.csv", events(1, 2))
     assert changed_since(local, local.accept()) == set(DAYS)
