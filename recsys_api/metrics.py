@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -218,10 +219,10 @@ class Metrics(Collector):
         """All metrics, of all workers."""
         if self.folder:
             _forget_dead_workers(self.folder)
-            source: Collector = MultiProcessCollector(None, str(self.folder))
+            families = MultiProcessCollector.merge(_begun_files(self.folder))
         else:
-            source = self._registry
-        for family in sorted(source.collect(), key=lambda family: family.name):
+            families = self._registry.collect()
+        for family in sorted(families, key=lambda family: family.name):
             family.samples = [
                 sample
                 for sample in family.samples
@@ -250,9 +251,22 @@ def _forget_dead_workers(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid, str(folder))
+            with suppress(FileNotFoundError):  # another worker was quicker
+                mark_process_dead(pid, str(folder))
         except PermissionError:  # another user's: alive
             continue
+
+
+def _begun_files(folder: Path) -> Iterator[str]:
+    """The files that workers count in, without those that are still empty.
+
+    A worker makes its file before it gives it a size, and one that is killed in between leaves it empty for ever;
+    the library cannot read such a file (https://github.com/prometheus/client_python/issues/1199).
+    """
+    for path in folder.glob("*.db"):
+        with suppress(FileNotFoundError):  # of a dead worker, dropped by another one
+            if path.stat().st_size:
+                yield str(path)
 
 
 def empty_folder(folder: Path) -> None:
