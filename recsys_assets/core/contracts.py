@@ -62,6 +62,53 @@ REJECTED_EVENTS = Contract(
     key=("source_file", "source_row"),
 )
 
+_SHOWN = {
+    "recommendation_id": Column("string", "the answer that showed the item", nullable=True),
+    "release_id": Column("string", "the release of that answer", nullable=True),
+    "placement": Column("string", "where it was shown", nullable=True),
+    "position": Column("int64", "at which place, 1 is the first", nullable=True, ge=1),
+    "source": Column("string", "what put it there", nullable=True),
+}
+
+IMPRESSIONS = Contract(
+    "impressions",
+    {
+        "user_id": Column("user", "to whom the item was shown"),
+        "item_id": Column("item", "what was shown"),
+        "event_type": Column("string", "shown, or disliked", isin=("impression", "dislike")),
+        "ts": Column("timestamp", "when"),
+        **_SHOWN,
+        **_SOURCE,
+    },
+    key=("source_file", "source_row"),
+    order=("ts", "user_id", "item_id", "event_type", "source_file", "source_row"),
+)
+
+ATTRIBUTION = Contract(
+    "attribution",
+    {
+        "user_id": _USER,
+        "item_id": _ITEM,
+        "event_type": CLEAN_EVENTS.columns["event_type"],
+        "ts": CLEAN_EVENTS.columns["ts"],
+        "target": Column("bool", "whether it is what recommendations should cause"),
+        "attributed_by": Column(
+            "string",
+            "the answer that the event names, or the last impression before it; null: the item was not shown",
+            nullable=True,
+            isin=("recommendation_id", "last_touch"),
+        ),
+        "shown_at": Column("timestamp", "time of the impression", nullable=True),
+        "seconds": Column("int64", "whole seconds from impression to event", nullable=True, ge=0),
+        **_SHOWN,
+        "impression_file": Column("string", "landing file of the impression", nullable=True),
+        "impression_row": Column("int64", "its row", nullable=True, ge=0),
+        **_SOURCE,
+    },
+    key=("source_file", "source_row"),
+    order=("ts", "user_id", "item_id", "event_type", "source_file", "source_row"),
+)
+
 ITEM_PROPERTIES = Contract(
     "item_properties",
     {
@@ -314,6 +361,8 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
     contracts = (
         CLEAN_EVENTS,
         REJECTED_EVENTS,
+        IMPRESSIONS,
+        ATTRIBUTION,
         ITEM_PROPERTIES,
         CATEGORY_TREE,
         ITEM_EMBEDDINGS,

@@ -157,6 +157,6 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     marts = marts_of(built.definitions.resolve_all_asset_specs())
     assert set(marts) >= {"user_activity", "item_activity", "item_pairs", "bot_users", "event_counts"}
     assert outdated_days(
-        accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue
+        accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue, reach=1
     ) == list(retry_queue)
-    assert outdated_days(accepted, partitions, marts, span) == ["2015-05-05"]
+    assert outdated_days(accepted, partitions, marts, span, reach=1) == ["2015-05-05"]
