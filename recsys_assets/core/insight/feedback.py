@@ -128,7 +128,8 @@ def _wanted(attribution: Frame) -> list[dict[str, Any]]:
 def _attributed_by(attribution: Frame) -> dict[str, int]:
     """Events by how they were attributed; ``none`` for those whose item was not shown."""
     named = attribution.select(nw.col("attributed_by").fill_null(NONE).alias("name"))
-    return {row["name"]: row["n"] for row in _collected(named.group_by("name").agg(n=nw.len().cast(nw.Int64)))}
+    counted = _collected(named.group_by("name").agg(n=nw.len().cast(nw.Int64)))
+    return {row["name"]: row["n"] for row in sorted(counted, key=lambda row: row["name"])}
 
 
 def _groups(
