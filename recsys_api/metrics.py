@@ -109,6 +109,17 @@ class Metrics(Collector):
             multiprocess_mode="livesum",
         )
         self._released: tuple[str, str] | None = None
+        live = ("recsys_live_impressions", "recsys_live_precision", "recsys_live_recall")
+        about = (
+            "Impressions of the last day.",
+            "Share of the impressions of the last day from which an event followed.",
+            "Share of the targets of the last day, of users to whom anything was shown, that followed from them.",
+        )
+        # All workers read the same events, so one of them speaks for all: the last that looked.
+        self._live = [self._shared(name, text, "placement") for name, text in zip(live, about, strict=True)]
+        self._targets = self._shared(
+            "recsys_live_targets", "Targets of the last day, of users to whom anything was shown."
+        )
 
     def _counter(self, name: str, about: str) -> Counter:
         return Counter(name, about, registry=self._registry)
@@ -118,6 +129,9 @@ class Metrics(Collector):
 
     def _gauge(self, name: str, about: str, mode: Literal["livesum", "livemax"]) -> Gauge:
         return Gauge(name, about, registry=self._registry, multiprocess_mode=mode)
+
+    def _shared(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(name, about, labels, registry=self._registry, multiprocess_mode="livemostrecent")
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered.
@@ -214,6 +228,15 @@ class Metrics(Collector):
         """State how many events wait."""
         self._queued.set(queued)
         self._unexported.set(unexported)
+
+    def feedback(self, placement: str, impressions: int, precision: float, recall: float) -> None:
+        """State what followed from what was shown; the placement is a known one, ``other`` or ``none``."""
+        for gauge, value in zip(self._live, (impressions, precision, recall), strict=True):
+            gauge.labels(placement).set(value)
+
+    def targets(self, count: int) -> None:
+        """State how many targets recall is a share of."""
+        self._targets.set(count)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, of all workers."""

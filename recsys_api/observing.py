@@ -21,6 +21,7 @@ from recsys_api.composing import CATALOGUE
 from recsys_api.events.edge import known_types
 from recsys_api.events.event import IMPRESSION, SIGNALS, Event
 from recsys_api.events.store import EventStore, StoreError
+from recsys_api.feedback import LiveFeedback
 from recsys_api.metrics import OTHER, Metrics, known
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.reranking import GIVEN
@@ -169,6 +170,25 @@ class PostedEvents:
                 metrics.impression(known(event.placement, names.placements), known(event.source, names.sources))
             elif event.recommendation_id is not None and event.event_type not in SIGNALS:
                 metrics.click(known(event.placement, names.placements), known(event.source, names.sources))
+
+
+def state_feedback(
+    metrics: Metrics, feedback: LiveFeedback, news: Sequence[Event], snapshot: Snapshot, now: int
+) -> None:
+    """State live precision and recall.
+
+    Args:
+        metrics: of the application.
+        feedback: what was attributed so far.
+        news: events that have arrived.
+        snapshot: the release that is served; it knows the placements.
+        now: microseconds since 1970, UTC.
+    """
+    places = snapshot.placements.places
+    found = feedback.refresh(news, now, lambda name: known(name, places), snapshot.rules.targets)
+    for placement, figures in found.items():
+        metrics.feedback(placement, figures.impressions, figures.precision, figures.recall)
+    metrics.targets(feedback.targets)
 
 
 @asynccontextmanager

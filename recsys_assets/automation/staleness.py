@@ -150,15 +150,19 @@ def _is_current(
 
 def _follows_impressions(days: Sequence[str], accepted: Accepted, partitions: PartitionStore) -> bool:
     """Whether the first of some days has the impressions of its files, and its attribution those of all of them."""
-    day, files = days[0], {shown: accepted.digests("impressions", shown) for shown in days}
-    own = partitions.read_lineage("impressions", day)
-    if (own.params.get("files") if own else []) != files[day]:
-        return False
-    shown_days = [shown for shown in days if files[shown]]
-    attribution = partitions.read_lineage("attribution", day) if shown_days else None
-    records = [partitions.read_lineage("impressions", shown) for shown in shown_days]
-    read = attribution.inputs if attribution else ()
-    return all(record and Input("impressions", record.day, record.sha256) in read for record in records)
+    records = {shown: partitions.read_lineage("impressions", shown) for shown in days}
+    for shown, record in records.items():
+        if (record.params.get("files") if record else []) != accepted.digests("impressions", shown):
+            return False
+    attribution = partitions.read_lineage("attribution", days[0])
+    inputs = attribution.inputs if attribution else ()
+    read = {source.day: source.sha256 for source in inputs if source.asset == "impressions"}
+    # A day on which nothing was shown may have been made after those that would have read it.
+    return all(
+        record.sha256 == read.get(shown) or (not record.rows and shown not in read)
+        for shown, record in records.items()
+        if record
+    )
 
 
 def _trailing(day: str, before: int, first: str) -> list[str]:
