@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from recsys_api.settings import Settings
 from recsys_assets_tests.api.conftest import client_of, eventually
+from recsys_assets_tests.integration.test_erase_user import erase
 from recsys_assets_tests.integration.world import World, make_world
 
 pytestmark = pytest.mark.graph
@@ -140,3 +141,21 @@ def test_an_event_of_today_changes_the_next_answer_and_the_list_of_tomorrow(worl
         assert tomorrow["mode"] == "offline", "the visitor has a list of their own"
         names = {file["name"] for file in client.get(f"/lineage/{world.served_release()}").json()["landing_files"]}
         assert any(name.startswith("served/events-") for name in names)
+
+    assert metadata_of_report(world)["not_final"] == 4, "of the day itself: something may follow from them yet"
+    assert erase(world, VISITOR).success
+    for asset in ("clean_events", "impressions", "attribution"):
+        assert not [row for row in partition(world, asset) if row["user_id"] == VISITOR], asset
+    assert world.lineage("impressions", NEXT_DAY).rows == 0
+    for path in world.landing.glob("served/*"):
+        assert str(VISITOR).encode() not in gzip.decompress(path.read_bytes()), path.name
+    checks = world.run("history", NEXT_DAY).get_asset_check_evaluations()
+    erased = {check.asset_key.to_user_string(): check for check in checks if check.check_name == "rows_add_up"}
+    assert {name: check.passed for name, check in erased.items()} == {"clean_events": True, "impressions": True}
+
+
+def metadata_of_report(world: World) -> dict[str, Any]:
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("feedback_report"), asset_partitions=[NEXT_DAY])
+    (record,) = world.instance.fetch_materializations(wanted, limit=1).records
+    assert record.asset_materialization is not None
+    return {name: value.value for name, value in record.asset_materialization.metadata.items()}
