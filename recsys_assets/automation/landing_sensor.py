@@ -20,7 +20,6 @@ from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
-SECONDS = 30
 _HASHED_BYTES = 64 << 20
 """Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
 
@@ -68,7 +67,7 @@ def landing_sensor(
 
     Args:
         partitions: the days of the graph.
-        settings: where its store is.
+        settings: where its store is, and how often to look.
         marts: names of its marts.
     """
     tags, reach = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}, days_reached(settings.attribution_hours)
@@ -76,7 +75,7 @@ def landing_sensor(
     @dg.sensor(
         name="landing_sensor",
         jobs=[jobs.stage_landing, jobs.history],
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )
