@@ -23,7 +23,7 @@ OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
 BASELINE = "baseline.json"
 """File of the folder with the counts at the last reset of ``/stats``."""
-Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "erasure"]
+Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "erasure", "traces"]
 
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +29,9 @@ from recsys_api.reranking import GIVEN
 from recsys_api.rules import PINNED
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.served_lists import POPULAR, TRENDING
+
+if TYPE_CHECKING:
+    from recsys_api.tracing import Traces
 
 requests_log = logging.getLogger("recsys.requests")
 """Not below uvicorn's: it says nothing, and costs nothing, unless ``recsys_api.logs`` sets it up."""
@@ -52,10 +56,11 @@ class Observed:
     Args:
         app: what answers.
         metrics: of the application.
+        traces: where requests are traced, if they are.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None) -> None:
+        self._app, self._metrics, self._traces = app, metrics, traces
         self._plain: dict[object, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +87,8 @@ class Observed:
             route = self._route(scope)
             method = known(scope["method"], _METHODS)
             self._metrics.request(route, method, status, seconds)
+            if self._traces is not None:
+                self._traces.request(scope, method, route, status, seconds)
             if requests_log.isEnabledFor(logging.INFO):
                 _log(scope, method, route, status, seconds)
 
