@@ -55,7 +55,7 @@ class Names:
 
     Attributes:
         codes: int32 [items]; -1 is null.
-        names: ascending by code point; the code is the position.
+        names: in a release ascending by code point; the code is the position.
     """
 
     codes: npt.NDArray[np.int32]
@@ -141,6 +141,10 @@ class Catalogue:
         """Number of items."""
         return len(self.item_ids)
 
+    def position(self, item_id: Key) -> int | None:
+        """Row of an item, by binary search; None if it is unknown."""
+        return self._ids.position(item_id)
+
     def positions(self, ids: Sequence[Key]) -> npt.NDArray[np.int64]:
         """Rows of items, by binary search.
 
@@ -158,7 +162,7 @@ class Catalogue:
 
     def item(self, item_id: Key) -> KnownItem | None:
         """What is known of an item; None where it is unknown."""
-        row = self._ids.position(item_id)
+        row = self.position(item_id)
         if row is None:
             return None
         depth, price, seen = int(self.depth[row]), float(self.price[row]), int(self.first_seen[row])

@@ -44,7 +44,7 @@ def test_what_is_known_of_an_item_is_said_and_an_unknown_one_is_no_error(
         def ask(item: Id) -> dict[str, object]:
             return conforms(client, "/items/{item_id}", f"/items/{quote(str(item), safe='')}")
 
-        base = {"release_id": release_id, "as_of": DAY, "has_catalogue": True}
+        base = {"release_id": release_id, "as_of": DAY, "has_catalogue": True, "changed": {}}
         assert ask(known) == {
             **base, **SHOE, "item_id": known, "known": True, "first_seen": "2015-07-30", "age_days": 3,
         }  # fmt: skip

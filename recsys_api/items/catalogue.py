@@ -1,0 +1,126 @@
+"""A catalogue in which items have changed since the release, and items that the release does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys_api.items.change import ItemChange, Value
+from recsys_assets.storage.catalogue import NEVER, Catalogue, Names
+from recsys_assets.storage.lists import Key
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+class ChangedCatalogue(Catalogue):
+    """A catalogue with changes. Immutable and thread-safe, as the one before it, whose columns it shares or copies.
+
+    Rows of items that the release knows stay where they are, and the others follow them, by id. Such an item is
+    available unless a change says otherwise, and was never seen. What is above a category is what it was in the
+    release: nothing, where no item had that category.
+
+    Args:
+        before: the catalogue of a release, or one with earlier changes.
+        changes: in the order of arrival.
+    """
+
+    __slots__ = ("_added_ids", "_release", "added")
+
+    def __init__(self, before: Catalogue, changes: Iterable[ItemChange]) -> None:
+        self.released, self.item_type = before.released, before.item_type
+        self.item_ids, self._ids = before.item_ids, before._ids
+        earlier = before if isinstance(before, ChangedCatalogue) else None
+        self._release: Catalogue = before if earlier is None else earlier._release
+        stated: dict[str, dict[Key, Value]] = {"available": {}, "price": {}, "category": {}}
+        for change in changes:
+            stated[change.field][change.item_id] = change.value
+        items = list(dict.fromkeys(item for values in stated.values() for item in values))
+        new = [item for item, row in zip(items, before.positions(items).tolist(), strict=True) if row < 0]
+        # Ids of a release are of one type.
+        added: list[Any] = [*new, *(() if earlier is None else earlier._added_ids)]
+        self._added_ids: tuple[Key, ...] = tuple(sorted(added))
+        self.added: Mapping[Key, int] = {item: len(self.item_ids) + n for n, item in enumerate(self._added_ids)}
+        grown = _Grown(len(self.item_ids), before.positions(self._added_ids) if new else None)
+        rows = dict(zip(items, self.positions(items).tolist(), strict=True))
+        self.available = _with(grown(before.available, True), stated["available"], rows)
+        self.price = _with(grown(before.price, np.nan), stated["price"], rows)
+        self.first_seen = grown(before.first_seen, NEVER)
+        self.category, self.root, self.depth = before.category, before.root, before.depth
+        categories = {item: str(name) for item, name in stated["category"].items()}
+        if new or categories:
+            self._categorise(grown, categories, rows)
+
+    def _categorise(self, grown: _Grown, categories: Mapping[Key, str], rows: Mapping[Key, int]) -> None:
+        names, codes = list(self.category.names), grown(self.category.codes, -1)
+        code_of = {name: code for code, name in enumerate(names)}
+        above: dict[str, tuple[int, int]] = {}
+        for name in dict.fromkeys(categories.values()):
+            if name not in code_of:
+                code_of[name] = len(names)
+                names.append(name)
+            above[name] = _above(self._release, code_of[name])
+        self.category = Names(_with(codes, {item: code_of[name] for item, name in categories.items()}, rows), (*names,))
+        roots = {item: above[name][0] for item, name in categories.items()}
+        self.root = Names(_with(grown(self.root.codes, -1), roots, rows), self.root.names)
+        self.depth = _with(grown(self.depth, 0), {item: above[name][1] for item, name in categories.items()}, rows)
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.item_ids) + len(self._added_ids)
+
+    def position(self, item_id: Key) -> int | None:
+        """Row of an item; None if it is unknown."""
+        row = super().position(item_id)
+        return self.added.get(item_id) if row is None else row
+
+    def positions(self, ids: Sequence[Key]) -> npt.NDArray[np.int64]:
+        """Rows of items; -1 for an unknown one."""
+        found = super().positions(ids)
+        if self.added:
+            for place in np.flatnonzero(found < 0).tolist():
+                found[place] = self.added.get(ids[place], -1)
+        return found
+
+    def id_at(self, row: int) -> Key:
+        """The item in a row."""
+        known = len(self.item_ids)
+        return super().id_at(row) if row < known else self._added_ids[row - known]
+
+
+class _Grown:
+    """Gives columns room for added items.
+
+    Args:
+        known: items of the release.
+        rows: of each added item, its row in the columns so far, -1 for a new one; None if there is no new one.
+    """
+
+    def __init__(self, known: int, rows: npt.NDArray[np.int64] | None) -> None:
+        self._known, self._rows = known, rows
+
+    def __call__(self, column: npt.NDArray[_Number], empty: object) -> npt.NDArray[_Number]:
+        """The column with rows for all added items, the new ones empty; itself where there is no new one."""
+        if self._rows is None:
+            return column
+        added = np.full(len(self._rows), empty, column.dtype)
+        known = self._rows >= 0
+        added[known] = column[self._rows[known]]
+        return np.concatenate([column[: self._known], added])
+
+
+def _with(column: npt.NDArray[_Number], values: Mapping[Key, Value], rows: Mapping[Key, int]) -> npt.NDArray[_Number]:
+    """The column with other values in some rows; itself where there are none."""
+    if not values:
+        return column
+    changed = column.copy()
+    changed[[rows[item] for item in values]] = list(values.values())
+    return changed
+
+
+def _above(release: Catalogue, code: int) -> tuple[int, int]:
+    """Code of the root, and depth, of a category in a release, as any item of it has them; (-1, 0) if none has it."""
+    alike = np.flatnonzero(release.category.codes == code)
+    return (int(release.root.codes[alike[0]]), int(release.depth[alike[0]])) if len(alike) else (-1, 0)
