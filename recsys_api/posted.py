@@ -48,15 +48,26 @@ class Posted(Generic[T]):
             InvalidFieldsError: names each field at fault, and its place in the list.
         """
         one = media_type == JSON and body.lstrip()[:1] != b"["
-        posted = self._lines(body) if media_type == JSON_LINES else self._json(body, one=one)
+        posted = self._lines(body) if media_type == JSON_LINES else [self.read_one(body)] if one else self._list(body)
         if not 1 <= len(posted) <= most:
             message = f"expected 1 to {most} {self._noun}, found {len(posted)} (RECSYS_API_MAX_EVENTS)"
             raise InvalidFieldsError([FieldFault(field="body", message=message)])
         return posted, one
 
-    def _json(self, body: bytes, *, one: bool) -> list[T]:
+    def read_one(self, body: bytes) -> T:
+        """The entry of a body that is no list.
+
+        Raises:
+            InvalidFieldsError: names each field at fault.
+        """
         try:
-            return [self._one.validate_json(body)] if one else self._many.validate_json(body)
+            return self._one.validate_json(body)
+        except ValidationError as error:
+            raise InvalidFieldsError(self._faults(error, None)[:MOST_FAULTS]) from None
+
+    def _list(self, body: bytes) -> list[T]:
+        try:
+            return self._many.validate_json(body)
         except ValidationError as error:
             raise InvalidFieldsError(self._faults(error, None)[:MOST_FAULTS]) from None
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recsys_api.events.edge import Amount, Id, Text
 from recsys_api.items.change import ItemChange
-from recsys_api.posted import JSON, MOST_FAULTS, Posted, id_fault
+from recsys_api.posted import MOST_FAULTS, Posted, id_fault
 from recsys_api.problems import FieldFault, InvalidFieldsError
 from recsys_assets.storage.lists import Key
 
@@ -68,11 +68,10 @@ def read_item(item_id: Key, body: bytes, now: int) -> list[ItemChange]:
     except ValidationError as error:
         message = str(error.errors()[0]["msg"])
         raise InvalidFieldsError([FieldFault(field="item_id", message=message)]) from None
-    posted, one = _ONE.read(body, JSON, 1)
-    if not one or not posted[0].model_fields_set:
-        message = _NOTHING if one else "expected an object with the fields of the item, found a list"
-        raise InvalidFieldsError([FieldFault(field="body", message=message)])
-    return _changes(item_id, posted[0], now)
+    fields = _ONE.read_one(body)
+    if not fields.model_fields_set:
+        raise InvalidFieldsError([FieldFault(field="body", message=_NOTHING)])
+    return _changes(item_id, fields, now)
 
 
 def read_items(body: bytes, media_type: str, id_type: str, most: int, now: int) -> list[ItemChange]:
