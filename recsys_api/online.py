@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ _WHOLE = 10_000
 """Longer than any list of similar items."""
 
 Mask = npt.NDArray[np.bool_]
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
 
 
 class OnlineModels:
@@ -151,12 +152,13 @@ class OnlineModels:
     def similar_to(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""
         rows = self._similar.get(item_id, 2 * k)
-        shown = self._available(rows)
+        shown = self.available(rows)
         if len(shown) < k and len(rows) == 2 * k:  # so many are not available that the rest of the list counts
-            shown = self._available(self._similar.get(item_id, _WHOLE))
+            shown = self.available(self._similar.get(item_id, _WHOLE))
         return shown[:k]
 
-    def _available(self, rows: list[RankedItem]) -> list[RankedItem]:
+    def available(self, rows: Sequence[_Row]) -> list[_Row]:
+        """The rows without those whose item, the first column, is known as not available."""
         places = self._catalogue.positions([row[0] for row in rows]) if len(self._catalogue) else []
         out = {
             row[0]

@@ -171,6 +171,26 @@ def test_an_item_that_the_release_has_as_unavailable_can_be_had_again(client: Te
     assert 39 in items(client.get("/similar/58?k=3").json())
 
 
+def test_what_trends_and_is_not_available_is_not_shown(make_settings: Callable[..., Settings], store_uri: str) -> None:
+    content = replace(CONTENT, top_popular={"all": [1, 2, 3], "trending": [7, 8, 9]}, fallback="trending")
+    publish(store_uri, DAY, content, **FACTS)
+    with client_of(make_settings(api_open_writes=True)) as client:
+
+        def first() -> int:
+            return items(ask(client, 404, k=1))[0]
+
+        for item in (39, 38):  # the release has 39 as unavailable
+            for user in (901, 902, 903):
+                act(client, user, item)
+        eventually(lambda: first() == 38)
+        assert 39 not in items(ask(client, 404, k=10))
+        put(client, {"available": False}, 38)
+        assert first() == 7
+        put(client, [{"item_id": item, "available": True} for item in (38, 39)])
+        assert first() == 38
+        eventually(lambda: 39 in items(ask(client, 404, k=2)))
+
+
 def test_filters_boosts_and_rules_see_changes(client: TestClient) -> None:
     cheap = items(ask(client, 1, filter="price < 1", k=5))
     put(client, [{"item_id": 9, "price": 0.25}, {"item_id": 0, "price": 80}])
