@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from recsys_api.items.change import ItemChange, ItemChanges
+from recsys_api.events.item_change import ItemChange
+from recsys_api.items.newest import ItemChanges
 from recsys_api.items.serving import with_changes
 from recsys_api.settings import Settings
 from recsys_api.snapshot import LoadStoppedError, Snapshot, load_snapshot

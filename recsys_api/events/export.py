@@ -22,8 +22,8 @@ from typing import Generic, TypeVar
 import orjson
 
 from recsys_api.events.event import SIGNALS, Event, iso
+from recsys_api.events.item_change import ItemChange, property_value
 from recsys_api.events.store import ExportState, Log
-from recsys_api.items.change import ItemChange, property_value
 from recsys_assets.storage.objects import ObjectStore
 
 logger = logging.getLogger("uvicorn.recsys.events")

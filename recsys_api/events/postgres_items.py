@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import asyncpg
 import orjson
 
+from recsys_api.events.item_change import ItemChange
 from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, count_of
 from recsys_api.events.store import Limits
-from recsys_api.items.change import ItemChange
 
 _LOCK = 0x5EC5_0003
 SCHEMA = f"""

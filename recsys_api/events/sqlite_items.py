@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import orjson
 
+from recsys_api.events.item_change import ItemChange
 from recsys_api.events.sqlite_log import Scanner, SqliteLog, fetch, state_table
 from recsys_api.events.store import Limits
 from recsys_api.events.writer import Writer
-from recsys_api.items.change import ItemChange
 
 SCHEMA = f"""
 create table if not exists item_changes (

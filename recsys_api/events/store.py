@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import orjson
 
 from recsys_api.events.event import Event
-from recsys_api.items.change import ItemChange
+from recsys_api.events.item_change import ItemChange
 from recsys_assets.storage.lists import Key
 
 T_co = TypeVar("T_co", covariant=True)

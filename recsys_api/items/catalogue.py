@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recsys_api.items.change import ItemChange, Value
+from recsys_api.events.item_change import ItemChange, Value
 from recsys_assets.storage.catalogue import NEVER, Catalogue, Names
 from recsys_assets.storage.lists import Key
 

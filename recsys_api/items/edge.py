@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recsys_api.events.edge import Amount, Id, Text
-from recsys_api.items.change import ItemChange
+from recsys_api.events.item_change import ItemChange
 from recsys_api.posted import MOST_FAULTS, Posted, id_fault
 from recsys_api.problems import FieldFault, InvalidFieldsError
 from recsys_assets.storage.lists import Key

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
+from recsys_api.events.item_change import ItemChange
 from recsys_api.expressions import Filters
 from recsys_api.items.catalogue import ChangedCatalogue
-from recsys_api.items.change import ItemChange
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.lists import Key
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys_api.events.export import Exporter, item_line
+from recsys_api.events.item_change import ItemChange
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import Limits
-from recsys_api.items.change import ItemChange
 from recsys_assets_tests.api.events.conftest import NOW, event
 from recsys_assets_tests.api.events.test_export import LEASE, Landing
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_api.events.item_change import ItemChange, property_value
 from recsys_api.expressions import Filters
 from recsys_api.items.catalogue import ChangedCatalogue
-from recsys_api.items.change import ItemChange, ItemChanges, property_value
+from recsys_api.items.newest import ItemChanges
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
 from recsys_assets_tests.api.catalogues import AS_OF, CATEGORIES, PRICES, catalogue_of, known_items
 

@@ -118,12 +118,13 @@ def test_bodies_and_ids_that_cannot_be_used_are_refused(client: TestClient) -> N
 
 
 def test_string_ids_are_those_that_the_graph_can_read(make_settings: Callable[..., Settings], store_uri: str) -> None:
-    content = Content({"ann": ["a/ü"]}, {}, {"all": ["a/ü", "b"]}, ids={"user": "string", "item": "string"})
+    content = Content({"ann": ["a/ü", "c"]}, {}, {"all": ["a/ü", "b"]}, ids={"user": "string", "item": "string"})
     publish(store_uri, DAY, content)
     with client_of(make_settings(api_open_writes=True)) as client:
         put(client, {"available": False}, "a%2F%C3%BC")
         assert items(client.get("/popular").json()) == ["b"], "a release without a catalogue leaves it out too"
         assert known(client, "a%2F%C3%BC")["available"] is False
+        assert items(client.get("/recommendations/ann?k=1").json()) == ["c"]
         assert put(client, {"price": 1}, "%20a", 422)["errors"][0]["field"] == "item_id"
 
 
