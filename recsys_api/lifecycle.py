@@ -19,7 +19,7 @@ from recsys_api.events.event import now_micros
 from recsys_api.events.export import Exporter, event_line, item_line
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
-from recsys_api.items.following import follow_items
+from recsys_api.following import follow_items
 from recsys_api.live import LivePopularity
 from recsys_api.metrics import Metrics
 from recsys_api.problems import problem_response

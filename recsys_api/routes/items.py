@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from recsys_api.events.event import iso, now_micros
 from recsys_api.events.item_change import ItemChange
+from recsys_api.following import follow_items
 from recsys_api.ids import parse_id
 from recsys_api.items.edge import fields_schema, item_schema, read_item, read_items
-from recsys_api.items.following import follow_items
 from recsys_api.models import ItemsChanged
 from recsys_api.posted import JSON, JSON_LINES, media_type_of
 from recsys_api.problems import responses
