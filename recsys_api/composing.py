@@ -172,11 +172,7 @@ class _Gather:
         snapshot, most = self._snapshot, self.most
         match source:
             case "recommendations":
-                # No more than can be shown: making candidates of whole lists took most of the time.
-                some_out = self.mask is not None or snapshot.withdrawn
-                deep = DEPTH if some_out else most + len(self._forbidden)
-                rows = [] if self._user is None else snapshot.recommendations.get(self._user, min(deep, DEPTH))
-                return self._kept(map(Candidate._make, rows))[:most]
+                return self._recommendations()[:most]
             case "online":
                 return self._kept(snapshot.online.recommend(self._visitor, most, self._forbidden, self.mask))
             case "similar_items":
@@ -192,6 +188,17 @@ class _Gather:
                 return self._segment(TRENDING, most)
             case _:
                 return self._segment("all", most)
+
+    def _recommendations(self) -> list[Candidate]:
+        """The user's list of the release, as much of it as is needed: making candidates of all of it took long."""
+        if self._user is None:
+            return []
+        deep = DEPTH if self.mask is not None else min(self.most + len(self._forbidden), DEPTH)
+        rows = self._snapshot.recommendations.get(self._user, deep)
+        kept = self._kept(map(Candidate._make, rows))
+        if len(kept) < self.most and len(rows) == deep < DEPTH:  # some are not available any more
+            kept = self._kept(map(Candidate._make, self._snapshot.recommendations.get(self._user, DEPTH)))
+        return kept
 
     def fallback(self, held: Collection[Key], category: str | None, live: Sequence[Candidate]) -> list[Candidate]:
         """Items that are not personal, to fill an answer up.
