@@ -123,6 +123,8 @@ class Item(_Model):
     depth: int | None = Field(description="depth of that category; 1 for a root", ge=1, examples=[3])
     available: bool | None = Field(description="its last known availability; true where never stated")
     price: float | None = Field(description="its last known price", examples=[12.5])
+    brand: str | None = Field(description="its last known brand", examples=["Ada"])
+    title: str | None = Field(description="its last known title", examples=["Running shoes"])
     first_seen: date | None = Field(
         description="first day with an event or a property; null if only a list of the release names the item"
     )

@@ -19,12 +19,12 @@ AHEAD = timedelta(minutes=5)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY_TYPE = re.compile(r"[a-z_][a-z0-9_]{0,63}")
-_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\s]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$"
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\s]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$"
 """Text without control characters that neither begins nor ends with a blank: the graph ignores blanks around values."""
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PLAIN)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Id = Integer | Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_PLAIN)]
+Id = Integer | Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -39,7 +39,7 @@ class NewEvent(BaseModel):
         description="a type of the data set (`facts.event_types` of `GET /release`), `impression` or `dislike`",
         examples=["view"],
     )
-    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_PLAIN)] | None = Field(
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)] | None = Field(
         default=None,
         description="names the event: a second one of the same id changes nothing. One is made where it is absent; "
         "then a request that is repeated stores its events again. UUIDs and ULIDs that ascend in time are fastest",

@@ -16,7 +16,7 @@ class ItemChange:
 
     Attributes:
         item_id: of the data set's id type.
-        field: ``available``, ``price`` or ``category``.
+        field: ``available``, ``price``, ``category``, ``brand`` or ``title``.
         value: of that field: bool, number or text.
         ts: when it arrived; microseconds since 1970, UTC.
     """

@@ -27,14 +27,14 @@ class ChangedCatalogue(Catalogue):
         changes: in the order of arrival.
     """
 
-    __slots__ = ("_added_ids", "_release", "added")
+    __slots__ = ("_added_ids", "_changed_titles", "_release", "added")
 
     def __init__(self, before: Catalogue, changes: Iterable[ItemChange]) -> None:
         self.released, self.item_type = before.released, before.item_type
         self.item_ids, self._ids = before.item_ids, before._ids
         earlier = before if isinstance(before, ChangedCatalogue) else None
         self._release: Catalogue = before if earlier is None else earlier._release
-        stated: dict[str, dict[Key, Value]] = {"available": {}, "price": {}, "category": {}}
+        stated: dict[str, dict[Key, Any]] = {name: {} for name in ("available", "price", "category", "brand", "title")}
         for change in changes:
             stated[change.field][change.item_id] = change.value
         items = list(dict.fromkeys(item for values in stated.values() for item in values))
@@ -48,24 +48,15 @@ class ChangedCatalogue(Catalogue):
         self.available = _with(grown(before.available, True), stated["available"], rows)
         self.price = _with(grown(before.price, np.nan), stated["price"], rows)
         self.first_seen = grown(before.first_seen, NEVER)
-        self.category, self.root, self.depth = before.category, before.root, before.depth
-        categories = {item: str(name) for item, name in stated["category"].items()}
-        if new or categories:
-            self._categorise(grown, categories, rows)
-
-    def _categorise(self, grown: _Grown, categories: Mapping[Key, str], rows: Mapping[Key, int]) -> None:
-        names, codes = list(self.category.names), grown(self.category.codes, -1)
-        code_of = {name: code for code, name in enumerate(names)}
-        above: dict[str, tuple[int, int]] = {}
-        for name in dict.fromkeys(categories.values()):
-            if name not in code_of:
-                code_of[name] = len(names)
-                names.append(name)
-            above[name] = _above(self._release, code_of[name])
-        self.category = Names(_with(codes, {item: code_of[name] for item, name in categories.items()}, rows), (*names,))
-        roots = {item: above[name][0] for item, name in categories.items()}
-        self.root = Names(_with(grown(self.root.codes, -1), roots, rows), self.root.names)
-        self.depth = _with(grown(self.depth, 0), {item: above[name][1] for item, name in categories.items()}, rows)
+        self.brand = _with_names(before.brand, grown, stated["brand"], rows)
+        self._titles = before._titles
+        self._changed_titles: Mapping[Key, str] = {**(earlier._changed_titles if earlier else {}), **stated["title"]}
+        self.category = _with_names(before.category, grown, stated["category"], rows)
+        code_of = {name: code for code, name in enumerate(self._release.category.names)}
+        above = {name: _above(self._release, code_of.get(name)) for name in dict.fromkeys(stated["category"].values())}
+        roots, depths = ({item: above[name][part] for item, name in stated["category"].items()} for part in range(2))
+        self.root = Names(_with(grown(before.root.codes, -1), roots, rows), before.root.names)
+        self.depth = _with(grown(before.depth, 0), depths, rows)
 
     def __len__(self) -> int:
         """Number of items."""
@@ -83,6 +74,11 @@ class ChangedCatalogue(Catalogue):
             for place in np.flatnonzero(found < 0).tolist():
                 found[place] = self.added.get(ids[place], -1)
         return found
+
+    def title(self, row: int) -> str | None:
+        """The title of the item in a row; None where it is null."""
+        changed = self._changed_titles.get(self.id_at(row)) if self._changed_titles else None
+        return changed if changed is not None or row >= len(self.item_ids) else super().title(row)
 
     def id_at(self, row: int) -> Key:
         """The item in a row."""
@@ -120,7 +116,18 @@ def _with(column: npt.NDArray[_Number], values: Mapping[Key, Value], rows: Mappi
     return changed
 
 
-def _above(release: Catalogue, code: int) -> tuple[int, int]:
+def _with_names(column: Names, grown: _Grown, values: Mapping[Key, str], rows: Mapping[Key, int]) -> Names:
+    """A column of names with other ones in some rows; new names follow the known ones."""
+    codes = grown(column.codes, -1)
+    if not values:
+        return Names(codes, column.names)
+    code_of = {name: code for code, name in enumerate(dict.fromkeys([*column.names, *values.values()]))}
+    return Names(_with(codes, {item: code_of[name] for item, name in values.items()}, rows), tuple(code_of))
+
+
+def _above(release: Catalogue, code: int | None) -> tuple[int, int]:
     """Code of the root, and depth, of a category in a release, as any item of it has them; (-1, 0) if none has it."""
+    if code is None:
+        return -1, 0
     alike = np.flatnonzero(release.category.codes == code)
     return (int(release.root.codes[alike[0]]), int(release.depth[alike[0]])) if len(alike) else (-1, 0)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from recsys_api.events.edge import Amount, Id, Text
+from recsys_api.events.edge import PLAIN, Amount, Id, Text
 from recsys_api.events.item_change import ItemChange
 from recsys_api.posted import MOST_FAULTS, Posted, id_fault
 from recsys_api.problems import FieldFault, InvalidFieldsError
 from recsys_assets.storage.lists import Key
 
-FIELDS = ("available", "price", "category")
+FIELDS = ("available", "price", "category", "brand", "title")
 """What can be changed."""
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=PLAIN)]
 
 
 class ItemFields(BaseModel):
@@ -28,6 +30,8 @@ class ItemFields(BaseModel):
     )
     price: Amount = Field(default_factory=float, description="of one unit", examples=[9.5])
     category: Text = Field(default_factory=str, description="as the data set names it", examples=["1051"])
+    brand: Text = Field(default_factory=str, description="its brand", examples=["Ada"])
+    title: Title = Field(default_factory=str, description="its title", examples=["Running shoes"])
 
 
 class ChangedItem(ItemFields):

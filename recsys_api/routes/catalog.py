@@ -107,6 +107,8 @@ async def item(
             "depth": found and found.depth,
             "available": found and found.available,
             "price": found and found.price,
+            "brand": found and found.brand,
+            "title": found and found.title,
             "first_seen": seen,
             "age_days": (date.fromisoformat(snapshot.as_of) - seen).days if seen else None,
             "changed": {field: iso(ts) for field, ts in snapshot.changed.get(asked, {}).items()},

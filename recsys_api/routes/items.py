@@ -41,7 +41,7 @@ async def put_item(
     request: Request,
     item_id: Annotated[str, Path(description="the item, percent-encoded", examples=["187946"])],
 ) -> Response:
-    """Change what is known of an item: its availability, price or category. Fields that are absent stay as they are.
+    """Change the availability, price, category, brand or title of an item. Fields that are absent stay as they are.
 
     The change is durable when the answer comes, and every answer of this worker knows it from then on; other workers
     follow within two seconds. It goes to the graph as a file of the landing zone, and a release that was made later

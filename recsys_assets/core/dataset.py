@@ -20,7 +20,7 @@ from recsys_assets.core.faults import describe_faults
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-Property = Literal["category", "available", "price"]
+Property = Literal["category", "available", "price", "brand", "title"]
 Kind = Literal["events", "properties", "categories", "embeddings"]
 
 COMPRESSIONS = ("gz", "xz", "zst")

@@ -77,7 +77,7 @@ def test_what_happens_today_changes_the_next_answer_and_the_release_of_tomorrow(
         gone = after["items"][-1]["item_id"]
         assert known(client, gone)["available"] is True
         assert client.put(f"/items/{gone}", json={"available": False, "price": 12.5}).status_code == 200
-        new = {"item_id": NEW_ITEM, "category": "1051", "price": 3}
+        new = {"item_id": NEW_ITEM, "category": "1051", "price": 3, "brand": "Ada", "title": "A new thing"}
         assert client.put("/items", json=[new]).status_code == 200
         category = known(client, gone)["category"]
         assert known(client, gone) | {"changed": set(known(client, gone)["changed"])} == {
@@ -105,13 +105,15 @@ def test_what_happens_today_changes_the_next_answer_and_the_release_of_tomorrow(
     assert (row["available"], row["price"], row["category_id"]) == (False, 12.5, category)
     (row,) = features.filter(pl.col("item_id") == NEW_ITEM).rows(named=True)
     assert (row["available"], row["price"], row["category_id"]) == (True, 3.0, "1051")
+    assert (row["brand"], row["title"]) == ("Ada", "A new thing")
 
     with client_of(settings) as client:
         assert client.get("/release").json()["as_of"] == NEXT_DAY
         assert known(client, gone) == {
             "known": True, "available": False, "price": 12.5, "category": category, "changed": {},
         }, "the release knows by itself"  # fmt: skip
-        assert known(client, NEW_ITEM)["known"] is True
+        new = client.get(f"/items/{NEW_ITEM}").json()
+        assert (new["known"], new["brand"], new["title"]) == (True, "Ada", "A new thing")
         assert gone not in [item["item_id"] for item in answer(client, VISITOR)["items"]]
         tomorrow = client.get(f"/recommendations/{VISITOR}?k=20&mode=offline").json()
         assert tomorrow["mode"] == "offline", "the visitor has a list of their own"

@@ -16,7 +16,7 @@ from recsys_api.expressions import Filters
 from recsys_api.items.catalogue import ChangedCatalogue
 from recsys_api.items.newest import ItemChanges
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
-from recsys_assets_tests.api.catalogues import AS_OF, CATEGORIES, PRICES, catalogue_of, known_items
+from recsys_assets_tests.api.catalogues import AS_OF, BRANDS, CATEGORIES, PRICES, catalogue_of, known_items
 
 INTS, TEXTS = st.integers(-5, 5), st.sampled_from(["", "a", "b/ü", "10", "9", "�", "𝄞"])
 FILTERS = [
@@ -31,6 +31,9 @@ FILTERS = [
     "root is null",
     "depth >= 2",
     "age_days is null",
+    'brand == "Ada"',
+    'not brand in ["x", "new"]',
+    "brand is null",
     'not (category == "hats" or price >= 1)',
 ]
 
@@ -40,6 +43,8 @@ def changes_of(ids: st.SearchStrategy[Any]) -> st.SearchStrategy[list[ItemChange
         st.tuples(st.just("available"), st.booleans()),
         st.tuples(st.just("price"), st.sampled_from([*PRICES, 7.5])),
         st.tuples(st.just("category"), st.sampled_from([*CATEGORIES, "new", "newer"])),
+        st.tuples(st.just("brand"), st.sampled_from([*BRANDS, "new"])),
+        st.tuples(st.just("title"), st.sampled_from(["a title", "another"])),
     )
     pairs = st.tuples(ids, stated)
     return st.lists(pairs.map(lambda pair: ItemChange(pair[0], pair[1][0], pair[1][1], 0)), max_size=12)

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from recsys_api.settings import Settings
 from recsys_assets_tests.api.conftest import client_of, eventually
 from recsys_assets_tests.api.publishing import Content, publish
-from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, act, ask, items
+from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, ITEMS, act, ask, items
 from recsys_assets_tests.api.test_metrics import by, samples
 
 KEY = "a-write-key-0123456789"
@@ -208,6 +208,21 @@ def test_filters_boosts_and_rules_see_changes(client: TestClient) -> None:
         },
     )
     assert items(boosted.json()["answers"][0])[0] == 8
+
+
+def test_brand_and_title(make_settings: Callable[..., Settings], store_uri: str) -> None:
+    branded = [replace(item, brand="xy"[int(item.item_id) % 2], title=f"No. {item.item_id}") for item in ITEMS]
+    publish(store_uri, DAY, replace(CONTENT, items=branded), **FACTS)
+    example = 'category == "shoes" and price < 100 and not brand in ["x"]'
+    with client_of(make_settings(api_open_writes=True)) as client:
+        assert {item % 2 for item in items(ask(client, 404, filter=example, k=20))} == {1}
+        assert (known(client, 30)["brand"], known(client, 30)["title"]) == ("x", "No. 30")
+        put(client, [{"item_id": 30, "brand": "z", "title": "Now a z"}, {"item_id": 777, "title": "New"}])
+        assert items(ask(client, 404, filter='brand == "z"')) == [30]
+        assert [item for item in items(ask(client, 404, filter=example, k=20)) if item % 2 == 0] == [30]
+        assert (known(client, 30)["brand"], known(client, 30)["title"]) == ("z", "Now a z")
+        assert (known(client, 777)["brand"], known(client, 777)["title"]) == (None, "New")
+        assert put(client, {"title": "t" * 1025}, 30, 422)["errors"][0]["field"] == "title"
 
 
 def test_a_new_item_is_known_passes_filters_and_can_be_pinned(
