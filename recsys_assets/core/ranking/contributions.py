@@ -65,9 +65,9 @@ class ModelExplainer:
         self._model = model
         self._shap: TreeShap | None = None
         if isinstance(model, TreesOfCatBoost):
-            self._shap = TreeShap(model.model)
+            self._shap = TreeShap(model)
         elif isinstance(model, BoostedLinear):
-            self._shap = TreeShap(model.trees.model)
+            self._shap = TreeShap(model.trees)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,7 +112,9 @@ def _of_transformed(model: TransformedLinear, matrix: Matrix) -> Floats:
         block = matrix[start : start + _ROWS]
         for at, name in enumerate(model.columns):
             value = (transform_feature(name, block[:, at]) - model.means[at]) / model.scales[at]
-            found[start : start + _ROWS, at] = value * model.coefficients[at] + np.isnan(block[:, at]) * model.missing[at]
+            found[start : start + _ROWS, at] = (
+                value * model.coefficients[at] + np.isnan(block[:, at]) * model.missing[at]
+            )
     return found
 
 

@@ -2,7 +2,7 @@
 
 All rows in a leaf of a symmetric tree have the same values, so they are computed once per leaf and looked up. A test
 compares them with CatBoost's own ``ShapValues``, which take 30 microseconds per row whatever the number of trees: as
-long as all else that is done for a recommendation. Deeper and other trees, which only an experiment has, get CatBoost's.
+long as all else that is done for a recommendation. Trees that are deeper or not symmetric get CatBoost's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.arrays import Matrix
+from recsys_assets.core.ranking.formats import TreesOfCatBoost
 
 if TYPE_CHECKING:
     from catboost import CatBoost
@@ -45,14 +46,14 @@ class TreeShap:
         baseline: mean of the model's scores on its training rows.
     """
 
-    def __init__(self, model: CatBoost) -> None:
-        self._model = model
-        stated = _as_json(model)
+    def __init__(self, model: TreesOfCatBoost) -> None:
+        self._model = model.model
+        stated = _as_json(model.model)
         scale, (bias, *_) = stated["scale_and_bias"]
         trees = stated.get("oblivious_trees")
         self._tables: list[LeafTable] | None = None
         if trees is None or any(len(tree["splits"]) > _DEEPEST for tree in trees):
-            nothing = np.full((1, len(model.feature_names_ or ())), np.nan, np.float32)
+            nothing = np.full((1, len(model.columns)), np.nan, np.float32)
             self.baseline = float(self._values_of_catboost(nothing)[0, -1])
             return
         pairs = [_leaf_table(tree) for tree in trees]
