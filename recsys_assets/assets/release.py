@@ -120,11 +120,16 @@ def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, An
     champion = decided.after.champion
     return {
         "served_by": sources[0] if sources else None,
-        "model": champion.id if champion and decided.order_by == "ranker" else None,
+        "model": champion.id if champion and decided.order_by == "ranker" and by_ranker(tables) else None,
         FALLBACK_FACT: fallback[0] if fallback else DEFAULT_FALLBACK,
         "lists": {name: rows.num_rows for name, rows in tables.items() if name in _LISTS},
         "items": tables["catalogue"].num_rows,
     }
+
+
+def by_ranker(tables: Mapping[str, pa.Table]) -> bool:
+    """Whether the ranker ordered the lists; one that the gate let through may have stood down."""
+    return "ranker" in tables["recommendations"]["source"].unique().to_pylist()
 
 
 def released_tables(stored: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -212,7 +217,8 @@ def release_files(
     decision = folder / "promotion.json"
     decision.write_text(decided.to_json())
     paths += [evaluation, decision]
-    if model := partition_bytes(upstream["served_ranker"], day):
+    model = partition_bytes(upstream["served_ranker"], day)
+    if model and by_ranker(tables):
         copy = folder / f"ranker{suffix_of(model)}"
         copy.write_bytes(model)
         paths.append(copy)

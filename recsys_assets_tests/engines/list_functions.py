@@ -8,7 +8,16 @@ from typing import Any
 import narwhals as nw
 
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.lists import attribution, explanations, histories, new_items, nightly, recommend, reranking
+from recsys_assets.core.lists import (
+    attribution,
+    explanations,
+    histories,
+    model_inputs,
+    new_items,
+    nightly,
+    recommend,
+    reranking,
+)
 from recsys_assets_tests.engines.frames import LAST
 from recsys_assets_tests.engines.function_inputs import CANDIDATES, POLICY, FunctionInputs, end_of, trained_model
 
@@ -84,6 +93,9 @@ LIST_FUNCTIONS: Mapping[str, Callable[[FunctionInputs], Any]] = {
         inputs["candidates"].with_columns(rank=nw.col("fused_rank")),
         explanations.explainer_of("covisit", b"", CANDIDATES),
         inputs.ids,
+    ),
+    "lists.model_inputs.sample_features": lambda inputs: model_inputs.sample_features(
+        inputs.engine, inputs["candidates"], inputs.candidate_inputs, *inputs.as_of
     ),
     "lists.explanations.order_of": lambda inputs: tuple(
         explanations.order_of(recommend.recommend(inputs["candidates"], order_by)) for order_by in ("fused", "covisit")
