@@ -26,9 +26,28 @@ class RankedItem(_Model):
     )
 
 
+class WeighedFeature(_Model):
+    """A feature, and what it added to the score of an item in the list of the release."""
+
+    name: str = Field(description="of the feature: a column of the ranker", examples=["ui_hours_since"])
+    value: float | None = Field(description="its value; null is unknown", examples=[3.0])
+    contribution: float = Field(description="what it adds to the score; below zero it speaks against", examples=[0.81])
+
+
 class Why(_Model):
     """Why an item is there."""
 
+    generators: dict[str, int] | None = Field(
+        description="generators that proposed the item, with the rank that each gave it; null where the release does "
+        "not say",
+        examples=[{"covisit": 2, "repeat": 1}],
+    )
+    features: list[WeighedFeature] | None = Field(
+        description="features that weighed most for its place in the list of the release, the strongest first; null "
+        "likewise"
+    )
+    others: float | None = Field(description="what all other features add to the score; null likewise")
+    baseline: float | None = Field(description="the score without any contribution; null likewise")
     offline_rank: int | None = Field(description="place in the user's list of the release", examples=[3])
     because_of: list[Id] = Field(description="items that the model started from, the newest first")
     events: list[dict[str, Any]] = Field(description="the user's newest events with these items")

@@ -137,6 +137,13 @@ class Settings(BaseSettings):
     )
     similar_k: int = Field(default=30, ge=1, le=500, description="similar items kept per item")
     recommendations_k: int = Field(default=100, ge=1, le=100, description="recommendations kept per user")
+    explained_items: int = Field(
+        default=10,
+        ge=0,
+        le=100,
+        description="first items of each list for which a release can say why: the generators' ranks, and the features "
+        "that weighed most; each takes about 30 bytes of the store; 0: none",
+    )
     candidates_k: int = Field(
         default=40,
         ge=3,

@@ -278,6 +278,24 @@ def candidates_contract(generators: Iterable[str]) -> Contract:
     return Contract("candidates", columns, key=("user_id", "item_id"))
 
 
+EXPLAINED_FEATURES = 3
+"""Features of an explained item that are kept: those that weighed most."""
+
+
+def explanations_contract(generators: Iterable[str]) -> Contract:
+    """Why the first items of each list stand where they do, with the ranks that some generators gave them."""
+    columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM, "rank": RECOMMENDATIONS.columns["rank"]}
+    for generator in generators:
+        columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
+    for place in range(1, EXPLAINED_FEATURES + 1):
+        columns[f"feature_{place}"] = Column("string", f"the feature that weighed most, place {place}", nullable=True)
+        columns[f"value_{place}"] = Column("float32", "its value; null is unknown", nullable=True)
+        columns[f"contribution_{place}"] = Column("float32", "what it adds to the score", nullable=True)
+    columns["others"] = Column("float32", "what all other features add")
+    columns["baseline"] = Column("float32", "the score without any contribution; the sum of all is the score")
+    return Contract("explanations", columns, key=("user_id", "rank"))
+
+
 def features_contract(generators: Iterable[str]) -> Contract:
     """Candidates with the features of a ranker, which are joined where they are used and never stored for all users."""
     features = {name: Column("float32", about, nullable=True) for name, about in FEATURES.items()}
@@ -334,6 +352,7 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
+        explanations_contract(generators),
         USER_HISTORIES,
     )
     return {contract.name: contract for contract in contracts}
