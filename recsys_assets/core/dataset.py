@@ -20,7 +20,7 @@ from recsys_assets.core.faults import describe_faults
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-Property = Literal["category", "available", "price"]
+Property = Literal["category", "available", "price", "brand", "title"]
 Kind = Literal["events", "properties", "categories", "embeddings", "impressions"]
 
 COMPRESSIONS = ("gz", "xz", "zst")
@@ -31,6 +31,7 @@ _SERVED = "served/"
 _SERVED_FILES: dict[str, Kind] = {
     "served/events-*.jsonl.gz": "events",
     "served/impressions-*.jsonl.gz": "impressions",
+    "served/items-*.jsonl.gz": "properties",
 }
 
 _SUFFIXES: dict[str, Format] = {
@@ -312,7 +313,14 @@ class Dataset(_Model):
             types=self.event_types,
             positive_quantity=self.events.positive_quantity,
         )
-        return self.model_copy(update={"events": events})
+        properties = PropertiesSpec(
+            files=_patterns("properties"),
+            format="jsonl",
+            columns=PropertyColumns(**{name: name for name in PropertyColumns.model_fields}),
+            time_unit="iso",
+            names={name: name for name in get_args(Property)},
+        )
+        return self.model_copy(update={"events": events, "properties": properties})
 
     @property
     def shown(self) -> Dataset:
