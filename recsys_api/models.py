@@ -128,12 +128,12 @@ class PopularItems(_List):
 
 
 class Item(_Model):
-    """What the release knows of an item at the end of its day; null is not known."""
+    """What is known of an item, by the release at the end of its day and by changes since; null is not known."""
 
     release_id: str = Field(description="release that knows it", examples=["2015-08-02-4f1c9a7be2d0"])
     as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
     item_id: Id = Field(description="the item asked for", examples=[187946])
-    known: bool = Field(description="whether it is in the catalogue of the release; if false, all below is null")
+    known: bool = Field(description="whether the release or a change knows it; if false, all below is null")
     has_catalogue: bool = Field(
         description="false for a release from before there were catalogues: it knows no item, and serves some still"
     )
@@ -142,10 +142,24 @@ class Item(_Model):
     depth: int | None = Field(description="depth of that category; 1 for a root", ge=1, examples=[3])
     available: bool | None = Field(description="its last known availability; true where never stated")
     price: float | None = Field(description="its last known price", examples=[12.5])
+    brand: str | None = Field(description="its last known brand", examples=["Ada"])
+    title: str | None = Field(description="its last known title", examples=["Running shoes"])
     first_seen: date | None = Field(
         description="first day with an event or a property; null if only a list of the release names the item"
     )
     age_days: int | None = Field(description="days from `first_seen` to `as_of`; 0 on the day itself", ge=0)
+    changed: dict[str, datetime] = Field(
+        description="fields that `PUT /items` changed since the release, and when",
+        examples=[{"price": "2015-08-03T09:30:00.000000Z"}],
+    )
+
+
+class ItemsChanged(_Model):
+    """Changes of items that are durable, and served by the worker that answered."""
+
+    items: int = Field(description="items that were named", ge=1, examples=[1])
+    changes: int = Field(description="fields that were stated, of all items together", ge=1, examples=[2])
+    ts: datetime = Field(description="from when on they hold, UTC", examples=["2015-08-03T09:30:00.000000Z"])
 
 
 class ReleasedFile(_Model):

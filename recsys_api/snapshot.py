@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -50,6 +50,10 @@ class Snapshot:
     ``fallback`` is the segment of ``top_popular`` for users who are not known. ``catalogue`` knows no item where the
     release is from before there were catalogues, and says so (``released``).
     ``explanations`` is None where it has none.
+
+    Items may have changed since. Then ``catalogue``, ``filters`` and ``online`` know it; ``changed`` names the fields
+    of each item with the time of their change (microseconds since 1970); and ``withdrawn`` are the items that lists of
+    the release may hold and that must not be shown, since they are not available any more.
     """
 
     pointer: Pointer
@@ -68,6 +72,8 @@ class Snapshot:
     explanations: Explanations | None
     fallback: str
     loaded_at: datetime
+    changed: Mapping[Key, Mapping[str, int]] = field(default_factory=dict[Key, Mapping[str, int]])
+    withdrawn: frozenset[Key] = frozenset()
 
     @property
     def release_id(self) -> str:
@@ -78,7 +84,10 @@ class Snapshot:
         """The most popular items of a segment, by default the fallback's, with the source that the API names."""
         segment = segment or self.fallback
         source = TRENDING if segment == TRENDING else POPULAR
-        return [(item_id, score, source) for item_id, score, _ in self.top_popular.get(segment, k)]
+        rows = self.top_popular.get(segment, k + len(self.withdrawn))
+        if self.withdrawn:
+            rows = [row for row in rows if row[0] not in self.withdrawn][:k]
+        return [(item_id, score, source) for item_id, score, _ in rows]
 
     def similar(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""
@@ -148,7 +157,10 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         manifest,
         user_ids,
         item_ids,
-        **lists,
+        recommendations=lists["recommendations"],
+        similar_items=lists["similar_items"],
+        top_popular=lists["top_popular"],
+        user_histories=lists["user_histories"],
         catalogue=catalogue,
         filters=Filters(catalogue, date.fromisoformat(manifest.as_of)),
         online=OnlineModels.open(models, manifest.facts, lists["similar_items"], available),

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     trending_days: int = _days(3, "how far back trends are counted, likewise")
     covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
-    properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    properties_days: int = _days(365, "how far back an item's category, price and other properties are looked up")
     new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
     report_days: int = _days(28, "how far back `data_report` looks")
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")

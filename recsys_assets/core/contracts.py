@@ -67,7 +67,7 @@ ITEM_PROPERTIES = Contract(
     {
         "item_id": _ITEM,
         "ts": Column("timestamp", "time of the snapshot"),
-        "property": Column("string", "category, available or price", isin=("category", "available", "price")),
+        "property": Column("string", "what is stated", isin=("category", "available", "price", "brand", "title")),
         "value": Column("string", "value as the data set writes it"),
     },
     key=("item_id", "property", "ts"),
@@ -97,6 +97,8 @@ ITEM_FEATURES = Contract(
         "depth": Column("int64", "depth of that category", nullable=True, ge=1),
         "available": Column("bool", "last known availability; true where never stated"),
         "price": Column("float64", "last known price", nullable=True),
+        "brand": Column("string", "last known brand", nullable=True),
+        "title": Column("string", "last known title", nullable=True),
         "first_seen": Column("date", "first day with an event or a property within the windows read"),
         "days_known": Column("int64", "days from first_seen to D, counting both", ge=1),
     },

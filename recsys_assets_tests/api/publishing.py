@@ -16,7 +16,7 @@ from recsys_assets.core.models.session_model import SessionParams
 from recsys_assets.core.models.sessions import fit as fit_sessions
 from recsys_assets.core.models.stored_arrays import from_bytes, write_mapped
 from recsys_assets.core.retrieval.cf_ensemble import fit as fit_ensemble
-from recsys_assets.storage.catalogue import COLUMNS, KnownItem
+from recsys_assets.storage.catalogue import COLUMNS, OPTIONAL, KnownItem
 from recsys_assets.storage.catalogue_writer import write_catalogue
 from recsys_assets.storage.explanations import write_explanations
 from recsys_assets.storage.lists import RankedLists, write_lists
@@ -119,9 +119,10 @@ def explanations_table(content: Content) -> pa.Table:
 def catalogue_table(items: Sequence[KnownItem]) -> pa.Table:
     """Items as the table that a catalogue is written from."""
     ids = pa.string() if items and isinstance(items[0].item_id, str) else pa.int64()
-    types = (ids, pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.float64(), pa.date32())
+    text = pa.string()
+    types = (ids, text, text, pa.int64(), pa.bool_(), pa.float64(), pa.date32(), text, text)
     rows = [astuple(item) for item in items]
-    columns = zip(COLUMNS, types, strict=True)
+    columns = zip((*COLUMNS, *OPTIONAL), types, strict=True)
     return pa.table({name: pa.array([row[c] for row in rows], t) for c, (name, t) in enumerate(columns)})
 
 

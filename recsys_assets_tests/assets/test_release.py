@@ -77,6 +77,8 @@ ITEMS = pa.table(
         "depth": pa.array([2, None], pa.int64()),
         "available": [True, False],
         "price": pa.array([9.5, None]),
+        "brand": pa.array(["Ada", None]),
+        "title": pa.array([None, None], pa.string()),
         "first_seen": [date(2015, 5, 1), date(2015, 5, 10)],
         "days_known": [10, 1],
     }
@@ -239,7 +241,7 @@ def test_the_manifest_states_what_events_are_worth() -> None:
 def test_the_catalogue_has_the_features_of_items_and_every_item_that_is_served(tmp_path: Path) -> None:
     catalogue = Catalogue.open(released(tmp_path, MODEL)["catalogue.arrow"])
     assert catalogue.item_ids.to_pylist() == [10, 20, 30, 40], "30 and 40 are in lists only, 50 in what is not served"
-    assert catalogue.item(10) == KnownItem(10, "shoes", "clothes", 2, True, 9.5, date(2015, 5, 1))
+    assert catalogue.item(10) == KnownItem(10, "shoes", "clothes", 2, True, 9.5, date(2015, 5, 1), "Ada")
     assert catalogue.item(20) == KnownItem(20, None, None, None, False, None, date(2015, 5, 10))
     assert catalogue.item(30) == KnownItem(30, None, None, None, True, None, None)
 
