@@ -93,8 +93,8 @@ class Settings(BaseSettings):
         default=5,
         ge=1,
         le=3600,
-        description="seconds between two looks at the landing zone, and at what follows from new days; a file is taken in "
-        "when two looks in a row find it unchanged",
+        description="seconds between two looks at the landing zone, and at what follows from new days; a file is taken "
+        "in when two looks in a row find it unchanged",
     )
     fresh_hours: int = Field(
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
