@@ -1,8 +1,8 @@
 """Films: ratings with tastes and lasting popularity; each user rates a film once.
 
 A user signs up some day, rates a shelf of films at once, and a part of them return now and then for a few more. The
-choice follows the popularity of all time and the user's taste, the rating the taste alone. So popularity hardly moves, a
-window of a few days only adds noise, and tastes are worth learning.
+choice follows the popularity of all time and the user's taste, the rating the taste alone. So popularity hardly moves,
+a window of a few days only adds noise, and tastes are worth learning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Music: sessions of consecutive tracks of one artist, with repeats.
 
 A listener has favourite artists of a few genres. A session starts with one of them, or with any artist of the genres,
-plays on with tracks of the artist (the hits more often), and moves to another now and then. So the last artist says what
-comes next, and what was played before is played again.
+plays on with tracks of the artist (the hits more often), and moves to another now and then. So the last artist says
+what comes next, and what was played before is played again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def make(seed: int) -> World:
         seed: equal seeds give equal events.
 
     Returns:
-        Plays. Truth: ``artist`` of each track, ``genre`` of each artist, ``favourite`` [listeners, favourites], artists.
+        Plays. Truth: ``artist`` of each track, ``genre`` of each artist, ``favourite`` artists [listeners, favourites].
     """
     rng = np.random.default_rng([seed, 4])
     genre = rng.integers(0, GENRES, ARTISTS)

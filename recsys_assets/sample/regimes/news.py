@@ -1,8 +1,8 @@
 """News: articles are born through the day and live for hours.
 
-An article draws readers by its quality, by its topic as far as a reader cares, and less with each hour of its age; after
-its lifetime nobody reads it, and nobody reads one twice. So what was popular last week is of no use, and only what is
-alive at the end of a day can be recommended for the next one.
+An article draws readers by its quality, by its topic as far as a reader cares, and less with each hour of its age;
+after its lifetime nobody reads it, and nobody reads one twice. So what was popular last week is of no use, and only
+what is alive at the end of a day can be recommended for the next one.
 """
 
 from __future__ import annotations

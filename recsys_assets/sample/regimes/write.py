@@ -103,6 +103,9 @@ def dataset_toml(name: str, regime: Regime, world: World) -> str:
         *["", "[events.columns]", 'user_id = "user"', 'item_id = "item"', 'event_type = "event"', 'ts = "ts"'],
         *([] if world.order is None else ['order_id = "order"']),
         *["", "[events.types]"],
-        *(f"{kind} = {{ weight = {weight:g}, target = {str(target).lower()} }}" for kind, weight, target in regime.types),
+        *(
+            f"{kind} = {{ weight = {weight:g}, target = {str(target).lower()} }}"
+            for kind, weight, target in regime.types
+        ),
     ]
     return "\n".join(lines) + "\n"
