@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_assets.sample.regimes.world import Ints, World, choose, visit_times, zipf
 
-DAYS, HOUSEHOLDS, PRODUCTS, DEPARTMENTS = 84, 500, 600, 12
+DAYS, HOUSEHOLDS, PRODUCTS, DEPARTMENTS = 70, 240, 500, 12
 STAPLES, TRIP, IN_TURN, OUT_OF_TURN, FURTHER = 18, 0.85, 0.8, 0.08, 1.0
 
 

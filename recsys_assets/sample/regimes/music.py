@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_assets.sample.regimes.world import MINUTE_MS, Floats, Ints, World, choose, visit_times, zipf
 
-DAYS, LISTENERS, GENRES, ARTISTS, TRACKS = 42, 400, 10, 150, 12
+DAYS, LISTENERS, GENRES, ARTISTS, TRACKS = 56, 240, 10, 120, 12
 FAVOURITES, FAVOURITE, STAYS, GOES_ON, LONGEST = 6, 0.8, 0.85, 0.88, 30
 
 

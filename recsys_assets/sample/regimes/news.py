@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_assets.sample.regimes.world import HOUR_MS, HOURS, Ints, World, choose
 
-DAYS, USERS, TOPICS, PER_DAY = 30, 1500, 6, 60
+DAYS, USERS, TOPICS, PER_DAY = 30, 800, 6, 60
 FADES_HOURS = 8.0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys_assets.sample.regimes.world import MINUTE_MS, Ints, World, choose, places, visit_times, zipf
 
-DAYS, USERS, ITEMS, SEASON, GROUPS = 150, 1500, 300, 90, 8
+DAYS, USERS, ITEMS, SEASON, GROUPS = 120, 800, 250, 90, 8
 SWING = 1.2
 
 

@@ -17,7 +17,7 @@ from recsys_assets.sample.regimes import films, groceries, music, news, seasonal
 from recsys_assets.sample.regimes.world import START, World
 
 SHOP = "shop"
-SHOP_EVENTS = 100_000
+SHOP_EVENTS = 80_000
 
 
 @dataclass(frozen=True)
