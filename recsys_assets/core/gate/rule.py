@@ -33,10 +33,20 @@ class Bounded(Protocol):
         """Lower bound."""
         ...
 
+    @property
+    def high(self) -> float:
+        """Upper bound."""
+        ...
+
 
 def beats(gain: Bounded) -> bool:
     """Whether a gain counts: the whole interval of the paired difference is above zero. A tie does not count."""
     return gain.low > 0
+
+
+def falls_behind(gain: Bounded) -> bool:
+    """Whether a loss counts: the whole interval of the paired difference is below zero."""
+    return gain.high < 0
 
 
 def confidence_of_best_of(models: int) -> float:
@@ -150,8 +160,8 @@ def decide(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = (), b
             champion before it 'champion'; either may be missing, and the table may be empty.
         min_users: with fewer users evaluated, no model wins and the fused generators order the lists.
         earlier: gains of rankers over the baseline on earlier windows, which share no target with this one or each
-            other. The gain on all windows together decides, provided that the model is ahead on this one: neither a
-            lucky window nor an unlucky one decides alone.
+            other. The gain on all windows together decides, unless the model is behind on this one by more than
+            chance explains: neither a lucky window nor an unlucky one decides alone.
         baseline: what the gains are over; None for :func:`baseline_of` this window.
     """
     figures = _read(evaluation)
@@ -212,7 +222,7 @@ def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gai
     bounds = (gain.value, gain.low, gain.high)
     if gain.users < min_users:
         return Winner("fused", baseline, *bounds, gain.users, _too_few(gain.users, min_users))
-    won = today.value > 0 and beats(gain)
+    won = beats(gain) and not falls_behind(today)
     windows = "" if gain is today else f", on {1 + len(earlier)} windows"
     why = (
         f"the {model} {'beat' if won else 'did not beat'} {baseline} in NDCG@10: {figures.ndcg[model]:.4f} against "

@@ -41,6 +41,9 @@ WON, TIED, LOST = (0.02, 0.001, 0.04), (0.01, 0.0, 0.02), (-0.02, -0.04, -0.001)
 AHEAD = (0.02, -0.01, 0.05)
 """Better in the mean, but not significantly."""
 
+BEHIND = (-0.01, -0.04, 0.02)
+"""Worse in the mean, but not significantly."""
+
 POPULAR = (0.05, 0.03, 0.07)
 """Gain over the fused generators by which a single one beats them."""
 
@@ -88,6 +91,9 @@ TABLE: dict[str, tuple[Figures, Sequence[Gain], Expected]] = {
     ),
     "a lucky window": ({"ranker": WON}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
     "earlier windows show the opposite": ({"ranker": AHEAD}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
+    "behind on this window by chance": (
+        {"ranker": BEHIND}, GOOD, (True, "fused", 0.0175, 400, "ranker", "fused")
+    ),
     "behind on this window": (
         {"ranker": LOST}, (Gain(0.5, 0.4, 0.6, 900),), (False, "fused", 0.448, 1000, "fused", "fused")
     ),
