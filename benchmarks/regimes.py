@@ -125,11 +125,18 @@ def run(name: str, seed: int, work: Path, progress: Progress) -> Found:
                 materializer.build_training_windows(day)
                 materializer.refresh([day])
     params = candidate_parameters(GraphBuilder(settings, dataset, daily(settings, dataset), BUILT_IN))
-    names = (RELEASED, "ranker", "fused", UNTUNED, *params.quotas, *WINDOWS)
+    generators = _giving(scan_of(settings, dataset, cuts[-1]), params)
+    names = (RELEASED, "ranker", "fused", UNTUNED, *generators, *WINDOWS)
     found = Found(Backtest(sums={one: Sums() for one in names}))
     for day in cuts:
         _add_day(found, scan_of(settings, dataset, day), settings, dataset, params, day)
     return found
+
+
+def _giving(scan: Scan, params: CandidateParams) -> list[str]:
+    """The generators that give candidates: without repeats or categories, some have none."""
+    counts = scan("candidates", 1).select(nw.col(f"{name}_rank").count().alias(name) for name in params.quotas)
+    return [name for name in params.quotas if counts.collect(backend="polars")[name].item()]
 
 
 def _add_day(found: Found, scan: Scan, settings: Settings, dataset: Dataset, params: CandidateParams, day: str) -> None:
@@ -142,7 +149,7 @@ def _add_day(found: Found, scan: Scan, settings: Settings, dataset: Dataset, par
         "ranker": recommend(candidates, "fused") if ranked is None else ranked,
         "fused": recommend(candidates, "fused"),
         UNTUNED: _untuned(candidates, params),
-        **{name: recommend(candidates, name) for name in params.quotas},
+        **{name: recommend(candidates, name) for name in params.quotas if name in found.lists.sums},
     }
     popular, users = scan("top_popular", 1), targets.select("user_id").unique()
     fallback = popular.filter(nw.col("is_fallback"))
