@@ -229,8 +229,10 @@ def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gai
         f"{figures.ndcg[baseline]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
         f"over {gain.users} users"
     )
-    loser_to = baseline if users >= min_users else "fused"
-    return Winner("ranker" if won else loser_to, baseline, *bounds, gain.users, why)
+    if won:
+        return Winner("ranker", baseline, *bounds, gain.users, why)
+    stands = _stands(figures, baseline) if users >= min_users else "fused"
+    return Winner(stands, baseline, *bounds, gain.users, f"{why}{_instead(stands, baseline)}")
 
 
 def _winner_without_model(figures: _Figures, model: str, baseline: str, min_users: int) -> Winner:
@@ -238,8 +240,25 @@ def _winner_without_model(figures: _Figures, model: str, baseline: str, min_user
     users = figures.users
     if users < min_users:
         return Winner("fused", baseline, None, None, None, users, _too_few(users, min_users))
-    why = f"there is no {model}, and {baseline} stands with NDCG@10 {figures.ndcg[baseline]:.4f} over {users} users"
-    return Winner(baseline, baseline, None, None, None, users, why)
+    stands = _stands(figures, baseline)
+    why = f"there is no {model}, and {stands} stands with NDCG@10 {figures.ndcg[stands]:.4f} over {users} users"
+    return Winner(stands, baseline, None, None, None, users, f"{why}{_instead(stands, baseline)}")
+
+
+def _stands(figures: _Figures, baseline: str) -> str:
+    """Who orders the lists if no model does: the baseline, unless the fused generators have caught up with it.
+
+    The fusion learns its weights as windows pass. So earlier windows show fusions that are gone, and the newest one
+    shows the latest of them: a generator that is not even ahead of it there does not replace it.
+    """
+    over_fused = figures.over_fused.get(baseline)
+    return "fused" if over_fused is not None and over_fused.value <= 0 else baseline
+
+
+def _instead(stands: str, baseline: str) -> str:
+    return (
+        "" if stands == baseline else f"; {baseline} is not ahead of the fused generators on this window, so they order"
+    )
 
 
 def _too_few(users: int, min_users: int) -> str:

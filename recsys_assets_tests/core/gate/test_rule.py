@@ -126,8 +126,20 @@ def test_the_baseline_of_several_windows() -> None:
     assert baseline_of([ahead] * 4) == baseline_of([*[ahead] * 5, behind]) == "popular"
     assert baseline_of([ahead, *[behind] * 4]) == "fused"
     assert baseline_of([]) == baseline_of([evaluation_of(0)]) == "fused"
-    decision = decide(evaluation_of(ranker=WON), MIN_USERS, GOOD, "popular")
+    decision = decide(evaluation_of(ranker=WON, popular=AHEAD), MIN_USERS, GOOD, "popular")
     assert (decision.gate.against, decision.with_champion.order_by) == ("popular", "popular")
+
+
+def test_a_fusion_that_has_caught_up_with_the_baseline_orders_where_no_model_does() -> None:
+    """It learns its weights as windows pass: the newest one shows the latest fusion, the earlier ones show older ones."""
+    for model in (None, LOST):
+        decision = decide(evaluation_of(ranker=model, popular=BEHIND), MIN_USERS, baseline="popular")
+        assert (decision.with_ranker.baseline, decision.with_ranker.order_by) == ("popular", "fused")
+        assert decision.with_ranker.why.endswith(
+            "; popular is not ahead of the fused generators on this window, so they order"
+        )
+    won = decide(evaluation_of(ranker=WON, popular=BEHIND), MIN_USERS, baseline="popular")
+    assert (won.with_ranker.order_by, won.gate.against) == ("ranker", "popular")
 
 
 def test_nothing_evaluated() -> None:
