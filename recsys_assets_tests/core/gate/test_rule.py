@@ -131,7 +131,7 @@ def test_the_baseline_of_several_windows() -> None:
 
 
 def test_a_fusion_that_has_caught_up_with_the_baseline_orders_where_no_model_does() -> None:
-    """It learns its weights as windows pass: the newest one shows the latest fusion, the earlier ones show older ones."""
+    """The fusion learns its weights as windows pass: the newest one shows the latest of them."""
     for model in (None, LOST):
         decision = decide(evaluation_of(ranker=model, popular=BEHIND), MIN_USERS, baseline="popular")
         assert (decision.with_ranker.baseline, decision.with_ranker.order_by) == ("popular", "fused")
