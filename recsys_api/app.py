@@ -17,7 +17,7 @@ from recsys_api.observing import Observed, PostedEvents, gauges_running
 from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
-from recsys_api.routes import catalog, events, health, monitoring, recommendations, releases
+from recsys_api.routes import catalog, events, health, items, monitoring, recommendations, releases
 from recsys_api.routes.plain import PlainRecommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
@@ -78,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         recommendations.router,
         catalog.router,
+        items.router,
         events.router,
         releases.router,
         releases.admin,

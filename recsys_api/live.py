@@ -65,7 +65,8 @@ class LivePopularity:
         if self._sums is None or self._made_for != snapshot.release_id:
             self._sums, news = LiveSums(snapshot), list(self._events)
         sums = self._sums
-        self._items = await asyncio.to_thread(sums.continued, news, now)
+        trending = await asyncio.to_thread(sums.continued, news, now)
+        self._items = snapshot.online.available(trending)
         self._made_for = snapshot.release_id
 
 

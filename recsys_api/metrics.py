@@ -8,7 +8,7 @@ them all; the folder must be emptied before the workers start (``python -m recsy
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
 BASELINE = "baseline.json"
 """File of the folder with the counts at the last reset of ``/stats``."""
-Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "erasure"]
+Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure"]
 
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -87,6 +87,7 @@ class Metrics(Collector):
         )
         self._accepted = self._counts("recsys_events_accepted_total", "Posted events that were new.", "type")
         self._duplicates = self._counts("recsys_events_duplicate_total", "Posted events that were known.", "type")
+        self._changes = self._counts("recsys_item_changes_total", "Accepted changes of items, by field.", "field")
         self._errors = self._counts("recsys_errors_total", "What went wrong, by part.", "part")
         self._loads = self._counter("recsys_release_loads_total", "Releases that were loaded.")
         self._failures = self._counter(
@@ -175,6 +176,11 @@ class Metrics(Collector):
     def click(self, placement: str, source: str) -> None:
         """Count an event that follows from an answer; both names are known ones, ``other`` or ``none``."""
         self._clicks.add(placement, source)
+
+    def item_changes(self, fields: Iterable[str]) -> None:
+        """Count accepted changes of items by their fields."""
+        for field in fields:
+            self._changes.add(field)
 
     def error(self, part: Part) -> None:
         """Count an error of a part of the application."""

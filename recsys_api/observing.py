@@ -125,7 +125,7 @@ def _log(scope: Scope, method: str, route: str, status: int, seconds: float) -> 
 class _Known:
     """Names that a release knows, and that therefore may be labels."""
 
-    release: Snapshot
+    release_id: str
     types: Collection[str]
     sources: Collection[str]
     placements: Collection[str]
@@ -135,7 +135,7 @@ class _Known:
         lists = (release.recommendations, release.similar_items, release.top_popular)
         named = {name for one in lists for name in one.source_names}
         types = known_types(release.manifest.facts) or frozenset()
-        return _Known(release, types | SIGNALS, _SOURCES | named, release.placements.places)
+        return _Known(release.release_id, types | SIGNALS, _SOURCES | named, release.placements.places)
 
 
 class PostedEvents:
@@ -157,7 +157,7 @@ class PostedEvents:
             events: all of them.
             new: of each, whether it was not known before.
         """
-        if self._known is None or self._known.release is not snapshot:
+        if self._known is None or self._known.release_id != snapshot.release_id:
             self._known = _Known.of(snapshot)
         names, metrics = self._known, self._metrics
         for event, is_new in zip(events, new, strict=True):

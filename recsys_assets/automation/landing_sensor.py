@@ -19,7 +19,6 @@ from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
-SECONDS = 30
 _HASHED_BYTES = 64 << 20
 """Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
 
@@ -67,7 +66,7 @@ def landing_sensor(
 
     Args:
         partitions: the days of the graph.
-        settings: where its store is.
+        settings: where its store is, and how often to look.
         marts: names of its marts.
     """
     tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
@@ -75,7 +74,7 @@ def landing_sensor(
     @dg.sensor(
         name="landing_sensor",
         jobs=[jobs.stage_landing, jobs.history],
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )

@@ -67,7 +67,7 @@ ITEM_PROPERTIES = Contract(
     {
         "item_id": _ITEM,
         "ts": Column("timestamp", "time of the snapshot"),
-        "property": Column("string", "category, available or price", isin=("category", "available", "price")),
+        "property": Column("string", "what is stated", isin=("category", "available", "price", "brand", "title")),
         "value": Column("string", "value as the data set writes it"),
     },
     key=("item_id", "property", "ts"),
@@ -97,6 +97,8 @@ ITEM_FEATURES = Contract(
         "depth": Column("int64", "depth of that category", nullable=True, ge=1),
         "available": Column("bool", "last known availability; true where never stated"),
         "price": Column("float64", "last known price", nullable=True),
+        "brand": Column("string", "last known brand", nullable=True),
+        "title": Column("string", "last known title", nullable=True),
         "first_seen": Column("date", "first day with an event or a property within the windows read"),
         "days_known": Column("int64", "days from first_seen to D, counting both", ge=1),
     },
@@ -276,6 +278,24 @@ def candidates_contract(generators: Iterable[str]) -> Contract:
     return Contract("candidates", columns, key=("user_id", "item_id"))
 
 
+EXPLAINED_FEATURES = 3
+"""Features of an explained item that are kept: those that weighed most."""
+
+
+def explanations_contract(generators: Iterable[str]) -> Contract:
+    """Why the first items of each list stand where they do, with the ranks that some generators gave them."""
+    columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM, "rank": RECOMMENDATIONS.columns["rank"]}
+    for generator in generators:
+        columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
+    for place in range(1, EXPLAINED_FEATURES + 1):
+        columns[f"feature_{place}"] = Column("string", f"the feature that weighed most, place {place}", nullable=True)
+        columns[f"value_{place}"] = Column("float32", "its value; null is unknown", nullable=True)
+        columns[f"contribution_{place}"] = Column("float32", "what it adds to the score", nullable=True)
+    columns["others"] = Column("float32", "what all other features add")
+    columns["baseline"] = Column("float32", "the score without any contribution; the sum of all is the score")
+    return Contract("explanations", columns, key=("user_id", "rank"))
+
+
 def features_contract(generators: Iterable[str]) -> Contract:
     """Candidates with the features of a ranker, which are joined where they are used and never stored for all users."""
     features = {name: Column("float32", about, nullable=True) for name, about in FEATURES.items()}
@@ -332,6 +352,7 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
+        explanations_contract(generators),
         USER_HISTORIES,
     )
     return {contract.name: contract for contract in contracts}

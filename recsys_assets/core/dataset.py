@@ -20,12 +20,13 @@ from recsys_assets.core.faults import describe_faults
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-Property = Literal["category", "available", "price"]
+Property = Literal["category", "available", "price", "brand", "title"]
 Kind = Literal["events", "properties", "categories", "embeddings"]
 
 COMPRESSIONS = ("gz", "xz", "zst")
-_SERVED, _SERVED_EVENTS = "served/", "served/events-*.jsonl.gz"
-"""The API's folder of the landing zone, and its files of events; it writes impressions and dislikes beside them."""
+_SERVED, _SERVED_EVENTS, _SERVED_ITEMS = "served/", "served/events-*.jsonl.gz", "served/items-*.jsonl.gz"
+"""The API's folder of the landing zone, its files of events and of changes of items; impressions and dislikes lie
+beside them."""
 
 _SUFFIXES: dict[str, Format] = {
     "csv": "csv",
@@ -291,7 +292,14 @@ class Dataset(_Model):
             types=self.event_types,
             positive_quantity=self.events.positive_quantity,
         )
-        return self.model_copy(update={"events": events})
+        properties = PropertiesSpec(
+            files=(_SERVED_ITEMS,),
+            format="jsonl",
+            columns=PropertyColumns(**{name: name for name in PropertyColumns.model_fields}),
+            time_unit="iso",
+            names={name: name for name in get_args(Property)},
+        )
+        return self.model_copy(update={"events": events, "properties": properties})
 
     def of_file(self, name: str) -> Dataset:
         """The data set in the file at this path below the landing zone: itself, or :attr:`served`."""
@@ -300,7 +308,8 @@ class Dataset(_Model):
     def kind_of(self, name: str) -> Kind | None:
         """The kind of the file at this path below the landing zone; None if neither the data set nor the API has it."""
         if is_served(name):
-            return "events" if fnmatchcase(name, _SERVED_EVENTS) else None
+            kinds: dict[str, Kind] = {_SERVED_EVENTS: "events", _SERVED_ITEMS: "properties"}
+            return next((kind for pattern, kind in kinds.items() if fnmatchcase(name, pattern)), None)
         return next(
             (kind for kind in get_args(Kind) if (spec := self.spec(kind)) is not None and spec.matches(name)), None
         )

@@ -18,8 +18,8 @@ from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
-from recsys_assets.core.lists import attribution, histories, new_items, nightly, recommend, reranking
 from recsys_assets.core.lists import evaluation as list_evaluation
+from recsys_assets.core.lists import recommend
 from recsys_assets.core.models import als, covisitation, popular, similar_items
 from recsys_assets.core.ranking import cross_validation, examples, model
 from recsys_assets.core.retrieval import (
@@ -42,7 +42,6 @@ from recsys_assets_tests.engines.function_inputs import (
     FACTORS,
     HOURLY,
     LIST_LENGTH,
-    POLICY,
     POPULAR,
     STEADY,
     WEIGHTS,
@@ -50,6 +49,7 @@ from recsys_assets_tests.engines.function_inputs import (
     end_of,
     trained_model,
 )
+from recsys_assets_tests.engines.list_functions import LIST_FUNCTIONS, lists_and_reranked
 
 END = end_of(LAST)
 GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
@@ -102,19 +102,13 @@ def _evaluate_window(inputs: FunctionInputs) -> Any:
     return window.evaluate_window(_window(inputs), inputs["candidates"], {"ranker": inputs["scores"]}, 1, **GATE_RULE)
 
 
-def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
-    """Lists before and after re-ranking."""
-    rows, scores = inputs["featured"], inputs["scores"] if order_by == "ranker" else None
-    reranked = recommend.recommend(rows, order_by, scores, policy=POLICY, item_features=inputs["item_features"])
-    return recommend.recommend(rows, order_by, scores), reranked
-
-
 def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
     popular_items = inputs["top_popular"].filter(nw.col("segment") == popular.ALL)
     return generators.shared_list(inputs["users"], popular_items, nw.lit(LIST_LENGTH), interacted)
 
 
 FUNCTIONS: Mapping[str, Call] = {
+    **LIST_FUNCTIONS,
     "activity.bots.bot_users": lambda inputs: bots.bot_users(inputs["clean_events"], BOTS),
     "activity.bots.without": lambda inputs: bots.without(inputs["clean_events"], inputs["bot_users"]),
     "clock.days_before": lambda inputs: inputs["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
@@ -158,7 +152,7 @@ FUNCTIONS: Mapping[str, Call] = {
         _evaluate_window(inputs),
         _window(inputs),
         "fused",
-        *_lists_and_reranked(inputs, "fused"),
+        *lists_and_reranked(inputs, "fused"),
         inputs["item_features"],
     ),
     "evaluation.window.evaluate_window": _evaluate_window,
@@ -233,46 +227,11 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(inputs["ranking_examples"]),
         examples.training_rows(inputs["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
-    "lists.new_items.apply_new_item_quota": lambda inputs: new_items.apply_new_item_quota(
-        recommend.recommend(inputs["candidates"], "fused"), inputs["featured"], 6, new_items.NewItemQuota(0.34, 2)
-    ),
     "ranking.model.scores_by_model": lambda inputs: model.scores_by_model(
         inputs.engine, inputs["featured"], {"ranker": trained_model(), "champion": b""}, inputs.ids
     ),
     "ranking.model.score_candidates": lambda inputs: model.score_candidates(
         inputs.engine, inputs["featured"], trained_model(), inputs.ids
-    ),
-    "lists.nightly.recommend_in_parts": lambda inputs: tuple(
-        nightly.recommend_in_parts(
-            inputs.engine,
-            inputs["candidates"],
-            inputs.candidate_inputs,
-            *inputs.as_of,
-            order_by="ranker",
-            model=trained_model(),
-            ids=inputs.ids,
-            k=4,
-            policy=POLICY,
-        )
-    ),
-    "lists.reranking.apply_policy": lambda inputs: tuple(
-        reranking.apply_policy(
-            recommend.recommend(inputs["candidates"], order_by), inputs["featured"], inputs["item_features"], POLICY
-        )
-        for order_by in ("fused", "covisit")
-    ),
-    "lists.attribution.with_generator": lambda inputs: attribution.with_generator(
-        inputs["candidates"].select("user_id", "item_id"), inputs["candidates"], CANDIDATES
-    ),
-    "lists.histories.user_histories": lambda inputs: histories.user_histories(
-        inputs["user_activity"], LAST, END, days=4, half_life_days=14.0, purchased_from=POLICY.purchased_from, most=2
-    ),
-    "lists.reranking.categories_of": lambda inputs: reranking.categories_of(inputs["item_features"]),
-    "lists.recommend.recommend": lambda inputs: (
-        recommend.recommend(inputs["candidates"], "ranker", inputs["scores"], 4),
-        recommend.recommend(inputs["candidates"], "fused", k=3),
-        recommend.recommend(inputs["candidates"], "covisit"),
-        _lists_and_reranked(inputs, "ranker")[1],
     ),
     "retrieval.by_embedding.fit": lambda inputs: by_embedding.fit(inputs.fit_context),
     "retrieval.candidates.retrieval_context": lambda inputs: inputs.derived_context.history,

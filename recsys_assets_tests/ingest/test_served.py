@@ -27,6 +27,7 @@ ROCKET = load_dataset("retailrocket").model_copy(update={"end_date": None})
 RETAIL = load_dataset("online_retail").model_copy(update={"end_date": None})
 DAY = "2026-01-01"
 NAME = "served/events-000000000001-000000000009.jsonl.gz"
+ITEMS = "served/items-000000000001-000000000009.jsonl.gz"
 ROW = {
     "user_id": 1,
     "item_id": 2,
@@ -170,3 +171,32 @@ def test_what_is_left_of_a_file_is_accepted_at_once(tmp_path: Path) -> None:
     assert landing.changes() == {}
     assert [(row["user_id"], row["source_file"]) for row in clean(landing, DAY)] == [(1, NAME)]
     assert landing.files().files[lonely].days == ()
+
+
+def changed(item: int | str, name: str, value: str, time: str = "12:00:00") -> dict[str, Any]:
+    return {"item_id": item, "ts": f"{DAY}T{time}.000001Z", "property": name, "value": value}
+
+
+@pytest.mark.parametrize("dataset", [ROCKET, RETAIL], ids=["with properties", "without"])
+def test_changes_of_items_are_properties_of_every_data_set(dataset: Dataset, tmp_path: Path) -> None:
+    item = "7" if dataset.ids.item == "string" else 7
+    put(tmp_path, ITEMS, changed(item, "price", "9.5"), changed(item, "price", "8"), changed(item, "available", "0"))
+    put(tmp_path, ITEMS.replace("01-", "10-"), changed(item, "price", "7.25", "13:00:00"), changed(item, "x", "1"))
+    landing = zone(dataset, tmp_path)
+    accepted = landing.accept(landing.changes())
+    assert {file.kind for file in accepted.files.values()} == {"properties"}
+    assert landing.changes() == {}
+    rows = landing.properties(DAY).collect().rows(named=True)
+    found = {(row["property"], row["ts"].hour): row["value"] for row in rows if row["item_id"] == item}
+    assert found == {("price", 12): "8", ("available", 12): "0", ("price", 13): "7.25"}, (
+        "of one moment, the last counts"
+    )
+
+
+def test_erasing_a_person_leaves_changes_of_items_alone(tmp_path: Path) -> None:
+    put(tmp_path, ITEMS, changed(5, "price", "5"))
+    put(tmp_path, NAME, {**ROW, "user_id": 5})
+    landing = LocalStore(tmp_path / "landing")
+    before = landing.get(ITEMS)
+    assert list(forget_served(landing, 5)) == [NAME]
+    assert landing.get(ITEMS) == before

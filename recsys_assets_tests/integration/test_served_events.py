@@ -1,4 +1,4 @@
-"""What visitors do today is served at once and is part of tomorrow's release."""
+"""What visitors do today, and what changes in the catalogue, is served at once and is part of tomorrow's release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.graph
 
 NEXT_DAY = "2015-06-02"
 NOON = datetime(2015, 6, 2, 12, tzinfo=UTC)
-VISITOR = 987_654_321
+VISITOR, NEW_ITEM = 987_654_321, 987_654_321
 
 
 @pytest.fixture
@@ -49,7 +49,12 @@ def answer(client: TestClient, user: int) -> dict[str, Any]:
     return response.json()
 
 
-def test_an_event_of_today_changes_the_next_answer_and_the_list_of_tomorrow(world: World, at_noon: None) -> None:
+def known(client: TestClient, item: int) -> dict[str, Any]:
+    body = client.get(f"/items/{item}").json()
+    return {name: body[name] for name in ("known", "available", "price", "category", "changed")}
+
+
+def test_what_happens_today_changes_the_next_answer_and_the_release_of_tomorrow(world: World, at_noon: None) -> None:
     settings = Settings(
         storage_uri=world.settings.storage_uri,
         landing_uri=world.settings.landing_uri,
@@ -69,9 +74,19 @@ def test_an_event_of_today_changes_the_next_answer_and_the_list_of_tomorrow(worl
         after = answer(client, VISITOR)
         assert after["personalised"] is True
         assert [item["item_id"] for item in after["items"]] != [item["item_id"] for item in before["items"]]
-        eventually(lambda: len(list(world.landing.glob("served/*"))) == 2)
+        gone = after["items"][-1]["item_id"]
+        assert known(client, gone)["available"] is True
+        assert client.put(f"/items/{gone}", json={"available": False, "price": 12.5}).status_code == 200
+        new = {"item_id": NEW_ITEM, "category": "1051", "price": 3, "brand": "Ada", "title": "A new thing"}
+        assert client.put("/items", json=[new]).status_code == 200
+        category = known(client, gone)["category"]
+        assert known(client, gone) | {"changed": set(known(client, gone)["changed"])} == {
+            "known": True, "available": False, "price": 12.5, "category": category, "changed": {"available", "price"},
+        }  # fmt: skip
+        assert gone not in [item["item_id"] for item in answer(client, VISITOR)["items"]]
+        eventually(lambda: len(list(world.landing.glob("served/*"))) == 3)
     files = sorted(path.name.partition("-")[0] for path in world.landing.glob("served/*"))
-    assert files == ["events", "impressions"]
+    assert files == ["events", "impressions", "items"]
 
     day_ms = 86_400_000
     shop = pl.read_csv(world.landing / "events.csv", infer_schema=False).with_columns(
@@ -85,9 +100,25 @@ def test_an_event_of_today_changes_the_next_answer_and_the_list_of_tomorrow(worl
     mine = clean.filter(pl.col("user_id") == VISITOR)
     assert sorted(mine["item_id"]) == sorted(items), "the impression is no event of the data set"
 
+    features = pl.read_parquet(world.folder / "store" / "assets" / "item_features" / f"dt={NEXT_DAY}" / "*.parquet")
+    (row,) = features.filter(pl.col("item_id") == gone).rows(named=True)
+    assert (row["available"], row["price"], row["category_id"]) == (False, 12.5, category)
+    (row,) = features.filter(pl.col("item_id") == NEW_ITEM).rows(named=True)
+    assert (row["available"], row["price"], row["category_id"]) == (True, 3.0, "1051")
+    assert (row["brand"], row["title"]) == ("Ada", "A new thing")
+
     with client_of(settings) as client:
         assert client.get("/release").json()["as_of"] == NEXT_DAY
+        assert known(client, gone) == {
+            "known": True, "available": False, "price": 12.5, "category": category, "changed": {},
+        }, "the release knows by itself"  # fmt: skip
+        new = client.get(f"/items/{NEW_ITEM}").json()
+        assert (new["known"], new["brand"], new["title"]) == (True, "Ada", "A new thing")
+        assert gone not in [item["item_id"] for item in answer(client, VISITOR)["items"]]
         tomorrow = client.get(f"/recommendations/{VISITOR}?k=20&mode=offline").json()
         assert tomorrow["mode"] == "offline", "the visitor has a list of their own"
         names = {file["name"] for file in client.get(f"/lineage/{world.served_release()}").json()["landing_files"]}
-        assert any(name.startswith("served/events-") for name in names)
+        assert {name.partition("-")[0] for name in names if name.startswith("served/")} == {
+            "served/events",
+            "served/items",
+        }
