@@ -19,9 +19,11 @@ from recsys_api.events.event import now_micros
 from recsys_api.events.export import Exporter, event_line, item_line
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
+from recsys_api.feedback import LiveFeedback
 from recsys_api.following import follow_items
-from recsys_api.live import LivePopularity
+from recsys_api.live import Arrivals, LivePopularity
 from recsys_api.metrics import Metrics
+from recsys_api.observing import state_feedback
 from recsys_api.problems import problem_response
 from recsys_api.settings import Settings
 from recsys_api.snapshot import Snapshot
@@ -36,7 +38,7 @@ _LIVE_SECONDS = 2.0
 def add_events(app: FastAPI) -> None:
     """Give an application its (closed) store of events, and the answers to its errors."""
     app.state.events, app.state.events_problem = None, "the event store is not open yet"
-    app.state.live = LivePopularity()
+    app.state.arrivals, app.state.live, app.state.feedback = Arrivals(), LivePopularity(), LiveFeedback()
 
     def full(request: Request, error: Exception) -> Response:
         request.app.state.metrics.error("events_full")
@@ -128,7 +130,9 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
 async def _count(app: FastAPI, store: EventStore) -> None:
     snapshot: Snapshot | None = app.state.reloader.current
     if snapshot is not None:
-        await app.state.live.refresh(store, snapshot, now_micros())
+        news = await app.state.arrivals.read(store)
+        await app.state.live.refresh(news, snapshot, now_micros())
+        await asyncio.to_thread(state_feedback, app.state.metrics, app.state.feedback, news, snapshot, now_micros())
 
 
 async def _export(exporter: Exporter[Any]) -> None:

@@ -93,6 +93,13 @@ class Settings(BaseSettings):
         description="the API's log: `text`, `json` for an object a line, or `quiet` without a line for each request",
     )
 
+    api_traces_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="where traces of requests go by OTLP, such as `http://localhost:4318/v1/traces`; empty: nowhere",
+    )
+    api_traces_share: float = Field(default=0.01, ge=0, le=1, description="share of the requests that are traced")
+
     @field_validator("storage_uri", "landing_uri")
     @classmethod
     def _known_scheme(cls, uri: str) -> str:

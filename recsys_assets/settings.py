@@ -93,8 +93,8 @@ class Settings(BaseSettings):
         default=5,
         ge=1,
         le=3600,
-        description="seconds between two looks at the landing zone, and at what follows from new days; a file is taken in "
-        "when two looks in a row find it unchanged",
+        description="seconds between two looks at the landing zone, and at what follows from new days; a file is taken "
+        "in when two looks in a row find it unchanged",
     )
     fresh_hours: int = Field(
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
@@ -118,7 +118,13 @@ class Settings(BaseSettings):
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
     properties_days: int = _days(365, "how far back an item's category, price and other properties are looked up")
     new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
-    report_days: int = _days(28, "how far back `data_report` looks")
+    report_days: int = _days(28, "how far back `data_report` and `feedback_report` look")
+    attribution_hours: int = Field(
+        default=24,
+        ge=1,
+        le=720,
+        description="hours after an impression in which an event of its user and item follows from it",
+    )
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items, where it is not found; below 1, hours count")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")

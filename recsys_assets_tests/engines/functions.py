@@ -8,12 +8,11 @@ from typing import Any
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core import clock, contracts, frames, parts, quality
+from recsys_assets.core import contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, marts, merge
 from recsys_assets.core.catalog import features as catalog_features
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation import compare, evaluator, window
-from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
@@ -34,6 +33,7 @@ from recsys_assets.core.retrieval import (
     tune_als,
 )
 from recsys_assets.core.tuning.study import Budget, Search
+from recsys_assets_tests.engines.event_functions import END, EVENT_FUNCTIONS
 from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.function_inputs import (
     BOTS,
@@ -46,12 +46,10 @@ from recsys_assets_tests.engines.function_inputs import (
     STEADY,
     WEIGHTS,
     FunctionInputs,
-    end_of,
     trained_model,
 )
 from recsys_assets_tests.engines.list_functions import LIST_FUNCTIONS, lists_and_reranked
 
-END = end_of(LAST)
 GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
 Call = Callable[[FunctionInputs], Any]
 
@@ -108,21 +106,10 @@ def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Fra
 
 
 FUNCTIONS: Mapping[str, Call] = {
+    **EVENT_FUNCTIONS,
     **LIST_FUNCTIONS,
     "activity.bots.bot_users": lambda inputs: bots.bot_users(inputs["clean_events"], BOTS),
     "activity.bots.without": lambda inputs: bots.without(inputs["clean_events"], inputs["bot_users"]),
-    "clock.days_before": lambda inputs: inputs["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
-    "clock.epoch_day": lambda inputs: inputs["clean_events"].select(
-        "ts", "dt", day=clock.epoch_day(nw.col("dt")), moment=clock.epoch_day(nw.col("ts"))
-    ),
-    "clock.half_life": lambda inputs: clock.last_days(inputs["user_activity"], LAST, 999).select(
-        x=frames.exact_sum(clock.half_life(clock.days_before(nw.col("dt"), LAST), 2.5))
-    ),
-    "clock.hours_before": lambda inputs: inputs["clean_events"].select(
-        "source_file", "source_row", x=clock.hours_before(nw.col("ts"), END)
-    ),
-    "clock.last_days": lambda inputs: clock.last_days(inputs["clean_events"], LAST, 2),
-    "clock.wall_clock": lambda inputs: inputs["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
     "activity.marts.EventWeights.target": lambda inputs: inputs["clean_events"].select(
         "event_type", x=WEIGHTS.target()
     ),
@@ -167,11 +154,6 @@ FUNCTIONS: Mapping[str, Call] = {
         inputs.engine, [], lambda _: inputs["candidates"], inputs["user_activity"], 1, model.RankerParams(), inputs.ids
     ),
     "evaluation.window.targets_after": lambda inputs: window.targets_after(inputs["user_activity"], CUT),
-    "events.clean.clean_day": lambda inputs: clean.clean_day(inputs["parsed_events"], clean.CleanParams()),
-    "events.clean.clean_properties": lambda inputs: clean.clean_properties(inputs["parsed_properties"]),
-    "events.clean.ingest_counts": lambda inputs: clean.ingest_counts(
-        inputs["parsed_events"], inputs["clean_events"], inputs["rejected_events"]
-    ),
     "experiments.window.with_targets": lambda inputs: with_targets(inputs["ranking_examples"], inputs["targets"]),
     "frames.dense_rank": lambda inputs: frames.dense_rank(
         inputs["user_activity"], ["user_id"], "weight", ["item_id", "dt"]

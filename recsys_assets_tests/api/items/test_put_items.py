@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from recsys_api.reloader import Reloader
 from recsys_api.settings import Settings
 from recsys_assets_tests.api.conftest import client_of, eventually
 from recsys_assets_tests.api.publishing import Content, publish
@@ -285,6 +287,21 @@ def test_changes_outlive_the_process_and_are_known_before_the_first_answer(
         put(client, [{"item_id": item, "available": False} for item in range(30, 39)])
     with client_of(make_settings(api_open_writes=True)) as client:
         assert items(client.get("/popular?k=2").json()) == [40, 41]
+
+
+def test_memory_that_grows(client: TestClient) -> None:
+    """Changes beyond the limits are forgotten, and what is served is the release with those that are left."""
+    put(client, [{"item_id": item, "price": 0.5, "available": False} for item in (30, 31, 777)])
+    put(client, {"price": 0.25}, 40)
+    reloader: Reloader = cast(FastAPI, client.app).state.reloader
+    assert reloader.forget_items(0, 3) == 4
+    assert (known(client, 30)["changed"], known(client, 30)["price"]) == ({}, 30)
+    assert items(client.get("/popular?k=3").json()) == [30, 31, 32]
+    assert (known(client, 777)["available"], known(client, 40)["price"]) == (False, 0.25)
+    assert reloader.forget_items(2**62, 3) == 3
+    assert (known(client, 777)["known"], known(client, 40)["price"]) == (False, 40)
+    put(client, {"price": 7}, 40)
+    assert known(client, 40)["price"] == 7
 
 
 def test_changes_become_files_of_the_landing_zone(
