@@ -91,6 +91,8 @@ def _table(waiting: list[pl.DataFrame], config: SampleConfig, day: int) -> pa.Ta
         .with_columns(
             pl.lit(None, pl.Float64).alias("quantity"),
             pl.lit(None, pl.Float64).alias("price"),
+            pl.lit(None, pl.String).alias("brand"),
+            pl.lit(None, pl.String).alias("title"),
             pl.lit(name).alias("source_file"),
             pl.col("source_row").cast(pl.Int64),
         )
@@ -132,6 +134,8 @@ def _features(catalog: Catalog) -> pa.Table:
         pl.lit(None, pl.Int64).alias("depth"),
         "available",
         pl.lit(None, pl.Float64).alias("price"),
+        pl.lit(None, pl.String).alias("brand"),
+        pl.lit(None, pl.String).alias("title"),
         pl.lit(start).alias("first_seen"),
         pl.lit(catalog.config.days, pl.Int64).alias("days_known"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import Request
@@ -15,6 +15,7 @@ from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.rules import Placed
 from recsys_api.snapshot import Snapshot
 from recsys_api.visitor import Visitor
+from recsys_assets.storage.explanations import Explanation
 from recsys_assets.storage.lists import Key
 
 _EVENTS = 200
@@ -123,12 +124,13 @@ class _Reasons:
         own = [] if asking.user is None else snapshot.recommendations.get(asking.user, DEPTH)
         self._visitor = asking.visitor
         self._places = {row[0]: place for place, row in enumerate(own, 1)}
+        self._explained = [] if asking.user is None else snapshot.explained(asking.user)
         self._similar = {
             seed: {row[0] for row in snapshot.similar_items.get(seed, DEPTH)} for seed in asking.visitor.clicks
         }
 
     def of(self, placed: Placed) -> dict[str, Any]:
-        """The item's place in the list of last night, and the clicks and events that its model started from."""
+        """The item's place in the list of last night and how it came there, and the clicks and events behind it."""
         item, source, visitor = placed.candidate.item_id, placed.candidate.source, self._visitor
         seeds: list[Key] = []
         if source == SIMILAR:
@@ -137,9 +139,21 @@ class _Reasons:
             seeds = list(visitor.clicks)
         last = list(dict.fromkeys(reversed(seeds)))[:_EXPLAINED_EVENTS]
         events = [as_json(event) for event in visitor.events if event.item_id in last][:_EXPLAINED_EVENTS]
+        place = self._places.get(item)
         return {
-            "offline_rank": self._places.get(item),
+            **(_NOT_EXPLAINED if place is None else self._offline(place)),
+            "offline_rank": place,
             "because_of": last,
             "events": events,
             "rules": list(placed.rules),
         }
+
+    def _offline(self, place: int) -> Mapping[str, Any]:
+        """Why an item has its place in the list of last night, as far as the release says."""
+        if place > len(self._explained):
+            return _NOT_EXPLAINED
+        explained = self._explained[place - 1]
+        return {**explained._asdict(), "features": [feature._asdict() for feature in explained.features]}
+
+
+_NOT_EXPLAINED: Mapping[str, Any] = dict.fromkeys(Explanation._fields)

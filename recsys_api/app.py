@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -17,11 +20,14 @@ from recsys_api.observing import Observed, PostedEvents, gauges_running
 from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
-from recsys_api.routes import catalog, events, health, monitoring, recommendations, releases
+from recsys_api.routes import catalog, events, health, items, monitoring, recommendations, releases
 from recsys_api.routes.plain import PlainRecommendations
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 from recsys_api.stats import Stats
+
+if TYPE_CHECKING:
+    from recsys_api.tracing import Traces
 
 _DESCRIPTION = """
 Recommendations from the latest released day.
@@ -39,6 +45,15 @@ def _version() -> str:
         return "0"
 
 
+def _traces(settings: Settings, metrics: Metrics) -> Traces | None:
+    """Where requests are traced; None if they are not, and then nothing is loaded for it."""
+    if not settings.api_traces_url:
+        return None
+    from recsys_api.tracing import Traces
+
+    return Traces(settings.api_traces_url, settings.api_traces_share, partial(metrics.error, "traces"))
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; run it with ``python -m recsys_api``.
 
@@ -52,10 +67,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = Metrics(os.environ.get(FOLDER_VARIABLE))
     reloader = Reloader(settings, metrics.reload)
 
+    traces = _traces(settings, metrics)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with reloader.running(), events_running(app, settings), gauges_running(app):
             yield
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     app = FastAPI(
         title="Recommendations",
@@ -64,20 +83,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Those of FastAPI hold paths and parameters, and variables of the environment could switch them on.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings, app.state.reloader = settings, reloader
     app.state.metrics, app.state.posted, app.state.stats = metrics, PostedEvents(metrics), Stats(metrics)
+    app.state.traces = traces
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
     add_events(app)
     app.add_middleware(PlainRecommendations)
     add_limits(app, settings)
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Observed, metrics=metrics, traces=traces)
     add_pages(app)
     app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
     for router in (
         recommendations.router,
         catalog.router,
+        items.router,
         events.router,
         releases.router,
         releases.admin,

@@ -172,10 +172,7 @@ class _Gather:
         snapshot, most = self._snapshot, self.most
         match source:
             case "recommendations":
-                # No more than can be shown: making candidates of whole lists took most of the time.
-                deep = DEPTH if self.mask is not None else most + len(self._forbidden)
-                rows = [] if self._user is None else snapshot.recommendations.get(self._user, min(deep, DEPTH))
-                return self._kept(map(Candidate._make, rows))[:most]
+                return self._recommendations()[:most]
             case "online":
                 return self._kept(snapshot.online.recommend(self._visitor, most, self._forbidden, self.mask))
             case "similar_items":
@@ -192,6 +189,17 @@ class _Gather:
             case _:
                 return self._segment("all", most)
 
+    def _recommendations(self) -> list[Candidate]:
+        """The user's list of the release, as much of it as is needed: making candidates of all of it took long."""
+        if self._user is None:
+            return []
+        deep = DEPTH if self.mask is not None else min(self.most + len(self._forbidden), DEPTH)
+        rows = self._snapshot.recommendations.get(self._user, deep)
+        kept = self._kept(map(Candidate._make, rows))
+        if len(kept) < self.most and len(rows) == deep < DEPTH:  # some are not available any more
+            kept = self._kept(map(Candidate._make, self._snapshot.recommendations.get(self._user, DEPTH)))
+        return kept
+
     def fallback(self, held: Collection[Key], category: str | None, live: Sequence[Candidate]) -> list[Candidate]:
         """Items that are not personal, to fill an answer up.
 
@@ -204,7 +212,8 @@ class _Gather:
         segment = f"category:{category}" if category else self._snapshot.fallback
         found = self._segment(segment, most)
         if live and not category:  # what trends now continues what trended when the release was made
-            now = self._kept(live if self.mask is not None else live[: most + len(self._forbidden)])
+            some_out = self.mask is not None or self._snapshot.withdrawn
+            now = self._kept(live if some_out else live[: most + len(self._forbidden)])
             held_now = {item.item_id for item in now}
             found = [*now, *(item for item in found if item.item_id not in held_now)][:most]
         if len(found) < most and self.mask is not None:
@@ -233,6 +242,8 @@ class _Gather:
     def _kept(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         forbidden = self._forbidden
         kept = [candidate for candidate in candidates if candidate.item_id not in forbidden]
+        if withdrawn := self._snapshot.withdrawn:
+            kept = [candidate for candidate in kept if candidate.item_id not in withdrawn]
         if self.mask is None or not kept:
             return kept
         rows = self._snapshot.catalogue.positions([candidate.item_id for candidate in kept])

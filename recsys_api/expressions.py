@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys_assets.core.placements.expressions import (
+    FIELDS,
     AllOf,
     AnyOf,
     Comparison,
@@ -115,7 +116,7 @@ class Filters:
     def _compare(self, field: str, operator: Operator, value: Key | float | bool) -> Mask:
         if field == "available":
             return _COMPARE[operator](self.catalogue.available, value)
-        if field in ("item_id", "category", "root"):
+        if FIELDS[field] in ("id", "text"):
             return self._among(field, (value,), operator == "!=")
         numbers = self._numbers(field)
         # NaN stands for null. It is unequal to every number, but no comparison with null is true.
@@ -127,7 +128,7 @@ class Filters:
             positions = self.catalogue.positions([value for value in values if not isinstance(value, float)])
             found[positions[positions >= 0]] = True
             return found != negated
-        if field in ("category", "root"):
+        if FIELDS[field] == "text":
             return _names_among(self._names(field), values, negated)
         if field == "available":
             return np.isin(self.catalogue.available, np.array(values, np.bool_)) != negated
@@ -135,14 +136,15 @@ class Filters:
         return (np.isin(numbers, np.array(values, np.float64)) != negated) & ~np.isnan(numbers)
 
     def _is_null(self, field: str) -> Mask:
-        if field in ("category", "root"):
+        if FIELDS[field] == "text":
             return self._names(field).codes < 0
         if field in ("item_id", "available"):
             return np.zeros(len(self.catalogue), np.bool_)
         return np.isnan(self._numbers(field))
 
     def _names(self, field: str) -> Names:
-        return self.catalogue.category if field == "category" else self.catalogue.root
+        catalogue = self.catalogue
+        return {"category": catalogue.category, "root": catalogue.root, "brand": catalogue.brand}[field]
 
     def _numbers(self, field: str) -> npt.NDArray[np.float64]:
         """A column as float64 with NaN for null."""

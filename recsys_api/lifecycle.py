@@ -9,17 +9,21 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
 from recsys_api.events.event import now_micros
-from recsys_api.events.export import Exporter
+from recsys_api.events.export import Exporter, event_line, item_line
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
-from recsys_api.live import LivePopularity
+from recsys_api.feedback import LiveFeedback
+from recsys_api.following import follow_items
+from recsys_api.live import Arrivals, LivePopularity
 from recsys_api.metrics import Metrics
+from recsys_api.observing import state_feedback
 from recsys_api.problems import problem_response
 from recsys_api.settings import Settings
 from recsys_api.snapshot import Snapshot
@@ -34,7 +38,7 @@ _LIVE_SECONDS = 2.0
 def add_events(app: FastAPI) -> None:
     """Give an application its (closed) store of events, and the answers to its errors."""
     app.state.events, app.state.events_problem = None, "the event store is not open yet"
-    app.state.live = LivePopularity()
+    app.state.arrivals, app.state.live, app.state.feedback = Arrivals(), LivePopularity(), LiveFeedback()
 
     def full(request: Request, error: Exception) -> Response:
         request.app.state.metrics.error("events_full")
@@ -56,8 +60,16 @@ async def events_running(app: FastAPI, settings: Settings) -> AsyncGenerator[Non
         app.state.events_problem = "set RECSYS_EVENTS_URL, which has no default where the store is s3://"
         yield
         return
-    limits = Limits(settings.events_retention_days, settings.events_per_user, settings.api_export_seconds > 0)
+    limits = Limits(
+        settings.events_retention_days,
+        settings.events_per_user,
+        settings.api_export_seconds > 0,
+        settings.api_item_changes,
+    )
     opened = await _open(app, url, limits)
+    if opened is not None:
+        with suppress(StoreError):  # it is tried again soon, and counted then
+            await follow_items(opened.items, app.state.reloader)  # before the first answer
     task = asyncio.create_task(_run(app, settings, url, limits, opened))
     try:
         yield
@@ -91,28 +103,51 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
         store = await _open(app, url, limits)
     metrics: Metrics = app.state.metrics
     tasks = [
-        _repeat("trimmed", _TRIM_SECONDS, partial(_trim, store), partial(metrics.error, "trim")),
+        _repeat("trimmed", _TRIM_SECONDS, partial(_trim, app, store, limits), partial(metrics.error, "trim")),
         _repeat("counted", _LIVE_SECONDS, partial(_count, app, store), partial(metrics.error, "live")),
+        _repeat(
+            "followed",
+            _LIVE_SECONDS,
+            lambda: follow_items(store.items, app.state.reloader),
+            partial(metrics.error, "items"),
+        ),
     ]
     if settings.api_export_seconds and settings.landing_uri:
         holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        open_landing = cache(partial(open_store, settings.landing_uri))
-        exporter = Exporter(store, open_landing, holder, settings.api_export_seconds, settings.api_export_events)
+        where = cache(partial(open_store, settings.landing_uri)), holder
+        when = settings.api_export_seconds, settings.api_export_events
         look = min(_LONGEST_LOOK, settings.api_export_seconds)
-        failed = partial(metrics.error, "export")
-        tasks.append(_repeat("exported", look, lambda: exporter.export(now_micros()), failed))
+        tasks += [
+            _repeat("exported", look, partial(_export, exporter), partial(metrics.error, "export"))
+            for exporter in (
+                Exporter(store, event_line, *where, *when),
+                Exporter(store.items, item_line, *where, *when),
+            )
+        ]
     await asyncio.gather(*tasks)
 
 
 async def _count(app: FastAPI, store: EventStore) -> None:
     snapshot: Snapshot | None = app.state.reloader.current
     if snapshot is not None:
-        await app.state.live.refresh(store, snapshot, now_micros())
+        news = await app.state.arrivals.read(store)
+        await app.state.live.refresh(news, snapshot, now_micros())
+        await asyncio.to_thread(state_feedback, app.state.metrics, app.state.feedback, news, snapshot, now_micros())
 
 
-async def _trim(store: EventStore) -> None:
-    if deleted := await store.trim(now_micros()):
+async def _export(exporter: Exporter[Any]) -> None:
+    await exporter.export(now_micros())
+
+
+async def _trim(app: FastAPI, store: EventStore, limits: Limits) -> None:
+    now = now_micros()
+    if deleted := await store.trim(now):
         logger.info("%s events are older than is kept, or more than is kept of a user: deleted", deleted)
+    if deleted := await store.items.trim(now):
+        logger.info("%s changes of items were replaced, or are older or more than is kept: deleted", deleted)
+    forget = partial(app.state.reloader.forget_items, limits.oldest(now), limits.item_changes)
+    if forgotten := await asyncio.to_thread(forget):
+        logger.warning("%s changes of items are older or more than is kept: served without them", forgotten)
 
 
 async def _repeat(

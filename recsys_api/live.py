@@ -30,12 +30,28 @@ _LEAST_USERS = 3
 _DAY = 86_400_000_000
 
 
+class Arrivals:
+    """Reads what has arrived in a store, each event once, beginning with the newest ones that count."""
+
+    def __init__(self) -> None:
+        self._cursor: int | None = None
+
+    async def read(self, store: EventStore) -> list[Event]:
+        """The events since the last call, of all workers."""
+        if self._cursor is None:
+            self._cursor = max(0, await store.last() - _MOST_EVENTS)
+        news: list[Event] = []
+        while arrived := await store.since(self._cursor, _BATCH):
+            self._cursor = arrived[-1][0]
+            news += [event for _, event in arrived]
+        return news
+
+
 class LivePopularity:
     """Continues the trending items of the release that is served. One for each worker."""
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
-        self._cursor: int | None = None
         self._sums: LiveSums | None = None
         self._made_for = ""
         self._items: Sequence[Candidate] = ()
@@ -44,20 +60,15 @@ class LivePopularity:
         """The items that trend now, best first; none where the release serves another list to unknown users."""
         return self._items if self._made_for == snapshot.release_id else ()
 
-    async def refresh(self, store: EventStore, snapshot: Snapshot, now: int) -> None:
-        """Read what has arrived, and reckon the list anew.
+    async def refresh(self, arrived: Iterable[Event], snapshot: Snapshot, now: int) -> None:
+        """Reckon the list anew.
 
         Args:
-            store: of all workers.
+            arrived: events that are new.
             snapshot: the release that is served.
             now: microseconds since 1970, UTC.
         """
-        if self._cursor is None:
-            self._cursor = max(0, await store.last() - _MOST_EVENTS)
-        news: list[Event] = []
-        while arrived := await store.since(self._cursor, _BATCH):
-            self._cursor = arrived[-1][0]
-            news += [event for _, event in arrived if event.event_type not in SIGNALS]
+        news = [event for event in arrived if event.event_type not in SIGNALS]
         self._events.extend(news)
         if snapshot.fallback != TRENDING:
             self._made_for = ""
@@ -65,7 +76,8 @@ class LivePopularity:
         if self._sums is None or self._made_for != snapshot.release_id:
             self._sums, news = LiveSums(snapshot), list(self._events)
         sums = self._sums
-        self._items = await asyncio.to_thread(sums.continued, news, now)
+        trending = await asyncio.to_thread(sums.continued, news, now)
+        self._items = snapshot.online.available(trending)
         self._made_for = snapshot.release_id
 
 

@@ -8,7 +8,7 @@ them all; the folder must be emptied before the workers start (``python -m recsy
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
 BASELINE = "baseline.json"
 """File of the folder with the counts at the last reset of ``/stats``."""
-Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "erasure"]
+Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure", "traces"]
 
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -87,6 +87,7 @@ class Metrics(Collector):
         )
         self._accepted = self._counts("recsys_events_accepted_total", "Posted events that were new.", "type")
         self._duplicates = self._counts("recsys_events_duplicate_total", "Posted events that were known.", "type")
+        self._changes = self._counts("recsys_item_changes_total", "Accepted changes of items, by field.", "field")
         self._errors = self._counts("recsys_errors_total", "What went wrong, by part.", "part")
         self._loads = self._counter("recsys_release_loads_total", "Releases that were loaded.")
         self._failures = self._counter(
@@ -109,6 +110,17 @@ class Metrics(Collector):
             multiprocess_mode="livesum",
         )
         self._released: tuple[str, str] | None = None
+        live = ("recsys_live_impressions", "recsys_live_precision", "recsys_live_recall")
+        about = (
+            "Impressions of the last day.",
+            "Share of the impressions of the last day from which an event followed.",
+            "Share of the targets of the last day, of users to whom anything was shown, that followed from them.",
+        )
+        # All workers read the same events, so one of them speaks for all: the last that looked.
+        self._live = [self._shared(name, text, "placement") for name, text in zip(live, about, strict=True)]
+        self._targets = self._shared(
+            "recsys_live_targets", "Targets of the last day, of users to whom anything was shown."
+        )
 
     def _counter(self, name: str, about: str) -> Counter:
         return Counter(name, about, registry=self._registry)
@@ -118,6 +130,9 @@ class Metrics(Collector):
 
     def _gauge(self, name: str, about: str, mode: Literal["livesum", "livemax"]) -> Gauge:
         return Gauge(name, about, registry=self._registry, multiprocess_mode=mode)
+
+    def _shared(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(name, about, labels, registry=self._registry, multiprocess_mode="livemostrecent")
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered.
@@ -176,6 +191,11 @@ class Metrics(Collector):
         """Count an event that follows from an answer; both names are known ones, ``other`` or ``none``."""
         self._clicks.add(placement, source)
 
+    def item_changes(self, fields: Iterable[str]) -> None:
+        """Count accepted changes of items by their fields."""
+        for field in fields:
+            self._changes.add(field)
+
     def error(self, part: Part) -> None:
         """Count an error of a part of the application."""
         self._errors.add(part)
@@ -214,6 +234,15 @@ class Metrics(Collector):
         """State how many events wait."""
         self._queued.set(queued)
         self._unexported.set(unexported)
+
+    def feedback(self, placement: str, impressions: int, precision: float, recall: float) -> None:
+        """State what followed from what was shown; the placement is a known one, ``other`` or ``none``."""
+        for gauge, value in zip(self._live, (impressions, precision, recall), strict=True):
+            gauge.labels(placement).set(value)
+
+    def targets(self, count: int) -> None:
+        """State how many targets recall is a share of."""
+        self._targets.set(count)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, of all workers."""

@@ -26,9 +26,28 @@ class RankedItem(_Model):
     )
 
 
+class WeighedFeature(_Model):
+    """A feature, and what it added to the score of an item in the list of the release."""
+
+    name: str = Field(description="of the feature: a column of the ranker", examples=["ui_hours_since"])
+    value: float | None = Field(description="its value; null is unknown", examples=[3.0])
+    contribution: float = Field(description="what it adds to the score; below zero it speaks against", examples=[0.81])
+
+
 class Why(_Model):
     """Why an item is there."""
 
+    generators: dict[str, int] | None = Field(
+        description="generators that proposed the item, with the rank that each gave it; null where the release does "
+        "not say",
+        examples=[{"covisit": 2, "repeat": 1}],
+    )
+    features: list[WeighedFeature] | None = Field(
+        description="features that weighed most for its place in the list of the release, the strongest first; null "
+        "likewise"
+    )
+    others: float | None = Field(description="what all other features add to the score; null likewise")
+    baseline: float | None = Field(description="the score without any contribution; null likewise")
     offline_rank: int | None = Field(description="place in the user's list of the release", examples=[3])
     because_of: list[Id] = Field(description="items that the model started from, the newest first")
     events: list[dict[str, Any]] = Field(description="the user's newest events with these items")
@@ -109,12 +128,12 @@ class PopularItems(_List):
 
 
 class Item(_Model):
-    """What the release knows of an item at the end of its day; null is not known."""
+    """What is known of an item, by the release at the end of its day and by changes since; null is not known."""
 
     release_id: str = Field(description="release that knows it", examples=["2015-08-02-4f1c9a7be2d0"])
     as_of: date = Field(description="last day whose events the release knows", examples=["2015-08-02"])
     item_id: Id = Field(description="the item asked for", examples=[187946])
-    known: bool = Field(description="whether it is in the catalogue of the release; if false, all below is null")
+    known: bool = Field(description="whether the release or a change knows it; if false, all below is null")
     has_catalogue: bool = Field(
         description="false for a release from before there were catalogues: it knows no item, and serves some still"
     )
@@ -123,10 +142,24 @@ class Item(_Model):
     depth: int | None = Field(description="depth of that category; 1 for a root", ge=1, examples=[3])
     available: bool | None = Field(description="its last known availability; true where never stated")
     price: float | None = Field(description="its last known price", examples=[12.5])
+    brand: str | None = Field(description="its last known brand", examples=["Ada"])
+    title: str | None = Field(description="its last known title", examples=["Running shoes"])
     first_seen: date | None = Field(
         description="first day with an event or a property; null if only a list of the release names the item"
     )
     age_days: int | None = Field(description="days from `first_seen` to `as_of`; 0 on the day itself", ge=0)
+    changed: dict[str, datetime] = Field(
+        description="fields that `PUT /items` changed since the release, and when",
+        examples=[{"price": "2015-08-03T09:30:00.000000Z"}],
+    )
+
+
+class ItemsChanged(_Model):
+    """Changes of items that are durable, and served by the worker that answered."""
+
+    items: int = Field(description="items that were named", ge=1, examples=[1])
+    changes: int = Field(description="fields that were stated, of all items together", ge=1, examples=[2])
+    ts: datetime = Field(description="from when on they hold, UTC", examples=["2015-08-03T09:30:00.000000Z"])
 
 
 class ReleasedFile(_Model):

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,12 +21,16 @@ from recsys_api.composing import CATALOGUE
 from recsys_api.events.edge import known_types
 from recsys_api.events.event import IMPRESSION, SIGNALS, Event
 from recsys_api.events.store import EventStore, StoreError
+from recsys_api.feedback import LiveFeedback
 from recsys_api.metrics import OTHER, Metrics, known
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.reranking import GIVEN
 from recsys_api.rules import PINNED
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.served_lists import POPULAR, TRENDING
+
+if TYPE_CHECKING:
+    from recsys_api.tracing import Traces
 
 requests_log = logging.getLogger("recsys.requests")
 """Not below uvicorn's: it says nothing, and costs nothing, unless ``recsys_api.logs`` sets it up."""
@@ -50,10 +55,11 @@ class Observed:
     Args:
         app: what answers.
         metrics: of the application.
+        traces: where requests are traced, if they are.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None) -> None:
+        self._app, self._metrics, self._traces = app, metrics, traces
         self._plain: dict[object, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +86,8 @@ class Observed:
             route = self._route(scope)
             method = known(scope["method"], _METHODS)
             self._metrics.request(route, method, status, seconds)
+            if self._traces is not None:
+                self._traces.request(scope, method, route, status, seconds)
             if requests_log.isEnabledFor(logging.INFO):
                 _log(scope, method, route, status, seconds)
 
@@ -125,7 +133,7 @@ def _log(scope: Scope, method: str, route: str, status: int, seconds: float) -> 
 class _Known:
     """Names that a release knows, and that therefore may be labels."""
 
-    release: Snapshot
+    release_id: str
     types: Collection[str]
     sources: Collection[str]
     placements: Collection[str]
@@ -135,7 +143,7 @@ class _Known:
         lists = (release.recommendations, release.similar_items, release.top_popular)
         named = {name for one in lists for name in one.source_names}
         types = known_types(release.manifest.facts) or frozenset()
-        return _Known(release, types | SIGNALS, _SOURCES | named, release.placements.places)
+        return _Known(release.release_id, types | SIGNALS, _SOURCES | named, release.placements.places)
 
 
 class PostedEvents:
@@ -157,7 +165,7 @@ class PostedEvents:
             events: all of them.
             new: of each, whether it was not known before.
         """
-        if self._known is None or self._known.release is not snapshot:
+        if self._known is None or self._known.release_id != snapshot.release_id:
             self._known = _Known.of(snapshot)
         names, metrics = self._known, self._metrics
         for event, is_new in zip(events, new, strict=True):
@@ -168,6 +176,25 @@ class PostedEvents:
                 metrics.impression(known(event.placement, names.placements), known(event.source, names.sources))
             elif event.recommendation_id is not None and event.event_type not in SIGNALS:
                 metrics.click(known(event.placement, names.placements), known(event.source, names.sources))
+
+
+def state_feedback(
+    metrics: Metrics, feedback: LiveFeedback, news: Sequence[Event], snapshot: Snapshot, now: int
+) -> None:
+    """State live precision and recall.
+
+    Args:
+        metrics: of the application.
+        feedback: what was attributed so far.
+        news: events that have arrived.
+        snapshot: the release that is served; it knows the placements.
+        now: microseconds since 1970, UTC.
+    """
+    places = snapshot.placements.places
+    found = feedback.refresh(news, now, lambda name: known(name, places), snapshot.rules.targets)
+    for placement, figures in found.items():
+        metrics.feedback(placement, figures.impressions, figures.precision, figures.recall)
+    metrics.targets(feedback.targets)
 
 
 @asynccontextmanager

@@ -7,8 +7,9 @@ history in; where no model knows it, items similar to the newest clicks stand in
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from recsys_assets.storage.lists import Key, RankedItem, RankedLists
 from recsys_assets.storage.served_lists import MODEL_WEIGHTS_FACT, model_file
 
 if TYPE_CHECKING:  # SciPy takes half a second, which a release without models must not cost
+    from recsys_assets.core.ids import IdIndex
     from recsys_assets.core.models.folded_in import FoldedIn
     from recsys_assets.core.models.next_items import NextItems
 
@@ -31,7 +33,11 @@ _SEEDS = 5
 _FILTERED = 5
 """How many times as many items are asked for where a filter leaves some out afterwards."""
 
+_WHOLE = 10_000
+"""Longer than any list of similar items."""
+
 Mask = npt.NDArray[np.bool_]
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
 
 
 class OnlineModels:
@@ -51,8 +57,8 @@ class OnlineModels:
         self._similar, self._catalogue = similar, catalogue
         self._sessions_at = None if sessions is None else _rows(sessions.items.ids, catalogue)
         self._out_of_sessions = None if self._sessions_at is None else _out(self._sessions_at, catalogue.available)
-        ensemble_at = None if ensemble is None else _rows(ensemble.items.ids, catalogue)
-        self._out_of_ensemble = None if ensemble_at is None else _out(ensemble_at, catalogue.available)
+        self._ensemble_at = None if ensemble is None else _rows(ensemble.items.ids, catalogue)
+        self._out_of_ensemble = None if self._ensemble_at is None else _out(self._ensemble_at, catalogue.available)
 
     @staticmethod
     def open(
@@ -83,6 +89,23 @@ class OnlineModels:
 
             ensemble = FoldedIn(CfEnsemble.of(*read_mapped(path)), facts.get(MODEL_WEIGHTS_FACT) or {})
         return OnlineModels(sessions, ensemble, similar, catalogue)
+
+    def over(self, catalogue: Catalogue, added: Mapping[Key, int]) -> OnlineModels:
+        """These models over their catalogue with changes.
+
+        Args:
+            catalogue: in which items have changed.
+            added: items to their rows: those that the catalogue of the release does not know.
+        """
+        models = copy(self)
+        models._catalogue = catalogue
+        if self._sessions is not None and self._sessions_at is not None:
+            models._sessions_at = _with_added(self._sessions_at, self._sessions.items, added)
+            models._out_of_sessions = _out(models._sessions_at, catalogue.available)
+        if self._ensemble is not None and self._ensemble_at is not None:
+            models._ensemble_at = _with_added(self._ensemble_at, self._ensemble.items, added)
+            models._out_of_ensemble = _out(models._ensemble_at, catalogue.available)
+        return models
 
     def recommend(
         self, visitor: Visitor, k: int, forbidden: Collection[Key], mask: Mask | None = None
@@ -129,13 +152,20 @@ class OnlineModels:
     def similar_to(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""
         rows = self._similar.get(item_id, 2 * k)
+        shown = self.available(rows)
+        if len(shown) < k and len(rows) == 2 * k:  # so many are not available that the rest of the list counts
+            shown = self.available(self._similar.get(item_id, _WHOLE))
+        return shown[:k]
+
+    def available(self, rows: Sequence[_Row]) -> list[_Row]:
+        """The rows without those whose item, the first column, is known as not available."""
         places = self._catalogue.positions([row[0] for row in rows]) if len(self._catalogue) else []
         out = {
             row[0]
             for row, place in zip(rows, places, strict=False)
             if place >= 0 and not self._catalogue.available[place]
         }
-        return [row for row in rows if row[0] not in out][:k]
+        return [row for row in rows if row[0] not in out]
 
 
 def _rows(items: Any, catalogue: Catalogue) -> npt.NDArray[np.int64]:
@@ -143,6 +173,17 @@ def _rows(items: Any, catalogue: Catalogue) -> npt.NDArray[np.int64]:
     from recsys_assets.core.ids import lookup
 
     return lookup(items, catalogue.item_ids)
+
+
+def _with_added(rows: npt.NDArray[np.int64], items: IdIndex, added: Mapping[Key, int]) -> npt.NDArray[np.int64]:
+    """[items of a model] Rows in the catalogue, those of added items among them."""
+    places = items.places(added)
+    known = places >= 0
+    if not known.any():
+        return rows
+    rows = rows.copy()
+    rows[places[known]] = np.fromiter(added.values(), np.int64, len(added))[known]
+    return rows
 
 
 def _out(rows: npt.NDArray[np.int64], allowed: Mask) -> Mask:

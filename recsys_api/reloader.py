@@ -11,11 +11,14 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from recsys_api.events.item_change import ItemChange
+from recsys_api.items.newest import ItemChanges
+from recsys_api.items.serving import with_changes
 from recsys_api.settings import Settings
 from recsys_api.snapshot import LoadStoppedError, Snapshot, load_snapshot
 from recsys_assets.storage.manifest import Pointer
@@ -34,8 +37,8 @@ class Reloader:
     """Holds the snapshot being served and keeps it current.
 
     ``current`` is replaced as a whole by one assignment: a request that has read it keeps a consistent release, whose
-    mapped files are closed after the last request that uses them. ``problem`` says why there is no release, or no newer
-    one.
+    mapped files are closed after the last request that uses them. It is the release with the ``changes`` of items that
+    are newer, all of those up to the sequence ``followed``. ``problem`` says why there is no release, or no newer one.
 
     Args:
         settings: where releases are.
@@ -44,6 +47,8 @@ class Reloader:
 
     def __init__(self, settings: Settings, on_outcome: Callable[[bool], None] = lambda loaded: None) -> None:
         self.current: Snapshot | None = None
+        self.changes = ItemChanges()
+        self.followed = 0
         self.problem: str | None = "the release pointer has not been read yet"
         self.poll_seconds = settings.api_poll_seconds
         self._on_outcome = on_outcome
@@ -56,6 +61,8 @@ class Reloader:
         self._failures = 0
         self._retry_at = 0.0
         self._stopping = threading.Event()
+        self._released: Snapshot | None = None
+        self._swapping = threading.Lock()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -79,6 +86,26 @@ class Reloader:
                 await asyncio.get_running_loop().run_in_executor(loading, self.refresh)
         finally:
             loading.shutdown(wait=False)
+
+    def change_items(self, arrived: Iterable[tuple[int, ItemChange]]) -> None:
+        """Serve with changes of items, now and after each reload; thread-safe, and it may be repeated.
+
+        Args:
+            arrived: ascending by sequence, none left out after ``followed``.
+        """
+        with self._swapping:
+            news = self.changes.take(arrived)
+            if self.current is not None:
+                self.current = with_changes(self.current, news)
+            self.followed = self.changes.cursor  # last: who sees it relies on what is served
+
+    def forget_items(self, oldest: int, most: int) -> int:
+        """Forget changes of items as :meth:`ItemChanges.forget`, and serve without them; returns how many."""
+        with self._swapping:
+            forgotten = self.changes.forget(oldest, most)
+            if forgotten and self._released is not None:
+                self.current = with_changes(self._released, self.changes.all())
+        return forgotten
 
     def refresh(self) -> None:
         """Read the pointer once and load the release that it names, if that is new; never raises.
@@ -119,16 +146,22 @@ class Reloader:
         return None
 
     def _serve(self, store: ObjectStore, pointer: Pointer) -> None:
-        current = self.current
-        if current and current.pointer.manifest_sha256 == pointer.manifest_sha256:
-            self.current = replace(current, pointer=pointer)
+        released = self._released
+        if released and released.pointer.manifest_sha256 == pointer.manifest_sha256:
+            self._swap(replace(released, pointer=pointer))
         else:
-            self.current = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
+            released = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
+            self._swap(released)
             self._on_outcome(True)
-            lacks = "" if self.current.catalogue.released else ", which has no catalogue: no item of it is known"
+            lacks = "" if released.catalogue.released else ", which has no catalogue: no item of it is known"
             logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)
         # Also if only the previous release of the pointer changed, as after an erasure.
         self._clear_cache({pointer.release_id, pointer.previous})
+
+    def _swap(self, released: Snapshot) -> None:
+        with self._swapping:
+            self._released = released
+            self.current = with_changes(released, self.changes.all())
 
     def _clear_cache(self, keep: set[str | None]) -> None:
         """Delete downloads of older releases; files that another process has mapped remain until it closes them."""

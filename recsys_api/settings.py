@@ -51,10 +51,16 @@ class Settings(BaseSettings):
         "`postgresql://`, shared by all; must be set where the store is `s3://`; secret",
     )
     events_retention_days: int = Field(
-        default=90, ge=1, le=3650, description="days after which the API forgets an event; older ones are refused"
+        default=90,
+        ge=1,
+        le=3650,
+        description="days after which the API forgets an event, or a change of an item; older events are refused",
     )
     events_per_user: int = Field(
         default=1000, ge=1, le=1_000_000, description="newest events of a user that the API keeps"
+    )
+    api_item_changes: int = Field(
+        default=100_000, ge=1, le=10_000_000, description="newest changes of items that the API keeps"
     )
     api_write_keys: SecretStr = Field(
         default=SecretStr(""),
@@ -69,7 +75,9 @@ class Settings(BaseSettings):
     api_max_body_bytes: int = Field(
         default=1 << 20, ge=1024, le=1 << 30, description="most bytes of a request's body, also when unpacked"
     )
-    api_max_events: int = Field(default=1000, ge=1, le=100_000, description="most events in one request")
+    api_max_events: int = Field(
+        default=1000, ge=1, le=100_000, description="most events, or items to change, in one request"
+    )
     api_cors_origins: str = Field(
         default="", description="origins of browsers that may call the API, comma separated; `*` for all"
     )
@@ -84,6 +92,13 @@ class Settings(BaseSettings):
         default="text",
         description="the API's log: `text`, `json` for an object a line, or `quiet` without a line for each request",
     )
+
+    api_traces_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="where traces of requests go by OTLP, such as `http://localhost:4318/v1/traces`; empty: nowhere",
+    )
+    api_traces_share: float = Field(default=0.01, ge=0, le=1, description="share of the requests that are traced")
 
     @field_validator("storage_uri", "landing_uri")
     @classmethod

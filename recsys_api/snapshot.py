@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from recsys_api.online import OnlineModels
 from recsys_api.visitor import EventRules
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
+from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanation, Explanations
 from recsys_assets.storage.lists import Key, RankedItem, RankedLists, list_files
 from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
@@ -50,6 +51,11 @@ class Snapshot:
 
     ``fallback`` is the segment of ``top_popular`` for users who are not known. ``catalogue`` knows no item where the
     release is from before there were catalogues, and says so (``released``).
+    ``explanations`` is None where it has none.
+
+    Items may have changed since. Then ``catalogue``, ``filters`` and ``online`` know it; ``changed`` names the fields
+    of each item with the time of their change (microseconds since 1970); and ``withdrawn`` are the items that lists of
+    the release may hold and that must not be shown, since they are not available any more.
     """
 
     pointer: Pointer
@@ -65,8 +71,11 @@ class Snapshot:
     online: OnlineModels
     rules: EventRules
     placements: Placements
+    explanations: Explanations | None
     fallback: str
     loaded_at: datetime
+    changed: Mapping[Key, Mapping[str, int]] = field(default_factory=dict[Key, Mapping[str, int]])
+    withdrawn: frozenset[Key] = frozenset()
 
     @property
     def release_id(self) -> str:
@@ -77,11 +86,19 @@ class Snapshot:
         """The most popular items of a segment, by default the fallback's, with the source that the API names."""
         segment = segment or self.fallback
         source = TRENDING if segment == TRENDING else POPULAR
-        return [(item_id, score, source) for item_id, score, _ in self.top_popular.get(segment, k)]
+        rows = self.top_popular.get(segment, k + len(self.withdrawn))
+        if self.withdrawn:
+            rows = [row for row in rows if row[0] not in self.withdrawn][:k]
+        return [(item_id, score, source) for item_id, score, _ in rows]
 
     def similar(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""
         return self.online.similar_to(item_id, k)
+
+    def explained(self, user: Key) -> list[Explanation]:
+        """Why the first items of a user's list stand where they do, best first; none where the release does not say."""
+        place = self.recommendations.position(user)
+        return [] if place is None or self.explanations is None else self.explanations.of_list(place)
 
     @property
     def as_of(self) -> str:
@@ -151,17 +168,22 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     if PLACEMENTS_FILE in released:
         text = fetch(PLACEMENTS_FILE).read_text("utf-8")
         placements = parse_placements(text, f"release {release_id}: {PLACEMENTS_FILE}", catalogue.item_type)
+    explanations = Explanations(fetch(EXPLANATIONS_FILE)) if EXPLANATIONS_FILE in released else None
     return Snapshot(
         pointer,
         manifest,
         user_ids,
         item_ids,
-        **lists,
+        recommendations=lists["recommendations"],
+        similar_items=lists["similar_items"],
+        top_popular=lists["top_popular"],
+        user_histories=lists["user_histories"],
         catalogue=catalogue,
         filters=Filters(catalogue, date.fromisoformat(manifest.as_of)),
         online=OnlineModels.open(models, manifest.facts, lists["similar_items"], available),
         rules=rules,
         placements=placements,
+        explanations=explanations,
         fallback=fallback,
         loaded_at=datetime.now(UTC),
     )

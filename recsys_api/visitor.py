@@ -25,7 +25,8 @@ class EventRules:
 
     Attributes:
         weights: of event types.
-        purchase: the event types that are purchases: the deepest of those that count as a target.
+        targets: the event types that recommendations should cause.
+        purchase: the event types that are purchases: the deepest of the targets.
         repeats: whether items of the history may be recommended again.
         exclude_purchased: whether purchased items may not.
         exclude_unavailable: whether items that the catalogue knows as not available are left out.
@@ -33,6 +34,7 @@ class EventRules:
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
+    targets: frozenset[str] = frozenset()
     purchase: frozenset[str] = frozenset()
     repeats: bool = True
     exclude_purchased: bool = False
@@ -50,6 +52,7 @@ class EventRules:
         end = facts.get(END_FACT)
         return EventRules(
             weights={name: float(kind["weight"]) for name, kind in types.items()},
+            targets=frozenset(targets),
             purchase=frozenset(name for name, weight in targets.items() if weight == deepest),
             repeats=bool(rules.get("repeats", True)),
             exclude_purchased=bool(rules.get("exclude_purchased", False)),

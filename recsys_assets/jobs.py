@@ -30,9 +30,9 @@ examples = dg.define_asset_job(
 
 refresh = dg.define_asset_job(
     "refresh",
-    selection=dg.AssetSelection.assets("release", "data_report", "model_tracking").upstream()
+    selection=dg.AssetSelection.assets("release", "data_report", "feedback_report", "model_tracking").upstream()
     - dg.AssetSelection.tag(GRAIN, "day"),
-    description="Everything as of one day, from marts to the release, the report of the day's data, and MLflow.",
+    description="Everything as of one day, from marts to the release, the reports of data and feedback, and MLflow.",
 )
 
 backtest = dg.define_asset_job(

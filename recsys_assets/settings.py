@@ -89,6 +89,13 @@ class Settings(BaseSettings):
         default=True,
         description="`on`: sensors and a daily schedule take new files in; `off`: nothing starts by itself",
     )
+    sensor_seconds: int = Field(
+        default=5,
+        ge=1,
+        le=3600,
+        description="seconds between two looks at the landing zone, and at what follows from new days; a file is taken "
+        "in when two looks in a row find it unchanged",
+    )
     fresh_hours: int = Field(
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
@@ -109,9 +116,15 @@ class Settings(BaseSettings):
     trending_days: int = _days(3, "how far back trends are counted, likewise")
     covisit_days: int = _days(45, "how far back items seen in one session are counted")
     factors_days: int = _days(90, "how far back the events lie that matrix factorization (ALS) is fitted on")
-    properties_days: int = _days(365, "how far back an item's category, price and availability are looked up")
+    properties_days: int = _days(365, "how far back an item's category, price and other properties are looked up")
     new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
-    report_days: int = _days(28, "how far back `data_report` looks")
+    report_days: int = _days(28, "how far back `data_report` and `feedback_report` look")
+    attribution_hours: int = Field(
+        default=24,
+        ge=1,
+        le=720,
+        description="hours after an impression in which an event of its user and item follows from it",
+    )
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items, where it is not found; below 1, hours count")
     repeat_half_life: float = _half_life(30, "when items that a user knows are proposed again")
@@ -130,6 +143,13 @@ class Settings(BaseSettings):
     )
     similar_k: int = Field(default=30, ge=1, le=500, description="similar items kept per item")
     recommendations_k: int = Field(default=100, ge=1, le=100, description="recommendations kept per user")
+    explained_items: int = Field(
+        default=10,
+        ge=0,
+        le=100,
+        description="first items of each list for which a release can say why: the generators' ranks, and the features "
+        "that weighed most; each takes about 30 bytes of the store; 0: none",
+    )
     candidates_k: int = Field(
         default=40,
         ge=3,

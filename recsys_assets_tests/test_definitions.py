@@ -21,6 +21,7 @@ GROUPS = {
     "events": {"raw_events", "clean_events", "rejected_events"},
     "catalog": {"item_properties", "category_tree", "item_features"},
     "activity": {"bot_users", "user_activity", "item_activity", "item_pairs"},
+    "feedback": {"impressions", "attribution", "feedback_report"},
     "retrieval": {
         "top_popular",
         "covisited_items",
@@ -32,7 +33,7 @@ GROUPS = {
         "retrieval_params",
     },
     "ranking": {"ranking_examples", "ranker_params", "ranker", *GATED, "served_ranker", "model_tracking"},
-    "serving": {"recommendations", "user_histories", "release"},
+    "serving": {"recommendations", "explanations", "user_histories", "release"},
     "insight": {"event_counts", "data_report", "backtest_report"},
     "experiments": {
         "experiment_model",
@@ -105,7 +106,8 @@ def test_frames_have_a_blocking_contract_check(definitions: dg.Definitions) -> N
     checks = {key.to_user_string() for key in definitions.resolve_asset_graph().asset_check_keys}
     models = {"ranker", "ranker_params", "retrieval_params", "champion", "promotion", "served_ranker", "model_tracking"}
     models |= {"session_model", "cf_ensemble", "experiment_model", "experiment_challenger", "experiment_promotion"}
-    not_frames = {"raw_events", "release", "data_report", "backtest_report", "model_comparison", *models}
+    reports = {"data_report", "feedback_report", "backtest_report", "model_comparison"}
+    not_frames = {"raw_events", "release", *reports, *models}
     for name in set().union(*GROUPS.values()) - not_frames:
         assert f"{name}:contract" in checks
 
@@ -131,5 +133,5 @@ def test_loading_touches_neither_disk_nor_network(tmp_path: Path) -> None:
         [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["37"], "37 assets, and nothing imported that takes seconds"
+    assert run.stdout.split() == ["41"], "41 assets, and nothing imported that takes seconds"
     assert not list(tmp_path.iterdir())

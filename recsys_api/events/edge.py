@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from recsys_api.events.event import SIGNALS, Event, new_event_ids
+from recsys_api.posted import MOST_FAULTS, Posted, id_fault
 from recsys_api.problems import FieldFault, InvalidFieldsError
 
-JSON, JSON_LINES = "application/json", "application/x-ndjson"
 AHEAD = timedelta(minutes=5)
 """How far a clock of a client may be ahead."""
 
-_MOST_FAULTS = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY_TYPE = re.compile(r"[a-z_][a-z0-9_]{0,63}")
-_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\s]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$"
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\s]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s])?$"
 """Text without control characters that neither begins nor ends with a blank: the graph ignores blanks around values."""
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_PLAIN)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PLAIN)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Id = Integer | Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_PLAIN)]
+Id = Integer | Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=PLAIN)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -40,7 +39,7 @@ class NewEvent(BaseModel):
         description="a type of the data set (`facts.event_types` of `GET /release`), `impression` or `dislike`",
         examples=["view"],
     )
-    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_PLAIN)] | None = Field(
+    event_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)] | None = Field(
         default=None,
         description="names the event: a second one of the same id changes nothing. One is made where it is absent; "
         "then a request that is repeated stores its events again. UUIDs and ULIDs that ascend in time are fastest",
@@ -58,7 +57,7 @@ class NewEvent(BaseModel):
     price: Amount | None = Field(default=None, description="of one unit")
 
 
-_ONE, _MANY = TypeAdapter(NewEvent), TypeAdapter(list[NewEvent])
+_EVENTS = Posted(NewEvent, ids=("user_id", "item_id"), noun="events")
 
 
 @dataclass(frozen=True)
@@ -93,66 +92,27 @@ def read_events(body: bytes, media_type: str, terms: Terms) -> list[Event]:
     Raises:
         InvalidFieldsError: names each field at fault, and its place in the list.
     """
-    one = media_type == JSON and body.lstrip()[:1] != b"["
-    posted = _parse(body, media_type, one=one)
-    if not 1 <= len(posted) <= terms.most:
-        message = f"expected 1 to {terms.most} events, found {len(posted)} (RECSYS_API_MAX_EVENTS)"
-        raise InvalidFieldsError([FieldFault(field="body", message=message)])
+    posted, one = _EVENTS.read(body, media_type, terms.most)
     faults = [
         FieldFault(field=field, message=message, index=None if one else index)
         for index, event in enumerate(posted)
         for field, message in _misfits(event, terms)
     ]
     if faults:
-        raise InvalidFieldsError(faults[:_MOST_FAULTS])
+        raise InvalidFieldsError(faults[:MOST_FAULTS])
     made = new_event_ids(sum(event.event_id is None for event in posted))
     return [_event(event, event.event_id or next(made), terms.now) for event in posted]
-
-
-def _parse(body: bytes, media_type: str, *, one: bool) -> list[NewEvent]:
-    faults: list[FieldFault] = []
-    posted: list[NewEvent] = []
-    if media_type == JSON_LINES:
-        for index, line in enumerate(line for line in body.split(b"\n") if line.strip()):
-            try:
-                posted.append(_ONE.validate_json(line))
-            except ValidationError as error:
-                faults += _faults(error, index)
-            if len(faults) >= _MOST_FAULTS:
-                break
-    else:
-        try:
-            posted = [_ONE.validate_json(body)] if one else _MANY.validate_json(body)
-        except ValidationError as error:
-            faults = _faults(error, None)
-    if faults:
-        raise InvalidFieldsError(faults[:_MOST_FAULTS])
-    return posted
-
-
-def _faults(error: ValidationError, index: int | None) -> list[FieldFault]:
-    """Faults by place and field; an id that is neither number nor text has one fault for each, of which one is told."""
-    found: dict[tuple[int | None, str], FieldFault] = {}
-    for fault in cast("Sequence[Mapping[str, Any]]", error.errors(include_url=False, include_input=False)):
-        path = list(fault["loc"])
-        at = path.pop(0) if index is None and path and isinstance(path[0], int) else index
-        field = str(path[0]) if path else "body"
-        message = "Input should be a 64-bit integer or text" if field in ("user_id", "item_id") else str(fault["msg"])
-        if fault["type"] in ("missing", "extra_forbidden"):
-            message = str(fault["msg"])
-        found.setdefault((at, field), FieldFault(field=field, message=message, index=at))
-    return list(found.values())
 
 
 def _misfits(event: NewEvent, terms: Terms) -> list[tuple[str, str]]:
     """Fields that the release or the time does not allow, each with a message."""
     misfits = [
-        (field, f"Input should be {'a 64-bit integer' if kind == 'int64' else 'text'}: this release has {kind} ids")
+        (field, message)
         for field, kind, value in (
             ("user_id", terms.user_ids, event.user_id),
             ("item_id", terms.item_ids, event.item_id),
         )
-        if isinstance(value, str) != (kind == "string")
+        if (message := id_fault(kind, value)) is not None
     ]
     if terms.event_types is not None and event.event_type not in terms.event_types | SIGNALS:
         misfits.append(("event_type", f"Input should be one of {', '.join(sorted(terms.event_types | SIGNALS))}"))

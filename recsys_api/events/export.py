@@ -1,13 +1,14 @@
-"""The way back: events become files of the landing zone, from which the graph learns like from any other file.
+"""The way back: what was posted becomes files of the landing zone, which the graph takes like any other file.
 
 ::
 
     <landing zone>/served/events-<first>-<last>.jsonl.gz         events of the data set
     <landing zone>/served/impressions-<first>-<last>.jsonl.gz    impressions and dislikes of the same sequences
+    <landing zone>/served/items-<first>-<last>.jsonl.gz          changes of items, which have sequences of their own
 
-The numbers are sequences of the event store. The worker that holds the store's lease writes. It notes in the store
-where a file ends before it writes it, and moves the cursor afterwards: after a crash in between, the next one writes
-the same file with the same bytes again. A file appears whole or not at all.
+The numbers are sequences of a log. The worker that holds the log's lease writes. It notes in the log where a file ends
+before it writes it, and moves the cursor afterwards: after a crash in between, the next one writes the same file with
+the same bytes again. A file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import orjson
 
 from recsys_api.events.event import SIGNALS, Event, iso
-from recsys_api.events.store import EventStore, ExportState
+from recsys_api.events.item_change import ItemChange, property_value
+from recsys_api.events.store import ExportState, Log
 from recsys_assets.storage.objects import ObjectStore
 
 logger = logging.getLogger("uvicorn.recsys.events")
@@ -46,38 +48,33 @@ _COLUMNS = (
 )
 
 
-@dataclass
-class _Lines:
-    """Lines of a file that is being made, by its kind, and the sequence of the last event."""
-
-    events: list[bytes] = field(default_factory=list[bytes])
-    impressions: list[bytes] = field(default_factory=list[bytes])
-    last: int = 0
-
-    def __len__(self) -> int:
-        return len(self.events) + len(self.impressions)
-
-    def add(self, arrived: Iterable[tuple[int, Event]]) -> None:
-        for sequence, event in arrived:
-            (self.impressions if event.event_type in SIGNALS else self.events).append(_line(event))
-            self.last = sequence
+Line = tuple[str, bytes]
+"""The kind of file that a line belongs to, and the line."""
+T = TypeVar("T")
 
 
-class Exporter:
-    """Writes events to the landing zone, if it is this worker's turn.
+class Exporter(Generic[T]):
+    """Writes a log to the landing zone, if it is this worker's turn.
 
     Args:
-        store: of the events.
+        log: what is written.
+        line_of: the form of an entry: :func:`event_line` or :func:`item_line`.
         open_landing: opens the landing zone; called when there is something to write.
         holder: names this worker.
-        seconds: age at which events become a file.
-        most: events that become a file at once, and the most in a file.
+        seconds: age at which entries become a file.
+        most: entries that become a file at once, and the most in a file.
     """
 
     def __init__(
-        self, store: EventStore, open_landing: Callable[[], ObjectStore], holder: str, seconds: float, most: int
+        self,
+        log: Log[T],
+        line_of: Callable[[T], Line],
+        open_landing: Callable[[], ObjectStore],
+        holder: str,
+        seconds: float,
+        most: int,
     ) -> None:
-        self._store, self._open_landing, self._holder = store, open_landing, holder
+        self._log, self._line_of, self._open_landing, self._holder = log, line_of, open_landing, holder
         self._micros, self._most = seconds * 1e6, most
         self._waiting_since: int | None = None
 
@@ -88,12 +85,12 @@ class Exporter:
             now: microseconds since 1970.
         """
         names: list[str] = []
-        while waiting := (await self._store.backlog()).unexported:
+        while waiting := (await self._log.backlog()).unexported:
             self._waiting_since = self._waiting_since or now
             # The lease costs a write, so it is taken only where something is due.
             if waiting < self._most and now - self._waiting_since < self._micros:
                 return names
-            state = await self._store.claim_export(self._holder, now, LEASE_SECONDS)
+            state = await self._log.claim_export(self._holder, now, LEASE_SECONDS)
             if state is None:
                 return names
             if waiting < self._most and now - state.at < self._micros and state.planned == state.cursor:
@@ -103,39 +100,57 @@ class Exporter:
         return names
 
     async def _file(self, state: ExportState, now: int) -> list[str]:
-        """Write what one file holds."""
+        """Write what one file of each kind holds."""
         planned = state.planned if state.planned > state.cursor else None
-        lines = await self._read(state.cursor, planned)
-        upto = planned or lines.last
-        if planned is None and not await self._store.plan_export(self._holder, upto):
+        lines, last = await self._read(state.cursor, planned)
+        upto = planned or last
+        if planned is None and not await self._log.plan_export(self._holder, upto):
             return []
         written: list[str] = []
-        for kind, content in (("events", lines.events), ("impressions", lines.impressions)):
-            if content:
-                name = f"{FOLDER}/{kind}-{state.cursor + 1:012}-{upto:012}.jsonl.gz"
-                await asyncio.to_thread(self._write, name, content)
-                written.append(name)
-        if await self._store.finish_export(self._holder, upto, now):
-            logger.info("%s events are in %s", len(lines), " and ".join(written) or "no file: they were deleted")
+        for kind in sorted({kind for kind, _ in lines}):
+            name = f"{FOLDER}/{kind}-{state.cursor + 1:012}-{upto:012}.jsonl.gz"
+            await asyncio.to_thread(self._write, name, [line for other, line in lines if other == kind])
+            written.append(name)
+        if await self._log.finish_export(self._holder, upto, now):
+            logger.info("%s lines are in %s", len(lines), " and ".join(written) or "no file: they were deleted")
         return written
 
-    async def _read(self, cursor: int, planned: int | None) -> _Lines:
-        """The events after the cursor, up to where the file was planned to end, or as many as a file holds."""
-        lines = _Lines(last=cursor)
+    async def _read(self, cursor: int, planned: int | None) -> tuple[list[Line], int]:
+        """The lines after the cursor, up to where the file was planned to end, or as many as a file holds.
+
+        Returns:
+            The lines, and the sequence of the last one.
+        """
+        lines: list[Line] = []
+        last = cursor
         while planned is not None or len(lines) < self._most:
             most = _READ_AT_ONCE if planned is not None else min(_READ_AT_ONCE, self._most - len(lines))
-            arrived = await self._store.since(lines.last, most)
-            lines.add((sequence, event) for sequence, event in arrived if planned is None or sequence <= planned)
+            arrived = await self._log.since(last, most)
+            due = [(sequence, entry) for sequence, entry in arrived if planned is None or sequence <= planned]
+            lines += [self._line_of(entry) for _, entry in due]
+            last = due[-1][0] if due else last
             if not arrived or (planned is not None and arrived[-1][0] >= planned):
                 break
-        return lines
+        return lines, last
 
     def _write(self, name: str, lines: list[bytes]) -> None:
         # Without a time in its header, the same lines are the same bytes.
         self._open_landing().put(name, gzip.compress(b"".join(lines), mtime=0))
 
 
-def _line(event: Event) -> bytes:
+def event_line(event: Event) -> Line:
     """A line with all columns, so that files of any events have the same ones."""
     columns = {"ts": iso(event.ts), **{name: getattr(event, name) for name in _COLUMNS}}
-    return orjson.dumps(columns, option=orjson.OPT_APPEND_NEWLINE)
+    kind = "impressions" if event.event_type in SIGNALS else "events"
+    return kind, orjson.dumps(columns, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def item_line(change: ItemChange) -> Line:
+    """A line of a file of item properties."""
+    columns = {
+        "item_id": change.item_id,
+        "ts": iso(change.ts),
+        "property": change.field,
+        "value": property_value(change.value),
+    }
+    return "items", orjson.dumps(columns, option=orjson.OPT_APPEND_NEWLINE)

@@ -11,34 +11,31 @@ Ids are stored as JSON, so that 1 and "1" stay different ids, and any text can b
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import orjson
 
+from recsys_api.events import postgres_items
 from recsys_api.events.event import Event, event_key, pack_extra, unpack
-from recsys_api.events.store import Added, Backlog, ExportState, Limits, StoreError, StoreFullError, tombstone
+from recsys_api.events.postgres_items import PostgresItems
+from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, as_store_error, count_of
+from recsys_api.events.store import Added, Limits, StoreError, tombstone
 from recsys_assets.storage.lists import Key
 
-logger = logging.getLogger("uvicorn.recsys.events")
-
 _SCHEMA_LOCK, _WRITE_LOCK = 0x5EC5_0001, 0x5EC5_0002
-_SCHEMA = """
+_SCHEMA = f"""
 create table if not exists recsys_events (
     sequence bigint generated always as identity primary key, event_key bytea not null unique, event_id text not null,
     user_id text not null, item_id text not null, event_type text not null, ts bigint not null, extra text
 );
 create index if not exists recsys_events_by_user on recsys_events (user_id, ts desc, sequence desc);
 create table if not exists recsys_deleted_users (token bytea primary key);
-create table if not exists recsys_events_state (
-    only_row boolean primary key default true check (only_row), salt bytea not null, cursor bigint not null default 0,
-    planned bigint not null default 0, at bigint not null default 0, holder text, expires bigint not null default 0
-);
+create table if not exists recsys_events_state (salt bytea not null, {STATE_COLUMNS});
+{postgres_items.SCHEMA}
 """
 _INSERT = """
 with posted as materialized (
@@ -71,10 +68,6 @@ delete from recsys_events where sequence in (
     ) ranked where ts < $1 or number > $2
 ) and ($3 or sequence <= (select cursor from recsys_events_state))
 """
-_CLAIM = """
-update recsys_events_state set holder = $1, expires = $2 where holder is null or holder = $1 or expires <= $3
-returning cursor, planned, at
-"""
 _MOST_IN_GROUP = 5000
 
 
@@ -84,13 +77,14 @@ class _Batch:
     future: asyncio.Future[Added]
 
 
-class PostgresEvents:
+class PostgresEvents(PostgresLog):
     """An ``EventStore`` in PostgreSQL; make it with :meth:`open`."""
 
     def __init__(self, pool: asyncpg.Pool, limits: Limits, salt: bytes) -> None:
-        self._pool, self._limits, self._salt = pool, limits, salt
+        super().__init__(pool, "recsys_events", "recsys_events_state")
+        self.items = PostgresItems(pool, limits)
+        self._limits, self._salt = limits, salt
         self._waiting: list[_Batch] = []
-        self._queued = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._flusher = asyncio.create_task(self._flush())
@@ -119,7 +113,7 @@ class PostgresEvents:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             if pool is not None:
                 pool.terminate()
-            raise _as_store_error(error) from error
+            raise as_store_error(error) from error
         return cls(pool, limits, salt)
 
     async def add(self, events: Sequence[Event]) -> Added:
@@ -127,7 +121,7 @@ class PostgresEvents:
         if self._closing:
             raise StoreError("the event store is closed")
         rows = [
-            (event_key(e.event_id), e.event_id, _id(e.user_id), _id(e.item_id), e.event_type, e.ts, pack_extra(e))
+            (event_key(e.event_id), e.event_id, as_id(e.user_id), as_id(e.item_id), e.event_type, e.ts, pack_extra(e))
             for e in events
         ]
         batch = _Batch(rows, asyncio.get_running_loop().create_future())
@@ -143,13 +137,13 @@ class PostgresEvents:
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`."""
         async with self._connection() as connection:
-            rows = await connection.fetch(_OF_USER, _id(user_id), limit)
+            rows = await connection.fetch(_OF_USER, as_id(user_id), limit)
         return [_event(*row) for row in rows]
 
     async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
         """A user's newest events, and whether they were deleted; see :class:`EventStore`."""
         async with self._connection() as connection:
-            rows = await connection.fetch(_HISTORY, _id(user_id), limit, tombstone(user_id, self._salt))
+            rows = await connection.fetch(_HISTORY, as_id(user_id), limit, tombstone(user_id, self._salt))
         deleted = any(row[0] for row in rows)
         return [_event(*tuple(row)[1:]) for row in rows if not row[0]], deleted
 
@@ -170,36 +164,15 @@ class PostgresEvents:
         async with self._connection() as connection, connection.transaction():
             token = tombstone(user_id, self._salt)
             await connection.execute("insert into recsys_deleted_users values ($1) on conflict do nothing", token)
-            done = await connection.execute("delete from recsys_events where user_id = $1", _id(user_id))
-        return _count(done)
+            done = await connection.execute("delete from recsys_events where user_id = $1", as_id(user_id))
+        return count_of(done)
 
     async def trim(self, now: int) -> int:
         """Delete what is beyond the limits; see :class:`EventStore`."""
         limits = self._limits
         values = (limits.oldest(now), limits.per_user, not limits.keep_unexported)
         async with self._connection() as connection:
-            return _count(await connection.execute(_TRIM, *values, timeout=600))
-
-    async def backlog(self) -> Backlog:
-        """What waits; see :class:`EventStore`."""
-        count = "select count(*) from recsys_events where sequence > (select cursor from recsys_events_state)"
-        async with self._connection() as connection:
-            return Backlog(self._queued, await connection.fetchval(count))
-
-    async def claim_export(self, holder: str, now: int, seconds: float) -> ExportState | None:
-        """Become the one that exports; see :class:`EventStore`."""
-        async with self._connection() as connection:
-            row = await connection.fetchrow(_CLAIM, holder, now + round(seconds * 1e6), now)
-        return ExportState(*row) if row else None
-
-    async def plan_export(self, holder: str, upto: int) -> bool:
-        """Note where the next file ends; see :class:`EventStore`."""
-        return await self._change_state("planned = $1 where planned = cursor and holder = $2", upto, holder)
-
-    async def finish_export(self, holder: str, upto: int, now: int) -> bool:
-        """Note that the planned file is written; see :class:`EventStore`."""
-        change = "cursor = planned, at = $1 where planned = $2 and holder = $3"
-        return await self._change_state(change, now, upto, holder)
+            return count_of(await connection.execute(_TRIM, *values, timeout=600))
 
     async def close(self) -> None:
         """Store what was accepted, and disconnect; see :class:`EventStore`."""
@@ -207,19 +180,6 @@ class PostgresEvents:
         self._wake.set()
         await self._flusher
         await self._pool.close()
-
-    async def _change_state(self, change: str, *values: int | str) -> bool:
-        statement = f"update recsys_events_state set {change}"  # noqa: S608 (our own text)
-        async with self._connection() as connection:
-            return _count(await connection.execute(statement, *values)) > 0
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy]:
-        try:
-            async with self._pool.acquire(timeout=10) as connection:
-                yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise _as_store_error(error) from error
 
     async def _flush(self) -> None:
         """Store what waits in one transaction, then what has come meanwhile, until the store is closed."""
@@ -259,21 +219,5 @@ async def _settled(connection: asyncpg.pool.PoolConnectionProxy) -> int:
         return await connection.fetchval("select coalesce(max(sequence), 0) from recsys_events")
 
 
-def _id(key: Key) -> str:
-    return orjson.dumps(key).decode()
-
-
 def _event(event_id: str, user_id: str, item_id: str, event_type: str, ts: int, extra: str | None) -> Event:
     return unpack(event_id, orjson.loads(user_id), orjson.loads(item_id), event_type, ts, extra)
-
-
-def _count(status: str) -> int:
-    """Rows of a command tag such as ``DELETE 3``."""
-    return int(status.rpartition(" ")[2])
-
-
-def _as_store_error(error: Exception) -> StoreError:
-    if isinstance(error, asyncpg.DiskFullError):
-        return StoreFullError("the disk of the event store is full")
-    logger.error("the event store does not answer: %s", error or type(error).__name__)
-    return StoreError(f"the event store does not answer: {error or type(error).__name__}")

@@ -11,18 +11,19 @@ import asyncio
 import fcntl
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
+from recsys_api.events import sqlite_items
 from recsys_api.events.event import Event, event_key, pack_extra, unpack
-from recsys_api.events.store import Added, Backlog, ExportState, Limits, StoreError, tombstone
+from recsys_api.events.sqlite_items import SqliteItems
+from recsys_api.events.sqlite_log import Scanner, SqliteLog, fetch, state_table
+from recsys_api.events.store import Added, Limits, StoreError, tombstone
 from recsys_api.events.writer import Writer
 from recsys_assets.storage.lists import Key
 
 _VERSION = 1
-_SCHEMA = """
+_SCHEMA = f"""
 create table if not exists events (
     sequence integer primary key autoincrement, event_key blob not null, event_id text not null,
     user_id not null, item_id not null, event_type text not null, ts integer not null, extra text
@@ -31,11 +32,8 @@ create unique index if not exists events_by_key on events (event_key);
 create index if not exists events_by_user on events (user_id, ts, sequence);
 create table if not exists deleted_users (token blob primary key) without rowid;
 create table if not exists meta (salt blob not null);
-create table if not exists export (
-    only integer primary key check (only = 1), cursor integer not null, planned integer not null, at integer not null,
-    holder text, expires integer not null
-);
-insert or ignore into export values (1, 0, 0, 0, null, 0);
+{state_table("export")}
+{sqlite_items.SCHEMA}
 """
 # user_id and item_id have no type, so that 1 and '1' stay different ids.
 _INSERT = """
@@ -52,12 +50,9 @@ _HISTORY = (
 _SINCE = f"select sequence, {_COLUMNS} from events where sequence > ? order by sequence limit ?"  # noqa: S608
 _BEYOND = "select sequence from events where user_id = ? order by ts desc, sequence desc limit -1 offset ?"
 _BUSY_MILLISECONDS = 10_000
-_TRIMMED_AT_ONCE = 2000
-
-T = TypeVar("T")
 
 
-class SqliteEvents:
+class SqliteEvents(SqliteLog):
     """An ``EventStore`` in a SQLite file; make it with :meth:`open`."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
@@ -74,10 +69,12 @@ class SqliteEvents:
             raise
         fcntl.flock(turn, fcntl.LOCK_UN)
         self._reading = _connect(path)
-        self._scanning, self._scan_lock = _connect(path), threading.Lock()
-        for connection in (self._reading, self._scanning):
+        # A connection of their own: who follows changes of items must not wait for long reads of events.
+        scanning, following = _connect(path), _connect(path)
+        for connection in (self._reading, scanning, following):
             connection.execute("pragma query_only = on")
-        self._writer = Writer(writing, turn)
+        super().__init__(Writer(writing, turn), Scanner(scanning), "events", "export")
+        self.items = SqliteItems(self._writer, Scanner(following), limits)
 
     @classmethod
     async def open(cls, path: Path, limits: Limits) -> SqliteEvents:
@@ -105,22 +102,22 @@ class SqliteEvents:
 
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`. Reads at once: it takes less than a change of threads."""
-        return [unpack(*row) for row in _fetch(self._reading, _OF_USER, (user_id, limit))]
+        return [unpack(*row) for row in fetch(self._reading, _OF_USER, (user_id, limit))]
 
     async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
         """A user's newest events, and whether they were deleted; see :class:`EventStore`."""
-        rows = _fetch(self._reading, _HISTORY, (user_id, limit, tombstone(user_id, self._salt)))
+        rows = fetch(self._reading, _HISTORY, (user_id, limit, tombstone(user_id, self._salt)))
         deleted = bool(rows) and rows[-1][0] is None
         return [unpack(*row) for row in (rows[:-1] if deleted else rows)], deleted
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
         """The next events by arrival; see :class:`EventStore`."""
-        rows = await self._scan(lambda c: _fetch(c, _SINCE, (sequence, limit)))
+        rows = await self._scanner.run(lambda c: fetch(c, _SINCE, (sequence, limit)))
         return [(row[0], unpack(*row[1:])) for row in rows]
 
     async def last(self) -> int:
         """The newest sequence; see :class:`EventStore`."""
-        return int(_fetch(self._reading, "select coalesce(max(sequence), 0) from events", ())[0][0])
+        return int(fetch(self._reading, "select coalesce(max(sequence), 0) from events", ())[0][0])
 
     async def delete_user(self, user_id: Key) -> int:
         """Forget a user; see :class:`EventStore`."""
@@ -133,61 +130,15 @@ class SqliteEvents:
 
     async def trim(self, now: int) -> int:
         """Delete what is beyond the limits; see :class:`EventStore`."""
-        limits, deleted = self._limits, 0
-        due = await self._scan(lambda c: _beyond_limits(c, limits, limits.oldest(now)))
-        for start in range(0, len(due), _TRIMMED_AT_ONCE):
-            part = due[start : start + _TRIMMED_AT_ONCE]
-            deleted += await self._writer.run(
-                lambda c, part=part: c.executemany("delete from events where sequence = ?", part).rowcount
-            )
-        return deleted
-
-    async def backlog(self) -> Backlog:
-        """What waits; see :class:`EventStore`."""
-        count = "select count(*) from events where sequence > (select cursor from export)"
-        rows = await self._scan(lambda c: _fetch(c, count, ()))
-        return Backlog(self._writer.queued, rows[0][0])
-
-    async def claim_export(self, holder: str, now: int, seconds: float) -> ExportState | None:
-        """Become the one that exports; see :class:`EventStore`."""
-
-        def claim(connection: sqlite3.Connection) -> ExportState | None:
-            taken = connection.execute(
-                "update export set holder = ?, expires = ? where holder is null or holder = ? or expires <= ?",
-                (holder, now + round(seconds * 1e6), holder, now),
-            )
-            if not taken.rowcount:
-                return None
-            return ExportState(*connection.execute("select cursor, planned, at from export").fetchone())
-
-        return await self._writer.run(claim)
-
-    async def plan_export(self, holder: str, upto: int) -> bool:
-        """Note where the next file ends; see :class:`EventStore`."""
-        return await self._change_export("planned = ?", "planned = cursor", (upto,), holder)
-
-    async def finish_export(self, holder: str, upto: int, now: int) -> bool:
-        """Note that the planned file is written; see :class:`EventStore`."""
-        return await self._change_export("cursor = planned, at = ?", "planned = ?", (now, upto), holder)
+        limits = self._limits
+        return await self._delete(await self._scanner.run(lambda c: _beyond_limits(c, limits, limits.oldest(now))))
 
     async def close(self) -> None:
         """Store what was accepted, and close the file; see :class:`EventStore`."""
         await self._writer.close()
-        for connection in (self._reading, self._scanning):
-            connection.close()
-
-    async def _change_export(self, change: str, condition: str, values: tuple[int, ...], holder: str) -> bool:
-        statement = f"update export set {change} where {condition} and holder = ?"  # noqa: S608 (our own text)
-        return bool(await self._writer.run(lambda c: c.execute(statement, (*values, holder)).rowcount))
-
-    async def _scan(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        """A longer read, in a thread."""
-
-        def locked() -> T:
-            with self._scan_lock:
-                return read(self._scanning)
-
-        return await asyncio.to_thread(locked)
+        self._reading.close()
+        self._scanner.close()
+        self.items.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -211,18 +162,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> bytes:
     return connection.execute("select salt from meta").fetchone()[0]
 
 
-def _fetch(connection: sqlite3.Connection, query: str, values: Iterable[Any]) -> list[Any]:
-    try:
-        return connection.execute(query, tuple(values)).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"events cannot be read: {error}") from error
-
-
 def _beyond_limits(connection: sqlite3.Connection, limits: Limits, oldest: int) -> list[tuple[int]]:
     """Sequences of the events to delete, ascending."""
-    exported = _fetch(connection, "select cursor from export", ())[0][0] if limits.keep_unexported else None
-    due = {row[0] for row in _fetch(connection, "select sequence from events where ts < ?", (oldest,))}
+    exported = fetch(connection, "select cursor from export", ())[0][0] if limits.keep_unexported else None
+    due = {row[0] for row in fetch(connection, "select sequence from events where ts < ?", (oldest,))}
     crowded = "select user_id from events group by user_id having count(*) > ?"
-    for (user,) in _fetch(connection, crowded, (limits.per_user,)):
-        due.update(row[0] for row in _fetch(connection, _BEYOND, (user, limits.per_user)))
+    for (user,) in fetch(connection, crowded, (limits.per_user,)):
+        due.update(row[0] for row in fetch(connection, _BEYOND, (user, limits.per_user)))
     return [(sequence,) for sequence in sorted(due) if exported is None or sequence <= exported]

@@ -1,16 +1,19 @@
-"""What a store of events does, and the errors that it raises."""
+"""What a store of events and of changes of items does, and the errors that it raises."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import orjson
 
 from recsys_api.events.event import Event
+from recsys_api.events.item_change import ItemChange
 from recsys_assets.storage.lists import Key
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class StoreError(Exception):
@@ -47,8 +50,8 @@ class Backlog:
     """What waits.
 
     Attributes:
-        queued: events that wait to become durable, in this worker.
-        unexported: stored events that are in no landing file yet.
+        queued: entries that wait to become durable, in this worker.
+        unexported: stored entries that are in no landing file yet.
     """
 
     queued: int
@@ -60,26 +63,28 @@ class Limits:
     """How much a store keeps.
 
     Attributes:
-        days: age at which an event is forgotten.
+        days: age at which an event, or a change of an item, is forgotten.
         per_user: newest events of a user.
-        keep_unexported: whether an event stays until it is in a landing file.
+        keep_unexported: whether an event, or a change, stays until it is in a landing file.
+        item_changes: newest changes of items.
     """
 
     days: int = 90
     per_user: int = 1000
     keep_unexported: bool = True
+    item_changes: int = 100_000
 
     def oldest(self, now: int) -> int:
-        """Events before it are forgotten; microseconds since 1970, as ``now``."""
+        """What is before it is forgotten; microseconds since 1970, as ``now``."""
         return now - self.days * 86_400_000_000
 
 
 @dataclass(frozen=True)
 class ExportState:
-    """How far events are exported.
+    """How far a log is exported.
 
     Attributes:
-        cursor: all events up to this sequence are in landing files.
+        cursor: all entries up to this sequence are in landing files.
         planned: the file that is being written ends with this sequence; equal to ``cursor`` if there is none.
         at: when the last file was written; microseconds since 1970.
     """
@@ -89,45 +94,14 @@ class ExportState:
     at: int
 
 
-class EventStore(Protocol):
-    """Events of users, shared by all workers; what a call has acknowledged is durable."""
+class Log(Protocol[T_co]):
+    """Entries in the order of their arrival, which one worker at a time writes to landing files."""
 
-    async def add(self, events: Sequence[Event]) -> Added:
-        """Store events; returns when they are durable. All of a call are stored or none.
+    async def since(self, sequence: int, limit: int) -> Sequence[tuple[int, T_co]]:
+        """The next entries after a sequence, in the order of arrival, each with its sequence.
 
-        An event whose id is known is a duplicate and changes nothing.
-
-        Raises:
-            StoreFullError: there is no space.
-            StoreError: the store does not answer.
+        Who goes on from the last sequence returned sees every entry that is added, once, whichever worker added it.
         """
-        ...
-
-    async def of_user(self, user_id: Key, limit: int) -> list[Event]:
-        """The newest events of a user, newest first. It is cheap enough for every request."""
-        ...
-
-    async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
-        """What every request needs, in one read: :meth:`of_user` and :meth:`deleted`."""
-        ...
-
-    async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
-        """The next events after a sequence, in the order of arrival, each with its sequence.
-
-        Who goes on from the last sequence returned sees every event that is added, once, whichever worker added it.
-        """
-        ...
-
-    async def last(self) -> int:
-        """The sequence of the newest event; 0 without any."""
-        ...
-
-    async def delete_user(self, user_id: Key) -> int:
-        """Forget a user; returns how many events were deleted. Later events of the id are a new beginning."""
-        ...
-
-    async def trim(self, now: int) -> int:
-        """Delete events beyond the store's limits; returns how many. ``now`` is in microseconds since 1970."""
         ...
 
     async def backlog(self) -> Backlog:
@@ -153,6 +127,76 @@ class EventStore(Protocol):
 
     async def finish_export(self, holder: str, upto: int, now: int) -> bool:
         """Note that the planned file is written; False if another worker has taken over."""
+        ...
+
+
+class ItemLog(Log[ItemChange], Protocol):
+    """Changes of items, shared by all workers; what a call has acknowledged is durable."""
+
+    async def add(self, changes: Sequence[ItemChange]) -> int:
+        """Store changes; returns when they are durable. All of a call are stored or none.
+
+        The newest change of a field is the one that arrived last. No time is before that of an earlier arrival: the
+        order by time, which the graph goes by, is the order of arrival, whatever the clocks of the workers say.
+
+        Args:
+            changes: in their order. Their ``ts`` is the time now.
+
+        Returns:
+            The time of the last one as it is stored; microseconds since 1970.
+
+        Raises:
+            StoreFullError: there is no space.
+            StoreError: the store does not answer.
+        """
+        ...
+
+    async def trim(self, now: int) -> int:
+        """Delete changes that newer ones have replaced, and those beyond the store's limits; returns how many.
+
+        Args:
+            now: microseconds since 1970.
+        """
+        ...
+
+
+class EventStore(Log[Event], Protocol):
+    """Events of users, shared by all workers; what a call has acknowledged is durable."""
+
+    @property
+    def items(self) -> ItemLog:
+        """Changes of items, in the same place."""
+        ...
+
+    async def add(self, events: Sequence[Event]) -> Added:
+        """Store events; returns when they are durable. All of a call are stored or none.
+
+        An event whose id is known is a duplicate and changes nothing.
+
+        Raises:
+            StoreFullError: there is no space.
+            StoreError: the store does not answer.
+        """
+        ...
+
+    async def of_user(self, user_id: Key, limit: int) -> list[Event]:
+        """The newest events of a user, newest first. It is cheap enough for every request."""
+        ...
+
+    async def history(self, user_id: Key, limit: int) -> tuple[list[Event], bool]:
+        """What every request needs, in one read: :meth:`of_user` and :meth:`deleted`."""
+        ...
+
+    async def last(self) -> int:
+        """The sequence of the newest event; 0 without any."""
+        ...
+
+    async def delete_user(self, user_id: Key) -> int:
+        """Forget a user; returns how many events were deleted. Later events of the id are a new beginning."""
+        ...
+
+    async def trim(self, now: int) -> int:
+        """Delete events beyond the store's limits; returns how many. ``now`` is in microseconds since 1970."""
         ...
 
     async def close(self) -> None:

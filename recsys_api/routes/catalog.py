@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from recsys_api.blend import by_shares
 from recsys_api.bodies import Seeds
+from recsys_api.events.event import iso
 from recsys_api.ids import parse_id, typed_ids
 from recsys_api.models import BecauseOf, Item, PopularItems, SimilarItems
 from recsys_api.problems import responses
@@ -86,7 +87,7 @@ async def item(
     request: Request,
     item_id: Annotated[str, Path(description="the item, percent-encoded", examples=["187946"])],
 ) -> Response:
-    """What the release knows of an item: the fields that filters and rules ask about.
+    """What is known of an item, by the release and by changes since: the fields that filters and rules ask about.
 
     Every item that the release recommends is known. One that it does not know is an answer too, with `known` false.
     """
@@ -106,7 +107,10 @@ async def item(
             "depth": found and found.depth,
             "available": found and found.available,
             "price": found and found.price,
+            "brand": found and found.brand,
+            "title": found and found.title,
             "first_seen": seen,
             "age_days": (date.fromisoformat(snapshot.as_of) - seen).days if seen else None,
+            "changed": {field: iso(ts) for field, ts in snapshot.changed.get(asked, {}).items()},
         }
     )

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 
-from recsys_api.events.edge import JSON, JSON_LINES, NewEvent, Terms, known_types, read_events
+from recsys_api.events.edge import NewEvent, Terms, known_types, read_events
 from recsys_api.events.event import as_json, iso, now_micros
 from recsys_api.events.store import EventStore
 from recsys_api.ids import parse_id
 from recsys_api.models import EventsAdded, UserDeleted, UserEvents
+from recsys_api.posted import JSON, JSON_LINES, media_type_of
 from recsys_api.problems import responses
 from recsys_api.responses import UNAVAILABLE, json_response, serving
 from recsys_api.security import NEEDS_KEY, check_write_key, may_write
@@ -73,10 +74,7 @@ async def answer_post(request: Request) -> Response:
     check_write_key(request)
     store, snapshot = events_store(request), serving(request)
     settings: Settings = request.app.state.settings
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in (JSON, JSON_LINES):
-        # Browsers send other types across origins without asking first; these they do not.
-        raise HTTPException(415, f"Content-Type: expected {JSON} or {JSON_LINES}", headers={"Accept": JSON})
+    media_type = media_type_of(request, JSON, JSON_LINES)
     now = now_micros()
     terms = Terms(
         snapshot.user_ids,

@@ -37,6 +37,7 @@ CHECKS: Mapping[str, str] = {
     "schema": "Event files have the columns that those before them had.",
     "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
+    "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
     "serving_is_current": "What is served is this day or a newer one, and its bytes verify.",
 }

@@ -24,7 +24,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def item_properties(
         context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
     ) -> Result:
-        """Snapshots of category, availability and price that fall on the day."""
+        """Snapshots of category, availability, price, brand and title that fall on the day."""
         return frames.write(
             context,
             landing.properties,
@@ -57,6 +57,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "item_activity": window(settings.activity_days),
             "category_tree": None,
         },
+        code_version="2",
         kinds=("parquet", graph.settings.engine),
     )
     def item_features(
@@ -66,7 +67,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         category_tree: Partitions,
         frames: FrameWriter,
     ) -> Result:
-        """Each item's last known category, availability and price at the end of the day, whatever came later."""
+        """What was last known of each item at the end of the day, such as category and price, whatever came later."""
         return frames.write(
             context,
             lambda day: features_as_of(

@@ -1,13 +1,14 @@
 """Group events: the event files of the landing zone, cleaned by day. No row is lost."""
 
 from datetime import timedelta
+from typing import Any, Literal
 
 import dagster as dg
 
 from recsys_assets.assets.builder import OWNERS, GraphBuilder
 from recsys_assets.checks.partition import count, volume
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
+from recsys_assets.core.events.clean import DUPLICATE_KEY, IMPRESSION_KEY, CleanParams, clean_day, ingest_counts
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter, PartitionCheck
 from recsys_assets.io_managers.handles import Staged
@@ -74,17 +75,25 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     return [raw_events, clean_events, rejected_events]
 
 
-def rows_add_up(context: dg.AssetExecutionContext, landing: LandingZone) -> PartitionCheck:
-    """Per file of the day: rows read = clean + duplicates + rejected."""
+def rows_add_up(
+    context: dg.AssetExecutionContext, landing: LandingZone, kind: Literal["events", "impressions"] = "events"
+) -> PartitionCheck:
+    """Per file of a kind and of the day: rows read = clean + duplicates + rejected."""
+    read, key = {
+        "events": (landing.events, DUPLICATE_KEY),
+        "impressions": (landing.impressions, IMPRESSION_KEY),
+    }[kind]
 
     def check(day: str, clean: Frame) -> dg.AssetCheckResult:
-        counts = ingest_counts(landing.events(day), clean, landing.rejected(day)).collect(backend="polars")
-        files = counts.sort("source_file").rows(named=True)
+        files: list[dict[str, Any]] = []
+        if landing.digests(kind, day):
+            counts = ingest_counts(read(day), clean, landing.rejected(day, kind), key).collect(backend="polars")
+            files = counts.sort("source_file").rows(named=True)
         wrong = [file for file in files if file["rows"] != file["clean"] + file["duplicates"] + file["rejected"]]
         sums = {name: sum(file[name] for file in files) for name in ("rows", "clean", "duplicates", "rejected")}
         # Erased rows are never read and in no figure above; they explain the difference to the rows of the file.
-        sums["erased"] = landing.erased(day)
-        context.add_asset_metadata(sums, asset_key="clean_events", partition_key=day)
+        sums["erased"] = landing.erased(day, kind)
+        context.add_asset_metadata(sums, asset_key=context.asset_key, partition_key=day)
         return dg.AssetCheckResult(
             check_name="rows_add_up",
             passed=not wrong,

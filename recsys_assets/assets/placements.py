@@ -8,6 +8,7 @@ import dagster as dg
 
 from recsys_assets.core.dataset import Dataset, presets
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, PlacementsError, parse_placements
+from recsys_assets.core.placements.expressions import FIELDS
 from recsys_assets.settings import Settings
 
 
@@ -46,7 +47,7 @@ def fields_of_items(dataset: Dataset) -> set[str]:
     """The fields of filters that the data set states: another would be null for every item, or say nothing."""
     stated = set(dataset.properties.names) if dataset.properties else set[str]()
     tree = {"root", "depth"} if "category" in stated and dataset.categories else set[str]()
-    return {"item_id", "age_days"} | stated | tree
+    return {"item_id", "age_days"} | (stated & FIELDS.keys()) | tree
 
 
 def _source(settings: Settings) -> Path | None:

@@ -220,13 +220,17 @@ def write_ranker(
     params: model.RankerParams,
     metadata: Mapping[str, Any],
     inputs: Sequence[Input] = (),
+    recorded: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Stage a ranker as the partition of an asset; its parameters in the lineage allow to train it again."""
+    """Stage a ranker as the partition of an asset; its parameters in the lineage allow to train it again.
+
+    ``recorded`` is what the lineage states beside the parameters.
+    """
     facts = {"kind": params.kind, "trees": trained.trees, "validation_ndcg": trained.validation_ndcg}
     return frames.write_bytes(
         context,
         trained.model,
-        params=asdict(params),
+        params={**asdict(params), **(recorded or {})},
         seed=params.seed,
         metadata={**facts, **metadata},
         inputs=inputs,

@@ -28,7 +28,8 @@ from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
-from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.explanations import write_explanations
+from recsys_assets.storage.lists import RankedLists, write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
 from recsys_assets.storage.served_lists import (
@@ -47,7 +48,7 @@ from recsys_assets.storage.served_lists import (
 
 _LISTS = tuple(served.name for served in SERVED_LISTS)
 _RELEASED = (*_LISTS, "item_features", "served_ranker", "promotion", "ranker_evaluation", "retrieval_params")
-"""The assets that a release is made from, beside the models that it holds."""
+"""The assets that a release is made from, beside the models and the explanations that it may hold."""
 _MODEL_OF = {"session_model": "sessions", "cf_ensemble": "cf_ensemble"}
 """The generator for which each served model is fitted."""
 
@@ -56,11 +57,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The release of a day."""
     serve = graph.settings.mode == "autonomous"
     params = candidate_parameters(graph)
-    models = [name for name in SERVED_MODELS if _MODEL_OF[name] in params.quotas]
+    optional = [name for name in SERVED_MODELS if _MODEL_OF[name] in params.quotas]
+    optional += ["explanations"] if graph.settings.explained_items else []
 
     @graph.asset(
         "serving",
-        reads=dict.fromkeys((*_RELEASED, *models)),
+        reads=dict.fromkeys((*_RELEASED, *optional)),
         kinds=("arrow",),
         code_version="4",
         checks=("serving_is_current",),
@@ -119,11 +121,16 @@ def facts_of(tables: Mapping[str, pa.Table], decided: Promotion) -> dict[str, An
     champion = decided.after.champion
     return {
         "served_by": sources[0] if sources else None,
-        "model": champion.id if champion and decided.order_by == "ranker" else None,
+        "model": champion.id if champion and decided.order_by == "ranker" and by_ranker(tables) else None,
         FALLBACK_FACT: fallback[0] if fallback else DEFAULT_FALLBACK,
         "lists": {name: rows.num_rows for name, rows in tables.items() if name in _LISTS},
         "items": tables["catalogue"].num_rows,
     }
+
+
+def by_ranker(tables: Mapping[str, pa.Table]) -> bool:
+    """Whether the ranker ordered the lists; one that the gate let through may have stood down."""
+    return "ranker" in tables["recommendations"]["source"].unique().to_pylist()
 
 
 def released_tables(stored: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -204,12 +211,16 @@ def release_files(
         if stored := partition_bytes(upstream[name], day) if name in upstream else b"":
             paths.append(folder / model_file(name))
             stored_arrays.write_mapped(paths[-1], *stored_arrays.from_bytes(stored))
+    if "explanations" in upstream and day in upstream["explanations"].days:
+        lists = RankedLists.open(folder, "recommendations")
+        paths.append(write_explanations(table(upstream["explanations"], day), lists.keys, folder))
     evaluation = folder / "evaluation.json"
     evaluation.write_text(json.dumps(table(upstream["ranker_evaluation"], day).to_pylist(), indent=1))
     decision = folder / "promotion.json"
     decision.write_text(decided.to_json())
     paths += [evaluation, decision]
-    if model := partition_bytes(upstream["served_ranker"], day):
+    model = partition_bytes(upstream["served_ranker"], day)
+    if model and by_ranker(tables):
         copy = folder / f"ranker{suffix_of(model)}"
         copy.write_bytes(model)
         paths.append(copy)

@@ -5,11 +5,13 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.promotion import stored_promotion
+from recsys_assets.assets.order import PRESENT
+from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.ranking import training_table, write_ranker
 from recsys_assets.core.gate.promotion import ModelRef
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.formats import read_model
+from recsys_assets.core.ranking.presence import shares_present
 from recsys_assets.core.ranking.split import NotEnoughExamples
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
@@ -51,19 +53,21 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
 
         The gate evaluates on the newest window, which no champion may be trained on; the served model should use it.
         An empty file where a generator orders the lists. With `RECSYS_REFIT=false`, or if the champion was an
-        experiment, it is the champion as it was evaluated.
+        experiment, it is the champion as it was evaluated. Its record states which columns the examples had.
         """
         day = context.partition_key
         decided = stored_promotion(promotion, day)
-        path = champion.file(day)
-        evaluated = path.read_bytes() if path and decided.order_by == "ranker" else b""
+        evaluated = partition_bytes(champion, day) if decided.order_by == "ranker" else b""
+        recorded: dict[str, Any] = {}
 
         def as_evaluated(why: str) -> Result:
-            return frames.write_bytes(context, evaluated, metadata={"refit": False, "why": why})
+            return frames.write_bytes(context, evaluated, params=recorded, metadata={"refit": False, "why": why})
 
         name = decided.after.champion
         if not evaluated or name is None:
             return as_evaluated(f"{decided.order_by} orders the lists")
+        columns, rows = read_model(evaluated).columns, training_table(ranking_examples, horizon)
+        recorded[PRESENT] = shares_present(rows, columns)
         if not settings.refit:
             return as_evaluated("RECSYS_REFIT is false")
         training = recipe(store.partitions(), name)
@@ -72,12 +76,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         params, source = training
         try:
             with tracking.failures(f"served_ranker {day}", {"partition": day}, but=NotEnoughExamples):
-                rows = training_table(ranking_examples, horizon)
-                trained = model.train(rows, params, read_model(evaluated).columns)
+                trained = model.train(rows, params, columns)
         except NotEnoughExamples as reason:
             return as_evaluated(str(reason))
-        metadata = {"refit": True, "champion": name.id}
-        return write_ranker(context, frames, trained, params, metadata, (source,))
+        return write_ranker(context, frames, trained, params, {"refit": True, "champion": name.id}, (source,), recorded)
 
     return [served_ranker]
 

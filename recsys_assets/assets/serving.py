@@ -13,7 +13,7 @@ from recsys_assets.assets.candidates import (
     feature_reads,
     history_days,
 )
-from recsys_assets.assets.promotion import partition_bytes, stored_promotion
+from recsys_assets.assets.order import order_in_force
 from recsys_assets.assets.reranking import policy_text, reranking_policy
 from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import dense_ranks, not_empty, ordered_by
@@ -24,6 +24,7 @@ from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.partitions import MOST_DAYS
+from recsys_assets.resources.store import StoreResource
 
 Result = dg.MaterializeResult[Staged]
 _HISTORY_ITEMS = 50
@@ -43,18 +44,19 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("parquet", "catboost"),
         code_version="2",
         checks=("contract", "ranks_are_dense", "not_empty", "ordered_by_winner"),
+        advisory=("model_inputs_present",),
     )
-    def recommendations(context: dg.AssetExecutionContext, frames: FrameWriter, **upstream: Partitions) -> Result:
+    def recommendations(
+        context: dg.AssetExecutionContext, frames: FrameWriter, store: StoreResource, **upstream: Partitions
+    ) -> Result:
         """The best candidates of each active user, in the order of the winner of the evaluation, champion or generator.
 
-        The fused generators order them until there is something to evaluate on. The re-ranking policy is applied
-        (purchased items, categories, diversity, the quota of new items); `ranker_evaluation` shows its cost.
+        The fused generators order them until there is something to evaluate on, and where the ranker misses what it was
+        trained with. Then the re-ranking policy is applied; `ranker_evaluation` shows its cost.
         """
-        day = context.partition_key
-        decided = stored_promotion(upstream["promotion"], day)
-        model = partition_bytes(upstream["served_ranker"], day)
-        pool = upstream["candidates"].frame().drop("dt")
+        day, pool = context.partition_key, upstream["candidates"].frame().drop("dt")
         weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
+        order = order_in_force(graph, weighted, frames, store, upstream, day)
 
         def ordered(day: str) -> Iterator[Frame]:
             return recommend_in_parts(
@@ -64,8 +66,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
                 graph.day(day),
                 graph.end(day),
                 weighted,
-                order_by=decided.order_by,
-                model=model,
+                order_by=order.by,
+                model=order.model,
                 ids=graph.ids,
                 k=settings.recommendations_k,
                 policy=policy,
@@ -74,14 +76,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             ordered,
-            partition_checks=[dense_ranks("user_id"), not_empty, ordered_by(decided.order_by)],
-            params={"order_by": decided.order_by, "k": settings.recommendations_k, **asdict(policy)},
-            metadata={
-                "order_by": decided.order_by,
-                "why": decided.why,
-                "reranking": policy_text(policy),
-                "champion": decided.after.champion.id if decided.after.champion else "none",
-            },
+            partition_checks=[dense_ranks("user_id"), not_empty, ordered_by(order.by)],
+            params={**order.recorded, "k": settings.recommendations_k, **asdict(policy)},
+            metadata={**order.told, "reranking": policy_text(policy)},
+            checks=[order.check],
         )
 
     @graph.asset(

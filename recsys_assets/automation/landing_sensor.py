@@ -12,6 +12,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
+from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted, AcceptedFile
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.partitions import span
@@ -19,7 +20,6 @@ from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
-SECONDS = 30
 _HASHED_BYTES = 64 << 20
 """Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
 
@@ -67,15 +67,15 @@ def landing_sensor(
 
     Args:
         partitions: the days of the graph.
-        settings: where its store is.
+        settings: where its store is, and how often to look.
         marts: names of its marts.
     """
-    tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
+    tags, reach = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}, days_reached(settings.attribution_hours)
 
     @dg.sensor(
         name="landing_sensor",
         jobs=[jobs.stage_landing, jobs.history],
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )
@@ -88,7 +88,7 @@ def landing_sensor(
         days = span(partitions)
         retry_queue = cursor.retry_queue if accepted.generation > cursor.generation else ()
         outdated = outdated_days(
-            accepted, store.partitions(), marts, days, cursor.generation, cursor.until, retry_queue
+            accepted, store.partitions(), marts, days, cursor.generation, cursor.until, retry_queue, reach=reach
         )
         requests = [
             dg.RunRequest(

@@ -18,7 +18,6 @@ from recsys_assets.automation.staleness import training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
-SECONDS = 30
 EXAMPLES = dg.AssetKey("ranking_examples")
 AS_OF = dg.AssetSelection.tag(GRAIN, "as_of")
 
@@ -56,7 +55,7 @@ def automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinit
         # Our own conditions can only be evaluated in the process that has our code.
         use_user_code_server=True,
         run_tags=store_tag(settings.storage_uri),
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests what is as of the newest day when something that it was made of has changed.",
     )
@@ -124,7 +123,11 @@ class Changed(_Condition):
     def evaluate(self, context: Context) -> Result:
         """See the class."""
         days = context.candidate_subset.expensively_compute_partition_keys()
-        return _true_for(context, [day for day in days if self._is_true_for(context, day)])
+        answers = _answers_of(context.asset_graph_view, self._settings)
+        for day in days:
+            if (context.key, day) not in answers:
+                answers[context.key, day] = self._is_true_for(context, day)
+        return _true_for(context, [day for day in days if answers[context.key, day]])
 
     def _is_true_for(self, context: Context, day: str) -> bool:
         view = context.asset_graph_view
@@ -156,6 +159,20 @@ class StoppedByGate(_Condition):
                 failed = await _failed(view, event_log(view, self._settings), parent, read)
                 stopped = stopped.compute_union(failed.compute_mapped_subset(context.key, direction="down"))
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stopped))
+
+
+Answers = dict[tuple[dg.AssetKey, str], bool]
+_answers: dict[tuple[str, str], tuple[int, Answers]] = {}
+
+
+def _answers_of(view: View, settings: Settings) -> Answers:
+    """What :class:`Changed` found out since the last event about an asset: most ticks come when nothing happened."""
+    instance = view.instance
+    log = (instance.run_storage.get_run_storage_id(), settings.storage_uri)
+    newest = instance.event_log_storage.get_maximum_record_id() or 0
+    if log not in _answers or _answers[log][0] != newest:
+        _answers[log] = (newest, {})
+    return _answers[log][1]
 
 
 def due_day(view: View, settings: Settings) -> Due | None:

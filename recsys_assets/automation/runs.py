@@ -39,6 +39,7 @@ class InProcessRunner:
 
         Raises:
             MaterializeError: the run failed.
+            KeyboardInterrupt: a signal stopped it.
         """
         started_by = {_HOST: gethostname(), _PROCESS: str(os.getpid())}
         result = self._definitions.resolve_job_def(job).execute_in_process(
@@ -50,6 +51,8 @@ class InProcessRunner:
         )
         if result.success:
             return
+        if any(map(_is_interruption, result.all_events)):
+            raise KeyboardInterrupt
         failures = [f"{event.step_key}: {_root_cause(event)}" for event in result.get_step_failure_events()]
         checks = [
             f"{check.asset_key.to_user_string()}: check {check.check_name} failed"
@@ -83,6 +86,14 @@ class InProcessRunner:
                 self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             except PermissionError:
                 continue
+
+
+def _is_interruption(event: dg.DagsterEvent) -> bool:
+    """Whether a signal ended the run; Dagster takes it for an error of the step that it met, or of the run."""
+    if event.event_type != dg.DagsterEventType.RUN_FAILURE:
+        return False
+    reason = event.job_failure_data.failure_reason
+    return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
 def _root_cause(event: dg.DagsterEvent) -> str:

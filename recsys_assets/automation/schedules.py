@@ -11,6 +11,7 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
+from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, models_to_test
 from recsys_assets.model_registry.experiment_validation import unvalidated
@@ -31,7 +32,7 @@ def daily_schedules(
         settings: where its store is.
         marts: names of its marts.
     """
-    tags = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}
+    tags, reach = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}, days_reached(settings.attribution_hours)
 
     @dg.schedule(
         job=jobs.history,
@@ -43,7 +44,7 @@ def daily_schedules(
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         accepted = landing.accepted()
-        outdated = outdated_days(accepted, store.partitions(), marts, span(partitions))
+        outdated = outdated_days(accepted, store.partitions(), marts, span(partitions), reach=reach)
         requests = [
             dg.RunRequest(
                 run_key=f"daily:{accepted.id}:{accepted.generation}:{first}:{last}",
@@ -64,7 +65,7 @@ def daily_schedules(
     ) -> dg.RunRequest | dg.SkipReason:
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)
-        if newest is None or outdated_days(accepted, store.partitions(), marts, days):
+        if newest is None or outdated_days(accepted, store.partitions(), marts, days, reach=reach):
             return dg.SkipReason("there are no days to build it from, or not all of them yet")
         if any(name.startswith(newest) for name in store.releases().list()):
             return dg.SkipReason(f"there is a release as of {newest}")

@@ -40,6 +40,8 @@ def outdated_days(
     since: int = 0,
     until: str = "",
     retry_queue: Collection[str] = (),
+    *,
+    reach: int,
 ) -> list[str]:
     """Days that were not built from the files that they have now, ascending.
 
@@ -53,17 +55,26 @@ def outdated_days(
         since: leave out what did not change after this generation …
         until: … unless it is later than this day, the last one of the graph when that generation was requested …
         retry_queue: … or one of these.
+        reach: days before its own whose impressions ``attribution`` reads.
     """
+    changed = {
+        day: max(accepted.changed.get(shown, 0) for shown in _trailing(day, reach, span[0]))
+        for day in sorted(accepted.changed)
+    }
     days = [
         day
-        for day, generation in sorted(accepted.changed.items())
+        for day, generation in changed.items()
         if span[0] <= day <= span[1] and (generation > since or day > until or day in retry_queue)
     ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
 
     def is_outdated(day: str) -> bool:
-        return not _is_current(day, accepted, partitions, marts, trees if day == newest else None)
+        shown = _trailing(day, reach, span[0])
+        return not (
+            _is_current(day, accepted, partitions, marts, trees if day == newest else None)
+            and _follows_impressions(shown, accepted, partitions)
+        )
 
     # On S3 a record takes a round trip, and a first look asks for all days.
     with ThreadPoolExecutor(_READERS) as pool:
@@ -122,7 +133,7 @@ def _is_current(
     files, properties = accepted.digests("events", day), accepted.digests("properties", day)
     events = partitions.read_lineage(EVENTS, day)
     if events is None:
-        return not files and not properties
+        return not files and not properties and not accepted.digests("impressions", day)
     if events.params.get("files") != files:
         return False
     snapshots = partitions.read_lineage("item_properties", day)
@@ -135,6 +146,29 @@ def _is_current(
     built_from = Input(EVENTS, day, events.sha256)
     records = (partitions.read_lineage(name, day) for name in marts)
     return all(record is not None and built_from in record.inputs for record in records)
+
+
+def _follows_impressions(days: Sequence[str], accepted: Accepted, partitions: PartitionStore) -> bool:
+    """Whether the first of some days has the impressions of its files, and its attribution those of all of them."""
+    records = {shown: partitions.read_lineage("impressions", shown) for shown in days}
+    for shown, record in records.items():
+        if (record.params.get("files") if record else []) != accepted.digests("impressions", shown):
+            return False
+    attribution = partitions.read_lineage("attribution", days[0])
+    inputs = attribution.inputs if attribution else ()
+    read = {source.day: source.sha256 for source in inputs if source.asset == "impressions"}
+    # A day on which nothing was shown may have been made after those that would have read it.
+    return all(
+        record.sha256 == read.get(shown) or (not record.rows and shown not in read)
+        for shown, record in records.items()
+        if record
+    )
+
+
+def _trailing(day: str, before: int, first: str) -> list[str]:
+    """A day and so many before it, but none before the first one of the graph."""
+    days = [(date.fromisoformat(day) - timedelta(days=n)).isoformat() for n in range(before + 1)]
+    return [day, *(earlier for earlier in days[1:] if earlier >= first)]
 
 
 def _days_between(first: str, last: str) -> list[str]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
+from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanations
 from recsys_assets.storage.lists import RankedLists
 from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
 
@@ -28,10 +29,11 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
 
     Raises:
         PlacementsError: ``placements.toml`` cannot be used.
-        ReleaseRefused: a list or the catalogue has another number of rows than was computed, a list is empty and must
-            not be, or names an item that the catalogue does not have.
+        ReleaseRefused: a list or the catalogue has another number of rows than was computed, another number of lists is
+            explained, a list is empty and must not be, or names an item that the catalogue does not have.
         ListFormatError: a list does not open.
         CatalogueFormatError: the catalogue does not open.
+        ExplanationFormatError: the explanations do not open.
     """
     folder = next(iter(files.values())).parent
     catalogue = Catalogue.open(folder / CATALOGUE_FILE)
@@ -43,6 +45,8 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
         expected = facts["lists"][served.name]
         if served.source is None and lists.rows != expected:
             raise ReleaseRefused(f"{served.name}: {lists.rows} rows were published, {expected} were computed")
+        if served.name == "recommendations":
+            _expect_explained(files.get(EXPLANATIONS_FILE), lists)
         if not served.may_be_empty and len(lists) == 0:
             raise ReleaseRefused(f"{served.name} is empty: nobody could be served")
         _expect_known(served.name, lists, catalogue)
@@ -57,6 +61,12 @@ def _expect_placements(path: Path | None, facts: Mapping[str, Any]) -> None:
         parse_placements(
             path.read_text("utf-8"), PLACEMENTS_FILE, facts["ids"]["item"], event_types=set(facts["event_types"])
         )
+
+
+def _expect_explained(path: Path | None, lists: RankedLists) -> None:
+    """The place of an explanation says of which list it is: there must be as many lists."""
+    if path is not None and (found := Explanations(path).lists) != len(lists):
+        raise ReleaseRefused(f"explanations: of {found} lists, there are {len(lists)}")
 
 
 def _expect_known(name: str, lists: RankedLists, catalogue: Catalogue) -> None:

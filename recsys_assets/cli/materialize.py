@@ -17,6 +17,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
 from recsys_assets.cli.progress import Progress
+from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.generator_registry import GeneratorRegistry
@@ -125,7 +126,8 @@ class Materializer:
         if newest is None:
             raise MaterializeError(self._nothing_found())
         self._first = next(day for day in accepted.event_days() if day >= days[0])
-        self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days)
+        reach = days_reached(self._settings.attribution_hours)
+        self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days, reach=reach)
         for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._runner.run("history", history_tags(begin, last))

@@ -28,6 +28,15 @@ def epoch_day(day: nw.Expr) -> nw.Expr:
     return (year - 1970) * 365 + leap_days + day.dt.ordinal_day().cast(nw.Int64) - 1
 
 
+def epoch_micros(ts: nw.Expr) -> nw.Expr:
+    """Microseconds since 1970 of a UTC timestamp, as int64."""
+    ts = wall_clock(ts)
+    seconds = (epoch_day(ts) * 24 + ts.dt.hour().cast(nw.Int64)) * 3600
+    seconds = seconds + ts.dt.minute().cast(nw.Int64) * 60 + ts.dt.second().cast(nw.Int64)
+    # Before 1970, some engines give negative microseconds of a second.
+    return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64) % 1_000_000
+
+
 def days_before(day: nw.Expr, as_of: date) -> nw.Expr:
     """Whole days from ``day`` to ``as_of``: 0 on the day itself."""
     return nw.lit((as_of - _EPOCH).days, dtype=nw.Int64) - epoch_day(day)

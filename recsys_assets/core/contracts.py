@@ -17,57 +17,26 @@ from recsys_assets.core.contract import Contract as Contract
 from recsys_assets.core.contract import IdType as IdType
 from recsys_assets.core.contract import IdTypes as IdTypes
 from recsys_assets.core.contract import arrow_schema as arrow_schema
+from recsys_assets.core.event_contracts import ATTRIBUTION as ATTRIBUTION
+from recsys_assets.core.event_contracts import CLEAN_EVENTS as CLEAN_EVENTS
+from recsys_assets.core.event_contracts import EVENT_COUNTS as EVENT_COUNTS
+from recsys_assets.core.event_contracts import IMPRESSIONS as IMPRESSIONS
+from recsys_assets.core.event_contracts import ITEM, USER
+from recsys_assets.core.event_contracts import REJECTED_EVENTS as REJECTED_EVENTS
 from recsys_assets.core.feature_names import FEATURES
 
-_USER = Column("user", "who acted")
-_ITEM = Column("item", "what was acted on")
-_SOURCE = {
-    "source_file": Column("string", "landing file the row came from"),
-    "source_row": Column("int64", "0-based data row within that file", ge=0),
-}
 _COUNTS = {
     "events": Column("int64", "number of events", ge=1),
     "targets": Column("int64", "number of events whose type is a target", ge=0),
     "weight": Column("float64", "sum of the event types' weights", ge=0),
 }
 
-CLEAN_EVENTS = Contract(
-    "clean_events",
-    {
-        "user_id": Column("user", "who acted; null where the data set's value means unknown", nullable=True),
-        "item_id": _ITEM,
-        "event_type": Column("string", "one of the data set's event types"),
-        "ts": Column("timestamp", "when it happened"),
-        "order_id": Column("string", "order or transaction, where the data set has one", nullable=True),
-        "quantity": Column("float64", "units", nullable=True),
-        "price": Column("float64", "price of one unit", nullable=True),
-        "session_id": Column(
-            "int64",
-            "start of the session in epoch seconds; unique within a user, null for unknown users",
-            nullable=True,
-        ),
-        **_SOURCE,
-    },
-    key=("source_file", "source_row"),
-    order=("ts", "user_id", "item_id", "event_type", "source_file", "source_row"),
-)
-
-REJECTED_EVENTS = Contract(
-    "rejected_events",
-    {
-        **_SOURCE,
-        "reason": Column("string", "why the row is not an event"),
-        "raw": Column("string", "the row as JSON"),
-    },
-    key=("source_file", "source_row"),
-)
-
 ITEM_PROPERTIES = Contract(
     "item_properties",
     {
-        "item_id": _ITEM,
+        "item_id": ITEM,
         "ts": Column("timestamp", "time of the snapshot"),
-        "property": Column("string", "category, available or price", isin=("category", "available", "price")),
+        "property": Column("string", "what is stated", isin=("category", "available", "price", "brand", "title")),
         "value": Column("string", "value as the data set writes it"),
     },
     key=("item_id", "property", "ts"),
@@ -86,40 +55,30 @@ CATEGORY_TREE = Contract(
 )
 
 _EMBEDDING = Column("vector", "vector of the item, as long as any other")
-ITEM_EMBEDDINGS = Contract("item_embeddings", {"item_id": _ITEM, "embedding": _EMBEDDING}, key=("item_id",))
+ITEM_EMBEDDINGS = Contract("item_embeddings", {"item_id": ITEM, "embedding": _EMBEDDING}, key=("item_id",))
 
 ITEM_FEATURES = Contract(
     "item_features",
     {
-        "item_id": _ITEM,
+        "item_id": ITEM,
         "category_id": Column("string", "last known category", nullable=True),
         "root_id": Column("string", "root of that category; null for an orphan", nullable=True),
         "depth": Column("int64", "depth of that category", nullable=True, ge=1),
         "available": Column("bool", "last known availability; true where never stated"),
         "price": Column("float64", "last known price", nullable=True),
+        "brand": Column("string", "last known brand", nullable=True),
+        "title": Column("string", "last known title", nullable=True),
         "first_seen": Column("date", "first day with an event or a property within the windows read"),
         "days_known": Column("int64", "days from first_seen to D, counting both", ge=1),
     },
     key=("item_id",),
 )
 
-EVENT_COUNTS = Contract(
-    "event_counts",
-    {
-        "source_file": _SOURCE["source_file"],
-        "outcome": Column("string", "what became of the rows", isin=("clean", "duplicate", "rejected")),
-        "name": Column("string", "event type of clean rows, reason of others"),
-        "hour": Column("int64", "hour of the day in UTC, of clean rows", nullable=True, ge=0, le=23),
-        "rows": Column("int64", "number of rows", ge=1),
-    },
-    key=("source_file", "outcome", "name", "hour"),
-)
-
 USER_ACTIVITY = Contract(
     "user_activity",
     {
-        "user_id": _USER,
-        "item_id": _ITEM,
+        "user_id": USER,
+        "item_id": ITEM,
         **_COUNTS,
         "top_weight": Column("float64", "largest single event weight: how deep in the funnel", ge=0),
         "last_ts": Column("timestamp", "time of the last event"),
@@ -130,7 +89,7 @@ USER_ACTIVITY = Contract(
 ITEM_ACTIVITY = Contract(
     "item_activity",
     {
-        "item_id": _ITEM,
+        "item_id": ITEM,
         **_COUNTS,
         "users": Column("int64", "distinct known users on the day", ge=0),
         "sessions": Column("int64", "distinct sessions on the day", ge=0),
@@ -153,7 +112,7 @@ ITEM_PAIRS = Contract(
 BOT_USERS = Contract(
     "bot_users",
     {
-        "user_id": _USER,
+        "user_id": USER,
         "reason": Column("string", "what no person does: the pace, or the hours", isin=("pace", "hours")),
         "pace": Column("float64", "moments per active minute", ge=1, le=60),
         "typical_pace": Column("float64", "mean pace of the users of the day", ge=1, le=60),
@@ -169,7 +128,7 @@ TOP_POPULAR = Contract(
     "top_popular",
     {
         "segment": Column("string", "'all', 'trending' or 'category:<id>'"),
-        "item_id": _ITEM,
+        "item_id": ITEM,
         "score": Column("float32", "popularity within the segment's window", ge=0),
         "rank": Column("int32", "1 is best, dense", ge=1),
         "is_fallback": Column("bool", "whether users who are not known get this segment"),
@@ -179,12 +138,12 @@ TOP_POPULAR = Contract(
 
 _FACTORS = Column("vector", "latent factors")
 
-ITEM_FACTORS = Contract("item_factors", {"item_id": _ITEM, "factors": _FACTORS}, key=("item_id",))
+ITEM_FACTORS = Contract("item_factors", {"item_id": ITEM, "factors": _FACTORS}, key=("item_id",))
 
 COVISITED_ITEMS = Contract(
     "covisited_items",
     {
-        "item_id": _ITEM,
+        "item_id": ITEM,
         "similar_item_id": Column("item", "an item of the same sessions, never the item itself"),
         "score": Column("float64", "cosine of the sessions, shrunk", ge=0),
         "rank": Column("int64", "1 is best, dense within the item", ge=1),
@@ -195,7 +154,7 @@ COVISITED_ITEMS = Contract(
 SIMILAR_ITEMS = Contract(
     "similar_items",
     {
-        "item_id": _ITEM,
+        "item_id": ITEM,
         "source": Column("string", "which similarity", isin=("covisit", "als", "fused")),
         "similar_item_id": Column("item", "the neighbour, never the item itself"),
         "score": Column("float32", "cosine, or reciprocal rank fusion for 'fused'"),
@@ -241,8 +200,8 @@ EXPERIMENT_VALIDATION = Contract(
 RECOMMENDATIONS = Contract(
     "recommendations",
     {
-        "user_id": _USER,
-        "item_id": _ITEM,
+        "user_id": USER,
+        "item_id": ITEM,
         "rank": Column("int32", "1 is best, dense", ge=1, le=100),
         "score": Column("float32", "score of the model that ordered the list, non-increasing in rank"),
         "source": Column("string", "what ordered the list: ranker, fused or a generator"),
@@ -255,8 +214,8 @@ RECOMMENDATIONS = Contract(
 USER_HISTORIES = Contract(
     "user_histories",
     {
-        "user_id": _USER,
-        "item_id": _ITEM,
+        "user_id": USER,
+        "item_id": ITEM,
         "rank": Column("int64", "1 is the newest, dense", ge=1),
         "score": Column("float64", "weight of the user's events with the item, which decays", ge=0),
         "source": Column("string", "whether the user purchased the item", isin=("purchase", "interaction")),
@@ -267,13 +226,31 @@ USER_HISTORIES = Contract(
 
 def candidates_contract(generators: Iterable[str]) -> Contract:
     """Candidates with the scores and ranks of some generators, in their order; docstrings call it CANDIDATES."""
-    columns: dict[str, Column] = {"user_id": _USER, "item_id": _ITEM}
+    columns: dict[str, Column] = {"user_id": USER, "item_id": ITEM}
     for generator in generators:
         columns[f"{generator}_score"] = Column("float32", f"score by {generator}", nullable=True)
         columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
     columns["fused_score"] = Column("float32", "reciprocal rank fusion of the generators", ge=0)
     columns["fused_rank"] = Column("int32", "rank by fused_score, dense within the user", ge=1)
     return Contract("candidates", columns, key=("user_id", "item_id"))
+
+
+EXPLAINED_FEATURES = 3
+"""Features of an explained item that are kept: those that weighed most."""
+
+
+def explanations_contract(generators: Iterable[str]) -> Contract:
+    """Why the first items of each list stand where they do, with the ranks that some generators gave them."""
+    columns: dict[str, Column] = {"user_id": USER, "item_id": ITEM, "rank": RECOMMENDATIONS.columns["rank"]}
+    for generator in generators:
+        columns[f"{generator}_rank"] = Column("int32", f"rank by {generator}, 1 is best", nullable=True, ge=1)
+    for place in range(1, EXPLAINED_FEATURES + 1):
+        columns[f"feature_{place}"] = Column("string", f"the feature that weighed most, place {place}", nullable=True)
+        columns[f"value_{place}"] = Column("float32", "its value; null is unknown", nullable=True)
+        columns[f"contribution_{place}"] = Column("float32", "what it adds to the score", nullable=True)
+    columns["others"] = Column("float32", "what all other features add")
+    columns["baseline"] = Column("float32", "the score without any contribution; the sum of all is the score")
+    return Contract("explanations", columns, key=("user_id", "rank"))
 
 
 def features_contract(generators: Iterable[str]) -> Contract:
@@ -314,6 +291,8 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
     contracts = (
         CLEAN_EVENTS,
         REJECTED_EVENTS,
+        IMPRESSIONS,
+        ATTRIBUTION,
         ITEM_PROPERTIES,
         CATEGORY_TREE,
         ITEM_EMBEDDINGS,
@@ -332,6 +311,7 @@ def contracts_of(generators: tuple[str, ...]) -> Mapping[str, Contract]:
         RANKER_EVALUATION,
         EXPERIMENT_VALIDATION,
         RECOMMENDATIONS,
+        explanations_contract(generators),
         USER_HISTORIES,
     )
     return {contract.name: contract for contract in contracts}

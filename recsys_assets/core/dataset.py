@@ -13,19 +13,26 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.faults import describe_faults
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-Property = Literal["category", "available", "price"]
-Kind = Literal["events", "properties", "categories", "embeddings"]
+Property = Literal["category", "available", "price", "brand", "title"]
+Kind = Literal["events", "properties", "categories", "embeddings", "impressions"]
 
 COMPRESSIONS = ("gz", "xz", "zst")
-_SERVED, _SERVED_EVENTS = "served/", "served/events-*.jsonl.gz"
-"""The API's folder of the landing zone, and its files of events; it writes impressions and dislikes beside them."""
+IMPRESSION, DISLIKE = "impression", "dislike"
+"""Types of what the API knows of its answers, in every data set: they are no events of it."""
+_SERVED = "served/"
+"""The API's folder of the landing zone."""
+_SERVED_FILES: dict[str, Kind] = {
+    "served/events-*.jsonl.gz": "events",
+    "served/impressions-*.jsonl.gz": "impressions",
+    "served/items-*.jsonl.gz": "properties",
+}
 
 _SUFFIXES: dict[str, Format] = {
     "csv": "csv",
@@ -110,6 +117,21 @@ class EventColumns(_Model):
     price: str | None = None
 
 
+class ServedColumns(EventColumns):
+    """Those of the files of events that the API writes: they also name the answer that an event follows from."""
+
+    recommendation_id: str
+
+
+class ImpressionColumns(ServedColumns):
+    """Those of the API's files of impressions."""
+
+    release_id: str
+    placement: str
+    position: str
+    source: str
+
+
 class Unknown(_Model):
     """Values that mean 'not known' in place of an id; the empty string matches a missing value."""
 
@@ -128,7 +150,7 @@ class EventsSpec(FileSpec):
         positive_quantity: reject rows with a quantity of 0 or less, such as returns and cancellations.
     """
 
-    columns: EventColumns
+    columns: SerializeAsAny[EventColumns]
     event_type: str | None = None
     time_unit: TimeUnit
     types: dict[str, EventType] = Field(min_length=1)
@@ -270,37 +292,60 @@ class Dataset(_Model):
         return {t.name: t for t in self.events.types.values()}
 
     def spec(self, kind: Kind) -> FileSpec | None:
-        """The files of one kind, if the data set has any."""
+        """The files of one kind, if the data set has any; the API alone has impressions."""
         specs: dict[Kind, FileSpec | None] = {
             "events": self.events,
             "properties": self.properties,
             "categories": self.categories,
             "embeddings": self.embeddings,
         }
-        return specs[kind]
+        return specs.get(kind)
 
     @property
     def served(self) -> Dataset:
         """The data set in files that the API writes: our own column names and types, whatever other files have."""
-        columns = EventColumns(**{name: name for name in EventColumns.model_fields})
+        columns = ServedColumns(**{name: name for name in ServedColumns.model_fields})
         events = EventsSpec(
-            files=(_SERVED_EVENTS,),
+            files=_patterns("events"),
             format="jsonl",
             columns=columns,
             time_unit="iso",
             types=self.event_types,
             positive_quantity=self.events.positive_quantity,
         )
+        properties = PropertiesSpec(
+            files=_patterns("properties"),
+            format="jsonl",
+            columns=PropertyColumns(**{name: name for name in PropertyColumns.model_fields}),
+            time_unit="iso",
+            names={name: name for name in get_args(Property)},
+        )
+        return self.model_copy(update={"events": events, "properties": properties})
+
+    @property
+    def shown(self) -> Dataset:
+        """The data set in the API's files of impressions, which read like events of two types of their own."""
+        shown = ImpressionColumns.model_fields.keys() - {"order_id", "quantity", "price"}
+        # Not validated: no such type is a target.
+        events = EventsSpec.model_construct(
+            files=_patterns("impressions"),
+            format="jsonl",
+            columns=ImpressionColumns(**{name: name for name in shown}),
+            time_unit="iso",
+            types={name: EventType(name=name, weight=0) for name in (IMPRESSION, DISLIKE)},
+        )
         return self.model_copy(update={"events": events})
 
     def of_file(self, name: str) -> Dataset:
-        """The data set in the file at this path below the landing zone: itself, or :attr:`served`."""
-        return self.served if is_served(name) else self
+        """The data set in the file at this path below the landing zone: itself, :attr:`served` or :attr:`shown`."""
+        if not is_served(name):
+            return self
+        return self.shown if self.kind_of(name) == "impressions" else self.served
 
     def kind_of(self, name: str) -> Kind | None:
         """The kind of the file at this path below the landing zone; None if neither the data set nor the API has it."""
         if is_served(name):
-            return "events" if fnmatchcase(name, _SERVED_EVENTS) else None
+            return next((kind for pattern, kind in _SERVED_FILES.items() if fnmatchcase(name, pattern)), None)
         return next(
             (kind for kind in get_args(Kind) if (spec := self.spec(kind)) is not None and spec.matches(name)), None
         )
@@ -309,6 +354,11 @@ class Dataset(_Model):
 def is_served(name: str) -> bool:
     """Whether a file of the landing zone lies in the folder of the API; no pattern of a data set matches there."""
     return name.startswith(_SERVED)
+
+
+def _patterns(kind: Kind) -> tuple[str, ...]:
+    """The files of one kind that the API writes."""
+    return tuple(pattern for pattern, of_kind in _SERVED_FILES.items() if of_kind == kind)
 
 
 def presets() -> list[str]:

@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.ingest.staging import StagedDay, StagedFile, read_staged, write_index
+from recsys_assets.ingest.staging import StagedDay, StagedFile, StagedKind, read_staged, write_index
 from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
 from recsys_assets.storage.lists import list_files
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.served_lists import SERVED_LISTS
 
-_STAGED = "staging/events"
+_STAGED: tuple[StagedKind, ...] = ("events", "impressions")
+"""Kinds of staged files with rows of persons."""
 _READERS = 8
 _USER_LISTS = [list_files(served.name)[0] for served in SERVED_LISTS if served.key_type == "user"]
 """Files of a release whose keys are user ids."""
@@ -78,8 +79,7 @@ def holders(store: ObjectStore, person: Person) -> dict[str, int]:
 
 def erased_rows(store: ObjectStore) -> int:
     """Rows that were left out of staged files, of all persons."""
-    digests = {meta.key.split("/")[2] for meta in store.list(_STAGED)}
-    staged = (read_staged("events", digest, store) for digest in sorted(digests))
+    staged = (read_staged(kind, digest, store) for kind in _STAGED for digest in _staged_keys(store, kind))
     return sum(file.erased for file in staged if file)
 
 
@@ -89,18 +89,24 @@ def forget_staged(store: ObjectStore, person: Person) -> Iterator[tuple[StagedFi
     Counts come from the files that are there, so that it may be cut off anywhere and be called again. What a staging
     that was cut off has left behind is deleted.
     """
+    for kind in _STAGED:
+        for digest, keys in _staged_keys(store, kind).items():
+            before = read_staged(kind, digest, store)
+            if before is None:
+                for key in keys:
+                    store.delete(key)
+            else:
+                after = _forget(store, before, person)
+                if after != before:
+                    yield before, after
+
+
+def _staged_keys(store: ObjectStore, kind: StagedKind) -> dict[str, list[str]]:
+    """The keys of the staged files of a kind, by digest."""
     by_digest: dict[str, list[str]] = {}
-    for meta in store.list(_STAGED):
+    for meta in store.list(f"staging/{kind}"):
         by_digest.setdefault(meta.key.split("/")[2], []).append(meta.key)
-    for digest, keys in by_digest.items():
-        before = read_staged("events", digest, store)
-        if before is None:
-            for key in keys:
-                store.delete(key)
-        else:
-            after = _forget(store, before, person)
-            if after != before:
-                yield before, after
+    return by_digest
 
 
 def _forget(store: ObjectStore, before: StagedFile, person: Person) -> StagedFile:

@@ -24,7 +24,7 @@ from recsys_assets.storage.objects import Conflict, NotFound, ObjectStore
 FORMAT_VERSION = 1
 _ATTEMPTS = 20
 
-FileKind = Literal["events", "properties", "categories", "embeddings"]
+FileKind = Literal["events", "properties", "categories", "embeddings", "impressions"]
 
 UNDATED: tuple[FileKind, ...] = ("categories", "embeddings")
 """What is not of days: as it is now, it serves whichever day is asked for."""

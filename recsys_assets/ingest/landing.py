@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.catalog.embeddings import join_embeddings
-from recsys_assets.core.contracts import REJECTED_EVENTS, Contract, arrow_schema
+from recsys_assets.core.contracts import IMPRESSIONS, REJECTED_EVENTS, Contract, arrow_schema
 from recsys_assets.core.dataset import Dataset, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
-from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES
+from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.events.schema import differences
 from recsys_assets.core.experiments.config import FOLDER
@@ -180,15 +182,39 @@ class LandingZone:
 
     def events(self, day: str) -> Frame:
         """Parsed rows of a day from all files (``PARSED_EVENTS``)."""
-        return self._scan([file.rows_key(day) for file in self._staged_on("events", day)], PARSED_EVENTS)
+        files = list(self._staged_on("events", day))
+        ours = [file.rows_key(day) for file in files if is_served(file.name)]
+        others = self._scan([file.rows_key(day) for file in files if not is_served(file.name)], PARSED_EVENTS)
+        if not any(ours):
+            return others
+        served = self._scan(ours, PARSED_SERVED_EVENTS).select(*PARSED_EVENTS.columns)
+        return nw.concat([others, served], how="vertical")
 
-    def rejected(self, day: str) -> Frame:
-        """Rejected rows that belong to a day (``REJECTED_EVENTS``)."""
-        return self._scan([file.rejected_key(day) for file in self._staged_on("events", day)], REJECTED_EVENTS)
+    def rejected(self, day: str, kind: StagedKind = "events") -> Frame:
+        """Rejected rows of a kind that belong to a day (``REJECTED_EVENTS``)."""
+        return self._scan([file.rejected_key(day) for file in self._staged_on(kind, day)], REJECTED_EVENTS)
 
-    def erased(self, day: str) -> int:
+    def answers(self, day: str) -> Frame:
+        """The events of a day that name the answer they follow from: source_file, source_row, recommendation_id."""
+        keys = [file.rows_key(day) for file in self._staged_on("events", day) if is_served(file.name)]
+        rows = self._scan(keys, PARSED_SERVED_EVENTS).select("source_file", "source_row", "recommendation_id")
+        return rows.filter(~nw.col("recommendation_id").is_null())
+
+    def impressions(self, day: str) -> Frame:
+        """Parsed impressions and dislikes of a day (``IMPRESSIONS``, with duplicates)."""
+        return self._scan([file.rows_key(day) for file in self._staged_on("impressions", day)], IMPRESSIONS)
+
+    def served_rejections(self, kind: StagedKind) -> dict[str, int]:
+        """Rejected rows of the API's files of a kind, by reason: of all days, and those of no day of the data set."""
+        reasons: Counter[str] = Counter()
+        for file in self.files().files.values():
+            if file.kind == kind and is_served(file.name) and not file.copy_of:
+                reasons.update(self._index(kind, file).reasons)
+        return dict(sorted(reasons.items()))
+
+    def erased(self, day: str, kind: StagedKind = "events") -> int:
         """Number of the day's rows that were dropped because the person was erased."""
-        return sum(file.days[day].erased for file in self._staged_on("events", day))
+        return sum(file.days[day].erased for file in self._staged_on(kind, day))
 
     def properties(self, day: str) -> Frame:
         """Property snapshots of a day (``ITEM_PROPERTIES``)."""

@@ -1,4 +1,7 @@
-"""Takes a person out of the landing files that the API has written: they are ours, unlike all others there."""
+"""Takes a person out of the landing files that the API has written: they are ours, unlike all others there.
+
+Files of changes of items are left alone: they name no person.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from recsys_assets.ingest.suppression import UserId
 from recsys_assets.storage.objects import ObjectStore
 
 FOLDER = "served"
+_ITEMS = f"{FOLDER}/items-"
 
 
 def forget_served(landing: ObjectStore, user: UserId) -> dict[str, int]:
@@ -27,7 +31,7 @@ def forget_served(landing: ObjectStore, user: UserId) -> dict[str, int]:
     removed: dict[str, int] = {}
     name = orjson.dumps(user)
     for meta in landing.list(FOLDER):
-        if not meta.key.endswith(".jsonl.gz"):
+        if not meta.key.endswith(".jsonl.gz") or meta.key.startswith(_ITEMS):
             continue
         lines = gzip.decompress(landing.get(meta.key)).splitlines(keepends=True)
         # Looking for the text first spares parsing nearly all lines.

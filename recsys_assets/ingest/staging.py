@@ -37,7 +37,7 @@ from recsys_assets.ingest.spill import UNDATED, DayBuckets
 from recsys_assets.ingest.suppression import Suppressed, read_suppressed, without_erased
 from recsys_assets.storage.objects import ObjectStore
 
-StagedKind = Literal["events", "properties"]
+StagedKind = Literal["events", "properties", "impressions"]
 
 _MEMORY = 128 << 20
 _ROW_GROUP = 131_072
@@ -65,7 +65,7 @@ class StagedFile:
     """A staged landing file; total = rows + rejected + ignored + erased.
 
     Args:
-        kind: events or properties.
+        kind: events, properties or impressions.
         digest: names its folder.
         name: path relative to the landing zone.
         size: bytes.
@@ -100,7 +100,7 @@ class StagedFile:
     columns: dict[str, str] = field(default_factory=dict[str, str])
 
     def rows_key(self, day: str) -> str | None:
-        """Key of the day's parsed rows (``PARSED_EVENTS`` or ``PARSED_PROPERTIES``); None if it has none."""
+        """Key of the day's parsed rows, of the contract that they were parsed to; None if it has none."""
         return f"{_folder(self.kind, self.digest)}/dt={day}/rows.parquet" if self._day(day).rows else None
 
     def rejected_key(self, day: str) -> str | None:
@@ -193,7 +193,7 @@ class _Staging:
         self.ignored += parsed.ignored
         self.schema.add(parsed)
         self.columns.update(batch.columns)
-        if self.kind == "events" and self.suppressed:
+        if self.kind != "properties" and self.suppressed:
             parsed, erased = without_erased(parsed, self.suppressed, self.dataset)
             self.erased.update(erased)
         self.reasons.update(parsed.rejected["reason"].to_pylist())
@@ -271,13 +271,14 @@ class _Staging:
 def file_digest(kind: StagedKind, file: LandingFile, dataset: Dataset) -> str:
     """Hash of everything that the staged bytes depend on, and nothing else: a new weight must not cause a new parse."""
     config = dataset.of_file(file.name).model_dump(mode="json")
-    relevant = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", kind)}
-    if kind == "events":
+    spec = "properties" if kind == "properties" else "events"
+    relevant = {part: config[part] for part in ("ids", "start_date", "end_date", "day_starts_at", spec)}
+    if spec == "events":
         relevant["events"] = {
             **config["events"],
             "types": {raw: event_type["name"] for raw, event_type in config["events"]["types"].items()},
         }
-    relevant[kind] = {key: value for key, value in relevant[kind].items() if key != "files"}
+    relevant[spec] = {key: value for key, value in relevant[spec].items() if key != "files"}
     content = [PARSER_VERSION, kind, file.name, file.fingerprint, relevant]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 

@@ -82,8 +82,10 @@ class Staged:
         files: by day.
         seed: of anything random.
         inputs: partitions that were read past the IO manager.
+        days_read: of its inputs, the trailing days that each day of a run over several was made of.
     """
 
     files: Mapping[str, StagedFile]
     seed: int | None = None
     inputs: tuple[Input, ...] = ()
+    days_read: int = 1

@@ -8,6 +8,7 @@ partitions.
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -83,8 +84,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 code_version=context.asset_spec.code_version or "",
                 params=dict(staged.params),
                 seed=obj.seed,
-                # In a run over a range of days, each day was built from the same day of its inputs.
-                inputs=tuple(read for read in reads if len(days) == 1 or read.day == day),
+                # In a run over a range of days, each day was built from a few days of its inputs alone.
+                inputs=tuple(read for read in reads if len(days) == 1 or _is_read(read.day, day, obj.days_read)),
                 run_id=context.run_id,
             )
             written = partitions.write(asset, day, staged.path, lineage)
@@ -107,6 +108,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             lineage = partitions.read_lineage(asset, day)
             self._sha256_of[asset, day] = lineage.sha256 if lineage else ""
         return self._sha256_of[asset, day]
+
+
+def _is_read(day: str, by: str, days: int) -> bool:
+    """Whether a day is among the trailing ones that end with another."""
+    return (date.fromisoformat(by) - timedelta(days=days - 1)).isoformat() <= day <= by
 
 
 def _step(context: dg.InputContext | dg.OutputContext) -> str:

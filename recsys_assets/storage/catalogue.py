@@ -10,11 +10,14 @@
 ``available``   bool; true where never stated
 ``price``       float64; null: never stated
 ``first_seen``  date32; null: nothing but a list of the release names the item
+``brand``       dictionary of strings; null: never stated. Optional
+``title``       large_string; null likewise. Optional
 =============== ==================================================================================================
 
-Names in a dictionary ascend, so equal tables give equal bytes. Under each null lies a value that no item has (depth 0,
-price NaN, the earliest date): a mapped column is one numpy array over the bytes of the file, without its validity
-bitmap. Codes of names are the exception: some readers refuse one that is out of range even under a null.
+An optional column is left out where it is null for all items. Names in a dictionary ascend, so equal tables give equal
+bytes. Under each null lies a value that no item has (depth 0, price NaN, the earliest date): a mapped column is one
+numpy array over the bytes of the file, without its validity bitmap. Codes of names are the exception: some readers
+refuse one that is out of range even under a null. A title is read from the map when it is asked for.
 """
 
 from __future__ import annotations
@@ -34,11 +37,13 @@ from recsys_assets.storage.mapped_ids import Key, mapped_ids
 
 CATALOGUE_FILE = "catalogue.arrow"
 COLUMNS = ("item_id", "category_id", "root_id", "depth", "available", "price", "first_seen")
+OPTIONAL = ("brand", "title")
 FORMAT_VERSION = 1
 NEVER = np.iinfo(np.int32).min
 """Under a null ``first_seen``, in days since 1970-01-01."""
 
 _EPOCH = date(1970, 1, 1)
+_NAMES = pa.dictionary(pa.int32(), pa.string())
 _Value = TypeVar("_Value", bound=np.generic)
 
 
@@ -55,7 +60,7 @@ class Names:
 
     Attributes:
         codes: int32 [items]; -1 is null.
-        names: ascending by code point; the code is the position.
+        names: in a release ascending by code point; the code is the position.
     """
 
     codes: npt.NDArray[np.int32]
@@ -78,6 +83,8 @@ class KnownItem:
     available: bool
     price: float | None
     first_seen: date | None
+    brand: str | None = None
+    title: str | None = None
 
 
 class Catalogue:
@@ -93,11 +100,14 @@ class Catalogue:
         available: bool [items]; copied, since Arrow packs its bits.
         price: float64 [items]; NaN is null.
         first_seen: int32 [items], days since 1970-01-01; :data:`NEVER` is null.
+        brand: as ``category``.
     """
 
     __slots__ = (
         "_ids",
+        "_titles",
         "available",
+        "brand",
         "category",
         "depth",
         "first_seen",
@@ -119,6 +129,10 @@ class Catalogue:
         self.available: npt.NDArray[np.bool_] = _flags(batch.column("available"))
         self.price = _values(batch.column("price"), np.float64)
         self.first_seen = _values(batch.column("first_seen"), np.int32)
+        stated = set(batch.schema.names)
+        nameless = Names(np.broadcast_to(np.int32(-1), len(batch)), ())  # one number, whatever the length
+        self.brand = _names(batch.column("brand")) if "brand" in stated else nameless
+        self._titles: pa.Array | None = batch.column("title") if "title" in stated else None
 
     @classmethod
     def open(cls, path: Path) -> Catalogue:
@@ -141,6 +155,10 @@ class Catalogue:
         """Number of items."""
         return len(self.item_ids)
 
+    def position(self, item_id: Key) -> int | None:
+        """Row of an item, by binary search; None if it is unknown."""
+        return self._ids.position(item_id)
+
     def positions(self, ids: Sequence[Key]) -> npt.NDArray[np.int64]:
         """Rows of items, by binary search.
 
@@ -156,9 +174,13 @@ class Catalogue:
         """The item in a row."""
         return self._ids.at([row])[0]
 
+    def title(self, row: int) -> str | None:
+        """The title of the item in a row; None where it is null."""
+        return None if self._titles is None else self._titles[row].as_py()
+
     def item(self, item_id: Key) -> KnownItem | None:
         """What is known of an item; None where it is unknown."""
-        row = self._ids.position(item_id)
+        row = self.position(item_id)
         if row is None:
             return None
         depth, price, seen = int(self.depth[row]), float(self.price[row]), int(self.first_seen[row])
@@ -170,19 +192,23 @@ class Catalogue:
             available=bool(self.available[row]),
             price=None if np.isnan(price) else price,
             first_seen=None if seen == NEVER else _EPOCH + timedelta(days=seen),
+            brand=self.brand.name(row),
+            title=self.title(row),
         )
 
 
 def _fits(schema: pa.Schema) -> bool:
-    return schema.types == _types(schema.field(0).type) and tuple(schema.names) == COLUMNS
+    names = tuple(schema.names)
+    stated = tuple(name for name in OPTIONAL if name in names)
+    optional = [pa.large_string() if name == "title" else _NAMES for name in stated]
+    return schema.types == [*_types(schema.field(0).type), *optional] and names == (*COLUMNS, *stated)
 
 
 def _types(ids: pa.DataType) -> list[pa.DataType]:
-    names = pa.dictionary(pa.int32(), pa.string())
     return [
         pa.int64() if pa.types.is_int64(ids) else pa.large_string(),
-        names,
-        names,
+        _NAMES,
+        _NAMES,
         pa.int64(),
         pa.bool_(),
         pa.float64(),

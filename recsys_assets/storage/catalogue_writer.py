@@ -14,6 +14,7 @@ from recsys_assets.storage.catalogue import (
     COLUMNS,
     FORMAT,
     NEVER,
+    OPTIONAL,
     CatalogueFormatError,
 )
 
@@ -26,23 +27,25 @@ def with_listed(features: pa.Table, listed: Sequence[pa.ChunkedArray]) -> pa.Tab
     A list may look further back than features do: popular items of all time, for example.
 
     Args:
-        features: at least the columns :data:`~recsys_assets.storage.catalogue.COLUMNS`.
+        features: at least the columns :data:`~recsys_assets.storage.catalogue.COLUMNS`; those of
+            :data:`~recsys_assets.storage.catalogue.OPTIONAL` may be among them.
         listed: item ids of the lists, of the type of ``item_id``.
 
     Returns:
-        The columns :data:`COLUMNS`, ``item_id`` ascending. An added item is available; all else is null.
+        These columns, ``item_id`` ascending. An added item is available; all else is null.
     """
-    features = features.select(list(COLUMNS))
+    names = [*COLUMNS, *(name for name in OPTIONAL if name in features.column_names)]
+    features = features.select(names)
     ids = features.schema.field("item_id").type
     chunks = [chunk for items in listed for chunk in items.cast(ids).chunks]
     items = pa.chunked_array(chunks, ids).unique()
     known = pc.SetLookupOptions(value_set=features["item_id"].unique())
     has_features = pc.call_function("is_in", [items], known)
     added = items.filter(pc.call_function("invert", [has_features]))
-    columns = {name: pa.nulls(len(added), features.schema.field(name).type) for name in COLUMNS}
+    columns = {name: pa.nulls(len(added), features.schema.field(name).type) for name in names}
     columns |= {"item_id": added, "available": pa.array(np.ones(len(added), np.bool_))}
     # Without the schema's "not null", which holds no more.
-    schema = pa.schema([pa.field(name, features.schema.field(name).type) for name in COLUMNS])
+    schema = pa.schema([pa.field(name, features.schema.field(name).type) for name in names])
     both = pa.concat_tables([features.cast(schema), pa.table(columns, schema=schema)])
     return both.sort_by("item_id")
 
@@ -52,7 +55,7 @@ def write_catalogue(table: pa.Table, folder: Path) -> Path:
 
     Args:
         table: the columns :data:`COLUMNS`, ``item_id`` ascending and unique, of the types above; plain strings instead
-            of dictionaries. Other columns are left out.
+            of dictionaries. Columns of :data:`OPTIONAL` may be absent; other columns are left out.
         folder: of the file.
 
     Returns:
@@ -82,6 +85,7 @@ def write_catalogue(table: pa.Table, folder: Path) -> Path:
             pa.date32()
         ),
     }
+    columns |= {name: array for name in OPTIONAL if (array := _stated(table, name)) is not None}
     schema = pa.schema([pa.field(name, array.type) for name, array in columns.items()], metadata=FORMAT.metadata)
     path = folder / CATALOGUE_FILE
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -122,6 +126,18 @@ def _over(array: pa.Array, dtype: pa.DataType, under: float) -> pa.Array:
     mask = array.is_null().to_numpy(zero_copy_only=False)
     values = array.fill_null(pa.scalar(under, dtype)).to_numpy()
     return pa.array(values, dtype, mask=mask) if mask.any() else pa.array(values, dtype)
+
+
+def _stated(table: pa.Table, name: str) -> pa.Array | None:
+    """An optional column; None where no item has a value."""
+    if name not in table.column_names or table.column(name).null_count == len(table):
+        return None
+    if name == "title":
+        titles = _column(table, name, pa.large_string())
+        # Made anew, so that nothing lies under a null.
+        nothing = pa.scalar(None, pa.large_string())
+        return pc.call_function("if_else", [titles.is_valid(), titles, nothing])
+    return _encoded(table, name)
 
 
 def _encoded(table: pa.Table, name: str) -> pa.DictionaryArray:

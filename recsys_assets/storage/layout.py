@@ -2,7 +2,7 @@
 
 ::
 
-    layout.json    {"layout": 5}; create-only
+    layout.json    {"layout": 6}; create-only
 
 A store of another layout is refused, because its columns or files are others.
 """
@@ -16,14 +16,15 @@ from recsys_assets.storage.objects import AlreadyExists, NotFound, ObjectStore, 
 
 ACCEPTED = "staging/accepted.json"
 """The object that lists the landing files which the graph has accepted."""
-LAYOUT = 5
+LAYOUT = 6
 """Raise it when the name or type of a stored column, a stored value, a folder or a file of a release changes.
 
 Layout 1 had no marker file and these names: generators ``factors``, ``collaborative``, ``view_buy`` and ``buy_buy``,
 contender ``listed``, folder ``rulings``. Layout 2 had the generators
 ``view_to_purchase`` and ``co_purchase``, and the kinds ``bent`` and ``corrected`` of rankers. Layout 3 stored what
 models recommended, as ``user_factors``, ``cf_ensemble_scores`` and ``<generator>_items``, instead of the models.
-Layout 4 stored scores of lists as float64 and had lists of format 1 in its releases.
+Layout 4 stored scores of lists as float64 and had lists of format 1 in its releases. Layout 5 had no ``brand`` and
+``title`` in ``item_features``.
 """
 
 KEY = "layout.json"

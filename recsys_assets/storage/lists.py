@@ -163,6 +163,10 @@ class RankedLists:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, (int, str)) and self._keys.position(key) is not None
 
+    def position(self, key: Key) -> int | None:
+        """Place of a key among all, from 0; None if it is unknown."""
+        return self._keys.position(key)
+
     def get(self, key: Key, k: int) -> list[RankedItem]:
         """The best ``k`` items of a key in rank order; fewer if its list is shorter, none if the key is unknown."""
         position = self._keys.position(key)

@@ -16,6 +16,7 @@ from recsys_assets_tests.api.publishing import catalogue_table
 AS_OF = date(2015, 8, 2)
 CATEGORIES = ["shoes", "hats", "", "a\"b'"]
 ROOTS = ["clothes", "food"]
+BRANDS = ["Ada", "x"]
 PRICES = [0.0, 1.0, 2.5, 100.0]
 
 
@@ -32,6 +33,8 @@ DETAILS = st.tuples(
     st.booleans(),
     st.none() | st.sampled_from(PRICES),
     st.none() | st.sampled_from([date(2015, 8, 2), date(2015, 8, 1), date(2015, 7, 1)]),
+    st.none() | st.sampled_from(BRANDS),
+    st.none() | st.sampled_from(["a title", "", "ü\n"]),
 )
 
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from recsys_assets.core.contracts import IdTypes, arrow_schema, explanations_contract
 from recsys_assets.core.models import session_model
 from recsys_assets.core.models.session_model import SessionParams
 from recsys_assets.core.models.sessions import fit as fit_sessions
 from recsys_assets.core.models.stored_arrays import from_bytes, write_mapped
 from recsys_assets.core.retrieval.cf_ensemble import fit as fit_ensemble
-from recsys_assets.storage.catalogue import COLUMNS, KnownItem
+from recsys_assets.storage.catalogue import COLUMNS, OPTIONAL, KnownItem
 from recsys_assets.storage.catalogue_writer import write_catalogue
-from recsys_assets.storage.lists import write_lists
+from recsys_assets.storage.explanations import write_explanations
+from recsys_assets.storage.lists import RankedLists, write_lists
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.served_lists import model_file
 from recsys_assets.storage.uri import open_store
@@ -43,6 +45,8 @@ class Content:
     """Sessions that the models are fitted on, each also the history of a user; none: a release without models."""
     placements: str | None = None
     """Content of ``placements.toml``."""
+    explained: int = 0
+    """Items of each list that are explained, as :func:`explanations_table` does; 0: a release without explanations."""
 
 
 def write_content(content: Content, folder: Path) -> dict[str, Path]:
@@ -68,6 +72,9 @@ def write_content(content: Content, folder: Path) -> dict[str, Path]:
         paths.append(write_catalogue(catalogue_table(content.items), folder))
     if content.sessions:
         paths += write_models(content.sessions, folder)
+    if content.explained:
+        lists = RankedLists.open(folder, "recommendations")
+        paths.append(write_explanations(explanations_table(content), lists.keys, folder))
     if content.placements is not None:
         paths.append(folder / "placements.toml")
         paths[-1].write_text(content.placements)
@@ -97,12 +104,25 @@ def write_models(sessions: Sequence[Sequence[Id]], folder: Path) -> list[Path]:
     return paths
 
 
+def explanations_table(content: Content) -> pa.Table:
+    """The first items of each list: ``repeat`` gave each a rank beyond that of its place, and one feature weighed."""
+    stated = {"covisit_rank": None, "feature_1": "ui_events", "value_1": 3.0, "others": 0.25, "baseline": -1.0}
+    rows = [
+        {**stated, "user_id": user, "item_id": item, "rank": n, "repeat_rank": n + 6, "contribution_1": 1 / 2**n}
+        for user, items in sorted(content.recommendations.items())
+        for n, item in enumerate(items[: content.explained], 1)
+    ]
+    ids: Any = content.ids
+    return pa.Table.from_pylist(rows, schema=arrow_schema(explanations_contract(("covisit", "repeat")), IdTypes(**ids)))
+
+
 def catalogue_table(items: Sequence[KnownItem]) -> pa.Table:
     """Items as the table that a catalogue is written from."""
     ids = pa.string() if items and isinstance(items[0].item_id, str) else pa.int64()
-    types = (ids, pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.float64(), pa.date32())
+    text = pa.string()
+    types = (ids, text, text, pa.int64(), pa.bool_(), pa.float64(), pa.date32(), text, text)
     rows = [astuple(item) for item in items]
-    columns = zip(COLUMNS, types, strict=True)
+    columns = zip((*COLUMNS, *OPTIONAL), types, strict=True)
     return pa.table({name: pa.array([row[c] for row in rows], t) for c, (name, t) in enumerate(columns)})
 
 

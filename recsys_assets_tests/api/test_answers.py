@@ -56,6 +56,7 @@ CONTENT = Content(
     items=ITEMS,
     sessions=SESSIONS,
     placements=PLACEMENTS,
+    explained=3,
 )
 
 
@@ -232,6 +233,32 @@ def test_an_answer_is_explained(client: TestClient) -> None:
     assert online["why"]["because_of"][0] == 22
     assert online["why"]["events"][0]["item_id"] == 22
     assert offline["why"]["offline_rank"] == 1
+    assert offline["why"]["generators"] == {"repeat": 7}
+    assert offline["why"]["features"] == [{"name": "ui_events", "value": 3.0, "contribution": 0.5}]
+    assert (offline["why"]["others"], offline["why"]["baseline"]) == (0.25, -1.0)
+    assert online["why"]["generators"] is online["why"]["features"] is online["why"]["baseline"] is None
+
+
+def test_the_first_items_of_a_list_are_explained_by_their_place_in_it(client: TestClient) -> None:
+    """Wherever the answer shows them; beyond, and for strangers, the release does not say."""
+    body = ask(client, 1, k=3, offset=1, mode="offline", explain=True)
+    assert items(body) == [6, 7, 8]
+    assert [item["why"]["offline_rank"] for item in body["items"]] == [2, 3, 4]
+    assert [item["why"]["generators"] for item in body["items"]] == [{"repeat": 8}, {"repeat": 9}, None]
+    short = ask(client, 2, k=3, mode="offline", explain=True)["items"]
+    assert [item["why"]["generators"] for item in short] == [{"repeat": 7}, {"repeat": 8}, None]
+    assert {item["why"]["generators"] for item in ask(client, 12345, k=3, explain=True)["items"]} == {None}
+    assert "why" not in ask(client, 1, k=1)["items"][0]
+
+
+def test_a_release_without_explanations_answers_all_the_same(
+    make_settings: Callable[..., Settings], store_uri: str
+) -> None:
+    publish(store_uri, DAY, replace(CONTENT, explained=0), **FACTS)
+    with client_of(make_settings()) as client:
+        [item] = ask(client, 1, k=1, explain=True)["items"]
+        assert item["why"]["offline_rank"] == 1
+        assert {item["why"][name] for name in ("generators", "features", "others", "baseline")} == {None}
 
 
 def test_a_deleted_user_gets_what_a_stranger_gets(client: TestClient) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recsys_api.expressions import Filters
 from recsys_assets.core.placements.expressions import FilterError
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
-from recsys_assets_tests.api.catalogues import AS_OF, CATEGORIES, PRICES, ROOTS, catalogue_of, known_items
+from recsys_assets_tests.api.catalogues import AS_OF, BRANDS, CATEGORIES, PRICES, ROOTS, catalogue_of, known_items
 
 Verdict = bool | None
 """True, false or unknown."""
@@ -37,6 +37,7 @@ VALUES: dict[str, list[Any]] = {
     "item_id": [0, 1, 2, -5, 2**62],
     "category": [*CATEGORIES, "no such"],
     "root": ROOTS,
+    "brand": [*BRANDS, "no such"],
     "depth": [0, 1, 2, 2.5],
     "available": [True, False],
     "price": [*PRICES, -1, 1e300],

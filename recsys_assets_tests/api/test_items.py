@@ -16,9 +16,17 @@ from recsys_assets_tests.api.publishing import Content, publish
 from recsys_assets_tests.api.test_routes import conforms
 
 DAY = "2015-08-02"
-FIELDS = ("category", "root", "depth", "available", "price", "first_seen", "age_days")
+FIELDS = ("category", "root", "depth", "available", "price", "brand", "title", "first_seen", "age_days")
 NOTHING = dict.fromkeys(FIELDS)
-SHOE = {"category": "shoes", "root": "clothes", "depth": 2, "available": False, "price": 9.5}
+SHOE = {
+    "category": "shoes",
+    "root": "clothes",
+    "depth": 2,
+    "available": False,
+    "price": 9.5,
+    "brand": "Ada",
+    "title": "A shoe",
+}
 
 
 Id = int | str
@@ -34,7 +42,7 @@ def test_what_is_known_of_an_item_is_said_and_an_unknown_one_is_no_error(
     other: int | str,
 ) -> None:
     items = [
-        KnownItem(known, "shoes", "clothes", 2, False, 9.5, date(2015, 7, 30)),
+        KnownItem(known, "shoes", "clothes", 2, False, 9.5, date(2015, 7, 30), "Ada", "A shoe"),
         KnownItem(bare, None, None, None, True, None, None),
     ]
     content = Content({}, top_popular={"all": [known, bare]}, ids={"user": ids, "item": ids}, items=items)
@@ -44,7 +52,7 @@ def test_what_is_known_of_an_item_is_said_and_an_unknown_one_is_no_error(
         def ask(item: Id) -> dict[str, object]:
             return conforms(client, "/items/{item_id}", f"/items/{quote(str(item), safe='')}")
 
-        base = {"release_id": release_id, "as_of": DAY, "has_catalogue": True}
+        base = {"release_id": release_id, "as_of": DAY, "has_catalogue": True, "changed": {}}
         assert ask(known) == {
             **base, **SHOE, "item_id": known, "known": True, "first_seen": "2015-07-30", "age_days": 3,
         }  # fmt: skip

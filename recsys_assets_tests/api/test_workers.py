@@ -84,6 +84,13 @@ def test_workers_count_together_through_a_kill_and_begin_at_zero(tmp_path: Path)
         first = counts(server)
         assert all(counts(server) == first for _ in range(20)), "each worker says the same"
 
+        seen = {"user_id": 1, "item_id": 5, "event_type": "impression", "placement": "cart"}
+        assert ask(server, "/events", "POST", [seen, {**seen, "item_id": 6}], WRITE)[0] == 200
+        assert ask(server, "/events", "POST", {"user_id": 1, "item_id": 5, "event_type": "view"}, WRITE)[0] == 200
+        shares = "recsys_live_precision"
+        eventually(lambda: by(measured(server), shares, "placement") == {("cart",): 1 / 2})
+        eventually(lambda: all(by(measured(server), shares, "placement") == {("cart",): 1 / 2} for _ in range(20)))
+
         killed = workers(server.process.pid)[0]
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: killed not in workers(server.process.pid) and len(workers(server.process.pid)) == 2)

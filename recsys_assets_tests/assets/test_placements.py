@@ -51,7 +51,7 @@ def test_a_preset_has_none_unless_the_setting_says(tmp_path: Path, monkeypatch: 
     [
         (None, "RECSYS_PLACEMENTS: .*placements.toml cannot be read"),
         ("[places.home]\ngoal = 'sale'", r"placements.toml: places.home.goal: .*\(addtocart, transaction, view\)"),
-        ("[places.home]\nfilter = 'brand == 1'", "placements.toml: places.home.filter: unknown field 'brand'"),
+        ("[places.home]\nfilter = 'colour == 1'", "placements.toml: places.home.filter: unknown field 'colour'"),
         ("[[rules]]\nname = 'r'\naction = 'pin'\nposition = 1\nitems = ['a']", "rules.0.items: ids of items are int64"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 
 from recsys_assets.assets.release import facts_of, facts_of_dataset, hashes, release_files, released_tables, table
 from recsys_assets.checks.release import ReleaseRefused, check_release
+from recsys_assets.core.contracts import IdTypes, arrow_schema, explanations_contract
 from recsys_assets.core.dataset import load_dataset
 from recsys_assets.core.gate.promotion import ModelRef, Promotion, RegistryState
 from recsys_assets.core.gate.rule import GateResult
@@ -21,6 +22,13 @@ from recsys_assets.core.placements.config import PlacementsError
 from recsys_assets.core.ranking.formats import GeneratorOrder, suffix_of
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.storage.catalogue import Catalogue, KnownItem
+from recsys_assets.storage.explanations import (
+    EXPLANATIONS_FILE,
+    Explanation,
+    ExplanationFormatError,
+    Explanations,
+    write_explanations,
+)
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.lists import RankedItem, RankedLists
 from recsys_assets.storage.local import LocalStore
@@ -69,6 +77,8 @@ ITEMS = pa.table(
         "depth": pa.array([2, None], pa.int64()),
         "available": [True, False],
         "price": pa.array([9.5, None]),
+        "brand": pa.array(["Ada", None]),
+        "title": pa.array([None, None], pa.string()),
         "first_seen": [date(2015, 5, 1), date(2015, 5, 10)],
         "days_known": [10, 1],
     }
@@ -96,7 +106,18 @@ def partitions(asset: str, files: Mapping[str, Path]) -> Partitions:
     return Partitions(asset, tuple(files), (), unread, lambda day: files[day])  # type: ignore[arg-type]
 
 
-def released(folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] = TABLES) -> dict[str, Path]:
+def explanations(*rows: tuple[int, int, int]) -> pa.Table:
+    """Of (user, item, rank); ``als`` gave each item the rank that it has."""
+    columns = ("user_id", "item_id", "rank", "als_rank", "others", "baseline")
+    return pa.Table.from_pylist(
+        [dict(zip(columns, (*row, row[2], 0.5, 0.0), strict=True)) for row in rows],
+        schema=arrow_schema(explanations_contract(["als"]), IdTypes()),
+    )
+
+
+def released(
+    folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] = TABLES, explained: pa.Table | None = None
+) -> dict[str, Path]:
     evaluation, stored = folder / "evaluation.parquet", folder / "model.bin"
     pq.write_table(evaluation_of(), evaluation)
     stored.write_bytes(model or b"")
@@ -105,7 +126,11 @@ def released(folder: Path, model: bytes | None, tables: Mapping[str, pa.Table] =
     upstream = {
         "served_ranker": partitions("served_ranker", {} if model is None else {DAY: stored}),
         "ranker_evaluation": partitions("ranker_evaluation", {DAY: evaluation}),
+        "explanations": partitions("explanations", {}),
     }
+    if explained is not None:
+        pq.write_table(explained, folder / "explanations.parquet")
+        upstream["explanations"] = partitions("explanations", {DAY: folder / "explanations.parquet"})
     return release_files(tables, upstream, decided(), DAY, release)
 
 
@@ -127,6 +152,28 @@ def test_the_model_the_decision_and_the_evaluation_are_in_it(tmp_path: Path) -> 
     assert files[f"ranker{suffix_of(MODEL)}"].read_bytes() == MODEL
     assert Promotion.from_json(files["promotion.json"].read_text()) == decided()
     assert json.loads(files["evaluation.json"].read_text()) == evaluation_of().to_pylist()
+
+
+def test_the_first_items_of_the_lists_are_explained_where_the_day_has_explanations(tmp_path: Path) -> None:
+    files = released(tmp_path, MODEL, explained=explanations((1, 30, 1), (1, 10, 2), (7, 20, 1)))
+    found = Explanations(files[EXPLANATIONS_FILE])
+    assert [found.of_list(at) for at in (0, 1)] == [
+        [Explanation({"als": 1}, [], 0.5, 0.0), Explanation({"als": 2}, [], 0.5, 0.0)],
+        [Explanation({"als": 1}, [], 0.5, 0.0)],
+    ]
+    check_release(files, facts_of(TABLES, decided()))
+    (tmp_path / "without").mkdir()
+    assert EXPLANATIONS_FILE not in released(tmp_path / "without", MODEL)
+
+
+def test_explanations_of_other_lists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExplanationFormatError, match="of 1 users"):
+        released(tmp_path, MODEL, explained=explanations((1, 30, 1), (1, 10, 2)))
+    (tmp_path / "other").mkdir()
+    files = released(tmp_path / "other", MODEL)
+    fewer = write_explanations(explanations((1, 30, 1)), pa.array([1]), files["catalogue.arrow"].parent)
+    with pytest.raises(ReleaseRefused, match="explanations: of 1 lists, there are 2"):
+        check_release({**files, EXPLANATIONS_FILE: fewer}, facts_of(TABLES, decided()))
 
 
 @pytest.mark.parametrize("model", [None, b""])
@@ -194,7 +241,7 @@ def test_the_manifest_states_what_events_are_worth() -> None:
 def test_the_catalogue_has_the_features_of_items_and_every_item_that_is_served(tmp_path: Path) -> None:
     catalogue = Catalogue.open(released(tmp_path, MODEL)["catalogue.arrow"])
     assert catalogue.item_ids.to_pylist() == [10, 20, 30, 40], "30 and 40 are in lists only, 50 in what is not served"
-    assert catalogue.item(10) == KnownItem(10, "shoes", "clothes", 2, True, 9.5, date(2015, 5, 1))
+    assert catalogue.item(10) == KnownItem(10, "shoes", "clothes", 2, True, 9.5, date(2015, 5, 1), "Ada")
     assert catalogue.item(20) == KnownItem(20, None, None, None, False, None, date(2015, 5, 10))
     assert catalogue.item(30) == KnownItem(30, None, None, None, True, None, None)
 

@@ -144,7 +144,9 @@ class Driver:
         """Put a file into the landing zone under its name at once, as a well-behaved writer does."""
         draft = self.world.folder / "draft"
         draft.write_bytes(content)
-        draft.replace(self.world.landing / name)
+        path = self.world.landing / name
+        path.parent.mkdir(exist_ok=True)
+        draft.replace(path)
 
     def _until_idle(self, sensor: str, idle_ticks: int) -> list[str]:
         runs, rest = [], 0

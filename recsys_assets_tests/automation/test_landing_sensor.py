@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from recsys_assets.automation.staleness import marts_of, outdated_days
@@ -52,6 +55,34 @@ def test_a_file_that_grows_waits_and_holds_nobody_up(built: Driver) -> None:
         built.tick(SENSOR)
     assert built.land() == ["stage_landing", "history 2015-05-07"]
     assert [run for run in built.keys if "2015-05-05:2015-05-05" in run[1]]
+
+
+def test_late_impressions_request_their_day_and_those_whose_events_may_follow_from_them(built: Driver) -> None:
+    before = built.world.hashes("assets")
+    shown = {"user_id": 7, "item_id": 1, "event_type": "impression", "ts": "2015-05-06T02:30:00Z"}
+    rest = dict.fromkeys(("recommendation_id", "release_id", "placement", "position", "source"))
+    built.put("events_late.csv", HEADER + b"1430884800000,7,view,1,\n")  # 04:00 on the 6th, after the day's start
+    assert built.land() == ["stage_landing", "history 2015-05-06"]
+    assert attributed(built, "2015-05-06") == []
+    built.follow()
+    built.put("served/impressions-1-1.jsonl.gz", gzip.compress(json.dumps({**shown, **rest}).encode()))
+    assert built.land() == ["stage_landing", "history 2015-05-05 2015-05-06"]
+    assert [(row["impression_file"], row["seconds"]) for row in attributed(built, "2015-05-06")] == [
+        ("served/impressions-1-1.jsonl.gz", 90 * 60)
+    ]
+    (followed,) = built.follow()
+    assert (str(followed), followed.assets) == ("as_of 2015-05-08", {"feedback_report"})
+    changed = {name for name, sha in built.world.hashes("assets").items() if before.get(name) != sha}
+    marts = {name.split("/")[1] for name in changed if "dt=2015-05-05" in name and not name.endswith("_lineage.json")}
+    assert marts == {"impressions"}
+    assert built.land() == []
+    (built.world.landing / "served" / "impressions-1-1.jsonl.gz").unlink()
+    assert built.land() == ["stage_landing", "history 2015-05-05 2015-05-06"]
+    assert attributed(built, "2015-05-06") == []
+
+
+def attributed(driver: Driver, day: str) -> list[dict[str, Any]]:
+    return pl.read_parquet(driver.world.folder / f"store/assets/attribution/dt={day}/data.parquet").to_dicts()
 
 
 def test_files_that_come_again_equal_or_as_copies_request_no_run(built: Driver, files: Files) -> None:
@@ -157,6 +188,6 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     marts = marts_of(built.definitions.resolve_all_asset_specs())
     assert set(marts) >= {"user_activity", "item_activity", "item_pairs", "bot_users", "event_counts"}
     assert outdated_days(
-        accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue
+        accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue, reach=1
     ) == list(retry_queue)
-    assert outdated_days(accepted, partitions, marts, span) == ["2015-05-05"]
+    assert outdated_days(accepted, partitions, marts, span, reach=1) == ["2015-05-05"]

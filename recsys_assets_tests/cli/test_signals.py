@@ -24,9 +24,34 @@ except KeyboardInterrupt:
 """
 
 
+RUN = """
+import time
+import dagster as dg
+from recsys_assets.automation.runs import InProcessRunner
+from recsys_assets.cli.__main__ import stop_on_signals
+
+@dg.op
+def endless() -> None:
+    print("ready", flush=True)
+    time.sleep(60)
+
+@dg.job
+def build() -> None:
+    endless()
+
+stop_on_signals()
+with dg.DagsterInstance.ephemeral() as instance:
+    try:
+        InProcessRunner(dg.Definitions(jobs=[build]), instance, "file:///nowhere").run("build", {})
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_both_signals_stop_a_background_server_after_a_run(number: signal.Signals) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("program", [PROGRAM, RUN], ids=["after a run", "during a run"])
+def test_both_signals_stop_a_background_server(program: str, number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)

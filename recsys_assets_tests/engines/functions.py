@@ -8,18 +8,17 @@ from typing import Any
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core import clock, contracts, frames, parts, quality
+from recsys_assets.core import contracts, frames, parts, quality
 from recsys_assets.core.activity import bots, marts, merge
 from recsys_assets.core.catalog import features as catalog_features
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation import compare, evaluator, window
-from recsys_assets.core.events import clean
 from recsys_assets.core.experiments.window import with_targets
 from recsys_assets.core.gate.rule import CONFIDENCE, pick_baseline
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.insight import backtest, counts, figures
-from recsys_assets.core.lists import attribution, histories, new_items, nightly, recommend, reranking
 from recsys_assets.core.lists import evaluation as list_evaluation
+from recsys_assets.core.lists import recommend
 from recsys_assets.core.models import als, covisitation, popular, similar_items
 from recsys_assets.core.ranking import cross_validation, examples, model
 from recsys_assets.core.retrieval import (
@@ -34,6 +33,7 @@ from recsys_assets.core.retrieval import (
     tune_als,
 )
 from recsys_assets.core.tuning.study import Budget, Search
+from recsys_assets_tests.engines.event_functions import END, EVENT_FUNCTIONS
 from recsys_assets_tests.engines.frames import CUT, LAST
 from recsys_assets_tests.engines.function_inputs import (
     BOTS,
@@ -42,16 +42,14 @@ from recsys_assets_tests.engines.function_inputs import (
     FACTORS,
     HOURLY,
     LIST_LENGTH,
-    POLICY,
     POPULAR,
     STEADY,
     WEIGHTS,
     FunctionInputs,
-    end_of,
     trained_model,
 )
+from recsys_assets_tests.engines.list_functions import LIST_FUNCTIONS, lists_and_reranked
 
-END = end_of(LAST)
 GATE_RULE: dict[str, Any] = {"level": CONFIDENCE, "pick_baseline": pick_baseline}
 Call = Callable[[FunctionInputs], Any]
 
@@ -102,33 +100,16 @@ def _evaluate_window(inputs: FunctionInputs) -> Any:
     return window.evaluate_window(_window(inputs), inputs["candidates"], {"ranker": inputs["scores"]}, 1, **GATE_RULE)
 
 
-def _lists_and_reranked(inputs: FunctionInputs, order_by: str) -> tuple[Frame, Frame]:
-    """Lists before and after re-ranking."""
-    rows, scores = inputs["featured"], inputs["scores"] if order_by == "ranker" else None
-    reranked = recommend.recommend(rows, order_by, scores, policy=POLICY, item_features=inputs["item_features"])
-    return recommend.recommend(rows, order_by, scores), reranked
-
-
 def _shared_list(inputs: FunctionInputs, interacted: Frame | None = None) -> Frame:
     popular_items = inputs["top_popular"].filter(nw.col("segment") == popular.ALL)
     return generators.shared_list(inputs["users"], popular_items, nw.lit(LIST_LENGTH), interacted)
 
 
 FUNCTIONS: Mapping[str, Call] = {
+    **EVENT_FUNCTIONS,
+    **LIST_FUNCTIONS,
     "activity.bots.bot_users": lambda inputs: bots.bot_users(inputs["clean_events"], BOTS),
     "activity.bots.without": lambda inputs: bots.without(inputs["clean_events"], inputs["bot_users"]),
-    "clock.days_before": lambda inputs: inputs["user_activity"].select(x=clock.days_before(nw.col("dt"), LAST)),
-    "clock.epoch_day": lambda inputs: inputs["clean_events"].select(
-        "ts", "dt", day=clock.epoch_day(nw.col("dt")), moment=clock.epoch_day(nw.col("ts"))
-    ),
-    "clock.half_life": lambda inputs: clock.last_days(inputs["user_activity"], LAST, 999).select(
-        x=frames.exact_sum(clock.half_life(clock.days_before(nw.col("dt"), LAST), 2.5))
-    ),
-    "clock.hours_before": lambda inputs: inputs["clean_events"].select(
-        "source_file", "source_row", x=clock.hours_before(nw.col("ts"), END)
-    ),
-    "clock.last_days": lambda inputs: clock.last_days(inputs["clean_events"], LAST, 2),
-    "clock.wall_clock": lambda inputs: inputs["clean_events"].select(x=clock.wall_clock(nw.col("ts"))),
     "activity.marts.EventWeights.target": lambda inputs: inputs["clean_events"].select(
         "event_type", x=WEIGHTS.target()
     ),
@@ -158,7 +139,7 @@ FUNCTIONS: Mapping[str, Call] = {
         _evaluate_window(inputs),
         _window(inputs),
         "fused",
-        *_lists_and_reranked(inputs, "fused"),
+        *lists_and_reranked(inputs, "fused"),
         inputs["item_features"],
     ),
     "evaluation.window.evaluate_window": _evaluate_window,
@@ -173,11 +154,6 @@ FUNCTIONS: Mapping[str, Call] = {
         inputs.engine, [], lambda _: inputs["candidates"], inputs["user_activity"], 1, model.RankerParams(), inputs.ids
     ),
     "evaluation.window.targets_after": lambda inputs: window.targets_after(inputs["user_activity"], CUT),
-    "events.clean.clean_day": lambda inputs: clean.clean_day(inputs["parsed_events"], clean.CleanParams()),
-    "events.clean.clean_properties": lambda inputs: clean.clean_properties(inputs["parsed_properties"]),
-    "events.clean.ingest_counts": lambda inputs: clean.ingest_counts(
-        inputs["parsed_events"], inputs["clean_events"], inputs["rejected_events"]
-    ),
     "experiments.window.with_targets": lambda inputs: with_targets(inputs["ranking_examples"], inputs["targets"]),
     "frames.dense_rank": lambda inputs: frames.dense_rank(
         inputs["user_activity"], ["user_id"], "weight", ["item_id", "dt"]
@@ -233,46 +209,11 @@ FUNCTIONS: Mapping[str, Call] = {
         examples.training_rows(inputs["ranking_examples"]),
         examples.training_rows(inputs["ranking_examples"].drop("dt"), negatives=2, spread=3, seed=1),
     ),
-    "lists.new_items.apply_new_item_quota": lambda inputs: new_items.apply_new_item_quota(
-        recommend.recommend(inputs["candidates"], "fused"), inputs["featured"], 6, new_items.NewItemQuota(0.34, 2)
-    ),
     "ranking.model.scores_by_model": lambda inputs: model.scores_by_model(
         inputs.engine, inputs["featured"], {"ranker": trained_model(), "champion": b""}, inputs.ids
     ),
     "ranking.model.score_candidates": lambda inputs: model.score_candidates(
         inputs.engine, inputs["featured"], trained_model(), inputs.ids
-    ),
-    "lists.nightly.recommend_in_parts": lambda inputs: tuple(
-        nightly.recommend_in_parts(
-            inputs.engine,
-            inputs["candidates"],
-            inputs.candidate_inputs,
-            *inputs.as_of,
-            order_by="ranker",
-            model=trained_model(),
-            ids=inputs.ids,
-            k=4,
-            policy=POLICY,
-        )
-    ),
-    "lists.reranking.apply_policy": lambda inputs: tuple(
-        reranking.apply_policy(
-            recommend.recommend(inputs["candidates"], order_by), inputs["featured"], inputs["item_features"], POLICY
-        )
-        for order_by in ("fused", "covisit")
-    ),
-    "lists.attribution.with_generator": lambda inputs: attribution.with_generator(
-        inputs["candidates"].select("user_id", "item_id"), inputs["candidates"], CANDIDATES
-    ),
-    "lists.histories.user_histories": lambda inputs: histories.user_histories(
-        inputs["user_activity"], LAST, END, days=4, half_life_days=14.0, purchased_from=POLICY.purchased_from, most=2
-    ),
-    "lists.reranking.categories_of": lambda inputs: reranking.categories_of(inputs["item_features"]),
-    "lists.recommend.recommend": lambda inputs: (
-        recommend.recommend(inputs["candidates"], "ranker", inputs["scores"], 4),
-        recommend.recommend(inputs["candidates"], "fused", k=3),
-        recommend.recommend(inputs["candidates"], "covisit"),
-        _lists_and_reranked(inputs, "ranker")[1],
     ),
     "retrieval.by_embedding.fit": lambda inputs: by_embedding.fit(inputs.fit_context),
     "retrieval.candidates.retrieval_context": lambda inputs: inputs.derived_context.history,

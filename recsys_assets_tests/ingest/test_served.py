@@ -27,6 +27,7 @@ ROCKET = load_dataset("retailrocket").model_copy(update={"end_date": None})
 RETAIL = load_dataset("online_retail").model_copy(update={"end_date": None})
 DAY = "2026-01-01"
 NAME = "served/events-000000000001-000000000009.jsonl.gz"
+ITEMS = "served/items-000000000001-000000000009.jsonl.gz"
 ROW = {
     "user_id": 1,
     "item_id": 2,
@@ -35,6 +36,7 @@ ROW = {
     "order_id": None,
     "quantity": None,
     "price": None,
+    "recommendation_id": None,
 }
 
 
@@ -63,15 +65,21 @@ def test_a_posted_event_lands_in_the_clean_events_of_its_day(tmp_path: Path) -> 
     ts = datetime.now(UTC) - timedelta(days=1)
     buy = {"user_id": 7, "item_id": 2, "event_type": "transaction", "order_id": "o1", "quantity": 2, "price": 9.5}
     with client_of(Settings(**uris, api_open_writes=True, api_export_seconds=0.1)) as client:
-        posted = [{**buy, "ts": ts.isoformat()}, {"user_id": 7, "item_id": 2, "event_type": "impression"}]
+        shown = {"recommendation_id": "a", "release_id": "r", "placement": "home", "position": 3, "source": "sessions"}
+        seen = {"user_id": 7, "item_id": 2, "event_type": "impression", "ts": ts.isoformat(), **shown}
+        posted = [{**buy, "ts": ts.isoformat(), "recommendation_id": "a"}, seen]
         assert client.post("/events", json=posted).json()["accepted"] == 2
         eventually(lambda: len(list((tmp_path / "landing" / "served").glob("*.jsonl.gz"))) == 2)
     landing = zone(ROCKET, tmp_path)
     accepted = landing.accept(landing.changes())
-    assert [file.kind for file in accepted.files.values()] == ["events"], "impressions are no events of the data set"
+    assert [file.kind for file in accepted.files.values()] == ["events", "impressions"]
     day = (ts - timedelta(hours=ROCKET.boundary_hours)).date().isoformat()
     (row,) = clean(landing, day)
-    assert {name: row[name] for name in (*buy, "ts")} == {**buy, "ts": ts}
+    assert {name: row[name] for name in (*buy, "ts")} == {**buy, "ts": ts}, "the impression is no event"
+    (impression,) = landing.impressions(day).collect().rows(named=True)
+    assert {name: impression[name] for name in seen} == {**seen, "ts": ts}
+    (answer,) = landing.answers(day).collect().rows(named=True)
+    assert answer == {**{name: row[name] for name in ("source_file", "source_row")}, "recommendation_id": "a"}
     assert landing.changes() == {}
 
 
@@ -102,7 +110,8 @@ def test_patterns_of_a_data_set_do_not_reach_into_the_folder_of_the_api() -> Non
     for dataset in (ROCKET, greedy):
         assert dataset.kind_of(NAME) == "events"
         assert dataset.of_file(NAME).events.columns.user_id == "user_id"
-        for other in ("impressions-1-2.jsonl.gz", ".events-1-2.jsonl.gz.x.tmp", "events-1-2.jsonl.gz.tmp", "x.csv"):
+        assert dataset.kind_of("served/impressions-1-2.jsonl.gz") == "impressions"
+        for other in (".events-1-2.jsonl.gz.x.tmp", "events-1-2.jsonl.gz.tmp", "x.csv"):
             assert dataset.kind_of(f"served/{other}") is None
     assert greedy.of_file("events-1.jsonl") is greedy
 
@@ -127,19 +136,57 @@ def test_live_events_of_other_days_hold_nothing_up_and_columns_do_not_differ(tmp
     assert landing.differences(DAY) == landing.differences("2024-12-27") == {}
 
 
+SHOWN = "served/impressions-000000000001-000000000009.jsonl.gz"
+IMPRESSION = {
+    "user_id": 1,
+    "item_id": 2,
+    "event_type": "impression",
+    "ts": ROW["ts"],
+    "recommendation_id": "a",
+    "release_id": None,
+    "placement": None,
+    "position": None,
+    "source": None,
+}
+
+
+def test_impressions_are_of_days_like_events_and_what_they_reject_is_counted(tmp_path: Path) -> None:
+    ended = ROCKET.model_copy(update={"end_date": date(2026, 1, 2)})
+    late = {**IMPRESSION, "ts": "2026-01-02T12:00:00Z"}
+    put(tmp_path, SHOWN, IMPRESSION, {**IMPRESSION, "event_type": "dislike"}, {**IMPRESSION, "user_id": "x"}, late)
+    landing = zone(ended, tmp_path)
+    accepted = landing.accept(landing.changes())
+    assert accepted.files[SHOWN].days == (DAY,)
+    assert set(accepted.changed) == {DAY}
+    assert accepted.event_days() == [], "a day on which something was shown is no day with events"
+    assert [row["event_type"] for row in landing.impressions(DAY).collect().rows(named=True)] == [
+        "impression",
+        "dislike",
+    ]
+    assert len(landing.rejected(DAY, "impressions").collect()) == 2
+    assert landing.rejected(DAY).collect().is_empty()
+    assert landing.served_rejections("impressions") == {"time outside the allowed span": 1, "unparsable user_id": 1}
+    assert landing.served_rejections("events") == {}
+
+
 def test_a_person_is_erased_from_served_files_too(tmp_path: Path) -> None:
     put(tmp_path, NAME, ROW, {**ROW, "user_id": 5}, {**ROW, "user_id": 5, "event_type": "unknown"})
+    put(tmp_path, SHOWN, IMPRESSION, {**IMPRESSION, "user_id": 5}, {**IMPRESSION, "user_id": 5, "event_type": "x"})
     landing = zone(ROCKET, tmp_path)
     landing.accept(landing.changes())
     store, person = LocalStore(tmp_path / "store"), Person(5, ROCKET)
-    assert sum(holders(store, person).values()) == 2, "an event and a rejected row"
+    assert sum(holders(store, person).values()) == 4, "an event, an impression, and a rejected row of each"
     suppress(store, 5)
-    assert [after.erased for _, after in forget_staged(store, person)] == [2]
+    assert [after.erased for _, after in forget_staged(store, person)] == [2, 2]
     assert holders(store, person) == {}
     put(tmp_path, "served/events-000000000010-000000000011.jsonl.gz", {**ROW, "user_id": 5}, {**ROW, "user_id": 6})
+    seen = [{**IMPRESSION, "user_id": user} for user in (5, 6)]
+    put(tmp_path, "served/impressions-000000000010-000000000011.jsonl.gz", *seen)
     landing = zone(ROCKET, tmp_path)
     landing.accept(landing.changes())
     assert [row["user_id"] for row in clean(landing, DAY)] == [1, 6]
+    assert landing.impressions(DAY).collect()["user_id"].to_list() == [1, 6]
+    assert landing.erased(DAY, "impressions") == 3
     assert holders(store, person) == {}
 
 
@@ -170,3 +217,32 @@ def test_what_is_left_of_a_file_is_accepted_at_once(tmp_path: Path) -> None:
     assert landing.changes() == {}
     assert [(row["user_id"], row["source_file"]) for row in clean(landing, DAY)] == [(1, NAME)]
     assert landing.files().files[lonely].days == ()
+
+
+def changed(item: int | str, name: str, value: str, time: str = "12:00:00") -> dict[str, Any]:
+    return {"item_id": item, "ts": f"{DAY}T{time}.000001Z", "property": name, "value": value}
+
+
+@pytest.mark.parametrize("dataset", [ROCKET, RETAIL], ids=["with properties", "without"])
+def test_changes_of_items_are_properties_of_every_data_set(dataset: Dataset, tmp_path: Path) -> None:
+    item = "7" if dataset.ids.item == "string" else 7
+    put(tmp_path, ITEMS, changed(item, "price", "9.5"), changed(item, "price", "8"), changed(item, "available", "0"))
+    put(tmp_path, ITEMS.replace("01-", "10-"), changed(item, "price", "7.25", "13:00:00"), changed(item, "x", "1"))
+    landing = zone(dataset, tmp_path)
+    accepted = landing.accept(landing.changes())
+    assert {file.kind for file in accepted.files.values()} == {"properties"}
+    assert landing.changes() == {}
+    rows = landing.properties(DAY).collect().rows(named=True)
+    found = {(row["property"], row["ts"].hour): row["value"] for row in rows if row["item_id"] == item}
+    assert found == {("price", 12): "8", ("available", 12): "0", ("price", 13): "7.25"}, (
+        "of one moment, the last counts"
+    )
+
+
+def test_erasing_a_person_leaves_changes_of_items_alone(tmp_path: Path) -> None:
+    put(tmp_path, ITEMS, changed(5, "price", "5"))
+    put(tmp_path, NAME, {**ROW, "user_id": 5})
+    landing = LocalStore(tmp_path / "landing")
+    before = landing.get(ITEMS)
+    assert list(forget_served(landing, 5)) == [NAME]
+    assert landing.get(ITEMS) == before

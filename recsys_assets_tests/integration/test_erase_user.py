@@ -110,7 +110,7 @@ def test_afterwards_it_is_as_if_the_person_had_never_been_there(
     assert told["releases_deleted"] == [old.release_id]
     table = {row.data["asset"]: row.data for row in told["rewritten"].records}
     assert table["user_activity"]["rows before"] > table["user_activity"]["rows after"]
-    assert {"candidates", "ranker", "item_factors", "ranker_evaluation", "top_popular"} <= table.keys()
+    assert {"candidates", "explanations", "ranker", "item_factors", "ranker_evaluation", "top_popular"} <= table.keys()
     raw = pl.read_csv(Path(built.settings.landing_uri.removeprefix("file://")) / "events.csv")
     assert told["staged_rows"] == raw["visitorid"].eq(SOMEBODY).sum()
     files = [path for path in (tmp_path / "store" / "erasures").iterdir() if not path.name.startswith(".")]
@@ -147,7 +147,7 @@ def test_it_does_not_begin_while_others_write(built: World, tmp_path: Path, inst
 
 
 def test_ids_of_persons_are_not_put_into_the_event_log(built: World) -> None:
-    for asset in ("clean_events", "rejected_events", "user_activity", "candidates", "recommendations", "user_factors"):
+    for asset in ("clean_events", "rejected_events", "user_activity", "candidates", "recommendations", "explanations"):
         chosen = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset))
         for record in built.instance.fetch_materializations(chosen, limit=100).records:
             assert record.asset_materialization is not None

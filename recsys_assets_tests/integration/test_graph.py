@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanations
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world, materialized
@@ -19,7 +20,7 @@ from recsys_assets_tests.integration.world import World, dagster_in, make_world,
 AS_OF = (
     "item_features", "top_popular", "item_factors", "covisited_items",
     "candidates", "ranking_examples", "cf_ensemble", "session_model", "ranker_params",
-    "ranker", "ranker_evaluation", "served_ranker", "recommendations", "similar_items",
+    "ranker", "ranker_evaluation", "served_ranker", "recommendations", "explanations", "similar_items",
 )  # fmt: skip
 
 
@@ -61,6 +62,32 @@ def test_release_holds_what_the_assets_hold(built: World) -> None:
     )
     assert known.equals(features)
     assert facts["event_types"]["transaction"] == {"weight": 10.0, "target": True}
+
+
+def test_the_release_says_why_the_first_items_of_each_list_stand_there(built: World) -> None:
+    pointer = built.store.releases().current()
+    assert pointer is not None
+    lists, pairs = read(built, "recommendations", DAY), read(built, "candidates", DAY)
+    stored = read(built, "explanations", DAY)
+    key = ["user_id", "item_id", "rank"]
+    most = built.settings.explained_items
+    assert stored.select(key).equals(lists.filter(pl.col("rank") <= most).sort("user_id", "rank").select(key))
+    ranks = [name for name in stored.columns if name.endswith("_rank")]
+    assert stored.join(pairs, on=["user_id", "item_id", *ranks], how="semi", nulls_equal=True).height == stored.height
+    found = Explanations(built.folder / "store" / "releases" / pointer.release_id / EXPLANATIONS_FILE)
+    for at, of_list in enumerate(stored.partition_by("user_id")[:50]):
+        rows = of_list.to_dicts()
+        explained = found.of_list(at)
+        assert [one.generators for one in explained] == [
+            {name.removesuffix("_rank"): row[name] for name in ranks if row[name] is not None} for row in rows
+        ]
+        assert [one.features[0].name for one in explained] == [row["feature_1"] for row in rows]
+    sums = stored.select("user_id", "rank", total=pl.sum_horizontal("baseline", "others", "^contribution_.$"))
+    both = sums.join(lists, on=["user_id", "rank"]).join(
+        stored.select("user_id", "rank", "others"), on=["user_id", "rank"]
+    )
+    error = (both["total"] - both["score"]).abs() - both["others"].abs() / 64
+    assert error.max() < 1e-5  # pyright: ignore[reportOperatorIssue]
 
 
 def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> None:

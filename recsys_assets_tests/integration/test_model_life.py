@@ -6,8 +6,6 @@ A model of the very labels that it is judged on stands in for a good one, a mode
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,9 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 import polars as pl
-import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
-from recsys_assets.assets import ranking
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.core.evaluation.window import disjoint_windows
@@ -36,7 +32,7 @@ from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.partitions import daily
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets_tests.core.ranking.synthetic import FEATURE_COLUMNS
-from recsys_assets_tests.integration.conftest import DAY
+from recsys_assets_tests.integration.conftest import DAY, Train
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World
 
@@ -49,31 +45,6 @@ CHAIN = ("ranker_params", "ranker", "ranker_evaluation", "champion", "promotion"
 GATED = (*CHAIN[1:],)
 DOWN = "http://127.0.0.1:9"
 PARENT = "`mlflow.parentRunId`"
-
-Train = Callable[[str], None]
-
-
-@pytest.fixture
-def train_on(monkeypatch: pytest.MonkeyPatch, built: World) -> Train:
-    """Makes the rankers of the test good or bad."""
-
-    def choose(what: str) -> None:
-        def table(read: Any, horizon: int) -> pa.Table:
-            newest = date.fromisoformat(max((*read.days, *read.missing)))
-            day = (newest + timedelta(days=horizon)).isoformat()
-            if what == "error":
-                raise RuntimeError("no memory left")
-            evaluated = pl.read_parquet(built.folder / f"store/assets/ranking_examples/dt={day}/data.parquet")
-            # The sample is small: the same users, many times, are enough to train on.
-            rows = pl.concat([evaluated.with_columns(pl.col("user_id") + 1_000_000 * copy) for copy in range(20)])
-            rows = rows.with_columns(dt=pl.lit(day).str.to_date())
-            if what == "bad":
-                rows = rows.with_columns(pl.col("label").shuffle(seed=0))
-            return rows.to_arrow()
-
-        monkeypatch.setattr(ranking, "training_table", table)
-
-    return choose
 
 
 @pytest.fixture
@@ -196,7 +167,8 @@ def test_what_serves_has_learned_from_the_newest_window_as_well(world: World, tr
         )
         for day in disjoint_windows(windows, horizon)
     )
-    params: Any = record.params
+    params: Any = {**record.params}
+    assert params.pop("present").keys() == {*FEATURE_COLUMNS}
     assert served(world) == train(rows.to_arrow(), RankerParams(**params)).model
     assert served(world) != champion(world, DAY), "the gate judged one that had not"
     assert promotion(world, DAY).model == promotion(world, DAY).after.champion

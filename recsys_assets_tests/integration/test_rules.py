@@ -63,7 +63,7 @@ def test_a_release_takes_placements_along_and_one_with_a_mistake_is_not_publishe
 ) -> None:
     world = copy_of(built, tmp_path, instance)
     before = world.served_release()
-    for text, good in (("[places.home]\nfilter = 'brand == 1'", False), (EXAMPLE.read_text(), True)):
+    for text, good in (("[places.home]\nfilter = 'colour == 1'", False), (EXAMPLE.read_text(), True)):
         path = tmp_path / "placements.toml"
         path.write_text(text)
         world.settings = world.settings.model_copy(update={"placements": str(path)})

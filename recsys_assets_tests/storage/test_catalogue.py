@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_assets.storage.catalogue import COLUMNS, NEVER, Catalogue, CatalogueFormatError, KnownItem
+from recsys_assets.storage.catalogue import COLUMNS, NEVER, OPTIONAL, Catalogue, CatalogueFormatError, KnownItem
 from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
 
 INTS = st.integers(-(2**63), 2**63 - 1)
@@ -26,22 +26,29 @@ DETAILS = st.tuples(
     st.booleans(),
     st.none() | st.floats(0, 1e6),
     st.none() | st.dates(date(1960, 1, 1), date(2100, 1, 1)),
+    NAMES,
+    NAMES,
 )
-TYPES = (pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.float64(), pa.date32())
+TYPES = (pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.float64(), pa.date32(), pa.string(), pa.string())
+ALL = (*COLUMNS, *OPTIONAL)
 
 
 def as_table(items: dict[Any, tuple[Any, ...]], ids: pa.DataType) -> pa.Table:
     rows = [(key, *items[key]) for key in sorted(items)]
-    types = dict(zip(COLUMNS, (ids, *TYPES), strict=True))
-    return pa.table({name: pa.array([row[c] for row in rows], types[name]) for c, name in enumerate(COLUMNS)})
+    types = dict(zip(ALL, (ids, *TYPES), strict=True))
+    return pa.table({name: pa.array([row[c] for row in rows], types[name]) for c, name in enumerate(ALL)})
 
 
 def table(**columns: Any) -> pa.Table:
     two = as_table(
-        {1: ("b", "r", 2, True, 1.0, date(2015, 1, 2)), 5: (None, None, None, False, None, None)}, pa.int64()
+        {
+            1: ("b", "r", 2, True, 1.0, date(2015, 1, 2), "Ada", "Shoes"),
+            5: (None, None, None, False, None, None, None, None),
+        },
+        pa.int64(),
     )
     for name, values in columns.items():
-        two = two.set_column(COLUMNS.index(name), name, pa.array(values))
+        two = two.set_column(ALL.index(name), name, pa.array(values))
     return two
 
 
@@ -85,10 +92,24 @@ def test_columns_are_views_of_the_mapped_bytes_with_a_stated_value_under_each_nu
         assert not column.flags.writeable
 
 
+def test_columns_that_say_nothing_are_left_out_and_a_catalogue_from_before_them_is_read(tmp_path: Path) -> None:
+    older = write_catalogue(table().drop_columns([*OPTIONAL]), tmp_path).read_bytes()
+    nothing = pa.nulls(2, pa.string())
+    assert write_catalogue(table(brand=nothing, title=nothing), tmp_path).read_bytes() == older
+    catalogue = Catalogue.open(tmp_path / "catalogue.arrow")
+    assert catalogue.item(1) == KnownItem(1, "b", "r", 2, True, 1.0, date(2015, 1, 2))
+    assert catalogue.brand.codes.tolist() == [-1, -1]
+    titled = Catalogue.open(write_catalogue(table(brand=nothing), tmp_path))
+    assert titled.item(1) == KnownItem(1, "b", "r", 2, True, 1.0, date(2015, 1, 2), title="Shoes")
+
+
 def test_other_tools_read_it_as_it_was(tmp_path: Path) -> None:
     original = table()
     path = write_catalogue(original, tmp_path)
-    assert pl.read_ipc(path).cast({"category_id": pl.String, "root_id": pl.String}).to_dicts() == original.to_pylist()
+    assert (
+        pl.read_ipc(path).cast(dict.fromkeys(("category_id", "root_id", "brand"), pl.String)).to_dicts()
+        == original.to_pylist()
+    )
     with pa.memory_map(str(path)) as source:
         read = pa.ipc.open_file(source).read_all()
     read.validate(full=True)
@@ -108,6 +129,8 @@ def test_equal_tables_give_equal_bytes_however_they_are_chunked(tmp_path: Path) 
             "available": rng.random(500) < 0.5,
             "price": pa.array(rng.random(500), mask=rng.random(500) < 0.3),
             "first_seen": days.view(pa.date32()),
+            "brand": pa.array(rng.choice(names, 500), pa.string()),
+            "title": pa.array(rng.choice(names, 500), pa.string()),
             "ignored": rng.random(500),
         }
     )
@@ -120,7 +143,7 @@ def test_items_that_only_lists_name_are_added_once_and_available() -> None:
     both = with_listed(table().append_column("days_known", pa.array([1, 1])), listed)
     assert both["item_id"].to_pylist() == [1, 3, 5, 9]
     assert both.filter(pa.array([True, False, True, False])).equals(table())
-    assert both.to_pylist()[1] == dict(zip(COLUMNS, (3, None, None, None, True, None, None), strict=True))
+    assert both.to_pylist()[1] == {**dict.fromkeys(ALL), "item_id": 3, "available": True}
 
 
 @pytest.mark.parametrize(

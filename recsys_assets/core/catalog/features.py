@@ -7,6 +7,7 @@ from datetime import date, datetime
 import narwhals as nw
 
 from recsys_assets.core.clock import days_before
+from recsys_assets.core.contracts import ITEM_FEATURES
 from recsys_assets.core.engine import Frame
 
 _NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
@@ -32,13 +33,17 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
     snapshots = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
     newest = snapshots.group_by("item_id", "property").agg(nw.col("ts").max())
     last = snapshots.join(newest, on=["item_id", "property", "ts"], how="semi")
-    wide = last.group_by("item_id").agg(*(_value_of(name) for name in ("category", "available", "price")))
+    wide = last.group_by("item_id").agg(
+        *(_value_of(name) for name in ("category", "available", "price", "brand", "title"))
+    )
     price = nw.col("price").str.replace_all("n", "", literal=True)
     values = wide.select(
         "item_id",
         nw.col("category").alias("category_id"),
         (nw.col("available") != "0").alias("available"),
         nw.when(nw.col("price").str.contains(_NUMBER)).then(price).cast(nw.Float64).alias("price"),
+        "brand",
+        "title",
     )
     seen = (
         nw.concat(
@@ -55,7 +60,7 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
             nw.col("available").fill_null(True),
             days_known=days_before(nw.col("first_seen"), as_of) + 1,
         )
-        .select("item_id", "category_id", "root_id", "depth", "available", "price", "first_seen", "days_known")
+        .select(*ITEM_FEATURES.columns)
     )
 
 

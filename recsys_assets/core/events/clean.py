@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import narwhals as nw
 
-from recsys_assets.core.clock import epoch_day, wall_clock
-from recsys_assets.core.contracts import CLEAN_EVENTS, ITEM_PROPERTIES
+from recsys_assets.core.clock import epoch_micros
+from recsys_assets.core.contracts import CLEAN_EVENTS, IMPRESSIONS, ITEM_PROPERTIES
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.frames import running_total, total
 
@@ -15,6 +16,8 @@ DUPLICATE_KEY = ("user_id", "item_id", "event_type", "ts", "order_id", "quantity
 """Rows that agree in all of these (null equals null) are copies of one event."""
 
 _SOURCE = ("source_file", "source_row")
+IMPRESSION_KEY = tuple(name for name in IMPRESSIONS.columns if name not in _SOURCE)
+"""Likewise of impressions."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def clean_day(rows: Frame, params: CleanParams) -> Frame:
         rows: ``PARSED_EVENTS`` of one day, from any number of files in any order.
         params: see :class:`CleanParams`.
     """
-    timed = rows.with_columns(__us=_epoch_micros(nw.col("ts")), __rows=nw.len().over("user_id"))
+    timed = rows.with_columns(__us=epoch_micros(nw.col("ts")), __rows=nw.len().over("user_id"))
     # The only row of a user on a day has no duplicate and is its own session. Such rows are many and need no sort.
     single = (nw.col("__rows") == 1) & ~nw.col("user_id").is_null()
     singles = timed.filter(single).with_columns(session_id=nw.col("__us") // 1_000_000)
@@ -64,6 +67,17 @@ def _with_sessions(events: Frame, params: CleanParams) -> Frame:
     )
 
 
+def clean_impressions(rows: Frame) -> Frame:
+    """Impressions and dislikes of one day (``IMPRESSIONS``).
+
+    Of exact duplicates, the first by source_file and source_row is kept.
+
+    Args:
+        rows: ``IMPRESSIONS`` as parsed, of one day.
+    """
+    return rows.unique(list(IMPRESSION_KEY), keep="first", order_by=_SOURCE).select(*IMPRESSIONS.columns)
+
+
 def clean_properties(rows: Frame) -> Frame:
     """Item properties of one day (``ITEM_PROPERTIES``).
 
@@ -75,15 +89,16 @@ def clean_properties(rows: Frame) -> Frame:
     return rows.unique(list(ITEM_PROPERTIES.key), keep="last", order_by=_SOURCE).select(*ITEM_PROPERTIES.columns)
 
 
-def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
+def ingest_counts(rows: Frame, clean: Frame, rejected: Frame, duplicate_key: Sequence[str] = DUPLICATE_KEY) -> Frame:
     """Outcomes of each landing file's rows on one day. No row may be lost: rows = clean + duplicates + rejected.
 
     Each number is counted independently, so that the equation is a real check.
 
     Args:
-        rows: ``PARSED_EVENTS``, the input of :func:`clean_day`.
-        clean: ``CLEAN_EVENTS``, its result.
+        rows: ``PARSED_EVENTS``, the input of :func:`clean_day`; or impressions, as parsed.
+        clean: ``CLEAN_EVENTS``, its result; or ``IMPRESSIONS``.
         rejected: ``REJECTED_EVENTS`` of the same day.
+        duplicate_key: columns in which copies agree.
 
     Returns:
         source_file, rows, clean, duplicates, rejected; int64 counts.
@@ -91,7 +106,7 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
     source = nw.col("source_file")
     copies = (
         rows.with_columns(__one=nw.lit(1, dtype=nw.Int64))
-        .with_columns(__copy=running_total(nw.col("__one"), DUPLICATE_KEY, _SOURCE))
+        .with_columns(__copy=running_total(nw.col("__one"), duplicate_key, _SOURCE))
         .filter(nw.col("__copy") > 1)
     )
     flags = [
@@ -107,12 +122,3 @@ def ingest_counts(rows: Frame, clean: Frame, rejected: Frame) -> Frame:
 
 
 _COUNTS = ("rows", "clean", "duplicates", "rejected")
-
-
-def _epoch_micros(ts: nw.Expr) -> nw.Expr:
-    """Microseconds since 1970 of a UTC timestamp, by date functions that all engines have."""
-    ts = wall_clock(ts)
-    seconds = (epoch_day(ts) * 24 + ts.dt.hour().cast(nw.Int64)) * 3600
-    seconds = seconds + ts.dt.minute().cast(nw.Int64) * 60 + ts.dt.second().cast(nw.Int64)
-    # Before 1970, some engines give negative microseconds of a second.
-    return seconds * 1_000_000 + ts.dt.microsecond().cast(nw.Int64) % 1_000_000

@@ -11,7 +11,7 @@ from recsys_assets.core.events.read import RawBatch, read_rows
 
 
 def parse_file(
-    kind: Literal["events", "properties"], name: str, stream: BinaryIO, dataset: Dataset
+    kind: Literal["events", "properties", "impressions"], name: str, stream: BinaryIO, dataset: Dataset
 ) -> Iterator[tuple[RawBatch, Parsed]]:
     """Read and parse the rows of one file, in order and in bounded memory.
 
@@ -25,7 +25,7 @@ def parse_file(
         DataFileError: the file cannot be read or lacks a column; names it.
         DatasetError: the data set has no files of this kind.
     """
-    if kind == "events":
+    if kind != "properties":
         for batch in read_rows(stream, name, dataset.events, event_columns(dataset)):
             yield batch, parse_events(batch, dataset, name)
         return

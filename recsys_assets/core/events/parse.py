@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.contracts import (
     CLEAN_EVENTS,
+    IMPRESSIONS,
     ITEM_PROPERTIES,
     REJECTED_EVENTS,
     Contract,
@@ -26,7 +27,13 @@ from recsys_assets.core.contracts import (
     IdTypes,
     arrow_schema,
 )
-from recsys_assets.core.dataset import CategoriesSpec, Dataset, PropertiesSpec
+from recsys_assets.core.dataset import (
+    CategoriesSpec,
+    Dataset,
+    ImpressionColumns,
+    PropertiesSpec,
+    ServedColumns,
+)
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.read import RawBatch
 from recsys_assets.core.events.values import to_float64, to_int64, to_micros, trimmed
@@ -44,6 +51,12 @@ PARSED_EVENTS = Contract(
     {name: column for name, column in CLEAN_EVENTS.columns.items() if name != "session_id"},
     key=CLEAN_EVENTS.key,
 )
+PARSED_SERVED_EVENTS = Contract(
+    "parsed_served_events",
+    {**PARSED_EVENTS.columns, "recommendation_id": IMPRESSIONS.columns["recommendation_id"]},
+    key=CLEAN_EVENTS.key,
+)
+"""Of the API's files: events as any others, with the answer that they name."""
 PARSED_PROPERTIES = Contract(
     "parsed_properties",
     {**ITEM_PROPERTIES.columns, **{name: CLEAN_EVENTS.columns[name] for name in ("source_file", "source_row")}},
@@ -56,7 +69,7 @@ class Parsed:
     """The outcome of a batch; rows read = good + rejected + ignored.
 
     Args:
-        good: ``PARSED_EVENTS`` or ``PARSED_PROPERTIES`` and ``dt`` (date32), in the order of the file.
+        good: what :func:`parsed_events` says, or ``PARSED_PROPERTIES``, and ``dt`` (date32), in the order of the file.
         rejected: ``REJECTED_EVENTS`` and ``dt``, which is null if the row has no valid time.
         ignored: rows of properties that the data set does not map.
     """
@@ -71,8 +84,15 @@ def event_columns(dataset: Dataset) -> dict[str, str]:
     return {canonical: raw for canonical, raw in dataset.events.columns if raw is not None}
 
 
+def parsed_events(dataset: Dataset) -> Contract:
+    """What the rows of an event file, or of a file of impressions, are parsed to."""
+    if isinstance(dataset.events.columns, ImpressionColumns):
+        return IMPRESSIONS
+    return PARSED_SERVED_EVENTS if isinstance(dataset.events.columns, ServedColumns) else PARSED_EVENTS
+
+
 def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
-    """Parse rows of an event file."""
+    """Parse rows of an event file, or of a file of impressions."""
     spec = dataset.events
     frame = _texts(batch, event_columns(dataset))
     if spec.event_type is not None:
@@ -117,20 +137,21 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
             "unparsable price": ~nw.col("price").is_null() & nw.col("unit_price").is_null(),
             "non-positive quantity": ~positive,
         },
-    ).select(
-        nw.col("user").alias("user_id"),
-        nw.col("item").alias("item_id"),
-        nw.col("type").alias("event_type"),
-        _timestamp(),
-        "order_id",
-        nw.col("units").alias("quantity"),
-        nw.col("unit_price").alias("price"),
-        nw.lit(source_file).alias("source_file"),
-        "source_row",
-        "dt",
-        "reason",
     )
-    return _split(frame, batch, PARSED_EVENTS, dataset.ids, source_file)
+    contract = parsed_events(dataset)
+    values = {
+        "user_id": nw.col("user"),
+        "item_id": nw.col("item"),
+        "event_type": nw.col("type"),
+        "ts": _timestamp(),
+        "quantity": nw.col("units"),
+        "price": nw.col("unit_price"),
+        "source_file": nw.lit(source_file),
+    }
+    if "position" in contract.columns:
+        values["position"] = to_int64(nw.col("position"))
+    frame = frame.select(*(values.get(name, nw.col(name)).alias(name) for name in contract.columns), "dt", "reason")
+    return _split(frame, batch, contract, dataset.ids, source_file)
 
 
 def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, source_file: str) -> Parsed:

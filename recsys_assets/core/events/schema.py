@@ -35,9 +35,9 @@ _TIMES = ("unparsable ts", OUTSIDE_SPAN)
 class SchemaWatch:
     """Collects the rejections of a file and decides at the end whether its schema has changed."""
 
-    def __init__(self, kind: Literal["events", "properties"], dataset: Dataset) -> None:
+    def __init__(self, kind: Literal["events", "properties", "impressions"], dataset: Dataset) -> None:
         self._kind, self._dataset = kind, dataset
-        spec = dataset.events if kind == "events" else dataset.properties
+        spec = dataset.properties if kind == "properties" else dataset.events
         if spec is None:
             raise ValueError(f"data set {dataset.name!r} has no [{kind}]")
         self._spec: FileSpec = spec

@@ -47,6 +47,7 @@ FIELDS: dict[str, Kind] = {
     "depth": "number",
     "available": "flag",
     "price": "number",
+    "brand": "text",
     "age_days": "number",
 }
 """The fields of a catalogue. Numbers are compared as float64."""

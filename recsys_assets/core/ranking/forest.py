@@ -8,6 +8,7 @@ one to run, in place of these lines.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,20 +45,31 @@ class Forest:
 
     def score(self, matrix: Matrix) -> Floats:
         """See :class:`recsys_assets.core.ranking.formats.StoredModel`."""
-        values = np.stack([filled(matrix[:, at], self.medians[at]) for at in range(len(self.columns))], axis=1)
-        # scikit-learn grows trees on single precision, so rows are compared in it too.
-        values = values.astype(np.float32)
+        values = self.values(matrix)
         total = np.zeros(len(values))
         for root in self.roots:
             node = np.full(len(values), root)
-            rows = np.flatnonzero(self.feature[node] >= 0)
-            while len(rows):
-                at = node[rows]
-                goes_left = values[rows, self.feature[at]] <= self.threshold[at]
-                node[rows] = np.where(goes_left, self.left[at], self.right[at])
-                rows = rows[self.feature[node[rows]] >= 0]
+            for rows, _, child in self.steps(values, root):
+                node[rows] = child
             total += self.share[node]
         return total / len(self.roots)
+
+    def values(self, matrix: Matrix) -> Matrix:
+        """The values that are compared: without nulls."""
+        values = np.stack([filled(matrix[:, at], self.medians[at]) for at in range(len(self.columns))], axis=1)
+        # scikit-learn grows trees on single precision, so rows are compared in it too.
+        return values.astype(np.float32)
+
+    def steps(self, values: Matrix, root: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """The ways of all rows down a tree, level by level: the rows that take a step, from which node, to which."""
+        node = np.full(len(values), root)
+        rows = np.flatnonzero(self.feature[node] >= 0)
+        while len(rows):
+            at = node[rows]
+            goes_left = values[rows, self.feature[at]] <= self.threshold[at]
+            node[rows] = np.where(goes_left, self.left[at], self.right[at])
+            yield rows, at, node[rows]
+            rows = rows[self.feature[node[rows]] >= 0]
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file."""

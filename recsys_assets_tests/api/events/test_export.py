@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_api.events.export import LEASE_SECONDS, Exporter
+from recsys_api.events.export import LEASE_SECONDS, Exporter, event_line
 from recsys_api.events.opening import open_events
 from recsys_api.events.store import Limits
 from recsys_assets.storage.local import LocalStore
@@ -57,7 +57,7 @@ def anyio_backend() -> str:
 @pytest.mark.anyio
 async def test_files_have_canonical_rows_and_come_at_a_size_or_an_age(url: str, tmp_path: Path) -> None:
     store, landing = await open_events(url, Limits()), Landing(tmp_path / "landing")
-    exporter = Exporter(store, lambda: landing, "me", seconds=60, most=3)
+    exporter = Exporter(store, event_line, lambda: landing, "me", seconds=60, most=3)
     full = replace(event("e1", "u", "i", kind="buy"), order_id="o", quantity=2, price=9.5, position=1, placement="home")
     await store.add([full, event("e2", kind="impression")])
     assert await exporter.export(NOW) == []
@@ -93,7 +93,7 @@ async def test_files_have_canonical_rows_and_come_at_a_size_or_an_age(url: str, 
 @pytest.mark.anyio
 async def test_after_a_crash_the_same_file_is_written_again(url: str, tmp_path: Path) -> None:
     store, landing = await open_events(url, Limits()), Landing(tmp_path / "landing")
-    one, two = (Exporter(store, lambda: landing, name, seconds=0.001, most=100) for name in ("one", "two"))
+    one, two = (Exporter(store, event_line, lambda: landing, name, seconds=0.001, most=100) for name in ("one", "two"))
     await store.add([event(f"e{n}") for n in range(5)])
     await one.export(NOW)
     landing.crash = "after"
@@ -130,7 +130,9 @@ def test_every_event_is_in_one_file_however_workers_take_turns_and_die(tmp_path:
         store = await open_events(f"sqlite:///{tmp_path / f'{run}.sqlite'}", Limits())
         landing = Landing(tmp_path / f"landing{run}")
         names, now, posted = itertools.count(), NOW, 0
-        workers = [Exporter(store, lambda: landing, str(next(names)), seconds=1e-6, most=3) for _ in range(2)]
+        workers = [
+            Exporter(store, event_line, lambda: landing, str(next(names)), seconds=1e-6, most=3) for _ in range(2)
+        ]
         for step, value in [*steps, ("wait", LEASE), ("export", 0), ("wait", LEASE), ("export", 1)]:
             if step == "add":
                 await store.add([event(str(posted + n), kind=["view", "impression"][n % 2]) for n in range(value)])
@@ -143,7 +145,9 @@ def test_every_event_is_in_one_file_however_workers_take_turns_and_die(tmp_path:
                     await workers[value].export(now)
                     await workers[value].export(now + 1)
                 except OSError:  # the worker is gone; another one comes in its place
-                    workers[value] = Exporter(store, lambda: landing, str(next(names)), seconds=1e-6, most=3)
+                    workers[value] = Exporter(
+                        store, event_line, lambda: landing, str(next(names)), seconds=1e-6, most=3
+                    )
         assert sorted(landing.ids(), key=int) == [str(n) for n in range(posted)]
         await store.close()
 
@@ -157,7 +161,9 @@ _runs = itertools.count()
 async def test_two_workers_at_once_write_each_event_once(url: str, tmp_path: Path) -> None:
     landing = Landing(tmp_path / "landing")
     stores = [await open_events(url, Limits()) for _ in range(2)]
-    exporters = [Exporter(store, lambda: landing, name, 0.001, 20) for store, name in zip(stores, "ab", strict=True)]
+    exporters = [
+        Exporter(store, event_line, lambda: landing, name, 0.001, 20) for store, name in zip(stores, "ab", strict=True)
+    ]
     times = itertools.count(NOW, LEASE // 50)
 
     async def post(store: int) -> None:
@@ -182,7 +188,7 @@ async def test_events_of_a_deleted_user_are_not_written(new_url: Callable[[], st
     store, landing = await open_events(new_url(), Limits()), Landing(tmp_path / "landing")
     await store.add([event("a", user_id=1), event("b", user_id=2)])
     await store.delete_user(1)
-    exporter = Exporter(store, lambda: landing, "me", seconds=0.001, most=10)
+    exporter = Exporter(store, event_line, lambda: landing, "me", seconds=0.001, most=10)
     await exporter.export(NOW)
     await exporter.export(NOW + 1000)
     assert landing.ids() == ["b"]

@@ -45,6 +45,9 @@ def test_values_by_hand():
             snapshot(0, "category", "c3", 0),
             snapshot(0, "price", "n277.200"),
             snapshot(0, "available", "0"),
+            snapshot(0, "brand", "Ada"),
+            snapshot(1, "title", "old title", 1),
+            snapshot(1, "title", "new title", 2),
             snapshot(1, "category", "c4"),
             snapshot(1, "price", "277.2"),
             snapshot(1, "available", "1"),
@@ -52,10 +55,10 @@ def test_values_by_hand():
         ],
         [{"item_id": 0, "dt": DAY - timedelta(days=2)}, {"item_id": 3, "dt": DAY}],
     )
-    assert tuple(features[0].values())[1:] == ("c1", "c0", 2, False, 277.2, DAY - timedelta(days=2), 3)
-    assert tuple(features[1].values())[1:] == ("c4", None, None, True, 277.2, DAY, 1)
-    assert tuple(features[2].values())[1:] == (None, None, None, True, None, FIRST, 9)
-    assert tuple(features[3].values())[1:] == (None, None, None, True, None, DAY, 1)
+    assert tuple(features[0].values())[1:] == ("c1", "c0", 2, False, 277.2, "Ada", None, DAY - timedelta(days=2), 3)
+    assert tuple(features[1].values())[1:] == ("c4", None, None, True, 277.2, None, "new title", DAY, 1)
+    assert tuple(features[2].values())[1:] == (None, None, None, True, None, None, None, FIRST, 9)
+    assert tuple(features[3].values())[1:] == (None, None, None, True, None, None, None, DAY, 1)
     assert set(features) == {0, 1, 2, 3}
 
 

@@ -87,7 +87,7 @@ RULE = '[[places.home.rules]]\nname = "r"\n'
             "[places.home]\ngoal = 'sale'",
             r"places.home.goal: must be an event type .*\(transaction, view\) \(found 'sale'",
         ),
-        ("[places.home]\nfilter = 'brand == 1'", "places.home.filter: unknown field 'brand' .* at character 1"),
+        ("[places.home]\nfilter = 'colour == 1'", "places.home.filter: unknown field 'colour' .* at character 1"),
         ("[places.home]\nfilter = 'price <'", "places.home.filter: expected .* at character 8"),
         (
             "[places.home]\nboosts = [{ filter = 'available', factor = 2 }, { filter = 'depth', factor = 2 }]",

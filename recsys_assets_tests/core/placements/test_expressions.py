@@ -61,7 +61,11 @@ def test_what_is_read(text: str, tree: object) -> None:
     [
         ("", "expected .*a field, not; found the end", 0),
         ("available and", "found the end", 13),
-        ("brand == 1", r"unknown field 'brand' \(fields are item_id, category, root, depth, available, price, age", 0),
+        (
+            "colour == 1",
+            r"unknown field 'colour' \(fields are item_id, category, root, depth, available, price, brand",
+            0,
+        ),
         ("available or Price < 1", "unknown field 'Price'", 13),
         ("__class__ == 1", "unknown field '__class__'", 0),
         ("price < 'x'", "price is compared with a number, found 'x'", 8),
