@@ -187,14 +187,9 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
     activity, targets = window_of(scan, settings, dataset, day)
     candidates = scan("candidates", 1)
     lists = {**lists_from_candidates(candidates), "final": scan("recommendations", 1)}
-    if model := _relearned(settings, dataset, day):
-        acted = candidates.join(targets.select("user_id").unique(), on="user_id", how="semi")
-        features = features_of(scan, settings, dataset, day, acted)
-        scores = score_candidates(PolarsEngine(), features, model, dataset.ids)
-        lists["ranker"] = dense_rank(scores, ["user_id"], "score", ["item_id"])
-    else:
-        lists["ranker"] = lists["fused"]
-        found.untrained += 1
+    ranked = ranker_lists(scan, settings, dataset, day, targets)
+    lists["ranker"] = lists["fused"] if ranked is None else ranked
+    found.untrained += ranked is None
     order = lists["final"].filter(nw.col("rank") == 1).select("source").head(1).collect(backend="polars")
     found.served_by[order.item()] += 1
     evaluator = Evaluator(targets, popularity(activity), candidates.select("user_id").unique())
@@ -204,6 +199,17 @@ def evaluate_day(found: Backtest, scan: Scan, settings: Settings, dataset: Datas
         metrics = per_user(evaluator.read(lists[name], K).hits, evaluator.targets, K)
         found.add(name, evaluator.users, np.stack([metrics[metric] for metric in METRICS], axis=1))
     return targets
+
+
+def ranker_lists(scan: Scan, settings: Settings, dataset: Dataset, day: str, targets: Frame) -> Frame | None:
+    """The lists of the users with a target by the ranker of a day as it would serve; None without one."""
+    model = _relearned(settings, dataset, day)
+    if not model:
+        return None
+    acted = scan("candidates", 1).join(targets.select("user_id").unique(), on="user_id", how="semi")
+    features = features_of(scan, settings, dataset, day, acted)
+    scores = score_candidates(PolarsEngine(), features, model, dataset.ids)
+    return dense_rank(scores, ["user_id"], "score", ["item_id"])
 
 
 def features_of(scan: Scan, settings: Settings, dataset: Dataset, day: str, candidates: Frame) -> Frame:

@@ -182,6 +182,10 @@ class Release(_Model):
         pattern="^[0-9a-f]{64}$", description="digest of the manifest, checked against the pointer"
     )
     loaded_at: datetime = Field(description="when this process began to serve it")
+    beyond_horizon: bool | None = Field(
+        description="whether its last day is longer ago than `facts.horizon_days`, for which its lists were judged; "
+        "null where it does not state them"
+    )
     rows: dict[str, int] = Field(description="ranked rows per list", examples=[{"recommendations": 180000}])
     facts: dict[str, Any] = Field(
         description="what the pipeline states: data set, id types, what ordered the lists, digests of the inputs"

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -223,7 +222,7 @@ async def refresh_gauges(app: FastAPI) -> None:
     metrics.process(time.process_time(), resident_bytes())
     snapshot: Snapshot | None = app.state.reloader.current
     if snapshot is not None:
-        metrics.release(snapshot.release_id, snapshot.as_of, _age(snapshot))
+        metrics.release(snapshot.release_id, snapshot.as_of, snapshot.age_seconds)
     store: EventStore | None = app.state.events
     if store is not None:
         with suppress(StoreError):  # who posts events is told, and counted
@@ -238,12 +237,3 @@ def resident_bytes() -> int:
     except OSError:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
-
-
-def _age(snapshot: Snapshot) -> float:
-    """Seconds since the release's last day ended; releases that do not state when are reckoned in UTC."""
-    ended = snapshot.rules.end / 1e6
-    if not ended:
-        day = date.fromisoformat(snapshot.as_of) + timedelta(days=1)
-        ended = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
-    return time.time() - ended

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from recsys_api.expressions import Filters
 from recsys_api.online import OnlineModels
@@ -24,6 +25,7 @@ from recsys_assets.storage.releases import MANIFEST, ROOT
 from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
     FALLBACK_FACT,
+    HORIZON_FACT,
     POPULAR,
     SERVED_LISTS,
     SERVED_MODELS,
@@ -102,6 +104,21 @@ class Snapshot:
     def as_of(self) -> str:
         """Last day whose events the release includes, ``YYYY-MM-DD``."""
         return self.manifest.as_of
+
+    @property
+    def age_seconds(self) -> float:
+        """Time since the release's last day ended; releases that do not state when are reckoned in UTC."""
+        ended = self.rules.end / 1e6
+        if not ended:
+            day = date.fromisoformat(self.as_of) + timedelta(days=1)
+            ended = datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+        return time.time() - ended
+
+    @property
+    def beyond_horizon(self) -> bool | None:
+        """Whether the lists serve longer than they were judged for; None where the release does not state how long."""
+        days: Any = self.manifest.facts.get(HORIZON_FACT)
+        return None if days is None else self.age_seconds > days * 86_400
 
 
 def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going: KeepGoing = lambda: True) -> Snapshot:

@@ -61,6 +61,7 @@ async def release(request: Request) -> Response:
             "pinned": snapshot.pointer.pinned,
             "manifest_sha256": snapshot.pointer.manifest_sha256,
             "loaded_at": snapshot.loaded_at,
+            "beyond_horizon": snapshot.beyond_horizon,
             "rows": {served.name: getattr(snapshot, served.name).rows for served in SERVED_LISTS},
             "facts": snapshot.manifest.facts,
             "files": snapshot.manifest.files,

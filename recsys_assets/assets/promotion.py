@@ -22,7 +22,7 @@ from recsys_assets.core.lists.evaluation import with_final_lists
 from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking import model
-from recsys_assets.core.ranking.rolling import earlier_contests
+from recsys_assets.core.ranking.cross_validation import earlier_contests
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
@@ -40,7 +40,7 @@ _OUTPUTS = {
     "ranker_evaluation": Output(
         "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
         "on; and the lists that their winner would have given, after re-ranking.",
-        code_version="3",
+        code_version="4",
         checks=("contract",),
         advisory=("ranker_beats_generators",),
     ),

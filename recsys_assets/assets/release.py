@@ -36,6 +36,7 @@ from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
     END_FACT,
     FALLBACK_FACT,
+    HORIZON_FACT,
     MODEL_WEIGHTS_FACT,
     RULES_FACT,
     SERVED_LISTS,
@@ -63,7 +64,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         "serving",
         reads=dict.fromkeys((*_RELEASED, *optional)),
         kinds=("arrow",),
-        code_version="3",
+        code_version="4",
         checks=("serving_is_current",),
         pool="publishing",
         watched=True,
@@ -157,12 +158,13 @@ def facts_of_requests(
     upstream: Mapping[str, Partitions],
     day: str,
 ) -> dict[str, Any]:
-    """Facts of the manifest that requests with fresh events need: when the day ends, rules, half-life and weights."""
+    """Facts of the manifest for requests: when the day ends, how long its lists serve, rules, half-life and weights."""
     lineage = partitions.read_lineage("top_popular", day)
     found: Any = lineage.params.get("trending_half_life") if lineage else None
     weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
     return {
         END_FACT: graph.end(day).astimezone(UTC).isoformat(),
+        HORIZON_FACT: graph.settings.horizon_days,
         RULES_FACT: {
             "repeats": params.repeats,
             "exclude_purchased": reranking_policy(graph).exclude_purchased,

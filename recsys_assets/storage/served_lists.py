@@ -56,6 +56,8 @@ SERVED_MODELS = ("session_model", "cf_ensemble")
 """Fitted models that a release holds as ``<name>.arrow`` where the graph has them, for requests with fresh clicks."""
 END_FACT = "as_of_end"
 """The fact of a manifest that holds the instant at which its day ends, ISO 8601 in UTC."""
+HORIZON_FACT = "horizon_days"
+"""The fact of a manifest that holds the days after its own within which a target counts for its lists."""
 RULES_FACT = "rules"
 """The fact of a manifest with ``repeats``, ``exclude_purchased`` and ``exclude_unavailable``: what is recommended."""
 TRENDING_FACT = "trending_half_life_days"

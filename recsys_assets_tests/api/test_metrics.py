@@ -176,6 +176,7 @@ def test_the_release_its_age_and_what_could_not_be_loaded(
         second = publish(store_uri, "2015-08-03", CONTENT, **{**FACTS, "as_of_end": "2015-08-04T00:00:00+00:00"})
         eventually(lambda: by(measured(client), info, "release_id") == {(second,): 1})
         younger = measured(client)["recsys_release_age_seconds", frozenset()]
+        assert client.get("/release").json()["beyond_horizon"] is None, "the release does not state its horizon"
         assert age - younger == pytest.approx(86_400, abs=3600)
         third = publish(store_uri, "2015-08-04", Content({1: [2]}, {}, {"all": [2]}))
         (tmp_path / "store" / "releases" / third / "top_popular.rows.arrow").write_bytes(b"damaged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -200,6 +201,17 @@ def test_release_names_the_bytes_that_answers_are_made_of(ints: TestClient) -> N
     assert body["rows"] == {"recommendations": 105, "similar_items": 3, "top_popular": 8, "user_histories": 0}
     assert body["facts"]["inputs"] == {"recommendations": "ab" * 32}
     assert {file["name"] for file in body["files"]} >= {"recommendations.keys.arrow", "top_popular.rows.arrow"}
+
+
+@pytest.mark.parametrize(("days_ago", "beyond"), [(6.9, False), (7.1, True)])
+def test_release_says_whether_it_serves_beyond_its_horizon(
+    make_settings: Callable[..., Settings], store_uri: str, days_ago: float, beyond: bool
+) -> None:
+    end = datetime.now(UTC) - timedelta(days=days_ago)
+    facts = {"as_of_end": end.isoformat(), "horizon_days": 7}
+    publish(store_uri, end.date().isoformat(), Content({1: [2]}, {}, {"all": [2]}), **facts)
+    with client_of(make_settings()) as client:
+        assert conforms(client, "/release", "/release")["beyond_horizon"] is beyond
 
 
 def test_before_the_first_release_503_says_why_and_then_it_is_served(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -12,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from recsys_api.settings import Settings
 from recsys_assets_tests.api.conftest import client_of
@@ -47,13 +48,13 @@ def collector(status: int = 200) -> Generator[tuple[str, list[bytes]]]:
         server.server_close()
 
 
-def spans(bodies: list[bytes]) -> list[dict[str, Any]]:
-    found = [json.loads(body)["resourceSpans"][0] for body in bodies]
-    return [span for one in found for scope in one["scopeSpans"] for span in scope["spans"]]
+def spans(bodies: list[bytes]) -> list[Span]:
+    found = [one for body in bodies for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+    return [span for one in found for scope in one.scope_spans for span in scope.spans]
 
 
-def attributes(span: dict[str, Any]) -> dict[str, Any]:
-    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
+def attributes(span: Span) -> dict[str, str | int]:
+    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
 
 
 def test_a_traced_request_is_one_span_with_nothing_of_users(
@@ -67,23 +68,23 @@ def test_a_traced_request_is_one_span_with_nothing_of_users(
             client.get("/recommendations/77777?k=50")
             client.get("/popular", headers={"traceparent": "no trace at all"})
         (span,) = spans(bodies)
-        assert (span["traceId"], span["parentSpanId"]) == (TRACE, "b7ad6b7169203331")
-        assert span["name"] == "GET /recommendations/{user_id}"
+        assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, "b7ad6b7169203331")
+        assert span.name == "GET /recommendations/{user_id}"
         assert attributes(span) == {
             "http.request.method": "GET",
             "http.route": "/recommendations/{user_id}",
-            "http.response.status_code": "200",
+            "http.response.status_code": 200,
             "recsys.request_id": "mine",
             "recsys.release_id": release,
             "recsys.mode": "fallback",
         }
-        assert 0 < int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]) < 10**11
+        assert 0 < span.end_time_unix_nano - span.start_time_unix_nano < 10**11
         assert not any(text in b"".join(bodies) for text in (b"77777", b"424242"))
         bodies.clear()
         with client_of(make_settings(api_traces_url=url, api_traces_share=1)) as client:
             for _ in range(30):
                 client.get("/popular")
-        assert sum(span["name"] == "GET /popular" for span in spans(bodies)) == 30
+        assert sum(span.name == "GET /popular" for span in spans(bodies)) == 30
 
 
 def test_a_collector_that_fails_is_counted_and_nothing_else(
@@ -91,7 +92,7 @@ def test_a_collector_that_fails_is_counted_and_nothing_else(
 ) -> None:
     publish(store_uri, DAY, CONTENT, **FACTS)
     with (
-        collector(500) as (url, bodies),
+        collector(400) as (url, bodies),
         client_of(make_settings(api_traces_url=url, api_traces_share=1)) as client,
     ):
         assert client.get("/popular").status_code == 200

@@ -20,7 +20,7 @@ from recsys_assets.core.insight import backtest, counts, figures
 from recsys_assets.core.lists import evaluation as list_evaluation
 from recsys_assets.core.lists import recommend
 from recsys_assets.core.models import als, covisitation, popular, similar_items
-from recsys_assets.core.ranking import examples, model, rolling
+from recsys_assets.core.ranking import cross_validation, examples, model
 from recsys_assets.core.retrieval import (
     by_embedding,
     candidates,
@@ -150,7 +150,7 @@ FUNCTIONS: Mapping[str, Call] = {
     "evaluation.window.Contest.__init__": lambda inputs: window.Contest(
         _window(inputs), inputs["candidates"], {"ranker": inputs["scores"]}
     ).evaluate(0, **GATE_RULE),
-    "ranking.rolling.earlier_contests": lambda inputs: rolling.earlier_contests(
+    "ranking.cross_validation.earlier_contests": lambda inputs: cross_validation.earlier_contests(
         inputs.engine, [], lambda _: inputs["candidates"], inputs["user_activity"], 1, model.RankerParams(), inputs.ids
     ),
     "evaluation.window.targets_after": lambda inputs: window.targets_after(inputs["user_activity"], CUT),

@@ -33,10 +33,20 @@ class Bounded(Protocol):
         """Lower bound."""
         ...
 
+    @property
+    def high(self) -> float:
+        """Upper bound."""
+        ...
+
 
 def beats(gain: Bounded) -> bool:
     """Whether a gain counts: the whole interval of the paired difference is above zero. A tie does not count."""
     return gain.low > 0
+
+
+def falls_behind(gain: Bounded) -> bool:
+    """Whether a loss counts: the whole interval of the paired difference is below zero."""
+    return gain.high < 0
 
 
 def confidence_of_best_of(models: int) -> float:
@@ -150,8 +160,8 @@ def decide(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = (), b
             champion before it 'champion'; either may be missing, and the table may be empty.
         min_users: with fewer users evaluated, no model wins and the fused generators order the lists.
         earlier: gains of rankers over the baseline on earlier windows, which share no target with this one or each
-            other. The gain on all windows together decides, provided that the model is ahead on this one: neither a
-            lucky window nor an unlucky one decides alone.
+            other. The gain on all windows together decides, unless the model is behind on this one by more than
+            chance explains: neither a lucky window nor an unlucky one decides alone.
         baseline: what the gains are over; None for :func:`baseline_of` this window.
     """
     figures = _read(evaluation)
@@ -212,15 +222,17 @@ def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gai
     bounds = (gain.value, gain.low, gain.high)
     if gain.users < min_users:
         return Winner("fused", baseline, *bounds, gain.users, _too_few(gain.users, min_users))
-    won = today.value > 0 and beats(gain)
+    won = beats(gain) and not falls_behind(today)
     windows = "" if gain is today else f", on {1 + len(earlier)} windows"
     why = (
         f"the {model} {'beat' if won else 'did not beat'} {baseline} in NDCG@10: {figures.ndcg[model]:.4f} against "
         f"{figures.ndcg[baseline]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
         f"over {gain.users} users"
     )
-    loser_to = baseline if users >= min_users else "fused"
-    return Winner("ranker" if won else loser_to, baseline, *bounds, gain.users, why)
+    if won:
+        return Winner("ranker", baseline, *bounds, gain.users, why)
+    stands = _stands(figures, baseline) if users >= min_users else "fused"
+    return Winner(stands, baseline, *bounds, gain.users, f"{why}{_instead(stands, baseline)}")
 
 
 def _winner_without_model(figures: _Figures, model: str, baseline: str, min_users: int) -> Winner:
@@ -228,8 +240,25 @@ def _winner_without_model(figures: _Figures, model: str, baseline: str, min_user
     users = figures.users
     if users < min_users:
         return Winner("fused", baseline, None, None, None, users, _too_few(users, min_users))
-    why = f"there is no {model}, and {baseline} stands with NDCG@10 {figures.ndcg[baseline]:.4f} over {users} users"
-    return Winner(baseline, baseline, None, None, None, users, why)
+    stands = _stands(figures, baseline)
+    why = f"there is no {model}, and {stands} stands with NDCG@10 {figures.ndcg[stands]:.4f} over {users} users"
+    return Winner(stands, baseline, None, None, None, users, f"{why}{_instead(stands, baseline)}")
+
+
+def _stands(figures: _Figures, baseline: str) -> str:
+    """Who orders the lists if no model does: the baseline, unless the fused generators have caught up with it.
+
+    The fusion learns its weights as windows pass. So earlier windows show fusions that are gone, and the newest one
+    shows the latest of them: a generator that is not even ahead of it there does not replace it.
+    """
+    over_fused = figures.over_fused.get(baseline)
+    return "fused" if over_fused is not None and over_fused.value <= 0 else baseline
+
+
+def _instead(stands: str, baseline: str) -> str:
+    return (
+        "" if stands == baseline else f"; {baseline} is not ahead of the fused generators on this window, so they order"
+    )
 
 
 def _too_few(users: int, min_users: int) -> str:

@@ -41,6 +41,9 @@ WON, TIED, LOST = (0.02, 0.001, 0.04), (0.01, 0.0, 0.02), (-0.02, -0.04, -0.001)
 AHEAD = (0.02, -0.01, 0.05)
 """Better in the mean, but not significantly."""
 
+BEHIND = (-0.01, -0.04, 0.02)
+"""Worse in the mean, but not significantly."""
+
 POPULAR = (0.05, 0.03, 0.07)
 """Gain over the fused generators by which a single one beats them."""
 
@@ -88,6 +91,9 @@ TABLE: dict[str, tuple[Figures, Sequence[Gain], Expected]] = {
     ),
     "a lucky window": ({"ranker": WON}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
     "earlier windows show the opposite": ({"ranker": AHEAD}, BAD, (False, "fused", -0.1633, 600, "fused", "fused")),
+    "behind on this window by chance": (
+        {"ranker": BEHIND}, GOOD, (True, "fused", 0.0175, 400, "ranker", "fused")
+    ),
     "behind on this window": (
         {"ranker": LOST}, (Gain(0.5, 0.4, 0.6, 900),), (False, "fused", 0.448, 1000, "fused", "fused")
     ),
@@ -120,8 +126,20 @@ def test_the_baseline_of_several_windows() -> None:
     assert baseline_of([ahead] * 4) == baseline_of([*[ahead] * 5, behind]) == "popular"
     assert baseline_of([ahead, *[behind] * 4]) == "fused"
     assert baseline_of([]) == baseline_of([evaluation_of(0)]) == "fused"
-    decision = decide(evaluation_of(ranker=WON), MIN_USERS, GOOD, "popular")
+    decision = decide(evaluation_of(ranker=WON, popular=AHEAD), MIN_USERS, GOOD, "popular")
     assert (decision.gate.against, decision.with_champion.order_by) == ("popular", "popular")
+
+
+def test_a_fusion_that_has_caught_up_with_the_baseline_orders_where_no_model_does() -> None:
+    """The fusion learns its weights as windows pass: the newest one shows the latest of them."""
+    for model in (None, LOST):
+        decision = decide(evaluation_of(ranker=model, popular=BEHIND), MIN_USERS, baseline="popular")
+        assert (decision.with_ranker.baseline, decision.with_ranker.order_by) == ("popular", "fused")
+        assert decision.with_ranker.why.endswith(
+            "; popular is not ahead of the fused generators on this window, so they order"
+        )
+    won = decide(evaluation_of(ranker=WON, popular=BEHIND), MIN_USERS, baseline="popular")
+    assert (won.with_ranker.order_by, won.gate.against) == ("ranker", "popular")
 
 
 def test_nothing_evaluated() -> None:

@@ -1,4 +1,11 @@
-"""Rankers of earlier windows, each trained on what was before it: one window alone shows little of a ranker."""
+"""Rankers of earlier windows, each trained on the others: one window alone shows little of a ranker.
+
+A ranker that learned from the windows before an earlier one alone had a fraction of the examples that the newest one
+has, and says little of it: on generated ratings with seven earlier windows, such rankers were level with the best
+generator (-.0004 on average of three days). The rankers that served were ahead by .0057, of which those that leave one
+window out showed .0038. Windows share no label, and features name no user or item, so later windows tell a ranker
+nothing of an earlier one's labels. What changes with time, the newest window shows: no ranker learns from it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +35,7 @@ def earlier_contests(
     params: RankerParams,
     ids: IdTypes,
 ) -> list[Contest]:
-    """Contests on the windows before the newest one; the ranker of each learned from the windows before it.
+    """Contests on the windows before the newest one; the ranker of each learned from the others, without the newest.
 
     The parameters are those of the newest ranker, which were chosen on these windows too: a small advantage over the
     parameters that would have been chosen then. So the newest window, which nothing was chosen on, has to agree.
@@ -43,12 +50,15 @@ def earlier_contests(
         ids: the data set's id types.
 
     Returns:
-        The oldest window first. A window before which there are too few examples has no ranker.
+        The oldest window first; none where there is a single one. A window beside which there are too few examples has
+        no ranker.
     """
     windows = disjoint_windows(days, horizon)[:-1]
     contests: list[Contest] = []
     users = 0
-    for at in reversed(range(1, len(windows))):
+    if len(windows) < 2:
+        return contests
+    for at in reversed(range(len(windows))):
         if users >= ENOUGH_USERS and len(contests) >= LEAST_WINDOWS:
             break
         end = date.fromisoformat(windows[at])
@@ -56,7 +66,7 @@ def earlier_contests(
         known = activity.filter(nw.col("dt") <= end)
         window = collect_window(candidates, known, end - timedelta(days=horizon))
         try:
-            model = train(collect_training_rows(scan(windows[:at])), params).model
+            model = train(collect_training_rows(scan([*windows[:at], *windows[at + 1 :]])), params).model
             scores = {"ranker": score_candidates(engine, candidates, model, ids)}
         except NotEnoughExamples:
             scores = {}

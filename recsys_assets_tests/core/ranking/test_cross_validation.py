@@ -14,9 +14,9 @@ from recsys_assets.core.contracts import USER_ACTIVITY, IdTypes, arrow_schema
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.evaluation.window import Contest, collect_window
 from recsys_assets.core.gate.rule import decide
-from recsys_assets.core.ranking import rolling
+from recsys_assets.core.ranking import cross_validation
+from recsys_assets.core.ranking.cross_validation import earlier_contests
 from recsys_assets.core.ranking.model import RankerParams, score_candidates, train
-from recsys_assets.core.ranking.rolling import earlier_contests
 from recsys_assets_tests.core.ranking import synthetic
 from recsys_assets_tests.core.world import ENGINE
 
@@ -53,34 +53,52 @@ def contests_of(windows: dict[str, pa.Table], read: list[Sequence[str]] | None =
     return earlier_contests(ENGINE, DAYS, scan, activity(windows), HORIZON, PARAMS, IdTypes())
 
 
-def test_each_ranker_learns_from_the_windows_before_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_ranker_learns_from_the_other_windows_but_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Sequence[str]] = []
     contests = contests_of(examples(60), read)
-    assert len(contests) == 3, "the first window has none before it, the newest is another's"
-    assert read == [step for at in (3, 2, 1) for step in ((DAYS[at],), tuple(DAYS[:at]))]
+    assert len(contests) == 4, "all but the newest, which is another's"
+    earlier = DAYS[:-1]
+    others = [tuple(day for day in earlier if day != own) for own in earlier]
+    assert read == [step for at in (3, 2, 1, 0) for step in ((earlier[at],), others[at])]
     assert all(contest.scores.keys() == {"ranker"} for contest in contests)
-    monkeypatch.setattr(rolling, "ENOUGH_USERS", 100)
+    monkeypatch.setattr(cross_validation, "ENOUGH_USERS", 100)
     few = contests_of(examples(60))
     assert len(few) == 2, "two windows have enough users"
-    for one, other in zip(few, contests[1:], strict=True):
+    for one, other in zip(few, contests[2:], strict=True):
         assert one.window.evaluator.targets.tolist() == other.window.evaluator.targets.tolist()
-    monkeypatch.setattr(rolling, "ENOUGH_USERS", 1)
+    monkeypatch.setattr(cross_validation, "ENOUGH_USERS", 1)
     assert len(contests_of(examples(60))) == 2, "and two there are at least"
 
 
-def test_nothing_after_a_window_reaches_its_contest() -> None:
+def test_neither_the_newest_window_nor_its_own_labels_reach_a_ranker() -> None:
     windows = examples(60)
-    before = contests_of(windows)[0]
-    changed = {**windows, **{day: synthetic.examples(60, 20, 99, date.fromisoformat(day)) for day in DAYS[2:]}}
-    after = contests_of(changed)[0]
-    for one, other in ((before.candidates, after.candidates), (before.scores["ranker"], after.scores["ranker"])):
-        assert one.collect("polars").to_arrow().equals(other.collect("polars").to_arrow())
-    assert before.window.evaluator.targets.tolist() == after.window.evaluator.targets.tolist()
+    before = contests_of(windows)
+    newest = {**windows, DAYS[-1]: synthetic.examples(60, 20, 99, NEWEST)}
+    for one, other in zip(before, contests_of(newest), strict=True):
+        assert _scores(one).equals(_scores(other))
+        assert one.window.evaluator.targets.tolist() == other.window.evaluator.targets.tolist()
+    own = windows[DAYS[0]]
+    flipped = own.set_column(
+        own.schema.get_field_index("label"), "label", pc.call_function("subtract", [1, own["label"]])
+    )
+    changed = contests_of({**windows, DAYS[0]: flipped})
+    assert _scores(before[0]).equals(_scores(changed[0]))
+    assert not _scores(before[1]).equals(_scores(changed[1])), "the others learn from it"
+
+
+def _scores(contest: Contest) -> pa.Table:
+    return contest.scores["ranker"].collect("polars").to_arrow()
+
+
+def test_one_earlier_window_has_no_contest() -> None:
+    windows = examples(60)
+    scan = lambda days: ENGINE.from_arrow(pa.concat_tables([windows[day] for day in days]))  # noqa: E731
+    assert not earlier_contests(ENGINE, DAYS[-2:], scan, activity(windows), HORIZON, PARAMS, IdTypes())
 
 
 def test_too_few_examples_leave_a_window_without_a_ranker() -> None:
-    contests = contests_of({**examples(40), **{day: examples(8)[day] for day in DAYS[:2]}})
-    assert [contest.scores.keys() for contest in contests] == [set()] * 2 + [{"ranker"}]
+    contests = contests_of({**examples(4), DAYS[0]: examples(40)[DAYS[0]]})
+    assert [contest.scores.keys() for contest in contests] == [set(), *[{"ranker"}] * 3]
 
 
 def test_windows_together_show_what_none_shows_alone() -> None:
