@@ -72,7 +72,7 @@ class S3Server:
 def moto_server() -> Generator[S3Server]:
     """moto's server in a process of its own. It keeps conditional writes, but does not check signatures."""
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "recsys_assets_tests.moto_server", str(port)]
     with tempfile.TemporaryDirectory(prefix="moto-") as folder, process(command, Path(folder, "moto.out")) as running:
         yield ready_server(port, running)
 

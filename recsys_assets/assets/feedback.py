@@ -71,7 +71,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             attributed,
-            days_read=params.days + 1,
+            days_read={"impressions": params.days + 1},
             params=lambda day: {
                 "files": landing.digests("events", day),
                 "hours": params.hours,

@@ -80,7 +80,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         metadata: Mapping[str, Any] | None = None,
         checks: Sequence[dg.AssetCheckResult] = (),
         inputs: Sequence[Input] = (),
-        days_read: int = 1,
+        days_read: Mapping[str, int] | None = None,
     ) -> dg.MaterializeResult[Staged]:
         """Stage the frame of every partition of this run and check it.
 
@@ -94,7 +94,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             metadata: further metadata, the same for every partition of the run.
             checks: results that concern the run as a whole, after those of the partitions.
             inputs: partitions that were read past the IO manager, for the lineage record.
-            days_read: of a run over several days, the trailing days of the inputs that each day is made of, likewise.
+            days_read: of a run over several days, the trailing days of an input that each day is made of, likewise.
         """
         asset = asset or context.asset_key.to_user_string()
         contract = contracts_of(tuple(self.generators))[asset]
@@ -108,7 +108,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         if len(files) > 1:
             _log_failed_days(context, asset, results)
         return self._result(
-            asset, Staged(files, seed, tuple(inputs), days_read), [*merge_results(results), *checks], metadata
+            asset, Staged(files, seed, tuple(inputs), days_read or {}), [*merge_results(results), *checks], metadata
         )
 
     def write_bytes(

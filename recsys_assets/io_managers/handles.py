@@ -82,10 +82,10 @@ class Staged:
         files: by day.
         seed: of anything random.
         inputs: partitions that were read past the IO manager.
-        days_read: of its inputs, the trailing days that each day of a run over several was made of.
+        days_read: the trailing days of an input that each day of a run over several was made of; 1 unless stated.
     """
 
     files: Mapping[str, StagedFile]
     seed: int | None = None
     inputs: tuple[Input, ...] = ()
-    days_read: int = 1
+    days_read: Mapping[str, int] = field(default_factory=dict[str, int])

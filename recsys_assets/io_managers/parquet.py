@@ -85,7 +85,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 params=dict(staged.params),
                 seed=obj.seed,
                 # In a run over a range of days, each day was built from a few days of its inputs alone.
-                inputs=tuple(read for read in reads if len(days) == 1 or _is_read(read.day, day, obj.days_read)),
+                inputs=tuple(
+                    read
+                    for read in reads
+                    if len(days) == 1 or _is_read(read.day, day, obj.days_read.get(read.asset, 1))
+                ),
                 run_id=context.run_id,
             )
             written = partitions.write(asset, day, staged.path, lineage)

@@ -182,7 +182,7 @@ def test_a_day_alone_equals_the_day_in_a_range(built: World, tmp_path: Path, ins
     world = make_world(tmp_path, instance, landing_uri=built.settings.landing_uri)
     assert world.run("history", "2015-05-20").success
     alone = {k: v for k, v in world.hashes("assets").items() if not k.endswith("_lineage.json")}
-    assert len(alone) == 9
+    assert len(alone) == 11
     in_range = built.hashes("assets")
     assert alone == {key: in_range[key] for key in alone}
 

@@ -180,7 +180,9 @@ def test_the_pooled_gain_decides_where_one_window_does_not(contenders: Contender
     assert decide(table, alone.users + 1, before).with_ranker.order_by == "ranker", "too few on this window only"
     behind = evaluated(shop, {"fused": better, "ranker": lists["fused"]})
     good = [Gain(0.5, 0.4, 0.6, 1000)]
-    assert decide(behind, 1, good).with_ranker.order_by == "fused", "behind on the newest one"
+    assert decide(behind, 1, good).with_ranker.order_by == "ranker", "behind on the newest one, by chance"
+    worse = evaluated(shop, {"fused": lists["popular"], "ranker": lists["fused"]})
+    assert decide(worse, 1, good).with_ranker.order_by == "fused", "behind on the newest one"
 
 
 def test_the_pooled_gain_is_that_of_all_users_at_once():
