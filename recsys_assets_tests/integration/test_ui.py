@@ -33,7 +33,11 @@ NEXT_DAY = "2015-05-31"
 ASKED_FOR = {"backtest_report", *GROUPS["experiments"]}
 """Made by themselves, once what they tell of is there."""
 ASSETS = sorted(set().union(*GROUPS.values()) - {"raw_events", *ASKED_FOR})
-BESIDE_THE_RELEASE = {"rejected_events", "event_counts", "data_report", "model_tracking", *ASKED_FOR}
+BESIDE_THE_RELEASE = {
+    *("rejected_events", "event_counts", "data_report", "model_tracking"),
+    *GROUPS["feedback"],
+    *ASKED_FOR,
+}
 """What no recommendation is made of, for people to look at."""
 SECONDS_TO_BACKFILL = 420
 
