@@ -21,7 +21,7 @@ from recsys_assets_tests.spark.world import build
 pytestmark = pytest.mark.spark
 AFTER_ALS = {
     "item_factors", "similar_items", "candidates", "ranking_examples", "ranker_evaluation",
-    "served_ranker", "recommendations", "data_report", "retrieval_params",
+    "served_ranker", "recommendations", "explanations", "data_report", "retrieval_params",
 }  # fmt: skip
 
 
