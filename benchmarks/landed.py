@@ -26,6 +26,8 @@ from benchmarks.home import make_home
 from recsys_assets.cli.services import Service, call, free_port, wait_until_ready
 from recsys_assets.sample.config import DAY_MS, SampleConfig
 from recsys_assets.sample.generate import generate
+from recsys_assets.storage.releases import Releases
+from recsys_assets.storage.uri import open_store
 
 GOAL = 60.0
 _UP = "new files in"
@@ -111,7 +113,10 @@ def run(folder: Path, config: SampleConfig, seconds: float) -> Mapping[str, Land
             if service.exit_code is not None:
                 raise RuntimeError(f"make run ended with code {service.exit_code}: {log.read_text()[-2_000:]}")
             time.sleep(1)
-        wait_until_ready(service, "/health/ready")
+        newest = Releases(open_store(str(folder / "store"))).current()
+        wait_until_ready(
+            service, "/health/ready", lambda answer: bool(newest) and answer["release_id"] == newest.release_id
+        )
         return {
             "a new day, its training windows missing": landed(new, landing, api, home, seconds),
             "late events of that day": landed(late, landing, api, home, seconds),
