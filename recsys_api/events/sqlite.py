@@ -56,7 +56,6 @@ class SqliteEvents(SqliteLog):
     """An ``EventStore`` in a SQLite file; make it with :meth:`open`."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
-        self._limits = limits
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         turn = path.with_name(f"{path.name}.lock").open("ab")
         try:
@@ -73,7 +72,7 @@ class SqliteEvents(SqliteLog):
         scanning, following = _connect(path), _connect(path)
         for connection in (self._reading, scanning, following):
             connection.execute("pragma query_only = on")
-        super().__init__(Writer(writing, turn), Scanner(scanning), "events", "export")
+        super().__init__(Writer(writing, turn), Scanner(scanning), "events", "export", limits)
         self.items = SqliteItems(self._writer, Scanner(following), limits)
 
     @classmethod
@@ -130,8 +129,7 @@ class SqliteEvents(SqliteLog):
 
     async def trim(self, now: int) -> int:
         """Delete what is beyond the limits; see :class:`EventStore`."""
-        limits = self._limits
-        return await self._delete(await self._scanner.run(lambda c: _beyond_limits(c, limits, limits.oldest(now))))
+        return await self._delete(await self._scanner.run(lambda c: self._beyond_limits(c, now)))
 
     async def close(self) -> None:
         """Store what was accepted, and close the file; see :class:`EventStore`."""
@@ -139,6 +137,16 @@ class SqliteEvents(SqliteLog):
         self._reading.close()
         self._scanner.close()
         self.items.close()
+
+    def _beyond_limits(self, connection: sqlite3.Connection, now: int) -> list[tuple[int]]:
+        """Sequences of the events to delete, ascending."""
+        limits = self._limits
+        old = fetch(connection, "select sequence from events where ts < ?", (limits.oldest(now),))
+        due = {row[0] for row in old}
+        crowded = "select user_id from events group by user_id having count(*) > ?"
+        for (user,) in fetch(connection, crowded, (limits.per_user,)):
+            due.update(row[0] for row in fetch(connection, _BEYOND, (user, limits.per_user)))
+        return self._deletable(connection, due)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -160,13 +168,3 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> bytes:
     connection.execute(f"pragma user_version = {_VERSION}")
     connection.execute("insert into meta select ? where not exists (select 1 from meta)", (secrets.token_bytes(32),))
     return connection.execute("select salt from meta").fetchone()[0]
-
-
-def _beyond_limits(connection: sqlite3.Connection, limits: Limits, oldest: int) -> list[tuple[int]]:
-    """Sequences of the events to delete, ascending."""
-    exported = fetch(connection, "select cursor from export", ())[0][0] if limits.keep_unexported else None
-    due = {row[0] for row in fetch(connection, "select sequence from events where ts < ?", (oldest,))}
-    crowded = "select user_id from events group by user_id having count(*) > ?"
-    for (user,) in fetch(connection, crowded, (limits.per_user,)):
-        due.update(row[0] for row in fetch(connection, _BEYOND, (user, limits.per_user)))
-    return [(sequence,) for sequence in sorted(due) if exported is None or sequence <= exported]

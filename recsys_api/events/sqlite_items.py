@@ -44,8 +44,7 @@ class SqliteItems(SqliteLog):
     """
 
     def __init__(self, writer: Writer, scanner: Scanner, limits: Limits) -> None:
-        super().__init__(writer, scanner, "item_changes", "item_export")
-        self._limits = limits
+        super().__init__(writer, scanner, "item_changes", "item_export", limits)
 
     async def add(self, changes: Sequence[ItemChange]) -> int:
         """Store changes; see :class:`ItemLog`."""
@@ -78,6 +77,4 @@ class SqliteItems(SqliteLog):
         due = {row[0] for row in fetch(connection, _REPLACED, ())}
         due.update(row[0] for row in fetch(connection, _OLD, (self._limits.oldest(now),)))
         due.update(row[0] for row in fetch(connection, f"{_CURRENT} limit -1 offset ?", (self._limits.item_changes,)))
-        cursor = "select cursor from item_export"
-        exported = fetch(connection, cursor, ())[0][0] if self._limits.keep_unexported else None
-        return [(sequence,) for sequence in sorted(due) if exported is None or sequence <= exported]
+        return self._deletable(connection, due)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from recsys_api.events.store import Backlog, ExportState, StoreError
+from recsys_api.events.store import Backlog, ExportState, Limits, StoreError
 from recsys_api.events.writer import Writer
 
 TRIMMED_AT_ONCE = 2000
@@ -48,10 +48,11 @@ class SqliteLog:
         scanner: likewise.
         entries: name of the table with a ``sequence`` for each entry.
         state: name of the table with one row, that of :func:`state_table`.
+        limits: what it keeps.
     """
 
-    def __init__(self, writer: Writer, scanner: Scanner, entries: str, state: str) -> None:
-        self._writer, self._scanner = writer, scanner
+    def __init__(self, writer: Writer, scanner: Scanner, entries: str, state: str, limits: Limits) -> None:
+        self._writer, self._scanner, self._limits = writer, scanner, limits
         self._entries, self._state = entries, state
 
     async def backlog(self) -> Backlog:
@@ -83,6 +84,13 @@ class SqliteLog:
     async def _change_state(self, change: str, condition: str, values: tuple[int, ...], holder: str) -> bool:
         statement = f"update {self._state} set {change} where {condition} and holder = ?"  # noqa: S608 (our own text)
         return bool(await self._writer.run(lambda c: c.execute(statement, (*values, holder)).rowcount))
+
+    def _deletable(self, connection: sqlite3.Connection, due: Iterable[int]) -> list[tuple[int]]:
+        """Sequences that may be deleted now, ascending: by setting, what is in no landing file yet stays."""
+        if not self._limits.keep_unexported:
+            return [(sequence,) for sequence in sorted(due)]
+        cursor = fetch(connection, f"select cursor from {self._state}", ())[0][0]  # noqa: S608 (our own text)
+        return [(sequence,) for sequence in sorted(due) if sequence <= cursor]
 
     async def _delete(self, due: list[tuple[int]]) -> int:
         """Delete entries by their sequences, some at a time, so that others can write in between; returns how many."""
