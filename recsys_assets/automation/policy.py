@@ -163,16 +163,20 @@ class StoppedByGate(_Condition):
 
 Answers = dict[tuple[dg.AssetKey, str], bool]
 _answers: dict[tuple[str, str], tuple[int, Answers]] = {}
+"""By log and store, what :class:`Changed` found out since an event: most ticks come when nothing happened."""
 
 
 def _answers_of(view: View, settings: Settings) -> Answers:
-    """What :class:`Changed` found out since the last event about an asset: most ticks come when nothing happened."""
-    instance = view.instance
-    log = (instance.run_storage.get_run_storage_id(), settings.storage_uri)
-    newest = instance.event_log_storage.get_maximum_record_id() or 0
-    if log not in _answers or _answers[log][0] != newest:
-        _answers[log] = (newest, {})
-    return _answers[log][1]
+    """What was found out since the newest event before this tick."""
+    cache = _cached(view, "answers")
+    if "known" not in cache:
+        instance = view.instance
+        log = (instance.run_storage.get_run_storage_id(), settings.storage_uri)
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        if log not in _answers or _answers[log][0] != newest:
+            _answers[log] = (newest, {})
+        cache["known"] = _answers[log][1]
+    return cache["known"]
 
 
 def due_day(view: View, settings: Settings) -> Due | None:
