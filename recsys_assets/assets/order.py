@@ -7,11 +7,10 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
-from recsys_assets.assets.candidates import feature_inputs
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.core.lists.model_inputs import sample_features
 from recsys_assets.core.ranking.presence import missing_columns, shares_present
-from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.core.retrieval.protocol import CandidateParams, FeatureInputs
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.resources.store import StoreResource
@@ -69,6 +68,7 @@ def order_in_force(
     frames: FrameWriter,
     store: StoreResource,
     upstream: Mapping[str, Partitions],
+    inputs: FeatureInputs,
     day: str,
 ) -> Order:
     """Who orders the lists of a day.
@@ -82,6 +82,7 @@ def order_in_force(
         frames: runs the features of some users.
         store: has the record of the ranker.
         upstream: what ``recommendations`` read.
+        inputs: of the features, likewise.
         day: of the lists.
     """
     decided = stored_promotion(upstream["promotion"], day)
@@ -94,7 +95,7 @@ def order_in_force(
         return Order(decided.order_by, model, champion, decided.why, {}, {"note": note})
     pairs = upstream["candidates"].frame().drop("dt")
     at = graph.day(day), graph.end(day), params
-    rows = sample_features(frames.run, pairs, feature_inputs(upstream, day), *at)
+    rows = sample_features(frames.run, pairs, inputs, *at)
     missing = missing_columns(trained, shares_present(rows, list(trained)))
     checked = {"rows": rows.num_rows, "columns": len(trained)}
     if not missing:

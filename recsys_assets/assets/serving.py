@@ -56,13 +56,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """
         day, pool = context.partition_key, upstream["candidates"].frame().drop("dt")
         weighted = weights_in_force(stored_params(upstream["retrieval_params"], day), params)
-        order = order_in_force(graph, weighted, frames, store, upstream, day)
+        inputs = feature_inputs(upstream, day)
+        order = order_in_force(graph, weighted, frames, store, upstream, inputs, day)
 
         def ordered(day: str) -> Iterator[Frame]:
             return recommend_in_parts(
                 frames.run,
                 pool,
-                feature_inputs(upstream, day),
+                inputs,
                 graph.day(day),
                 graph.end(day),
                 weighted,
