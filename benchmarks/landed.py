@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
@@ -50,7 +49,6 @@ class Landed:
 def make_landing(folder: Path, held_back: Path, config: SampleConfig) -> tuple[Path, Path]:
     """Write the shop without its last day; returns two files of that day, outside the landing zone."""
     generate(config, folder)
-    (folder / "dataset.toml").write_text((files("recsys_assets") / "presets" / "retailrocket.toml").read_text())
     events = pl.read_csv(folder / "events.csv")
     is_last = pl.col("timestamp") >= config.start_ms + (config.days - 1) * DAY_MS
     last = events.filter(is_last)
@@ -97,7 +95,7 @@ def run(folder: Path, config: SampleConfig, seconds: float) -> Mapping[str, Land
     api, ui = (f"http://127.0.0.1:{free_port(0)}" for _ in range(2))
     environment = {
         "DAGSTER_HOME": str(home),
-        "RECSYS_DATASET": str(landing / "dataset.toml"),
+        "RECSYS_DATASET": "retailrocket",
         "RECSYS_LANDING_URI": str(landing),
         "RECSYS_STORAGE_URI": str(folder / "store"),
         "RECSYS_MLFLOW_TRACKING_URI": "off",
