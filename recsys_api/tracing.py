@@ -42,7 +42,7 @@ class Traces:
         """Trace a request that was just answered.
 
         Args:
-            scope: of the request; only the trace that it belongs to and what the answer says of itself are read.
+            scope: of the request; only its trace context and the attributes of its answer are read.
             method: one of HTTP's.
             route: template of its path.
             status: of the answer.

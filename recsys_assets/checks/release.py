@@ -64,7 +64,7 @@ def _expect_placements(path: Path | None, facts: Mapping[str, Any]) -> None:
 
 
 def _expect_explained(path: Path | None, lists: RankedLists) -> None:
-    """The place of an explanation says of which list it is: there must be as many lists."""
+    """Explanations belong to lists by their position, so there must be as many of them as lists."""
     if path is not None and (found := Explanations(path).lists) != len(lists):
         raise ReleaseRefused(f"explanations: of {found} lists, there are {len(lists)}")
 

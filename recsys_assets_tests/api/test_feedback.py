@@ -1,4 +1,4 @@
-"""Live precision and recall: what brute force says of the newest events, in whatever portions they arrive."""
+"""Live precision and recall equal a brute-force computation over the newest events, in whatever batches they arrive."""
 
 from __future__ import annotations
 

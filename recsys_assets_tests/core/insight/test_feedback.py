@@ -27,7 +27,7 @@ def shown(row: int, user: int, day: date, position: int | None = 1, **more: Any)
 
 
 def followed(row: int, impression: Row | None, target: bool = False, day: date | None = None, user: int = 1) -> Row:
-    """An event, and what the asset says of its impression."""
+    """A row of `attribution`: an event and its impression."""
     seen = impression or {}
     names = ("placement", "source", "release_id", "position", "recommendation_id")
     return {
