@@ -33,6 +33,7 @@ from recsys_assets.assets import (
     tracking,
 )
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
 from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
@@ -160,6 +161,7 @@ def build_definitions(
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
                     erasure_sensor(settings),
+                    dead_runs_sensor,
                 ]
                 if on
                 else []

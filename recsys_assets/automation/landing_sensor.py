@@ -10,6 +10,7 @@ import orjson
 
 from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
+from recsys_assets.automation.dead_runs import UNFINISHED
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
 from recsys_assets.core.activity.feedback import days_reached
@@ -22,14 +23,6 @@ from recsys_assets.settings import Settings
 
 _HASHED_BYTES = 64 << 20
 """Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -152,5 +145,5 @@ def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
 
 def _unfinished(instance: dg.DagsterInstance) -> str | None:
     """Id of the run that is reading files now; None if there is none."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
+    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=list(UNFINISHED)), limit=1)
     return runs[0].run_id if runs else None

@@ -5,19 +5,17 @@ The runs are ordinary Dagster runs on the instance, so the UI shows them like an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from socket import gethostname
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.landing_sensor import UNFINISHED
+from recsys_assets.automation.event_storage import end_runs_of_dead_processes
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 
 # Dagster's own job of all assets, which the UI's "Materialize" uses too.
 _ANY_ASSETS = "__ASSET_JOB"
-_HOST, _PROCESS = "recsys/host", "recsys/process"
 # Errors are reported as a MaterializeError, not logged as well.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -41,10 +39,9 @@ class InProcessRunner:
             MaterializeError: the run failed.
             KeyboardInterrupt: a signal stopped it.
         """
-        started_by = {_HOST: gethostname(), _PROCESS: str(os.getpid())}
         result = self._definitions.resolve_job_def(job).execute_in_process(
             instance=self._instance,
-            tags={**tags, **ACCEPTED_ONLY, **store_tag(self._storage_uri), **started_by},
+            tags={**tags, **ACCEPTED_ONLY, **store_tag(self._storage_uri)},
             run_config=_QUIET,
             raise_on_error=False,
             asset_selection=assets,
@@ -53,7 +50,14 @@ class InProcessRunner:
             return
         if any(map(_is_interruption, result.all_events)):
             raise KeyboardInterrupt
-        failures = [f"{event.step_key}: {_root_cause(event)}" for event in result.get_step_failure_events()]
+        failures = [
+            f"{event.step_key}: {_root_cause(event.step_failure_data.error)}"
+            for event in result.get_step_failure_events()
+        ] or [
+            _root_cause(event.job_failure_data.error)
+            for event in result.all_events
+            if event.event_type == dg.DagsterEventType.RUN_FAILURE
+        ]
         checks = [
             f"{check.asset_key.to_user_string()}: check {check.check_name} failed"
             for check in result.get_asset_check_evaluations()
@@ -75,17 +79,9 @@ class InProcessRunner:
         chosen = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors().resolve(graph)
         self.run(_ANY_ASSETS, {"dagster/partition": day, **tags}, sorted(chosen))
 
-    def cancel_orphan_runs(self) -> None:
-        """Cancel the runs of killed processes of this host: pools and automation would wait for them."""
-        unfinished = dg.RunsFilter(statuses=UNFINISHED, tags={_HOST: gethostname()})
-        for run in self._instance.get_runs(unfinished):
-            try:
-                os.kill(int(run.tags[_PROCESS]), 0)
-            except ProcessLookupError:
-                self._instance.report_run_canceled(run, "the process that ran it was killed")
-                self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            except PermissionError:
-                continue
+    def end_dead_runs(self) -> list[str]:
+        """End the runs of processes that were killed, for which pools and automation would wait; their names."""
+        return [f"{run.run_id} of {run.job_name}" for run in end_runs_of_dead_processes(self._instance)]
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:
@@ -96,9 +92,8 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
-def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step failed with, without Dagster's wrapping."""
-    error = event.step_failure_data.error
+def _root_cause(error: SerializableErrorInfo | None) -> str:
+    """The message of the error that a step or a run failed with, without Dagster's wrapping."""
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else "no error was recorded"

@@ -18,6 +18,7 @@ from urllib.error import URLError
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
 from recsys_assets.settings import Settings, load_settings
@@ -47,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         os.environ.setdefault("DAGSTER_HOME", str(ROOT))
-        _sample(settings, progress)
-        with Materializer(settings, dataset, progress) as materializer:
-            return _serve(settings, materializer, progress, stay=command == "run")
+        with only_one(settings.storage_uri, f"make {command}"):
+            _sample(settings, progress)
+            with Materializer(settings, dataset, progress) as materializer:
+                return _serve(settings, materializer, progress, stay=command == "run")
     except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
         return _failed(progress, error)
     except KeyboardInterrupt:

@@ -114,7 +114,8 @@ class Materializer:
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""
-        self._runner.cancel_orphan_runs()
+        for run in self._runner.end_dead_runs():
+            self._progress.note(f"run {run} was left by a process that was killed, and is ended")
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             landing = self._landing.zone()
             try:
