@@ -128,8 +128,8 @@ class Materializer:
         reach = days_reached(self._settings.attribution_hours)
         self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days, reach=reach)
         for begin, last in ranges(self._outdated, accepted.changed):
-            with self._progress.step(f"events and marts {begin} to {last}"):
-                self._runner.run("history", history_tags(begin, last))
+            with self._progress.step(f"events and marts {begin} to {last}") as advance:
+                self._runner.run("history", history_tags(begin, last), advance=advance)
         return newest
 
     def build_training_windows(self, newest: str, windows: int | None = None) -> None:
@@ -148,8 +148,8 @@ class Materializer:
 
     def _build_examples(self, days: Iterable[str]) -> None:
         for day in days:
-            with self._progress.step(f"examples as of {day}"):
-                self._runner.run("examples", {"dagster/partition": day})
+            with self._progress.step(f"examples as of {day}") as advance:
+                self._runner.run("examples", {"dagster/partition": day}, advance=advance)
             self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
@@ -157,8 +157,8 @@ class Materializer:
         graph = self._definitions.resolve_asset_graph()
         chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
-            with self._progress.step(f"release as of {day}"):
-                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
+            with self._progress.step(f"release as of {day}") as advance:
+                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)), advance)
             self._done.add(day)
             if day not in self._untracked:
                 self._untracked.append(day)
