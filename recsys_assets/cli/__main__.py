@@ -35,7 +35,7 @@ SAMPLE_DAYS = 60
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m recsys_assets.cli``."""
-    parser = argparse.ArgumentParser(prog="recsys_assets.cli", description=__doc__)
+    parser = argparse.ArgumentParser(prog="recsys", description=__doc__)
     parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
     command: str = parser.parse_args(arguments).command
     progress = Progress()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from recsys_assets.resources.tracking import OFF
 from recsys_assets.settings import load_settings
 
 
-def main() -> str:
+def main(arguments: list[str] | None = None) -> str:
     """Become MLflow's server; where that is not to be, say why."""
+    argparse.ArgumentParser(prog="recsys mlflow", description=__doc__).parse_args(arguments)
     try:
         settings, _ = load_settings()
     except (ValueError, OSError) as error:
