@@ -150,7 +150,7 @@ def test_automation_pauses_while_a_person_is_erased(built: Driver) -> None:
     erasing = built.world.instance.create_run_for_job(
         built.definitions.resolve_job_def("erase_user"),
         run_config={"ops": {"erase": {"config": {"user_id": "1"}}}},
-        status=dg.DagsterRunStatus.QUEUED,
+        status=dg.DagsterRunStatus.NOT_STARTED,
     )
     assert built.requests(AUTOMATION) == []
     for sensor in ("landing_sensor", "experiments_sensor"):
