@@ -141,6 +141,8 @@ def build_definitions(
             jobs.validate_experiments,
             jobs.backtest,
             jobs.rollback_release,
+            jobs.pin_release,
+            jobs.unpin_release,
             jobs.approve_release,
             jobs.approve_model,
             jobs.reject_model,

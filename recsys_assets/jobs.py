@@ -89,9 +89,21 @@ class ReleaseChoice(dg.Config):
 
 @dg.op
 def point_back(context: dg.OpExecutionContext, config: ReleaseChoice, store: StoreResource) -> None:
-    """Verify every byte of a release and serve it; releases of its day or later are withdrawn."""
+    """Verify every byte of a release, serve it and pin it; releases of its day or later are withdrawn."""
     pointer = store.releases().rollback(config.release_id)
-    context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}")
+    context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}, pinned: unpin_release lifts it")
+
+
+@dg.op
+def pin(context: dg.OpExecutionContext, store: StoreResource) -> None:
+    """Keep serving the current release, whatever is published."""
+    context.log.info(f"{store.releases().pin().release_id} is pinned: unpin_release lifts it")
+
+
+@dg.op
+def unpin(context: dg.OpExecutionContext, store: StoreResource) -> None:
+    """Let serving follow new releases again."""
+    context.log.info(f"{store.releases().pin(pinned=False).release_id} is served until the next release")
 
 
 @dg.op
@@ -101,13 +113,35 @@ def approve(context: dg.OpExecutionContext, config: ReleaseChoice, store: StoreR
     context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}")
 
 
-@dg.job(description="Serve an older release again. Config: ops.point_back.config.release_id.")
+_AT_ONCE = {"dagster/priority": "100"}
+"""Of jobs that take seconds and that a person waits for: they are ahead of whatever else is queued."""
+
+
+@dg.job(
+    tags=_AT_ONCE,
+    description="Serve an older release and keep it until unpin_release. Config: ops.point_back.config.release_id.",
+)
 def rollback_release() -> None:
     """Move serving back."""
     point_back()
 
 
-@dg.job(description="Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.")
+@dg.job(tags=_AT_ONCE, description="Keep serving the current release, whatever is published, until unpin_release.")
+def pin_release() -> None:
+    """Stay at a release."""
+    pin()
+
+
+@dg.job(tags=_AT_ONCE, description="Follow new releases again, after a rollback or pin_release.")
+def unpin_release() -> None:
+    """Follow new releases."""
+    unpin()
+
+
+@dg.job(
+    tags=_AT_ONCE,
+    description="Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.",
+)
 def approve_release() -> None:
     """Move serving forward."""
     approve()

@@ -66,13 +66,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("arrow",),
         code_version="4",
         checks=("serving_is_current",),
+        advisory=("serving_follows",),
         pool="publishing",
         watched=True,
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
     ) -> dg.MaterializeResult[Any]:
-        """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
+        """An immutable, verified set of files of one day. Serving follows to newer days, unless it is pinned."""
         day = context.partition_key
         tables = released_tables({name: table(upstream[name], day) for name in (*_LISTS, "item_features")})
         decided = stored_promotion(upstream["promotion"], day)
@@ -91,7 +92,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(
             metadata=described(published, facts),
             data_version=dg.DataVersion(published.manifest_sha256),
-            check_results=[follows(store, day, published, served=serve)],
+            check_results=is_served(store, day, published, serve=serve),
         )
 
     return [release]
@@ -227,15 +228,30 @@ def release_files(
     return {path.name: path for path in paths}
 
 
-def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:
-    """Check what is served after publishing: this day or a newer one, unless it waits for approval or was withdrawn."""
+def is_served(store: StoreResource, day: str, published: Published, *, serve: bool) -> list[dg.AssetCheckResult]:
+    """Checks of what is served after publishing.
+
+    It is this day or a newer one, unless the release waits for an approval, or a person has withdrawn it or pinned
+    another. A pin is a warning: new releases are built and not served.
+    """
     releases = store.releases()
     releases.verify(published.release_id)
     pointer = releases.current()
-    excused = not served or (pointer is not None and published.release_id in pointer.withdrawn)
-    passed = excused or (pointer is not None and pointer.as_of >= day)
-    return dg.AssetCheckResult(
-        check_name="serving_is_current",
-        passed=passed,
-        metadata={"serving": pointer.release_id if pointer else "nothing yet", "published": published.reason},
-    )
+    pinned = pointer is not None and pointer.pinned
+    excused = not serve or pinned or published.reason == "late"
+    withdrawn = pointer is not None and published.release_id in pointer.withdrawn
+    passed = excused or withdrawn or (pointer is not None and pointer.as_of >= day)
+    serving = pointer.release_id if pointer else "nothing yet"
+    return [
+        dg.AssetCheckResult(
+            check_name="serving_is_current",
+            passed=passed,
+            metadata={"serving": serving, "published": published.reason},
+        ),
+        dg.AssetCheckResult(
+            check_name="serving_follows",
+            passed=not pinned,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"serving": serving, "pinned": pinned, "lifted_by": "the job unpin_release"},
+        ),
+    ]

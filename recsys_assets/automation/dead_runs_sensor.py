@@ -1,4 +1,4 @@
-"""The sensor that ends the runs of dead processes; ``make run`` does it at its start, and a step that waits for its pool."""
+"""The sensor that ends the runs of dead processes, as ``make run`` does and a step that waits for a pool."""
 
 import dagster as dg
 

@@ -12,6 +12,7 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
@@ -71,6 +72,8 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
     def sensor(context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone]) -> dg.SensorResult:
+        if reason := paused(context.instance):
+            return dg.SensorResult(skip_reason=reason)
         cursor = read_cursor(ExperimentsCursor, context.cursor)
         files = {meta.key: meta for meta in landing.experiment_files()}
         handled = dict(cursor.handled)

@@ -12,6 +12,7 @@ from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.dead_runs import UNFINISHED
 from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted, AcceptedFile
@@ -75,6 +76,8 @@ def landing_sensor(
     def sensor(
         context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted, cursor = landing.accepted(), read_cursor(LandingCursor, context.cursor)
         if cursor.id != accepted.id:
             cursor = LandingCursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)

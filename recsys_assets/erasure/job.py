@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.automation.event_storage import end_runs_of_dead_processes
+from recsys_assets.automation.pause import ERASURE
 from recsys_assets.automation.runs import MaterializeError
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
@@ -20,7 +21,7 @@ from recsys_assets.storage.erasure_requests import close_request
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
 """Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
 
-JOB = "erase_user"
+JOB = ERASURE
 _OWN_RUNS = {"recsys/started_by": JOB}
 _POLL_SECONDS = 2.0
 _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]

@@ -143,6 +143,25 @@ def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> N
     assert [request.partition_key for request in built.requests(AUTOMATION)] == ["2015-05-08"]
 
 
+def test_automation_pauses_while_a_person_is_erased(built: Driver) -> None:
+    built.put("events_late.csv", HEADER + event("2015-05-05"))
+    built.land()
+    built.put("events_later.csv", HEADER + event("2015-05-07"))
+    erasing = built.world.instance.create_run_for_job(
+        built.definitions.resolve_job_def("erase_user"),
+        run_config={"ops": {"erase": {"config": {"user_id": "1"}}}},
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    )
+    assert built.requests(AUTOMATION) == []
+    for sensor in ("landing_sensor", "experiments_sensor"):
+        assert built.requests(sensor) == []
+        assert built.told == f"paused: run {erasing.run_id} erases a person"
+    assert [built.schedule(name) for name in ("daily_history", "daily_refresh", "daily_experiments")] == [[], [], []]
+    built.world.instance.report_run_canceled(erasing, "it has ended")
+    assert {request.partition_key for request in built.requests(AUTOMATION)} == {"2015-05-08"}
+    assert built.land() == ["stage_landing", "history 2015-05-07"]
+
+
 def test_runs_for_another_store_on_the_same_instance_say_nothing_about_this_one(built: Driver, tmp_path: Path) -> None:
     """A sample first, then one's own data: the instance remembers both, and later days of the sample."""
     other = Driver(make_world(tmp_path / "other", built.world.instance, **FAST))
