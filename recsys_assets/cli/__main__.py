@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        # Dagster stores the events of a range of days one by one unless it is told to store them together.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         with only_one(settings.storage_uri, f"make {command}"):
             _sample(settings, progress)
             with Materializer(settings, dataset, progress) as materializer:
