@@ -22,6 +22,13 @@ from uvicorn import _subprocess
 from recsys_api.logs import log_config
 from recsys_api.settings import SettingsError, load_settings
 
+_IMPORTED = [
+    "recsys_api.app",
+    "uvicorn.protocols.http.httptools_impl",
+    "recsys_assets.core.models.folded_in",
+    "recsys_assets.core.models.next_items",
+]
+"""What workers need, those that serve models among them."""
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -55,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _share_imports() -> None:
     """Have workers begin as copies of a process that has imported the application, and share its memory.
 
-    Uvicorn would start each from nothing. That process does no more than import and fork, so no thread of it can hold
-    a lock in a copy; the workers import nothing again, and most of those 60 MB stay one for all of them.
+    Uvicorn would start each from nothing, with 70 MB of its own. That process does no more than import and fork, so no
+    work of it is under way in a copy.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recsys_api.app", "uvicorn.protocols.http.httptools_impl"])
+    context.set_forkserver_preload(_IMPORTED)
     _subprocess.spawn = context  # pyright: ignore[reportAttributeAccessIssue]  # it has no setting for it
 
 
