@@ -45,6 +45,7 @@ class AcceptedFile:
             is touched, while ``digest`` changes with the content.
         content: SHA-256 of its bytes; empty where that is not known.
         copy_of: name of the accepted file with the same bytes, which has its rows; empty if there is none.
+        fault: why a listed file must not be read; a file that has one never counts.
     """
 
     kind: FileKind
@@ -56,6 +57,7 @@ class AcceptedFile:
     version: str = ""
     content: str = ""
     copy_of: str = ""
+    fault: str = ""
 
     @property
     def listed(self) -> str:

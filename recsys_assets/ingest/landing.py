@@ -29,12 +29,12 @@ from recsys_assets.ingest.accepted import (
     read_accepted,
 )
 from recsys_assets.ingest.equal_files import EqualFiles, orphans
-from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.listing import LandingFile, ListFiles, Listing
 from recsys_assets.ingest.served import forget_served
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
 from recsys_assets.ingest.suppression import UserId
 from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table, stage_table, table_digest, table_key
-from recsys_assets.storage.objects import ObjectMeta, ObjectStore, sha256_object
+from recsys_assets.storage.objects import ObjectStore, sha256_object
 
 Log = Callable[[str], None]
 Scan = Callable[[Sequence[str], pa.Schema], Frame]
@@ -54,7 +54,7 @@ class LandingZone:
         dataset: names of the files and how they are parsed.
         store: of staged files.
         open_landing: opens the store of the landing files; called once, when the first of them is needed.
-        list_files: lists the current files; :func:`list_landing` does so for a plain store.
+        list_files: lists the current files; :func:`list_landing` does so for the files of a store.
         scan: of the engine that reads the days.
         only_accepted: whether only accepted files count.
     """
@@ -64,7 +64,7 @@ class LandingZone:
         dataset: Dataset,
         store: ObjectStore,
         open_landing: Callable[[], ObjectStore],
-        list_files: Callable[[], Iterable[LandingFile]],
+        list_files: ListFiles,
         scan: Scan,
         *,
         only_accepted: bool = False,
@@ -72,21 +72,30 @@ class LandingZone:
         self._dataset, self._store, self._only_accepted = dataset, store, only_accepted
         self._open_landing, self._list_files, self._scan_parquet = open_landing, list_files, scan
         self._files: Accepted | None = None
+        self._listing = Listing((), {})
         self._staged: dict[str, StagedFile] = {}
 
     def listing(self) -> dict[str, AcceptedFile]:
         """The current files that the data set knows, by name; without their days."""
+        self._listing = self._list_files(lambda name: self._dataset.kind_of(name) is not None, "")
         files: dict[str, AcceptedFile] = {}
-        for file in sorted(self._list_files(), key=lambda file: file.name):
-            kind = self._dataset.kind_of(file.name)
-            if kind is not None:
-                version = self._version(kind, file)
-                files[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, version, version=version)
+        for file in sorted(self._listing.files, key=lambda file: file.name):
+            kind = self._dataset.kind_of(file.name) or "events"  # a name that was escaped may match no pattern
+            version = self._version(kind, file)
+            files[file.name] = AcceptedFile(
+                kind, file.name, file.size, file.fingerprint, version, version=version, fault=file.fault
+            )
         return files
 
-    def experiment_files(self) -> list[ObjectMeta]:
+    @property
+    def skipped(self) -> dict[str, str]:
+        """What the last listing left out, hidden files and folders not looked into: name to reason."""
+        return self._listing.skipped
+
+    def experiment_files(self) -> list[LandingFile]:
         """The files of the folder ``experiments``, by name. They are not data and are not staged."""
-        return self._landing.list(FOLDER)
+        files = self._list_files(lambda name: name.startswith(f"{FOLDER}/"), FOLDER).files
+        return sorted(files, key=lambda file: file.name)
 
     def experiment_file(self, key: str) -> bytes:
         """The content of one of them; ``NotFound`` if it does not exist."""
@@ -130,7 +139,8 @@ class LandingZone:
 
     def forget_served(self, user: UserId, log: Log = lambda _: None) -> None:
         """Take a person out of the files of the API, and accept what is left of them."""
-        removed = forget_served(self._landing, user)
+        files = [file for file in self.listing().values() if is_served(file.name) and not file.fault]
+        removed = forget_served(self._landing, [file.name for file in files if file.kind != "properties"], user)
         for name, lines in removed.items():
             log(f"{name}: {lines} lines taken out")
         known = self.accepted().files
@@ -309,6 +319,8 @@ class LandingZone:
 
     def _stage(self, file: AcceptedFile, equal: EqualFiles, log: Log) -> AcceptedFile:
         """What a listed file is accepted as; it is staged unless it is equal to an accepted one."""
+        if file.fault:
+            raise DataFileError(f"{file.name}: {file.fault}")
         content = sha256_object(self._landing, file.name)
         known = equal.find(file, content)
         if known is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Place:
             dataset,
             self.store,
             lambda: self.landing,
-            lambda: list_landing(self.landing),
+            partial(list_landing, self.landing),
             PolarsEngine().scan,
             **options,
         )

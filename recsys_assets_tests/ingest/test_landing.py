@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from recsys_assets.core.dataset import load_dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.ingest.listing import list_landing
+from recsys_assets.ingest.listing import Listing, Wanted, list_landing
 from recsys_assets.storage.local import LocalStore
 
 DATASET = load_dataset("retailrocket")
@@ -55,7 +56,7 @@ def zone(store: LocalStore, landing: LocalStore, **options: Any) -> LandingZone:
         DATASET,
         store,
         lambda: landing,
-        options.pop("list_files", lambda: list_landing(landing)),
+        options.pop("list_files", partial(list_landing, landing)),
         PolarsEngine().scan,
         **options,
     )
@@ -114,7 +115,7 @@ def test_a_run_that_reads_accepted_files_never_asks_the_landing_zone(place: Plac
     place.put("events.csv", 1)
     place.run().accept(place.run().changes())
 
-    def never() -> Any:
+    def never(*_: Any) -> Any:
         raise AssertionError("asked")
 
     run = LandingZone(DATASET, place.store, never, never, PolarsEngine().scan, only_accepted=True)
@@ -124,7 +125,11 @@ def test_a_run_that_reads_accepted_files_never_asks_the_landing_zone(place: Plac
 
 def test_a_file_that_is_listed_twice_counts_once(place: Place) -> None:
     place.put("events.csv", 1, 2)
-    run = place.run(list_files=lambda: list_landing(place.landing) * 2)
+
+    def twice(wanted: Wanted, under: str) -> Listing:
+        return Listing(list_landing(place.landing, wanted, under).files * 2, {})
+
+    run = place.run(list_files=twice)
     notes: list[str] = []
     assert list(run.changes()) == ["events.csv"]
     run.accept(run.changes(), notes.append)
