@@ -34,6 +34,7 @@ from recsys_assets.assets import (
 )
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
+from recsys_assets.automation.decisions import Rebuild, acknowledge_job
 from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
@@ -129,6 +130,12 @@ def build_definitions(
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
     assets = [asset for group in _GROUPS for asset in group.build(graph)]
     marts = marts_of(spec for asset in assets for spec in specs_of(asset))
+
+    def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
+        # Built when a job runs: the graph of its own runs has the same settings.
+        definitions = build_definitions(settings, dataset, registry=registry)
+        return InProcessRunner(definitions, instance, settings.storage_uri).rebuild
+
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     return dg.Definitions(
         assets=assets,
@@ -146,15 +153,8 @@ def build_definitions(
             jobs.approve_release,
             jobs.approve_model,
             jobs.reject_model,
-            erase_job(
-                dataset,
-                # Built when the job runs: the graph of its own runs has the same settings.
-                lambda instance: (
-                    InProcessRunner(
-                        build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
-                    ).rebuild
-                ),
-            ),
+            erase_job(dataset, rebuild_on),
+            acknowledge_job(settings, dataset, rebuild_on),
         ],
         sensors=[
             *(

@@ -102,6 +102,14 @@ class Settings(BaseSettings):
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
+    missing_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of a day's events, or of all files of a kind, that may be missing because files are set "
+        "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
+    )
+
     horizon_days: int = _days(
         7, "how many days ahead a recommendation may come true; also the distance between the ranker's training windows"
     )

@@ -13,13 +13,15 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
+from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.showcase import Showcase, showcase, who_orders
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, build_resources
+from recsys_assets.ingest.accepted import Accepted, read_accepted
+from recsys_assets.ingest.quarantine import lacking, sentence, waiting
 from recsys_assets.partitions import daily, span
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
@@ -80,7 +82,7 @@ class Materializer:
                 :data:`FIRST_WINDOWS` training windows, and :meth:`build_all_windows` goes on from there.
 
         Raises:
-            MaterializeError: a run failed, a file cannot be used, or the landing zone holds no event.
+            MaterializeError: a run failed, or the landing zone holds no event that can be used.
         """
         newest = self.catch_up_history()
         pointer = self._store.releases().current()
@@ -116,14 +118,11 @@ class Materializer:
             self._progress.note(f"run {run} was left by a process that was killed, and is ended")
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             landing = self._landing.zone()
-            try:
-                accepted = landing.accept(landing.changes(), self._progress.note)
-            except DataFileError as error:
-                raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
+            accepted = landing.accept(landing.changes(), self._progress.note)
         days = span(daily(self._settings, self._dataset))
         newest = newest_day(accepted, days)
         if newest is None:
-            raise MaterializeError(self._nothing_found())
+            raise MaterializeError(self._nothing_found(accepted))
         self._first = next(day for day in accepted.event_days() if day >= days[0])
         reach = days_reached(self._settings.attribution_hours)
         self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days, reach=reach)
@@ -153,12 +152,24 @@ class Materializer:
             self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
-        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`."""
+        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`.
+
+        A release that lacks too much waits for a person; that is told and no failure.
+        """
         graph = self._definitions.resolve_asset_graph()
         chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
             with self._progress.step(f"release as of {day}") as advance:
-                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)), advance)
+                try:
+                    self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)), advance)
+                except MaterializeError as error:
+                    if error.stopped_by != ("release", COMPLETE):
+                        raise
+                    lacks = lacking(read_accepted(self._store.open()), day, self._settings.missing_share)
+                    self._progress.note(
+                        f"the release as of {day} waits, because files are set aside: {lacks.told()}. Mend or remove "
+                        "them, or go on without them: python -m recsys_assets.cli.landing acknowledge FILE"
+                    )
             self._done.add(day)
             if day not in self._untracked:
                 self._untracked.append(day)
@@ -193,8 +204,9 @@ class Materializer:
         """Who orders the lists of a day and why, in one sentence."""
         return who_orders(self._store.partitions(), day)
 
-    def _nothing_found(self) -> str:
-        return (
+    def _nothing_found(self, accepted: Accepted | None = None) -> str:
+        files = waiting(accepted) if accepted else {}
+        return (f"set aside: {sentence(files)}; " if files else "") + (
             f"no event in the landing zone {self._settings.landing_uri} (RECSYS_LANDING_URI): data set "
             f"{self._dataset.name!r} expects files named {', '.join(self._dataset.events.files)} there"
         )
