@@ -4,6 +4,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from dagster_aws.s3 import S3Resource
 from dagster_aws.s3.sensor import get_objects
 
@@ -13,6 +14,7 @@ from recsys_assets.ingest.listing import LandingFile, list_landing
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.retries import PATIENT
 from recsys_assets.storage.uri import open_store
 
 ACCEPTED_ONLY = {"recsys/landing": "accepted"}
@@ -51,7 +53,11 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             return list_landing(self._open())
         parts = urlsplit(self.uri)
         prefix = parts.path.strip("/")
-        listed = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        listed = PATIENT.call(
+            self.uri,
+            lambda: get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client()),
+            is_transient,
+        )
         # boto3's stubs leave open whether a listed object has a key and a size.
         objects = cast("list[dict[str, Any]]", listed)
         return [
@@ -59,3 +65,12 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             for o in objects
             if (name := o["Key"].removeprefix(f"{prefix}/" if prefix else "")) and not name.endswith("/")
         ]
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether boto3 may succeed later, after an error of the network or of a busy server."""
+    if isinstance(error, ClientError):
+        answer = cast("dict[str, Any]", error.response)
+        status, code = answer["ResponseMetadata"].get("HTTPStatusCode", 500), answer["Error"].get("Code")
+        return status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling")
+    return isinstance(error, (HTTPClientError, ConnectionError, IncompleteReadError))
