@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets.automation.runs import is_by_console
 from recsys_assets.resources.notifier import Notifier
 
 _ERROR_LIMIT = 1000
@@ -12,7 +13,10 @@ _PARTITION = ("dagster/partition", "dagster/asset_partition_range_start", "dagst
 
 
 def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
-    """The sensors that watch runs; none where no channel is set."""
+    """The sensors that watch runs; none where no channel is set.
+
+    Runs that people started on a console are not told of: those people see what becomes of them.
+    """
     if not notifier.channels:
         return []
 
@@ -22,6 +26,8 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
         description="Notifies of every run that made a release.",
     )
     def notify_success(context: dg.RunStatusSensorContext) -> None:
+        if is_by_console(context.dagster_run):
+            return
         for facts in _releases(context):
             order = facts["ordered_by"]
             serving = "it is served" if facts["served"] else f"it is not served: {facts['why']}"
@@ -34,7 +40,7 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
     )
     def notify_failure(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
-        if run.tags.get(_WILL_RETRY) == "true":
+        if run.tags.get(_WILL_RETRY) == "true" or is_by_console(run):
             return
         steps = [(event.step_key, _root_cause(event)) for event in context.get_step_failure_events()]
         step, error = steps[0] if steps else (None, context.failure_event.message or "no error was recorded")

@@ -5,18 +5,16 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
-import pyarrow.parquet as pq
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
 from recsys_assets.cli.progress import Progress
+from recsys_assets.cli.showcase import Showcase, showcase, who_orders
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
@@ -130,8 +128,8 @@ class Materializer:
         reach = days_reached(self._settings.attribution_hours)
         self._outdated = outdated_days(accepted, self._store.partitions(), self._marts, days, reach=reach)
         for begin, last in ranges(self._outdated, accepted.changed):
-            with self._progress.step(f"events and marts {begin} to {last}"):
-                self._runner.run("history", history_tags(begin, last))
+            with self._progress.step(f"events and marts {begin} to {last}") as advance:
+                self._runner.run("history", history_tags(begin, last), advance=advance)
         return newest
 
     def build_training_windows(self, newest: str, windows: int | None = None) -> None:
@@ -150,8 +148,8 @@ class Materializer:
 
     def _build_examples(self, days: Iterable[str]) -> None:
         for day in days:
-            with self._progress.step(f"examples as of {day}"):
-                self._runner.run("examples", {"dagster/partition": day})
+            with self._progress.step(f"examples as of {day}") as advance:
+                self._runner.run("examples", {"dagster/partition": day}, advance=advance)
             self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
@@ -159,8 +157,8 @@ class Materializer:
         graph = self._definitions.resolve_asset_graph()
         chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
-            with self._progress.step(f"release as of {day}"):
-                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
+            with self._progress.step(f"release as of {day}") as advance:
+                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)), advance)
             self._done.add(day)
             if day not in self._untracked:
                 self._untracked.append(day)
@@ -180,15 +178,20 @@ class Materializer:
         """The releases that could be approved while nothing is served."""
         return self._store.releases().list()
 
-    def sample_user(self, day: str) -> tuple[str, str, str]:
-        """A user with recommendations, the id of a user without any events, and an item."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = self._store.partitions().fetch("recommendations", day, Path(folder))
-            rows = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
-        if not rows:
+    def showcase(self, day: str) -> Showcase:
+        """A user to look at, of a day's release.
+
+        Raises:
+            MaterializeError: nobody has recommendations.
+        """
+        shown = showcase(self._store.partitions(), day)
+        if shown is None:
             raise MaterializeError(f"nobody has recommendations as of {day}")
-        unknown = str(2**62) if isinstance(rows[0]["user_id"], int) else "nobody-knows-me"
-        return str(rows[0]["user_id"]), unknown, str(rows[0]["item_id"])
+        return shown
+
+    def who_orders(self, day: str) -> str:
+        """Who orders the lists of a day and why, in one sentence."""
+        return who_orders(self._store.partitions(), day)
 
     def _nothing_found(self) -> str:
         return (

@@ -387,4 +387,5 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     except tomllib.TOMLDecodeError as error:
         raise DatasetError(f"{source}: not TOML: {error}") from error
     except ValidationError as error:
-        raise DatasetError(f"{source}: {describe_faults(error, 'data set')}") from error
+        faults = describe_faults(error, "data set", Dataset)
+        raise DatasetError("\n".join(f"{source}: {fault}" for fault in faults)) from error

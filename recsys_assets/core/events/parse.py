@@ -211,6 +211,14 @@ def item_ids(batch: RawBatch, column: str, kind: IdType) -> pa.ChunkedArray:
     return frame.collect().to_arrow()["item_id"].cast(pa.int64() if kind == "int64" else pa.string())
 
 
+def trimmed_texts(rows: pa.Table) -> pa.Table:
+    """Columns of plain types as the text that is parsed, under the file's names; null where a cell is empty."""
+    texts = pa.table([_as_text(column) for column in rows.columns], names=[str(at) for at in range(rows.num_columns)])
+    trim = [trimmed(nw.col(name)) for name in texts.column_names]
+    frame = nw.from_arrow(texts, backend="polars").select(*trim)
+    return frame.to_arrow().rename_columns(rows.column_names)
+
+
 def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
     """Mask of the rows with a mapped property or none; most rows have others and are dropped before parsing."""
     name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])
