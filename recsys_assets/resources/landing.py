@@ -4,6 +4,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from dagster_aws.s3 import S3Resource
 from dagster_aws.s3.sensor import get_objects
 
@@ -13,6 +14,7 @@ from recsys_assets.ingest.listing import Listing, Wanted, list_keys, list_landin
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.retries import PATIENT
 from recsys_assets.storage.uri import open_store
 
 ACCEPTED_ONLY = {"recsys/landing": "accepted"}
@@ -51,8 +53,20 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             return list_landing(self._open(), wanted, under)
         parts = urlsplit(self.uri)
         prefix = "".join(f"{part}/" for part in (parts.path.strip("/"),) if part)
-        listed = get_objects(parts.netloc, f"{prefix}{under}/" if under else prefix, client=self.s3.get_client())
+        below = f"{prefix}{under}/" if under else prefix
+        listed = PATIENT.call(
+            self.uri, lambda: get_objects(parts.netloc, below, client=self.s3.get_client()), is_transient
+        )
         # boto3's stubs leave open whether a listed object has a key and a size.
         objects = cast("list[dict[str, Any]]", listed)
         keys = ((o["Key"].removeprefix(prefix), o["Size"], o["ETag"].strip('"')) for o in objects)
         return list_keys(keys, f"s3://{parts.netloc}/{prefix}".rstrip("/"), wanted)
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether boto3 may succeed later, after an error of the network or of a busy server."""
+    if isinstance(error, ClientError):
+        answer = cast("dict[str, Any]", error.response)
+        status, code = answer["ResponseMetadata"].get("HTTPStatusCode", 500), answer["Error"].get("Code")
+        return status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling")
+    return isinstance(error, (HTTPClientError, ConnectionError, IncompleteReadError))

@@ -259,7 +259,7 @@ class Releases:
         paths: dict[str, Path] = {}
         for entry in manifest.files:
             key = _key(manifest.release_id, entry.name)
-            paths[entry.name], sha256 = local_file(self.store, key, into / entry.name)
+            paths[entry.name], sha256 = local_file(self.store, key, into / entry.name, entry.sha256)
             if sha256 != entry.sha256:
                 raise DamagedRelease(f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found {sha256}")
         return paths
