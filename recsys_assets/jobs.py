@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.assets.promotion import GATE
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords

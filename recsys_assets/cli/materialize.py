@@ -19,7 +19,7 @@ from recsys_assets.automation.staleness import history_tags, marts_of, newest_da
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.partitions import daily, span

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from recsys_assets.core.dataset import Dataset, load_dataset
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone

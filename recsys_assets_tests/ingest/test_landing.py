@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from recsys_assets.core.dataset import load_dataset
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import list_landing
