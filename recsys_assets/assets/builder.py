@@ -34,6 +34,7 @@ CHECKS: Mapping[str, str] = {
     "never_itself": "No item is similar to itself.",
     "orphans": "Categories whose parent is unknown are few.",
     "ranker_beats_generators": "The ranker beats the best generator on a window that neither was fitted on.",
+    "known_values": "Prices and availabilities of the day's files mean something; else they are unknown, not guessed.",
     "schema": "Event files have the columns that those before them had.",
     "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",

@@ -15,8 +15,8 @@ from recsys_assets.core.contracts import IMPRESSIONS, REJECTED_EVENTS, Contract,
 from recsys_assets.core.dataset import Dataset, DatasetError, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.events.schema import differences
 from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.ingest.accepted import (
@@ -273,6 +273,10 @@ class LandingZone:
                     by_file[file.name] = changes
         return by_file
 
+    def unknown_values(self, kind: StagedKind, day: str) -> dict[str, dict[str, dict[str, int]]]:
+        """Values that nobody mapped in the files of a day: file to column to value to its rows in the whole file."""
+        return {file.name: file.unknown for file in self._staged_on(kind, day) if file.unknown}
+
     def _staged_on(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
         """The staged files with rows of a day, in order of their names."""
         for _, file in sorted(self.files().files.items()):
@@ -367,6 +371,8 @@ class LandingZone:
             log(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
             source = LandingFile(landing.uri(file.name), file.name, file.size, file.fingerprint)
             staged = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
+            for note in staged.notes():
+                log(f"{file.name}: {note}")
         return replace(file, days=tuple(sorted(staged.days)))
 
     def _unstage(self, file: AcceptedFile) -> None:
