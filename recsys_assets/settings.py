@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
 
-_PREFIX = "RECSYS_"
+PREFIX = "RECSYS_"
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 """Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
 
@@ -33,7 +33,7 @@ def _half_life(default: float, about: str) -> Any:
 class Settings(BaseSettings):
     """Settings, read from ``RECSYS_*``; unknown values and out-of-range numbers are errors that name the variable."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     dataset: str = Field(
         default="retailrocket",
@@ -285,11 +285,11 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     Raises:
         ValueError: naming the variable or the data set's key at fault.
     """
-    _reject_renamed((name for name in os.environ if name.upper().startswith(_PREFIX)), _PREFIX)
+    _reject_renamed((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
     try:
         explicit = Settings(**overrides)
     except ValidationError as error:
-        raise ValueError(_explain(error, _PREFIX)) from None
+        raise ValueError(_explain(error, PREFIX)) from None
     try:
         dataset = load_dataset(explicit.dataset)
     except DatasetError as error:

@@ -33,7 +33,11 @@ SAMPLE_DAYS = 60
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m recsys_assets.cli``."""
     parser = argparse.ArgumentParser(prog="recsys_assets.cli", description=__doc__)
-    parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
+    parser.add_argument(
+        "command",
+        choices=("run", "smoke", "rebuild"),
+        help="run: stay until Ctrl-C; smoke: ask the API and exit; rebuild: build again what other settings made",
+    )
     command: str = parser.parse_args(arguments).command
     progress = Progress()
     stop_on_signals()
@@ -49,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("DAGSTER_HOME", str(ROOT))
         _sample(settings, progress)
         with Materializer(settings, dataset, progress) as materializer:
+            if command == "rebuild":
+                return _rebuild(materializer, progress)
             return _serve(settings, materializer, progress, stay=command == "run")
     except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
         return _failed(progress, error)
@@ -70,6 +76,15 @@ def stop_on_signals() -> None:
 def _failed(progress: Progress, error: Exception) -> int:
     progress.note(f"failed: {error}")
     return 1
+
+
+def _rebuild(materializer: Materializer, progress: Progress) -> int:
+    materializer.expect_files()
+    materializer.rebuild()
+    materializer.track()
+    served = materializer.served()
+    progress.note(f"release {served.release_id} is served" if served else "nothing is served before approve_release")
+    return 0
 
 
 def _serve(settings: Settings, materializer: Materializer, progress: Progress, *, stay: bool) -> int:
@@ -104,7 +119,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         },
     )
     with ui, api:
-        newest = materializer.catch_up(first_answer=True)
+        newest = materializer.catch_up_or_keep()
         with progress.step("Dagster UI answers"):
             wait_until_ready(ui, "/server_info")
         served = materializer.served()
@@ -121,10 +136,13 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
         if stay and passed:
-            materializer.build_all_windows(newest)
+            if newest:
+                materializer.build_all_windows(newest)
             materializer.track()
             _stay(daemon, settings, progress)
         materializer.track()
+        if newest is None:
+            return 1
         if left := materializer.windows_left(newest):
             progress.note(f"{len(left)} training windows are left, which `make run` builds while it serves")
     return 0 if passed else 1
