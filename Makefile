@@ -14,9 +14,6 @@ COMPILE := --python-version 3.11 --universal --generate-hashes --no-emit-index-u
 
 # Settings may be given on the command line (make smoke RECSYS_DATASET=movielens): every process sees them.
 export $(filter RECSYS_%,$(.VARIABLES)) SQL
-# One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
-export DAGSTER_HOME := $(CURDIR)
-
 # Tests run side by side, a process for each core. In the default suite, who has nothing left takes tests from the end of
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4

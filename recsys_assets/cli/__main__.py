@@ -18,6 +18,7 @@ from urllib.error import URLError
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recsys_assets.cli.home import VARIABLE, dagster_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
 from recsys_assets.settings import Settings, load_settings
@@ -35,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recsys_assets.cli", description=__doc__)
     parser.add_argument(
         "command",
-        choices=("run", "smoke", "rebuild"),
-        help="run: stay until Ctrl-C; smoke: ask the API and exit; rebuild: build again what other settings made",
+        choices=("run", "smoke", "rebuild", "home"),
+        help="run: stay until Ctrl-C; smoke: ask the API and exit; rebuild: build again what other settings made; "
+        "home: print where Dagster keeps the history of this store",
     )
     command: str = parser.parse_args(arguments).command
     progress = Progress()
@@ -50,7 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(progress, error)
 
     try:
-        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+        if command == "home":
+            print(os.environ[VARIABLE])  # noqa: T201
+            return 0
         _sample(settings, progress)
         with Materializer(settings, dataset, progress) as materializer:
             if command == "rebuild":
