@@ -73,7 +73,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         partitions = store.partitions()
         try:
             as_of, windows = training_windows(experiment, partitions.days(EXAMPLES), settings.horizon_days)
-            uris = [uri for _, uri in partitions.uris(EXAMPLES, windows)]
+            uris = current_uris(partitions, windows)
             examples = frames.run.scan(uris, frames.schema_of(graph.contracts[EXAMPLES]))
             with tracking.failures(
                 run_name(experiment), {"experiment": name, "partition": as_of}, but=NotEnoughExamples
@@ -97,6 +97,17 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         )
 
     return [experiment_model]
+
+
+def current_uris(partitions: PartitionStore, windows: Sequence[str]) -> list[str]:
+    """Where the examples of some windows are.
+
+    Raises:
+        OtherSettingsError: some were made with other settings.
+    """
+    records = [partitions.read_lineage(EXAMPLES, day) for day in windows]
+    partitions.refuse_other_settings(record for record in records if record)
+    return [uri for _, uri in partitions.uris(EXAMPLES, windows)]
 
 
 def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
