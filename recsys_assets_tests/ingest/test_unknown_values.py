@@ -36,32 +36,15 @@ def events(store: LocalStore, times: list[str], **spec: Any) -> tuple[list[datet
     return [by_item.get(n) for n in range(len(times))], done
 
 
-YES = ["in stock", "In_Stock", "InStock", "IN-STOCK", "https://schema.org/InStock", "http://schema.org/PreOrder"]
-YES += [
-    "preorder",
-    "pre-order",
-    "backorder",
-    "BackOrder",
-    "LimitedAvailability",
-    "true",
-    "TRUE",
-    True,
-    "yes",
-    "Y",
-    1,
-    1.0,
-    "t",
+YES = [
+    *("in stock", "In_Stock", "InStock", "IN-STOCK", "https://schema.org/InStock", "http://schema.org/PreOrder"),
+    *("preorder", "pre-order", "backorder", "BackOrder", "LimitedAvailability", "true", "TRUE", True, "yes", "Y"),
+    *(1, 1.0, "t"),
 ]
 NO = [
-    "out of stock",
-    "out_of_stock",
-    "OutOfStock",
-    "https://schema.org/OutOfStock",
-    "SoldOut",
-    "sold out",
-    "Discontinued",
+    *("out of stock", "out_of_stock", "OutOfStock", "https://schema.org/OutOfStock", "SoldOut", "sold out"),
+    *("Discontinued", "false", "False", False, "no", "N", 0, 0.0, "f", "unavailable"),
 ]
-NO += ["false", "False", False, "no", "N", 0, 0.0, "f", "unavailable"]
 
 
 def test_availability_in_the_words_of_common_exports(tmp_path: Path) -> None:
