@@ -1,4 +1,4 @@
-"""Files that were made to fill the memory do not; ``python -m benchmarks.hostile_files`` shows it for the whole sizes."""
+"""Files that were made to fill the memory do not; ``benchmarks.hostile_files`` shows it for the whole sizes."""
 
 from __future__ import annotations
 
