@@ -39,7 +39,7 @@ CHECKS: Mapping[str, str] = {
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "complete": "No landing file is set aside; the release waits if too large a share is missing.",
+    "complete": "Nothing of the landing zone waits for a person; where too much is missing, the release does too.",
     "serving_is_current": "What is served is this day or a newer one, and its bytes verify.",
 }
 """Every check of the graph and what it asserts."""

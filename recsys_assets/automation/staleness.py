@@ -64,7 +64,9 @@ def outdated_days(
     days = [
         day
         for day, generation in changed.items()
-        if span[0] <= day <= span[1] and (generation > since or day > until or day in retry_queue)
+        if span[0] <= day <= span[1]
+        and day not in accepted.held
+        and (generation > since or day > until or day in retry_queue)
     ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
