@@ -6,7 +6,7 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
+from recsys_assets.automation.staleness import (
+    Span,
+    history_tags,
+    marts_of,
+    newest_day,
+    outdated_days,
+    ranges,
+    training_days,
+)
 from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.activity.feedback import days_reached
@@ -23,6 +31,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.ingest.accepted import Accepted, read_accepted
+from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
 from recsys_assets.partitions import daily, span
 from recsys_assets.resources.landing import LandingResource
@@ -31,6 +40,7 @@ from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
 
 _TRACKING = ("model_tracking",)
+_FILES_TOLD = 20
 FIRST_WINDOWS = 2
 """Training windows of the very first release, where somebody waits for it."""
 
@@ -119,7 +129,9 @@ class Materializer:
         self._runner.cancel_orphan_runs()
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             landing = self._landing.zone()
+            before = landing.accepted().files
             accepted = landing.accept(landing.changes(), self._progress.note)
+        new = {name for name, file in accepted.files.items() if file != before.get(name)}
         days = span(daily(self._settings, self._dataset))
         newest = newest_day(accepted, days)
         if newest is None:
@@ -130,7 +142,19 @@ class Materializer:
         for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}"):
                 self._runner.run("history", history_tags(begin, last))
+        self._tell_rows(accepted, new, days)
         return newest
+
+    def _tell_rows(self, accepted: Accepted, names: Collection[str], days: Span) -> None:
+        """What became of the rows of new files, a line each."""
+        for rows in summed(file_rows(self._store.open(), accepted, names, days), _FILES_TOLD):
+            self._progress.note(rows.told())
+        outside = [day for day in accepted.event_days() if not days[0] <= day <= days[1]]
+        if outside:
+            self._progress.note(
+                f"{len(outside):,} days with events, {outside[0]} to {outside[-1]}, are outside the dates of the "
+                f"graph, {days[0]} to {days[1]} (RECSYS_START_DATE, RECSYS_END_DATE, today): they are not built"
+            )
 
     def build_training_windows(self, newest: str, windows: int | None = None) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first.
