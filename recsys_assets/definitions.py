@@ -35,9 +35,11 @@ from recsys_assets.assets import (
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
 from recsys_assets.automation.experiments_sensor import experiments_sensor
+from recsys_assets.automation.freshness import freshness_checks, freshness_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
+from recsys_assets.automation.prune import prune_job, prune_schedule
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.automation.staleness import marts_of
@@ -144,6 +146,7 @@ def build_definitions(
             jobs.pin_release,
             jobs.unpin_release,
             jobs.approve_release,
+            prune := prune_job(settings),
             jobs.approve_model,
             jobs.reject_model,
             erase_job(
@@ -164,15 +167,17 @@ def build_definitions(
                     experiments_sensor(settings, registry.names),
                     erasure_sensor(settings),
                     dead_runs_sensor,
+                    freshness_sensor(settings),
                 ]
                 if on
                 else []
             ),
             *notification_sensors(notifier_of(settings)),
         ],
-        schedules=daily_schedules(graph.partitions, settings, marts) if on else [],
+        schedules=[*daily_schedules(graph.partitions, settings, marts), prune_schedule(prune)] if on else [],
         resources={**build_resources(settings, dataset, registry), **(resources or {})},
         executor=executor,
+        asset_checks=freshness_checks(settings),
     )
 
 

@@ -102,6 +102,15 @@ class Settings(BaseSettings):
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
+    keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
+    keep_releases: int = Field(
+        default=30,
+        ge=2,
+        le=10_000,
+        description="how many releases the job `prune` leaves; never deleted are the served one, the one before it and "
+        "newer ones",
+    )
+
     horizon_days: int = _days(
         7, "how many days ahead a recommendation may come true; also the distance between the ranker's training windows"
     )

@@ -68,7 +68,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         checks=("serving_is_current",),
         advisory=("serving_follows",),
         pool="publishing",
-        watched=True,
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions

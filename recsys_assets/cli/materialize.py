@@ -12,7 +12,7 @@ import dagster as dg
 
 from recsys_assets import jobs
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges, training_days
+from recsys_assets.automation.staleness import history_tags, marts_of, newest_day, outdated_days, ranges
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.showcase import Showcase, showcase, who_orders
 from recsys_assets.core.activity.feedback import days_reached
@@ -20,7 +20,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, build_resources
-from recsys_assets.partitions import daily, span
+from recsys_assets.partitions import daily, examples_lacking, how_to_make, span, training_days
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -109,6 +109,23 @@ class Materializer:
             self._done.difference_update(left)
             self._build_examples(left)
             self.refresh([newest])
+
+    def build_as_of(self, days: Iterable[str]) -> None:
+        """Materialize as-of days up to their releases, oldest first, each after the examples that its ranker lacks.
+
+        Raises:
+            MaterializeError: a run failed, or a day is not one of the data's.
+        """
+        newest = self.catch_up_history()
+        for day in sorted(set(days)):
+            if not str(self._first) <= day <= newest:
+                raise MaterializeError(f"as-of day {day}: expected one from {self._first} to {newest}")
+            stored = self._store.partitions().days("ranking_examples")
+            if lacking := examples_lacking(self._settings, [day], stored, self._first):
+                self._progress.note(f"{day} {how_to_make(lacking, [day])}")
+            self.build_training_windows(day)
+            self.refresh([day])
+        self.track()
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone."""

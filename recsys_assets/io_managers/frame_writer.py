@@ -82,7 +82,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         inputs: Sequence[Input] = (),
         days_read: Mapping[str, int] | None = None,
     ) -> dg.MaterializeResult[Staged]:
-        """Stage the frame of every partition of this run and check it.
+        """Stage the frame of every partition of this run and check it, up to the first day that fails.
+
+        The IO manager stores the days before that one, and then fails with its error.
 
         Args:
             context: of the running step.
@@ -100,15 +102,26 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
         results: list[tuple[str, dg.AssetCheckResult]] = []
+        failure: Exception | None = None
         for day in context.partition_keys:
             day_params = params(day) if callable(params) else (params or {})
-            staged, evaluated = self._stage(context, contract, day, build(day), partition_checks, day_params)
+            try:
+                staged, evaluated = self._stage(context, contract, day, build(day), partition_checks, day_params)
+            except Exception as error:
+                error.add_note(f"{asset} of {day} failed; the days of this run before it are stored")
+                if not files:
+                    raise
+                failure = error
+                break
             files[day] = staged
             results += [(day, check) for check in evaluated]
         if len(files) > 1:
             _log_failed_days(context, asset, results)
         return self._result(
-            asset, Staged(files, seed, tuple(inputs), days_read or {}), [*merge_results(results), *checks], metadata
+            asset,
+            Staged(files, seed, tuple(inputs), days_read or {}, failure),
+            [*merge_results(results), *checks],
+            metadata,
         )
 
     def write_bytes(
