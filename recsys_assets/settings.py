@@ -115,6 +115,14 @@ class Settings(BaseSettings):
         description="share of all events or properties that may vanish with their files at once; above it, their rows "
         "stay until a person agrees; 1: they always go",
     )
+    keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
+    keep_releases: int = Field(
+        default=30,
+        ge=2,
+        le=10_000,
+        description="how many releases the job `prune` leaves; never deleted are the served one, the one before it and "
+        "newer ones",
+    )
 
     horizon_days: int = _days(
         7, "how many days ahead a recommendation may come true; also the distance between the ranker's training windows"

@@ -70,7 +70,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         checks=("serving_is_current", COMPLETE),
         advisory=("serving_follows",),
         pool="publishing",
-        watched=True,
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions

@@ -29,6 +29,8 @@ COMMANDS = {
     "run": Command("__main__", "build what is new, serve it, take in new files; stays until Ctrl-C", ("run",)),
     "smoke": Command("__main__", "the same without staying: ask the API, show the answers, stop", ("smoke",)),
     "check": Command("check", "what event files hold, a dataset.toml that reads them, and what would be rejected"),
+    "as-of": Command("as_of", "make as-of days of the past, oldest first, with the examples that they lack"),
+    "releases": Command("releases", "what is served; roll back, pin and unpin, without Dagster's queue"),
     "sql": Command("sql", "DuckDB over the assets"),
     "mlflow": Command("mlflow_ui", "MLflow's UI on the runs, models and plots that were recorded"),
 }

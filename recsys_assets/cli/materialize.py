@@ -13,7 +13,7 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.rebuild import Looks, OtherSettings, as_of_assets, refusal
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import Span, history_tags, marts_of, ranges, training_days
+from recsys_assets.automation.staleness import Span, history_tags, marts_of, ranges
 from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.showcase import Showcase, showcase, who_orders
@@ -23,7 +23,7 @@ from recsys_assets.definitions import build_definitions
 from recsys_assets.ingest.accepted import Accepted, read_accepted
 from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
-from recsys_assets.partitions import daily, span
+from recsys_assets.partitions import daily, examples_lacking, how_to_make, span, training_days
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -168,6 +168,23 @@ class Materializer:
             self._done.difference_update(left)
             self._build_examples(left)
             self.refresh([newest])
+
+    def build_as_of(self, days: Iterable[str]) -> None:
+        """Materialize as-of days up to their releases, oldest first, each after the examples that its ranker lacks.
+
+        Raises:
+            MaterializeError: a run failed, or a day is not one of the data's.
+        """
+        newest = self.catch_up_history()
+        for day in sorted(set(days)):
+            if not str(self._first) <= day <= newest:
+                raise MaterializeError(f"as-of day {day}: expected one from {self._first} to {newest}")
+            stored = self._store.partitions().days("ranking_examples")
+            if lacking := examples_lacking(self._settings, [day], stored, self._first):
+                self._progress.note(f"{day} {how_to_make(lacking, [day])}")
+            self.build_training_windows(day)
+            self.refresh([day])
+        self.track()
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone.

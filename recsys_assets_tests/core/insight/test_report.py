@@ -24,7 +24,7 @@ from recsys_assets.core.insight.counts import event_counts
 from recsys_assets.core.insight.data_charts import data_charts
 from recsys_assets.core.insight.data_page import data_page
 from recsys_assets.core.insight.drawing import Chart
-from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
+from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, change, figures
 from recsys_assets_tests.core.world import Row, frame, rows
 
 FIRST, DAYS = date(2024, 2, 20), 10
@@ -299,3 +299,9 @@ def test_charts_are_legible_for_every_kind_of_data(case: str, cases: dict[str, F
     charts = data_charts(cases[case])
     assert {"events_per_day", "events_per_user", "item_concentration"} <= {chart.name for chart in charts}
     check_charts(charts, data_page(cases[case]))
+
+
+def test_a_change_is_against_the_median_of_the_days_before() -> None:
+    assert change([4, 6]) == 1.5, "one day before is enough"
+    assert change([1, 9, 2, 6]) == 3.0
+    assert [change(values) for values in ([], [5], [0, 5], [0, 0, 7, 5])] == [None] * 4

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -170,6 +171,21 @@ def test_trials_below_the_median_are_pruned() -> None:
     assert all(trial.facts["trees"] == 40 for trial in grown)
     assert RankerSearchResult.from_json(result.to_json()) == result
     assert max(trial.value for trial in pruned) < best_of(result.trials).value
+
+
+@pytest.mark.parametrize(("trials", "startup"), [(2, 3), (7, 3), (8, 4)])
+def test_half_of_the_trials_are_drawn_before_any_is_pruned_and_three_at_least(
+    trials: int, startup: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def spy(n_startup_trials: int, **options: int) -> optuna.pruners.NopPruner:
+        begun.append(n_startup_trials)
+        return optuna.pruners.NopPruner()
+
+    monkeypatch.setattr(optuna.pruners, "MedianPruner", spy)
+    tune(windows(), DAY, search(trials), replace(QUICK, iterations=2))
+    assert begun == [startup]
 
 
 def test_too_few_examples_and_foreign_json_raise() -> None:
