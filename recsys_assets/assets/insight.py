@@ -80,13 +80,14 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         marts = ReportInputs(event_counts.frame(), user_activity.frame(), bot_users.frame())
         report = figures(marts, graph.day(day), params)
+        charts = data_charts(report)
         return frames.write_bytes(
             context,
-            data_page(report),
+            data_page(report, charts),
             params={"days": params.days, "weights": dict(params.weights)},
             checks=[drifts(report["drift"])],
             metadata={
-                **chart_metadata(data_charts(report)),
+                **chart_metadata(charts),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(report),
                 "files": files_table(store.open(), span(graph.partitions), event_counts.days),
