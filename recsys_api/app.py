@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or load_settings()
     metrics = Metrics(os.environ.get(FOLDER_VARIABLE))
-    reloader = Reloader(settings, metrics.reload)
+    reloader = Reloader(settings, metrics.reload, metrics.damage)
 
     traces = _traces(settings, metrics)
 

@@ -22,8 +22,10 @@ class SettingsError(ValueError):
 
 
 def _default_cache() -> Path:
-    """A folder of this user in the system's temporary directory."""
-    return Path(tempfile.gettempdir()) / f"recsys-api-{os.getuid()}"
+    """A folder of this user for temporary files: one on a disk rather than in memory, as ``/tmp`` often is."""
+    on_disk = "/var/tmp"  # noqa: S108 (the folder in it must be this user's own)
+    others = "TMPDIR" in os.environ or not os.access(on_disk, os.W_OK)
+    return Path(tempfile.gettempdir() if others else on_disk) / f"recsys-api-{os.getuid()}"
 
 
 class Settings(BaseSettings):
@@ -43,7 +45,14 @@ class Settings(BaseSettings):
         default=5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
     )
     api_cache_dir: Path = Field(
-        default_factory=_default_cache, description="where the API keeps its copies of releases from `s3://`"
+        default_factory=_default_cache, description="where the API keeps its own copies of releases, which it serves"
+    )
+    api_verify_bytes_per_second: int = Field(
+        default=10_000_000,
+        ge=0,
+        le=10**12,
+        description="bytes a second that the API reads to see whether what it serves is still what it loaded; 0: only "
+        "files whose time or size changes",
     )
     events_url: SecretStr = Field(
         default=SecretStr(""),
