@@ -125,6 +125,9 @@ class Metrics(Collector):
             "Workers that serve a release in place of a damaged one.",
             "livesum",
         )
+        self._closed = self._counts(
+            "recsys_connections_closed_total", "Connections that were closed or refused, by reason.", "reason"
+        )
         self._cpu = self._counter("process_cpu_seconds_total", "User and system CPU time, seconds.")
         self._cpu_seen = 0.0
         self._memory = self._gauge("process_resident_memory_bytes", "Resident memory.", "livesum")
@@ -265,6 +268,10 @@ class Metrics(Collector):
         else:
             self._failures.inc()
             self.error("releases")
+
+    def connection_closed(self, reason: str) -> None:
+        """Count a connection that was closed or refused, by one of the reasons of ``recsys_api.connections``."""
+        self._closed.add(reason)
 
     def damage(self) -> None:
         """Count a file of the served release that was found damaged after it was loaded."""

@@ -84,6 +84,33 @@ class Settings(BaseSettings):
     api_max_body_bytes: int = Field(
         default=1 << 20, ge=1024, le=1 << 30, description="most bytes of a request's body, also when unpacked"
     )
+    api_header_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="seconds in which the line and headers of a request must have arrived"
+    )
+    api_body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=86_400,
+        description="seconds in which its body must have arrived, and a client must go on reading an answer",
+    )
+    api_idle_seconds: int = Field(
+        default=5, ge=1, le=3600, description="seconds after which a connection without a further request is closed"
+    )
+    api_max_header_bytes: int = Field(
+        default=1 << 16, ge=1024, le=1 << 24, description="most bytes of a request's line and headers"
+    )
+    api_max_connections: int = Field(
+        default=4000,
+        ge=1,
+        le=1_000_000,
+        description="most connections of a worker; fewer where the process may open fewer files",
+    )
+    api_max_client_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="most connections of one address, such as that of a proxy; at most three quarters of all",
+    )
     api_max_events: int = Field(
         default=1000, ge=1, le=100_000, description="most events, or items to change, in one request"
     )
