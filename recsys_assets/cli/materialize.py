@@ -5,13 +5,13 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
 import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
 
 from recsys_assets import jobs
 from recsys_assets.automation.rebuild import Looks, OtherSettings, as_of_assets, refusal
@@ -28,9 +28,13 @@ from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
+from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.stated import Change, described
 
 _TRACKING = ("model_tracking",)
+_UPLOAD_HOURS = 24
+"""Age from which an unfinished upload to S3 is one of a dead process: no upload takes a day."""
 FIRST_WINDOWS = 2
 """Training windows of the very first release, where somebody waits for it."""
 
@@ -58,7 +62,7 @@ class Materializer:
         resources = self._definitions.resources or {}
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
-        self._store.open()  # another data set's is refused before anything is read
+        self._sweep(self._store.open())  # another data set's is refused before anything is read
         self._first: str | None = None
         self._other: OtherSettings | None = None
         self._outdated: list[str] = []
@@ -185,6 +189,14 @@ class Materializer:
         self._other = self._looks.other_settings(accepted, partitions, history)
         return newest
 
+    def _sweep(self, store: ObjectStore) -> None:
+        """Remove what killed writes have left."""
+        try:
+            for left in store.sweep(hours=_UPLOAD_HOURS):
+                self._progress.note(f"removed what a killed write had left: {left}")
+        except ClientError as error:  # who may write may not be allowed to list uploads
+            self._progress.note(f"unfinished uploads were not looked for: {error}")
+
     def _accept(self) -> Accepted:
         """Stage what is new in the landing zone."""
         self._runner.cancel_orphan_runs()
@@ -253,7 +265,7 @@ class Materializer:
 
     def sample_user(self, day: str) -> tuple[str, str, str]:
         """A user with recommendations, the id of a user without any events, and an item."""
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("sample-") as folder:
             path = self._store.partitions().fetch("recommendations", day, Path(folder))
             rows = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
         if not rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, as_one_frame, count_repeated
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
+from recsys_assets.storage.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -58,7 +58,7 @@ class DuckDBEngine:
     ):
         import duckdb  # imported here: the other engines do not need it
 
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-duckdb-", dir=spill_folder)
+        self._folder = temporary_folder("duckdb-", spill_folder)
         self._files = 0
         self._persisted: list[str] = []
         self._storage_options = storage_options

@@ -30,6 +30,7 @@ from recsys_assets.ingest.accepted import (
 )
 from recsys_assets.ingest.equal_files import EqualFiles, orphans
 from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.served import FOLDER as SERVED
 from recsys_assets.ingest.served import forget_served
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
 from recsys_assets.ingest.suppression import UserId
@@ -129,7 +130,12 @@ class LandingZone:
         return accept(self._store, staged)
 
     def forget_served(self, user: UserId, log: Log = lambda _: None) -> None:
-        """Take a person out of the files of the API, and accept what is left of them."""
+        """Take a person out of the files of the API, and accept what is left of them.
+
+        What killed writes of the API have left is removed; nobody else's files are.
+        """
+        for left in self._landing.sweep(SERVED, history=True):
+            log(f"removed: {left}")
         removed = forget_served(self._landing, user)
         for name, lines in removed.items():
             log(f"{name}: {lines} lines taken out")

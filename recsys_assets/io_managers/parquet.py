@@ -23,6 +23,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound
 from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.stated import days_as_text
 
 DAYS_OF: Mapping[str, FileKind] = {"item_properties": "properties", "impressions": "impressions"}
@@ -48,7 +49,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder that fetched files go to."""
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-fetched-")
+        self._folder = temporary_folder("fetched-")
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Remove what was fetched."""

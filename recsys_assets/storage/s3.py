@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store as Client
 
 from recsys_assets.storage.objects import CHUNK, AlreadyExists, Conflict, NotFound, ObjectMeta, check_key, hidden
+from recsys_assets.storage.s3_unlisted import Unlisted
 
 _MAX_PARTS = 9_000  # S3 takes 10,000 parts in one upload
 
@@ -91,6 +93,8 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str, options: S3Options):
         self._base = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._prefix = prefix
+        self._unlisted = Unlisted(bucket, options)
         self.storage_options = options.for_polars()
         config: dict[str, Any] = {
             "endpoint": options.endpoint,
@@ -170,6 +174,20 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove an object; see :class:`ObjectStore`."""
         obstore.delete(self._client, check_key(key))
+
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        """Abort unfinished uploads; see :class:`ObjectStore`."""
+        before = datetime.now(UTC) - timedelta(hours=hours)
+        return self._unlisted.sweep(self._folder(prefix), before, history=history)
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        """Unfinished uploads, hidden objects and versions of before; see :class:`ObjectStore`."""
+        return self._unlisted.names(self._folder(prefix))
+
+    def _folder(self, prefix: str) -> str:
+        """The prefix of keys in the bucket, for a folder of the store."""
+        parts = [part for part in (self._prefix, check_key(prefix) if prefix else "") if part]
+        return f"{'/'.join(parts)}/" if parts else ""
 
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file; see :class:`ObjectStore`. Reading fails if the object is replaced meanwhile."""
