@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pyarrow as pa
+
 from recsys_api.events.item_change import ItemChange
 from recsys_api.items.newest import ItemChanges
 from recsys_api.items.serving import with_changes
@@ -24,6 +26,7 @@ from recsys_api.snapshot import LoadStoppedError, Snapshot, load_snapshot
 from recsys_assets.storage.manifest import Pointer
 from recsys_assets.storage.objects import NotFound, ObjectStore
 from recsys_assets.storage.releases import POINTER, Releases
+from recsys_assets.storage.retries import BRIEF
 from recsys_assets.storage.uri import open_store
 
 # A child of uvicorn's logger, so that its handlers and level apply without any set-up here.
@@ -123,7 +126,7 @@ class Reloader:
     def _follow(self) -> str | None:
         """Serve the release that the pointer names. Returns the problem, if it is no error."""
         if self._store is None:
-            self._store = open_store(self._uri)
+            self._store = open_store(self._uri, retries=BRIEF)
         try:
             etag = self._store.head(POINTER).etag  # cheap: the pointer is read only when it has changed
         except NotFound:
@@ -152,6 +155,7 @@ class Reloader:
         else:
             released = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
             self._swap(released)
+            pa.default_memory_pool().release_unused()  # loading takes memory for a moment that Arrow would keep
             self._on_outcome(True)
             lacks = "" if released.catalogue.released else ", which has no catalogue: no item of it is known"
             logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)

@@ -34,6 +34,8 @@ from recsys_assets.assets import (
 )
 from recsys_assets.assets.builder import GraphBuilder
 from recsys_assets.assets.stated import stated_of
+from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
+from recsys_assets.automation.decisions import Rebuild, acknowledge_job
 from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
@@ -154,6 +156,15 @@ def build_definitions(
     assets = assets_of(graph)
     stated = stated_of(settings, dataset, [spec for asset in assets for spec in specs_of(asset)], registry)
     marts = marts_of(spec for asset in assets for spec in specs_of(asset))
+
+    def runner_on(instance: dg.DagsterInstance) -> InProcessRunner:
+        # Built when a job runs: the graph of its own runs has the same settings.
+        definitions = build_definitions(settings, dataset, registry=registry)
+        return InProcessRunner(definitions, instance, settings.storage_uri)
+
+    def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
+        return runner_on(instance).rebuild
+
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     looks = Looks(settings, graph.partitions, marts, as_of_assets(assets))
     return dg.Definitions(
@@ -168,24 +179,14 @@ def build_definitions(
             jobs.validate_experiments,
             jobs.backtest,
             jobs.rollback_release,
+            jobs.pin_release,
+            jobs.unpin_release,
             jobs.approve_release,
             jobs.approve_model,
             jobs.reject_model,
-            rebuild_job(
-                looks,
-                lambda instance: InProcessRunner(
-                    build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
-                ),
-            ),
-            erase_job(
-                dataset,
-                # Built when the job runs: the graph of its own runs has the same settings.
-                lambda instance: (
-                    InProcessRunner(
-                        build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
-                    ).rebuild
-                ),
-            ),
+            rebuild_job(looks, runner_on),
+            erase_job(dataset, rebuild_on),
+            acknowledge_job(settings, dataset, rebuild_on),
         ],
         sensors=[
             *(
@@ -195,6 +196,7 @@ def build_definitions(
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
                     erasure_sensor(settings),
+                    dead_runs_sensor,
                 ]
                 if on
                 else []

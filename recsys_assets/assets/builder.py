@@ -34,13 +34,16 @@ CHECKS: Mapping[str, str] = {
     "never_itself": "No item is similar to itself.",
     "orphans": "Categories whose parent is unknown are few.",
     "ranker_beats_generators": "The ranker beats the best generator on a window that neither was fitted on.",
+    "known_values": "Prices and availabilities of the day's files mean something; else they are unknown, not guessed.",
     "schema": "Event files have the columns that those before them had.",
     "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
     "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
-    "serving_is_current": "What is served is this day or a newer one, and its bytes verify.",
+    "complete": "No landing file is set aside; the release waits if too large a share is missing.",
+    "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
+    "serving_follows": "No person has pinned what is served, so that it follows new releases.",
 }
 """Every check of the graph and what it asserts."""
 

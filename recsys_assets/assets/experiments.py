@@ -116,13 +116,13 @@ def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> t
     Raises:
         dagster.Failure: there is no such file, or it is invalid.
     """
-    for meta in landing.experiment_files():
+    for file in landing.experiment_files():
         try:
-            if name_of(meta.key) == name:
-                data = landing.experiment_file(meta.key)
-                return data, parse(data, meta.key, generators)
+            if name_of(file.name) == name and not file.fault:
+                data = landing.experiment_file(file.name)
+                return data, parse(data, file.name, generators)
         except ExperimentError as error:
-            if Path(meta.key).stem == name:
+            if Path(file.name).stem == name:
                 raise dg.Failure(str(error), allow_retries=False) from error
     raise dg.Failure(f"there is no file experiments/{name}.yaml in the landing zone", allow_retries=False)
 

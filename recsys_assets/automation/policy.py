@@ -14,6 +14,7 @@ from dagster_aws.s3 import S3Resource
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.automation.event_log import EventLog, store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.automation.staleness import training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -215,7 +216,9 @@ def _due_day(view: View, settings: Settings) -> Due | None:
 
 
 async def _is_whole(view: View, due: Due, settings: Settings) -> bool:
-    """Whether all that the chains of a day and of the newest day read is whole, and none of their runs is active."""
+    """Whether all that the chains of a day and of the newest day read is whole and at rest, and nobody is erased."""
+    if paused(view.instance):
+        return False
     days, log = sorted({due.day, due.newest}), event_log(view, settings)
     for key in sorted(AS_OF.resolve(view.asset_graph)):
         own = _subset(view, key, sorted({*days, *training_days(settings, due.newest)}))

@@ -10,6 +10,7 @@ import dagster as dg
 
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.automation.staleness import history_of, history_tags, newest_day, outdated_days, ranges
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.landing import LandingZone
@@ -45,6 +46,8 @@ def daily_schedules(
     def daily_history(
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted = landing.accepted()
         outdated = outdated_days(accepted, store.partitions(), marts, span(partitions), reach=reach)
         requests = [
@@ -65,6 +68,8 @@ def daily_schedules(
     def daily_refresh(
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)
         history = history_of(accepted, store.partitions(), marts, days, reach=reach)
@@ -85,6 +90,8 @@ def daily_schedules(
         description="Requests the validation of experiments on the newest day, where a model was not validated on it.",
     )
     def daily_experiments(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         stored = store.partitions()
         gated = stored.days("promotion")
         names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))

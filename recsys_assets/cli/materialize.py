@@ -6,30 +6,29 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 
 import dagster as dg
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from recsys_assets import jobs
 from recsys_assets.automation.rebuild import Looks, OtherSettings, as_of_assets, refusal
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags, marts_of, ranges, training_days
+from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
+from recsys_assets.cli.showcase import Showcase, showcase, who_orders
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions
-from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.ingest.accepted import Accepted, read_accepted
+from recsys_assets.ingest.quarantine import lacking, sentence, waiting
 from recsys_assets.partitions import daily, span
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.stated import Change, described
 
 _TRACKING = ("model_tracking",)
@@ -96,7 +95,7 @@ class Materializer:
 
         Raises:
             OtherSettingsFound: days that the release would read were made with other settings.
-            MaterializeError: a run failed, a file cannot be used, or the landing zone holds no event.
+            MaterializeError: a run failed, or the landing zone holds no event that can be used.
         """
         newest = self.catch_up_history()
         pointer = self._store.releases().current()
@@ -184,8 +183,8 @@ class Materializer:
         history = self._looks.history(accepted, partitions)
         self._outdated = history.outdated
         for begin, last in ranges(self._outdated, accepted.changed):
-            with self._progress.step(f"events and marts {begin} to {last}"):
-                self._runner.run("history", history_tags(begin, last))
+            with self._progress.step(f"events and marts {begin} to {last}") as advance:
+                self._runner.run("history", history_tags(begin, last), advance=advance)
         self._other = self._looks.other_settings(accepted, partitions, history)
         return newest
 
@@ -199,18 +198,16 @@ class Materializer:
 
     def _accept(self) -> Accepted:
         """Stage what is new in the landing zone."""
-        self._runner.cancel_orphan_runs()
+        for run in self._runner.end_dead_runs():
+            self._progress.note(f"run {run} was left by a process that was killed, and is ended")
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             landing = self._landing.zone()
-            try:
-                return landing.accept(landing.changes(), self._progress.note)
-            except DataFileError as error:
-                raise MaterializeError(f"{self._settings.landing_uri}: {error}") from error
+            return landing.accept(landing.changes(), self._progress.note)
 
     def _newest(self, accepted: Accepted) -> str:
         newest = self._looks.newest(accepted)
         if newest is None:
-            raise MaterializeError(self._nothing_found())
+            raise MaterializeError(self._nothing_found(accepted))
         return newest
 
     def _first_day(self, accepted: Accepted) -> str:
@@ -233,17 +230,29 @@ class Materializer:
 
     def _build_examples(self, days: Iterable[str]) -> None:
         for day in days:
-            with self._progress.step(f"examples as of {day}"):
-                self._runner.run("examples", {"dagster/partition": day})
+            with self._progress.step(f"examples as of {day}") as advance:
+                self._runner.run("examples", {"dagster/partition": day}, advance=advance)
             self._done.add(day)
 
     def refresh(self, days: Iterable[str]) -> None:
-        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`."""
+        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`.
+
+        A release that lacks too much waits for a person; that is told and no failure.
+        """
         graph = self._definitions.resolve_asset_graph()
         chosen = jobs.refresh.selection - dg.AssetSelection.assets(*_TRACKING)
         for day in days:
-            with self._progress.step(f"release as of {day}"):
-                self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)))
+            with self._progress.step(f"release as of {day}") as advance:
+                try:
+                    self._runner.run("refresh", {"dagster/partition": day}, sorted(chosen.resolve(graph)), advance)
+                except MaterializeError as error:
+                    if error.stopped_by != ("release", COMPLETE):
+                        raise
+                    lacks = lacking(read_accepted(self._store.open()), day, self._settings.missing_share)
+                    self._progress.note(
+                        f"the release as of {day} waits, because files are set aside: {lacks.told()}. Mend or remove "
+                        "them, or go on without them: python -m recsys_assets.cli.landing acknowledge FILE"
+                    )
             self._done.add(day)
             if day not in self._untracked:
                 self._untracked.append(day)
@@ -263,18 +272,24 @@ class Materializer:
         """The releases that could be approved while nothing is served."""
         return self._store.releases().list()
 
-    def sample_user(self, day: str) -> tuple[str, str, str]:
-        """A user with recommendations, the id of a user without any events, and an item."""
-        with temporary_folder("sample-") as folder:
-            path = self._store.partitions().fetch("recommendations", day, Path(folder))
-            rows = next(pq.ParquetFile(path).iter_batches(1, columns=["user_id", "item_id"])).to_pylist()
-        if not rows:
-            raise MaterializeError(f"nobody has recommendations as of {day}")
-        unknown = str(2**62) if isinstance(rows[0]["user_id"], int) else "nobody-knows-me"
-        return str(rows[0]["user_id"]), unknown, str(rows[0]["item_id"])
+    def showcase(self, day: str) -> Showcase:
+        """A user to look at, of a day's release.
 
-    def _nothing_found(self) -> str:
-        return (
+        Raises:
+            MaterializeError: nobody has recommendations.
+        """
+        shown = showcase(self._store.partitions(), day)
+        if shown is None:
+            raise MaterializeError(f"nobody has recommendations as of {day}")
+        return shown
+
+    def who_orders(self, day: str) -> str:
+        """Who orders the lists of a day and why, in one sentence."""
+        return who_orders(self._store.partitions(), day)
+
+    def _nothing_found(self, accepted: Accepted | None = None) -> str:
+        files = waiting(accepted) if accepted else {}
+        return (f"set aside: {sentence(files)}; " if files else "") + (
             f"no event in the landing zone {self._settings.landing_uri} (RECSYS_LANDING_URI): data set "
             f"{self._dataset.name!r} expects files named {', '.join(self._dataset.events.files)} there"
         )

@@ -160,8 +160,9 @@ class Eraser:
         if not fresh:
             raise ErasureError(f"no release as of {current.as_of} replaces {current.release_id}, which is served")
         now = releases.current()
-        if now and now.release_id == current.release_id:  # RECSYS_MODE=manual: an erasure approves by itself
-            releases.approve(fresh[-1])
+        if now and now.release_id == current.release_id:
+            # Pinned, or RECSYS_MODE=manual: an erasure does not wait for a person.
+            releases.replace_served(fresh[-1])
 
     def _releases_to_delete(self, tainted: TaintedReleases) -> list[str]:
         """Releases that the person contributed to, or may have, and leftovers of interrupted publishing."""

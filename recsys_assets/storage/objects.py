@@ -17,6 +17,8 @@ from typing import BinaryIO, Protocol
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 CHUNK = 8 * 1024 * 1024
 """Bytes per read when an object is streamed, and the minimum size of a part of a multipart upload."""
+_DOWNLOADS = 4
+"""How often an object is downloaded at most, where each time other bytes come."""
 
 
 class NotFound(FileNotFoundError):  # noqa: N818
@@ -174,21 +176,28 @@ def sha256_object(store: ObjectStore, key: str) -> str:
     return digest.hexdigest()
 
 
-def local_file(store: ObjectStore, key: str, path: Path) -> tuple[Path, str]:
+def local_file(store: ObjectStore, key: str, path: Path, expected: str | None = None) -> tuple[Path, str]:
     """A local file with an object's bytes, and their hex SHA-256.
 
     Args:
         store: where the object is.
         key: the object.
         path: of the download, if the object is not a local file.
+        expected: the hash that the bytes should have: a download that has another one is repeated.
     """
     own = store.local_path(key)
     if own is not None:
         return own, sha256_file(own)
-    digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with store.open(key) as source, path.open("wb") as target:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            target.write(chunk)
-    return path, digest.hexdigest()
+    found = ""
+    for _ in range(_DOWNLOADS):
+        digest = hashlib.sha256()
+        with store.open(key) as source, path.open("wb") as target:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                target.write(chunk)
+        # Other bytes twice: they are stored so, and not damaged on the way.
+        if digest.hexdigest() in (expected or digest.hexdigest(), found):
+            return path, digest.hexdigest()
+        found = digest.hexdigest()
+    return path, found

@@ -144,7 +144,8 @@ class PartitionStore:
             raise NotFound(f"{self.store.uri(partition_key(asset, day, LINEAGE_FILE))} does not exist")
         key = partition_key(asset, day, lineage.file)
         try:
-            path, sha256 = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
+            target = into / asset / f"dt={day}" / lineage.file
+            path, sha256 = local_file(self.store, key, target, lineage.sha256)
         except FileNotFoundError:
             path, sha256 = None, "no data"
         if path is None or sha256 != lineage.sha256:

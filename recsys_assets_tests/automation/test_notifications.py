@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.automation.notifications import notification_sensors
+from recsys_assets.automation.runs import BY_CONSOLE
 from recsys_assets.definitions import build_definitions
 from recsys_assets.resources.notifier import Notifier, notifier_of
 from recsys_assets.settings import load_settings
@@ -202,6 +203,12 @@ def test_a_release_is_told_of_with_who_orders_it_and_whether_it_is_served(server
 def test_runs_without_a_release_and_runs_that_are_tried_again_are_not_told_of(server: Server) -> None:
     run_and_react(server, other)
     run_and_react(server, broken, tags={"dagster/will_retry": "true"})
+    assert server.got == []
+
+
+def test_runs_that_somebody_watches_on_a_console_are_not_told_of(server: Server) -> None:
+    run_and_react(server, release, tags=dict(BY_CONSOLE))
+    run_and_react(server, broken, tags=dict(BY_CONSOLE))
     assert server.got == []
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
-from socket import gethostname
 
 import dagster as dg
 import pytest
@@ -126,11 +126,13 @@ def test_two_runs_of_one_partition_never_write_at_once(built: Driver, monkeypatc
 
 def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> None:
     """Neither the pools that its run holds nor the days that its run was about to write."""
-    instance, ended = built.world.instance, subprocess.Popen(["true"])
-    ended.wait()
-    tags = {"recsys/host": gethostname(), "recsys/process": str(ended.pid), **history_tags("2015-05-04", "2015-05-05")}
-    job = built.definitions.resolve_job_def("history")
+    instance, job = built.world.instance, built.definitions.resolve_job_def("history")
+    tags = history_tags("2015-05-04", "2015-05-05")
     left = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    locks = built.world.folder / "dagster" / "history" / "runs" / "running"
+    start = "import os, sys; from pathlib import Path; from recsys_assets.automation.dead_runs import RunLocks; "
+    start += "RunLocks(Path(sys.argv[1])).start(sys.argv[2], 'history'); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", start, str(locks), left.run_id], check=False).returncode == 9
     assert instance.event_log_storage.claim_concurrency_slot("clean_events", left.run_id, "clean_events").is_claimed
     built.put("events_late.csv", HEADER + event("2015-05-05"))
     with built.world.materializer() as materializer:
@@ -139,6 +141,25 @@ def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> N
     assert found is not None
     assert found.status is dg.DagsterRunStatus.CANCELED
     assert [request.partition_key for request in built.requests(AUTOMATION)] == ["2015-05-08"]
+
+
+def test_automation_pauses_while_a_person_is_erased(built: Driver) -> None:
+    built.put("events_late.csv", HEADER + event("2015-05-05"))
+    built.land()
+    built.put("events_later.csv", HEADER + event("2015-05-07"))
+    erasing = built.world.instance.create_run_for_job(
+        built.definitions.resolve_job_def("erase_user"),
+        run_config={"ops": {"erase": {"config": {"user_id": "1"}}}},
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    )
+    assert built.requests(AUTOMATION) == []
+    for sensor in ("landing_sensor", "experiments_sensor"):
+        assert built.requests(sensor) == []
+        assert built.told == f"paused: run {erasing.run_id} erases a person"
+    assert [built.schedule(name) for name in ("daily_history", "daily_refresh", "daily_experiments")] == [[], [], []]
+    built.world.instance.report_run_canceled(erasing, "it has ended")
+    assert {request.partition_key for request in built.requests(AUTOMATION)} == {"2015-05-08"}
+    assert built.land() == ["stage_landing", "history 2015-05-07"]
 
 
 def test_runs_for_another_store_on_the_same_instance_say_nothing_about_this_one(built: Driver, tmp_path: Path) -> None:

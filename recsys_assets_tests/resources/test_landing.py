@@ -32,4 +32,4 @@ def test_a_listing_of_s3_says_what_the_store_does(
     zone: LandingZone = build_resources(settings, dataset)["landing"].zone()
     expected = {meta.key: (meta.size, meta.etag) for meta in there.list() if meta.key.endswith((".csv", ".csv.gz"))}
     assert {name: (file.size, file.fingerprint) for name, file in zone.listing().items()} == expected
-    assert [meta.key for meta in zone.experiment_files()] == ["experiments/order.yaml"]
+    assert [file.name for file in zone.experiment_files()] == ["experiments/order.yaml"]
