@@ -40,10 +40,10 @@ CHECKS: Mapping[str, str] = {
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
     "complete": "No landing file is set aside; the release waits if too large a share is missing.",
     "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
     "serving_follows": "No person has pinned what is served, so that it follows new releases.",
+    "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
 }
 """Every check of the graph and what it asserts."""
 

@@ -47,7 +47,13 @@ _SERVED_FILES: dict[str, Kind] = {
 
 
 class EventType(Model):
-    """The weight of a type of event, and whether it is a target: what the recommender should bring about."""
+    """A type of event.
+
+    Args:
+        name: of the type; the raw value where none is stated. Several raw values may be one type.
+        weight: how much an event of the type says about interest.
+        target: whether recommendations should bring it about.
+    """
 
     name: str = Field(min_length=1)
     weight: float = Field(ge=0, allow_inf_nan=False)
@@ -55,7 +61,17 @@ class EventType(Model):
 
 
 class EventColumns(Model):
-    """The names in the files of the canonical columns."""
+    """The names in the files of the canonical columns.
+
+    Args:
+        user_id: of the user.
+        item_id: of the item.
+        ts: of the time.
+        event_type: of the type, unless all rows are of one type.
+        order_id: of the order.
+        quantity: of the number of units.
+        price: of the price of a unit.
+    """
 
     user_id: str
     item_id: str
@@ -82,7 +98,11 @@ class ImpressionColumns(ServedColumns):
 
 
 class Unknown(Model):
-    """Values that mean 'not known' in place of an id; the empty string matches a missing value."""
+    """Values that mean 'not known' in place of an id.
+
+    Args:
+        user_id: such values; the empty string matches a missing one.
+    """
 
     user_id: tuple[str, ...] = ()
 
@@ -130,7 +150,15 @@ class EventsSpec(TimedFileSpec):
 
 
 class BotsSpec(Model):
-    """When a user of a day counts as a bot; the fields are those of ``core.activity.bots.BotRule``."""
+    """When a user of a day counts as a bot (:class:`~recsys_assets.core.activity.bots.BotRule`).
+
+    Args:
+        enabled: if false, no user is flagged.
+        per_minute: minimum pace of a bot in moments (distinct seconds with an event) per active minute.
+        times_typical: minimum pace of a bot as a multiple of the mean pace of the day's users.
+        moments: minimum number of moments on the day for a pace to count.
+        hours: users who act in at least this many hours of a day are bots whatever their pace.
+    """
 
     enabled: bool = True
     per_minute: float = Field(default=10.0, ge=1, le=60)

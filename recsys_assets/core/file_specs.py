@@ -174,7 +174,14 @@ class TimedFileSpec(FileSpec):
 
 
 class PropertyColumns(Model):
-    """The names in the files of the columns of item properties."""
+    """The names in the files of the columns of item properties.
+
+    Args:
+        item_id: of the item.
+        ts: of the time at which the value holds from.
+        property: of the property's name.
+        value: of its value.
+    """
 
     item_id: str
     ts: str
@@ -212,7 +219,12 @@ class PropertiesSpec(TimedFileSpec):
 
 
 class CategoryColumns(Model):
-    """The names in the files of the columns of the category tree."""
+    """The names in the files of the columns of the category tree.
+
+    Args:
+        category_id: of the category.
+        parent_id: of the category above it.
+    """
 
     category_id: str
     parent_id: str
@@ -232,7 +244,12 @@ class CategoriesSpec(FileSpec):
 
 
 class EmbeddingColumns(Model):
-    """The names in the files of the columns of item embeddings."""
+    """The names in the files of the columns of item embeddings.
+
+    Args:
+        item_id: of the item.
+        embedding: of its vector.
+    """
 
     item_id: str
     embedding: str

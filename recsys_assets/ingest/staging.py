@@ -41,7 +41,7 @@ from recsys_assets.storage.scratch import temporary_folder
 
 StagedKind = Literal["events", "properties", "impressions"]
 
-_MEMORY = 128 << 20
+_MEMORY = 64 << 20
 _ROW_GROUP = 65_536
 _REJECTED_ROW_GROUP = 8_192
 """Few, since each holds the text of a row."""

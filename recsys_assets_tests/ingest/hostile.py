@@ -65,8 +65,8 @@ def staged(
     return done, good, bad
 
 
-def parquet(columns: Mapping[str, Any], **options: Any) -> bytes:
+def parquet(columns: Mapping[str, Any] | pa.Table, **options: Any) -> bytes:
     """A parquet file of columns."""
     sink = io.BytesIO()
-    pq.write_table(pa.table(dict(columns)), sink, **options)
+    pq.write_table(columns if isinstance(columns, pa.Table) else pa.table(dict(columns)), sink, **options)
     return sink.getvalue()

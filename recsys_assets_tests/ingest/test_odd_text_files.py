@@ -19,6 +19,7 @@ SWAPPED = "\n".join(",".join(reversed(line.split(","))) for line in [HEADER, *LI
 JSONL = "".join(
     '{{"user": "{}", "item": {}, "action": "{}", "time": "{}"}}\n'.format(*line.split(",")) for line in LINES
 )
+LISTS = JSONL.replace(': "u', ': ["u').replace('", "item', '"], "item')
 
 WHOLE = {
     "bom": ("events.csv", TEXT.encode("utf-8-sig")),
@@ -90,12 +91,8 @@ FAULTS = {
     "semicolons": ("events.csv", TEXT.replace(",", ";").encode(), "the separator is ';'"),
     "no header": ("events.csv", "\n".join(LINES).encode(), "state column_names"),
     "all Latin-1": ("events.csv", TEXT.replace("view", "vi\xe9w").encode("latin-1"), "state events.encoding"),
-    "lists": (
-        "events.jsonl",
-        JSONL.replace(': "u', ': ["u').replace('", "item', '"], "item').encode(),
-        "column 'user'",
-    ),
-    "decimal comma": ("events.csv", TEXT.replace("T10", " at 10").encode(), "found a value like '9999-99-99 aa"),
+    "lists": ("events.jsonl", LISTS.encode(), "column 'user'"),
+    "no time": ("events.csv", TEXT.replace("T10", " at 10").encode(), "found a value like '9999-99-99 aa"),
     "us": ("events.csv", TEXT.replace("2025-01-0", "01/13/2025 0").replace("T10:00:0", ":1").encode(), "mm/dd/yyyy"),
 }
 

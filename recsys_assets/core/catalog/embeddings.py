@@ -76,6 +76,8 @@ def _vectors(batch: RawBatch, column: str, length: int | None, name: str) -> tup
     if not len(values):
         return pa.chunked_array([], pa.list_(pa.float32())), length
     about = f"{name}: "
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = pa.chunked_array([[_numbers(text) for text in values.to_pylist()]], pa.list_(pa.float64()))
     elif not (_is_list(values.type) and _is_number(values.type.value_type)):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys_assets.core.events.batches import VALUE_BYTES
 from recsys_assets.core.events.file_faults import SchemaError
 
 _EXACT_FLOAT = 2.0**53
@@ -38,7 +39,7 @@ def plain_texts(column: pa.ChunkedArray, about: str) -> pa.Array:
     """
     values = _combined(column)
     if pa.types.is_dictionary(values.type):
-        return plain_texts(pa.chunked_array([values.dictionary]), about).take(values.indices)
+        return _cut(plain_texts(pa.chunked_array([values.dictionary]), about)).take(values.indices)
     try:
         text = _text(values, about)
     except pa.ArrowException as error:
@@ -46,6 +47,14 @@ def plain_texts(column: pa.ChunkedArray, about: str) -> pa.Array:
     if text is None:
         raise SchemaError(f"{about}: expected text, numbers or times, found {values.type}")
     return text
+
+
+def _cut(texts: pa.Array) -> pa.Array:
+    """Texts, cut where they are too long to be values: each may stand in thousands of rows."""
+    lengths = pc.call_function("binary_length", [texts])
+    if (pc.call_function("max", [lengths]).as_py() or 0) <= VALUE_BYTES:
+        return texts
+    return pc.call_function("utf8_slice_codeunits", [texts], pc.SliceOptions(start=0, stop=VALUE_BYTES + 1))
 
 
 def is_time(kind: pa.DataType) -> bool:

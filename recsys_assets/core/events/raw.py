@@ -17,7 +17,7 @@ from recsys_assets.core.events.vocabulary import clipped
 
 ROW_CHARACTERS = 1_000
 VALUE_CHARACTERS = 200
-_AT_ONCE = 256
+_AT_ONCE = 64
 OTHER_COLUMNS = 30
 """Columns beside the mapped ones that are read, so that rejected rows show them."""
 

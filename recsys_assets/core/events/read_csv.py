@@ -52,7 +52,11 @@ def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, 
         pending.append((row.number - 1, reason, raw_text(row.text)))
         return "skip" if len(pending) < _MOST_PENDING else "error"
 
-    reader = _open(text, spec, separator, header, _read_columns(header, columns), set_aside)
+    try:
+        reader = _open(text, spec, separator, header, _read_columns(header, columns), set_aside)
+    except pa.ArrowInvalid as error:
+        _too_many(name, pending, error)
+        raise
     mapped = list(dict.fromkeys(columns.values()))
     names, position = untyped(header), 0
     while (batch := _next(reader, name, pending)) is not None:
@@ -78,10 +82,15 @@ def _next(reader: pacsv.CSVStreamingReader, name: str, pending: Sequence[Broken]
     except StopIteration:
         return None
     except pa.ArrowInvalid as error:
-        if len(pending) >= _MOST_PENDING:
-            told = f"{len(pending):,} rows near row {pending[0][0]:,} have another number of columns than the header"
-            raise UnreadableFileError(f"{name}: {told}") from error
+        _too_many(name, pending, error)
         raise
+
+
+def _too_many(name: str, pending: Sequence[Broken], error: Exception) -> None:
+    """Say that most rows of a part of the file have another number of columns, if that is what stopped its reading."""
+    if len(pending) >= _MOST_PENDING:
+        told = f"{len(pending):,} rows near row {pending[0][0]:,} have another number of columns than the header"
+        raise UnreadableFileError(f"{name}: {told}") from error
 
 
 def _open(

@@ -16,9 +16,10 @@ from recsys_assets.core.events.file_faults import UnreadableFileError
 from recsys_assets.core.events.raw import OTHER_COLUMNS
 from recsys_assets.core.file_specs import COMPRESSIONS
 
-_MOST_ROWS = 65_536
+_MOST_ROWS = 32_768
 _OTHER_BYTES = 256
 """Mean bytes of a value of a column that is read only to show rejected rows; wider ones are left out."""
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 _SMALL = 64 << 10
 """Bytes of a column that do not count, such as its dictionary."""
 
@@ -27,13 +28,16 @@ def read_parquet(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[s
     """Stream the rows of a parquet file, of its mapped columns and some others."""
     if PurePosixPath(name).suffix.lower().removeprefix(".") in COMPRESSIONS:
         raise UnreadableFileError(f"{name}: parquet compresses its own columns; a compressed parquet file is not read")
-    # A buffer, so that no column of a row group is in memory as a whole.
-    file = pq.ParquetFile(stream, buffer_size=1 << 20, arrow_extensions_enabled=True)
-    require(name, columns, file.schema_arrow.names)
+    plain = pq.ParquetFile(stream)
+    require(name, columns, plain.schema_arrow.names)
+    # A buffer, so that no column of a row group is in memory as a whole. Texts with their dictionary, since one that is
+    # long and often repeated takes no room in the file.
+    texts = [column.name for column in plain.schema_arrow if any(is_text(column.type) for is_text in _TEXTS)]
+    file = pq.ParquetFile(stream, metadata=plain.metadata, buffer_size=1 << 20, read_dictionary=texts)
     sizes = _bytes_per_row(file.metadata)
     read = _read_columns(file.schema_arrow, sizes, columns)
     width = sum(sizes.get(column, 0.0) for column in read) + 1
-    names = {field.name: str(field.type) for field in file.schema_arrow}
+    names = {field.name: str(field.type) for field in plain.schema_arrow}
     position = 0
     for batch in file.iter_batches(int(min(max(BATCH_BYTES / width, 1), _MOST_ROWS)), columns=read, use_threads=False):
         numbers = np.arange(position, position + batch.num_rows)

@@ -64,7 +64,8 @@ def to_float64(text: nw.Expr, numbers: NumberFormat = PLAIN) -> nw.Expr:
         text = _plain(text, numbers)
     valid = text.str.contains(_FLOAT)
     value = nw.when(valid).then(text).cast(nw.Float64)
-    return nw.when(value.abs() < float("inf")).then(value + 0.0)
+    positive_zero = nw.when((value.abs() > 0) | value.is_null()).then(value).otherwise(nw.lit(0.0))
+    return nw.when(value.abs() < float("inf")).then(positive_zero)
 
 
 def is_number(text: nw.Expr, numbers: NumberFormat = PLAIN) -> nw.Expr:

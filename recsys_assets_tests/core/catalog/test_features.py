@@ -62,6 +62,21 @@ def test_values_by_hand():
     assert set(features) == {0, 1, 2, 3}
 
 
+def test_what_means_nothing_known_is_unknown_and_what_was_never_stated_is_available():
+    features = by_item(
+        [
+            snapshot(0, "available", "0", 1),
+            snapshot(0, "available", None, 2),
+            snapshot(0, "price", "5", 1),
+            snapshot(0, "price", None, 2),
+            snapshot(1, "price", "0"),
+            snapshot(2, "available", "0"),
+        ]
+    )
+    found = {item: (row["available"], row["price"]) for item, row in features.items()}
+    assert found == {0: (None, None), 1: (True, 0.0), 2: (False, None)}
+
+
 def test_the_instant_the_day_ends_belongs_to_the_next():
     tomorrow = snapshot(0, "price", "9", day=DAY + timedelta(days=1))
     assert by_item([snapshot(0, "price", "5", 23), {**tomorrow, "dt": DAY}])[0]["price"] == 5.0

@@ -69,6 +69,7 @@ def test_integers_are_exact_or_null():
 
 def test_floats_are_finite_or_null():
     assert values(["1.5", "-.5", "2e3", "3.", "-0"], to_float64(nw.col("x"))) == [1.5, -0.5, 2000.0, 3.0, 0.0]
+    assert str(values(["-0"], to_float64(nw.col("x")))) == "[0.0]"
     assert values(["1e999", "nan", "inf", "1,5", "e5", None], to_float64(nw.col("x"))) == [None] * 6
 
 
