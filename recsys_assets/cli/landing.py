@@ -10,6 +10,7 @@ import dagster as dg
 
 from recsys_assets.automation.decisions import Decision, carry_out
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
+from recsys_assets.cli.home import VARIABLE, dagster_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.ingest.quarantine import waiting
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name, why in waiting(landing.accepted()).items() or {"nothing": "waits for a person"}.items():
                 print(f"{name}: {why}")  # noqa: T201
             return 0
-        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
         with dg.DagsterInstance.get() as instance:
             runner = InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri)
             decision = Decision(files=asked.files, days=asked.days, deletions=asked.command == "delete")
