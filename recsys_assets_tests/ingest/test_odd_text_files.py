@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys_assets.core.events import read_csv
 from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.ingest.hostile import HEADER, LINES, TEXT, shop, staged
@@ -119,11 +120,25 @@ def test_damage_anywhere_in_a_file_is_a_fault_of_the_file(tmp_path: Path) -> Non
                 assert {row["user_id"] for row in good} <= users
 
 
-def test_an_unclosed_quote_that_takes_in_lines_is_told(tmp_path: Path) -> None:
-    text = TEXT + 'x,"1,view,2025-01-02\n' + "\n".join(LINES)
-    _, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode())
-    assert len(good) == 10
-    assert [row["reason"] for row in bad] == ["wrong number of columns over several lines: a quote may not be closed"]
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block", [250, 1 << 20])
+def test_the_lines_that_an_unclosed_quote_takes_in_are_rows(
+    end: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the next quote, and up to the end of the file."""
+    monkeypatch.setattr(read_csv, "_BLOCK", block)
+    unclosed = 'x,"1,view,2025-01-02'
+    lines = [*LINES[:3], unclosed, LINES[3], '"u4",104,view,2025-01-05', *LINES[5:8], unclosed, "1,2", *LINES[8:]]
+    done, good, bad = staged(LocalStore(tmp_path), "events.csv", end.join([HEADER, *lines, ""]).encode())
+    assert done.total == len(lines)
+    assert {row["source_row"]: row["user_id"] for row in good} == {
+        number: line.split(",")[0].strip('"') for number, line in enumerate(lines) if line.startswith(("u", '"u'))
+    }
+    assert {row["source_row"]: row["reason"] for row in bad} == {
+        3: "wrong number of columns and a quote that is not closed",
+        9: "wrong number of columns and a quote that is not closed",
+        10: "wrong number of columns",
+    }
 
 
 def test_the_encoding_that_is_stated_is_read(tmp_path: Path) -> None:

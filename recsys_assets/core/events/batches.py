@@ -15,7 +15,7 @@ from recsys_assets.core.events.file_faults import SchemaError
 from recsys_assets.core.events.vocabulary import clipped
 
 WRONG_COLUMNS = "wrong number of columns"
-UNCLOSED_QUOTE = "wrong number of columns over several lines: a quote may not be closed"
+UNCLOSED_QUOTE = "wrong number of columns and a quote that is not closed"
 NOT_JSON = "not JSON"
 NOT_TEXT = "bytes that are no text of the encoding"
 NESTED = "a list or an object in column"

@@ -29,6 +29,7 @@ from recsys_assets.core.events.batches import (
 from recsys_assets.core.events.file_faults import SchemaError, UnreadableFileError
 from recsys_assets.core.events.raw import OTHER_COLUMNS, raw_rows, raw_text
 from recsys_assets.core.events.text_stream import MARK, open_text
+from recsys_assets.core.events.unclosed_quotes import Lines, split, with_taken_lines
 
 _BLOCK = ROW_BYTES
 _HEADER_BYTES = 4 << 20
@@ -45,19 +46,37 @@ def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, 
     require(name, columns, header, first_line=spec.column_names is None)
     if not text.peek(1):
         return
+    read = _read_columns(header, columns)
+    taken: dict[int, list[str]] = {}
+    batches = _batches(text, name, spec, separator, header, read, list(dict.fromkeys(columns.values())), taken)
+    yield from with_taken_lines(batches, taken, Lines(header, read, separator, spec.quote)) if spec.quote else batches
+
+
+def _batches(
+    text: io.BufferedReader,
+    name: str,
+    spec: FileSpec,
+    separator: str,
+    header: list[str],
+    read: list[str],
+    mapped: list[str],
+    taken: dict[int, list[str]],
+) -> Iterator[RawBatch]:
+    """The rows as Arrow finds them; ``taken`` gets the further lines of broken rows of several lines."""
     pending: list[Broken] = []
 
     def set_aside(row: Any) -> str:
-        reason = UNCLOSED_QUOTE if "\n" in row.text.strip() else WRONG_COLUMNS
-        pending.append((row.number - 1, reason, raw_text(row.text)))
+        first, rest = split(row.text)
+        if rest:
+            taken[row.number - 1] = rest
+        pending.append((row.number - 1, UNCLOSED_QUOTE if rest else WRONG_COLUMNS, raw_text(first)))
         return "skip" if len(pending) < _MOST_PENDING else "error"
 
     try:
-        reader = _open(text, spec, separator, header, _read_columns(header, columns), set_aside)
+        reader = _open(text, spec, separator, header, read, set_aside)
     except pa.ArrowInvalid as error:
         _too_many(name, pending, error)
         raise
-    mapped = list(dict.fromkeys(columns.values()))
     names, position = untyped(header), 0
     while (batch := _next(reader, name, pending)) is not None:
         # Invalid rows seen so far may come after this batch, since Arrow reads ahead; those that follow it at once are
@@ -71,6 +90,8 @@ def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, 
         rows = pa.Table.from_batches([batch])
         rows, numbers, more = _without_broken(rows, numbers, mapped, repeats_header=spec.column_names is None)
         yield make_batch(rows, numbers, sorted(pending[:inside] + more), names)
+        for number, _, _ in pending[:inside]:
+            taken.pop(number, None)
         del pending[:inside]
     if pending:
         no_rows = pa.table({column: pa.array([], pa.string()) for column in mapped})
