@@ -191,7 +191,8 @@ def events(bench: Bench) -> Row:
 def start_and_memory(bench: Bench, release: Path) -> list[Row]:
     """Cold start, and the memory of two workers that have answered."""
     start, read = cold_start(bench.store.as_uri(), release, bench.folder, _CORE, bench.rounds)
-    with serving(_API, bench.folder, [_CORE], workers=2, env=bench.env("memory")) as server:
+    quiet = {**bench.env("memory"), "RECSYS_API_LOG": "quiet"}
+    with serving(_LOGGED, bench.folder, [_CORE], workers=2, by="recsys_api", env=quiet) as server:
         load = Load(lambda: get(f"/recommendations/{random.randrange(bench.size.users)}?k=10"))
         ask(server, load, bench.seconds, Seen())
         mapped, private = memory(server, bench.store)

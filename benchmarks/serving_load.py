@@ -199,7 +199,7 @@ def serving(
         folder: of the log.
         cores: of the processes.
         workers: processes that answer.
-        by: ``uvicorn`` or ``granian``.
+        by: ``uvicorn`` or ``granian``; ``recsys_api`` is the API as people start it, whatever the factory.
         looks: how often in a row a server of one worker must say that it is ready; several take turns.
         env: of the processes, besides that of this one.
     """
@@ -207,8 +207,10 @@ def serving(
     options = {
         "uvicorn": ["--no-access-log", "--log-level", "warning"],
         "granian": ["--interface", "asgi", "--loop", "uvloop", "--no-ws", "--log-level", "warning"],
+        "recsys_api": [],
     }[by]
-    command = [sys.executable, "-m", by, "--factory", app, "--port", str(port), "--workers", str(workers), *options]
+    what = [] if by == "recsys_api" else ["--factory", app]
+    command = [sys.executable, "-m", by, *what, "--port", str(port), "--workers", str(workers), *options]
     log = folder / f"{app.replace(':', '-')}-{by}.log"
     with log.open("w") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env={**os.environ, **env})
@@ -220,7 +222,7 @@ def serving(
                 raise RuntimeError(log.read_text())
             ready = ready + 1 if is_ready(port) else 0
             time.sleep(0.001 if ready else 0.01)
-        answering = [pid for pid in children(process.pid) if b"resource_tracker" not in _command(pid)]
+        answering = _workers(process.pid)
         yield Server(process.pid, answering or [process.pid], port)
     finally:
         process.terminate()
@@ -243,6 +245,14 @@ def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in found for child in task.read_text().split()]
+
+
+def _workers(pid: int) -> list[int]:
+    """The processes of a server that answer: its children, or those of the one that forks them."""
+    started = [child for child in children(pid) if b"resource_tracker" not in _command(child)]
+    return [
+        worker for child in started for worker in (children(child) if b"forkserver" in _command(child) else [child])
+    ]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from fastapi import Request
+from starlette.datastructures import State
 
 from recsys_api.composing import DEPTH, Wanted, compose
 from recsys_api.events.event import Event, as_json, new_id, now_micros
@@ -14,7 +15,7 @@ from recsys_api.metrics import Metrics
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.rules import Placed
 from recsys_api.snapshot import Snapshot
-from recsys_api.visitor import Visitor
+from recsys_api.visitor import Quiet, Visitor
 from recsys_assets.storage.explanations import Explanation
 from recsys_assets.storage.lists import Key
 
@@ -39,70 +40,71 @@ class Asking(NamedTuple):
     problem: str | None = None
 
 
-async def who_asks(request: Request, snapshot: Snapshot, user: Key | None, seen: Collection[Key] = ()) -> Asking:
+async def who_asks(state: State, snapshot: Snapshot, user: Key | None, seen: Collection[Key] = ()) -> Asking:
     """What is known of a user at this moment.
 
     Args:
-        request: whose application has the store of events.
+        state: of the application, with its store of events.
         snapshot: the release.
         user: None for a visit without a user.
         seen: items that the request names as seen, in order of time.
     """
     if user is None:
         return Asking(None, Visitor.of([], [], snapshot.rules, seen))
-    store: EventStore | None = request.app.state.events
+    store: EventStore | None = state.events
     events: Sequence[Event] = []
     problem, deleted = None, False
-    if store is not None:
+    if store is not None and store.may_know(user):
         try:
             events, deleted = await store.history(user, _EVENTS)
         except StoreError as error:
             problem = str(error)
-    released = [] if deleted else snapshot.user_histories.get(user, _HISTORY)
-    return Asking(None if deleted else user, Visitor.of(released, events, snapshot.rules, seen), problem)
+    if deleted:
+        return Asking(None, Visitor.of([], events, snapshot.rules, seen), problem)
+    read = partial(snapshot.user_histories.get, user, _HISTORY)
+    if not events and not seen:
+        return Asking(user, Quiet(read, snapshot.rules), problem)
+    return Asking(user, Visitor.of(read(), events, snapshot.rules, seen), problem)
 
 
 async def recommend(
-    request: Request, snapshot: Snapshot, user: Key | None, wanted: Wanted, seen: Sequence[Key] = (), *, explain: bool
+    state: State, snapshot: Snapshot, user: Key | None, wanted: Wanted, seen: Sequence[Key] = (), *, explain: bool
 ) -> dict[str, Any]:
     """The answer to a request for recommendations, as JSON: ``models.Recommendations`` states it.
 
     Args:
-        request: whose application has the store of events.
+        state: of the application, with its store of events.
         snapshot: the release.
         user: None for a visit without a user.
         wanted: what is asked for.
         seen: items that the request names as seen, in order of time.
         explain: whether each item says why it is there.
     """
-    asking = await who_asks(request, snapshot, user, seen)
-    live = request.app.state.live.items(snapshot)
-    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), live)
-    fallbacks = dict(composed.fallbacks)
+    asking = await who_asks(state, snapshot, user, seen)
+    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), state.live.items(snapshot))
+    fallbacks = composed.fallbacks
+    metrics: Metrics = state.metrics
     if asking.problem is not None:
-        fallbacks["events_unavailable"] = len(composed.items)
-    metrics: Metrics = request.app.state.metrics
-    if asking.problem is not None:
+        fallbacks = {**fallbacks, "events_unavailable": len(composed.items)}
         metrics.error("events")
     metrics.answer(
         composed.mode,
-        [placed.candidate.source for placed in composed.items],
+        [placed[0][2] for placed in composed.items],
         wanted.k,
         fallbacks,
         cold=composed.mode == "fallback" and not asking.visitor.clicks,
     )
-    # For the log; a request may ask for many users.
-    request.state.mode = composed.mode if getattr(request.state, "mode", composed.mode) == composed.mode else "mixed"
     items: list[dict[str, Any]] = [
         {"item_id": item_id, "score": score, "rank": rank, "source": source}
         for rank, ((item_id, score, source), _) in enumerate(composed.items, wanted.offset + 1)
     ]
-    reasons = _Reasons(snapshot, asking) if explain else None
-    for item, placed in zip(items, composed.items, strict=True):
-        if placed.rules:
-            item["rules"] = placed.rules
-        if reasons is not None:
-            item["why"] = reasons.of(placed)
+    if explain or wanted.rules or snapshot.placements.rules:
+        reasons = _Reasons(snapshot, asking) if explain else None
+        for item, placed in zip(items, composed.items, strict=True):
+            if placed.rules:
+                item["rules"] = placed.rules
+            if reasons is not None:
+                item["why"] = reasons.of(placed)
     facts = snapshot.manifest.facts
     return {
         "recommendation_id": new_id(),

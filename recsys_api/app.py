@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from recsys_api.lifecycle import add_events, events_running
 from recsys_api.limits import add_limits
 from recsys_api.metrics import FOLDER_VARIABLE, Metrics
-from recsys_api.observing import Observed, PostedEvents, gauges_running
+from recsys_api.observing import Observed, Observer, PostedEvents, gauges_running
 from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems
 from recsys_api.reloader import Reloader
 from recsys_api.routes import catalog, events, health, items, monitoring, recommendations, releases
-from recsys_api.routes.plain import PlainRecommendations
+from recsys_api.routes.plain import PlainRoutes
 from recsys_api.security import admin_keys, write_keys
 from recsys_api.settings import Settings, load_settings
 from recsys_api.stats import Stats
@@ -54,6 +55,17 @@ def _traces(settings: Settings, metrics: Metrics) -> Traces | None:
     return Traces(settings.api_traces_url, settings.api_traces_share, partial(metrics.error, "traces"))
 
 
+class _Application(FastAPI):
+    """The application; ``first`` answers what it can before FastAPI and its middlewares are asked."""
+
+    first: PlainRoutes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if not await self.first.answers(scope, receive, send):
+            await super().__call__(scope, receive, send)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; run it with ``python -m recsys_api``.
 
@@ -76,7 +88,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
-    app = FastAPI(
+    observer = Observer(metrics, traces)
+    app = _Application(
         title="Recommendations",
         description=_DESCRIPTION,
         version=_version(),
@@ -92,9 +105,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.write_keys, app.state.admin_keys = write_keys(settings), admin_keys(settings)
     add_problems(app)
     add_events(app)
-    app.add_middleware(PlainRecommendations)
     add_limits(app, settings)
-    app.add_middleware(Observed, metrics=metrics, traces=traces)
+    app.add_middleware(Observed, observer=observer)
+    app.first = PlainRoutes(app, observer, settings)
     add_pages(app)
     app.router.routes.insert(0, Route("/events", events.answer_post, methods=["POST"]))
     for router in (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import reduce
+from functools import cached_property, reduce
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,6 +67,17 @@ class Wanted:
         """Items of this page and of those before it."""
         return self.k + self.offset
 
+    @cached_property
+    def filters(self) -> Sequence[str]:
+        """What items have to pass, of the request and of where it is shown."""
+        stated = (self.placement.filter, self.filter, _category_filter(self.category))
+        return [text for text in stated if text]
+
+    @cached_property
+    def rules(self) -> Sequence[Rule]:
+        """The rules of where it is shown, and the boosts as rules."""
+        return [*self.placement.rules, *_boosted_rules(self.placement.boosts, self.boosts)]
+
 
 class Composed(NamedTuple):
     """An answer.
@@ -99,14 +110,14 @@ def compose(
         FilterError: a filter of the request cannot be used.
     """
     place = wanted.placement
-    forbidden = {*wanted.exclude, *visitor.may_not_get(snapshot.rules, exclude_seen=wanted.exclude_seen)}
+    forbidden = visitor.may_not_get(snapshot.rules, exclude_seen=wanted.exclude_seen)
+    forbidden.update(wanted.exclude)
     if wanted.current is not None:
         forbidden.add(wanted.current)
-    filters = [text for text in (place.filter, wanted.filter, _category_filter(wanted.category)) if text]
-    rules = (*snapshot.placements.rules, *place.rules, *_boosted_rules(place.boosts, wanted.boosts))
+    rules = [*snapshot.placements.rules, *wanted.rules]
     # What sinks by rotation makes room for others, and rules may leave some out.
     most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
-    gather = _Gather(snapshot, user, visitor, forbidden, filters, most)
+    gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most)
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -123,15 +134,15 @@ def compose(
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
-    filled = list(merged)
-    if len(merged) < gather.most:
-        filled += gather.fallback({item.item_id for item in merged}, wanted.category, live)
+    filled = merged
+    if personal < gather.most:
+        filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category, live)]
     if rules:
         placed = apply_rules(
             filled, rules, snapshot.filters, now, wanted.depth, excluded=forbidden, passing=gather.mask
         )[wanted.offset :]
     else:
-        placed = [Placed(candidate) for candidate in filled[wanted.offset : wanted.depth]]
+        placed = list(map(Placed, filled[wanted.offset : wanted.depth]))
     fallbacks: Mapping[str, int] = {}
     if len(filled) > personal:
         stand_in = {candidate.item_id for candidate in filled[personal:]}
@@ -179,7 +190,7 @@ class _Gather:
                 seeds = dict.fromkeys(reversed(self._visitor.clicks[-5:]))
                 lists = {
                     str(seed): self._kept(
-                        Candidate(item, score, SIMILAR) for item, score, _ in snapshot.similar(seed, most)
+                        [Candidate(item, score, SIMILAR) for item, score, _ in snapshot.similar(seed, most)]
                     )
                     for seed in seeds
                 }
@@ -195,9 +206,9 @@ class _Gather:
             return []
         deep = DEPTH if self.mask is not None else min(self.most + len(self._forbidden), DEPTH)
         rows = self._snapshot.recommendations.get(self._user, deep)
-        kept = self._kept(map(Candidate._make, rows))
+        kept = self._kept(rows)
         if len(kept) < self.most and len(rows) == deep < DEPTH:  # some are not available any more
-            kept = self._kept(map(Candidate._make, self._snapshot.recommendations.get(self._user, DEPTH)))
+            kept = self._kept(self._snapshot.recommendations.get(self._user, DEPTH))
         return kept
 
     def fallback(self, held: Collection[Key], category: str | None, live: Sequence[Candidate]) -> list[Candidate]:
@@ -213,7 +224,7 @@ class _Gather:
         found = self._segment(segment, most)
         if live and not category:  # what trends now continues what trended when the release was made
             some_out = self.mask is not None or self._snapshot.withdrawn
-            now = self._kept(live if some_out else live[: most + len(self._forbidden)])
+            now = self._kept([*live] if some_out else [*live[: most + len(self._forbidden)]])
             held_now = {item.item_id for item in now}
             found = [*now, *(item for item in found if item.item_id not in held_now)][:most]
         if len(found) < most and self.mask is not None:
@@ -223,7 +234,7 @@ class _Gather:
     def _segment(self, segment: str, k: int) -> list[Candidate]:
         # As many more as may be left out.
         wider = k + len(self._forbidden) if self.mask is None else len(self._snapshot.catalogue)
-        return self._kept(map(Candidate._make, self._snapshot.popular(wider, segment)))[:k]
+        return self._kept(self._snapshot.popular(wider, segment))[:k]
 
     def _any_that_pass(self, held: Collection[Key], count: int) -> list[Candidate]:
         """Available items that pass the filter and that no list has, by id."""
@@ -239,9 +250,11 @@ class _Gather:
                 found.append(Candidate(item, 0.0, CATALOGUE))
         return found
 
-    def _kept(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def _kept(self, candidates: list[Candidate]) -> list[Candidate]:
         forbidden = self._forbidden
-        kept = [candidate for candidate in candidates if candidate.item_id not in forbidden]
+        kept = (
+            [candidate for candidate in candidates if candidate.item_id not in forbidden] if forbidden else candidates
+        )
         if withdrawn := self._snapshot.withdrawn:
             kept = [candidate for candidate in kept if candidate.item_id not in withdrawn]
         if self.mask is None or not kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import zlib
 from collections.abc import Sequence
 
@@ -13,10 +12,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys_api.problems import MEDIA_TYPE, REQUEST_ID, problem_body
+from recsys_api.random_bits import random_bits
 from recsys_api.settings import Settings
 
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
-_ID_HEADER = REQUEST_ID.lower().encode()
+ID_HEADER = REQUEST_ID.lower().encode()
 _OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -35,6 +35,16 @@ def add_limits(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestId)
 
 
+def request_id_of(given: bytes) -> str:
+    """The id of a request: what the caller gives, if that is sane, else one of our own.
+
+    Args:
+        given: the value of the header; empty if there is none.
+    """
+    text = given.decode("latin-1")
+    return text if text and _SANE_ID.fullmatch(text) else f"{random_bits(64):016x}"
+
+
 class RequestId:
     """Names each request: by the caller's ``X-Request-ID`` if it is sane, else by one of our own.
 
@@ -49,10 +59,10 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"").decode("latin-1")
-        request_id = given if given and _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        given = next((value for name, value in scope["headers"] if name == ID_HEADER), b"")
+        request_id = request_id_of(given)
         scope.setdefault("state", {})["request_id"] = request_id
-        header = (_ID_HEADER, request_id.encode())
+        header = (ID_HEADER, request_id.encode())
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -7,13 +7,18 @@ them all; the folder must be emptied before the workers start (``python -m recsy
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -25,8 +30,11 @@ BASELINE = "baseline.json"
 """File of the folder with the counts at the last reset of ``/stats``."""
 Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure", "traces"]
 
+T = TypeVar("T")
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_MOST_WAITING = 1000
+"""Requests, or answers, that are counted together at most."""
 _MOST_NAMES = 200
 """Most names of sources that the releases of a process bring; those of one release are far fewer."""
 
@@ -34,15 +42,27 @@ _MOST_NAMES = 200
 class _Counts:
     """A counter whose children are found by their labels at the cost of one look-up."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: PrometheusCounter) -> None:
         self._counter = counter
-        self._children: dict[tuple[str, ...], Counter] = {}
+        self._children: dict[tuple[str, ...], PrometheusCounter] = {}
 
     def add(self, *labels: str, amount: float = 1) -> None:
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self._counter.labels(*labels)
         child.inc(amount)
+
+    def add_all(self, amounts: Mapping[tuple[str, ...], float]) -> None:
+        for labels, amount in amounts.items():
+            self.add(*labels, amount=amount)
+
+
+class _Answer(NamedTuple):
+    mode: str
+    sources: Sequence[str]
+    k: int
+    fallbacks: Mapping[str, int]
+    cold: bool
 
 
 class Metrics(Collector):
@@ -59,6 +79,10 @@ class Metrics(Collector):
         self._registry = CollectorRegistry()
         self._sources: set[str] = set()
         self._durations: dict[tuple[str, str, str], Histogram] = {}
+        self._new_requests: deque[tuple[str, str, int, float]] = deque()
+        self._new_answers: deque[_Answer] = deque()
+        self._showing = threading.Lock()
+        self._due = False
         route = ("route", "method", "status")
         self._requests = self._counts("http_requests_total", "Requests.", *route)
         self._seconds = Histogram(
@@ -122,11 +146,11 @@ class Metrics(Collector):
             "recsys_live_targets", "Targets of the last day, of users to whom anything was shown."
         )
 
-    def _counter(self, name: str, about: str) -> Counter:
-        return Counter(name, about, registry=self._registry)
+    def _counter(self, name: str, about: str) -> PrometheusCounter:
+        return PrometheusCounter(name, about, registry=self._registry)
 
     def _counts(self, name: str, about: str, *labels: str) -> _Counts:
-        return _Counts(Counter(name, about, labels, registry=self._registry))
+        return _Counts(PrometheusCounter(name, about, labels, registry=self._registry))
 
     def _gauge(self, name: str, about: str, mode: Literal["livesum", "livemax"]) -> Gauge:
         return Gauge(name, about, registry=self._registry, multiprocess_mode=mode)
@@ -143,12 +167,46 @@ class Metrics(Collector):
             status: of the answer.
             seconds: until the answer was sent.
         """
-        labels = (route, method, str(status))
-        self._requests.add(*labels)
-        histogram = self._durations.get(labels)
-        if histogram is None:
-            histogram = self._durations[labels] = self._seconds.labels(*labels)
-        histogram.observe(seconds)
+        self._new_requests.append((route, method, status, seconds))
+        if self.folder and not self._due:
+            self._show_soon()
+        elif len(self._new_requests) >= _MOST_WAITING:
+            self._show()
+
+    def _show_soon(self) -> None:
+        """Show what is new once the event loop has done what it does now: other workers look without asking."""
+        self._due = True
+        try:
+            asyncio.get_running_loop().call_soon(self._show)
+        except RuntimeError:  # no loop runs
+            self._show()
+
+    def _show(self) -> None:
+        """Count what is new: many together take a fraction of the time that each by itself would."""
+        with self._showing:
+            self._due = False
+            requests = Counter[tuple[str, ...]]()
+            for route, method, status, seconds in _taken(self._new_requests):
+                labels = (route, method, str(status))
+                requests[labels] += 1
+                histogram = self._durations.get(labels)
+                if histogram is None:
+                    histogram = self._durations[labels] = self._seconds.labels(*labels)
+                histogram.observe(seconds)
+            self._requests.add_all(requests)
+            answers = list(_taken(self._new_answers))
+            if answers:
+                self._show_answers(answers)
+
+    def _show_answers(self, answers: Sequence[_Answer]) -> None:
+        self._answers.add_all(Counter((answer.mode,) for answer in answers))
+        items = Counter(chain.from_iterable(answer.sources for answer in answers))
+        self._items.add_all(_summed(((self._source(source),), count) for source, count in items.items()))
+        stand_ins = ((reason, count) for answer in answers for reason, count in answer.fallbacks.items())
+        self._fallback.add_all(_summed(((reason,), count) for reason, count in stand_ins))
+        self._cold.inc(sum(answer.cold for answer in answers))
+        self._empty.inc(sum(not answer.sources for answer in answers))
+        self._short.inc(sum(0 < len(answer.sources) < answer.k for answer in answers))
 
     def answer(self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool) -> None:
         """Count an answer with recommendations.
@@ -160,17 +218,9 @@ class Metrics(Collector):
             fallbacks: reason to number of items.
             cold: whether nothing was known of the visitor.
         """
-        self._answers.add(mode)
-        for source in dict.fromkeys(sources):
-            self._items.add(self._source(source), amount=sources.count(source))
-        for reason, count in fallbacks.items():
-            self._fallback.add(reason, amount=count)
-        if cold:
-            self._cold.inc()
-        if not sources:
-            self._empty.inc()
-        elif len(sources) < k:
-            self._short.inc()
+        self._new_answers.append(_Answer(mode, sources, k, fallbacks, cold))
+        if len(self._new_answers) >= _MOST_WAITING:  # a request may have many
+            self._show()
 
     def _source(self, name: str) -> str:
         if name not in self._sources:
@@ -246,6 +296,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, of all workers."""
+        self._show()
         if self.folder:
             _forget_dead_workers(self.folder)
             families = MultiProcessCollector.merge(_begun_files(self.folder))
@@ -262,6 +313,20 @@ class Metrics(Collector):
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self)
+
+
+def _taken(new: deque[T]) -> Iterator[T]:
+    """Takes what has come together; others may add to it meanwhile."""
+    with suppress(IndexError):
+        while True:
+            yield new.popleft()
+
+
+def _summed(amounts: Iterable[tuple[tuple[str, ...], int]]) -> Counter[tuple[str, ...]]:
+    sums = Counter[tuple[str, ...]]()
+    for labels, amount in amounts:
+        sums[labels] += amount
+    return sums
 
 
 def known(name: str | None, names: Collection[str]) -> str:

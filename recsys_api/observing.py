@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys_api.composing import CATALOGUE
-from recsys_api.events.edge import known_types
 from recsys_api.events.event import IMPRESSION, SIGNALS, Event
 from recsys_api.events.store import EventStore, StoreError
 from recsys_api.feedback import LiveFeedback
@@ -49,17 +48,48 @@ _GAUGE_SECONDS = 15.0
 _STATM = Path("/proc/self/statm")
 
 
-class Observed:
-    """Counts each request and logs it (plain ASGI): its route and outcome, nothing of its user, query or keys.
+class Observer:
+    """Counts requests, logs and traces them: their route and outcome, nothing of their user, query or keys.
 
     Args:
-        app: what answers.
         metrics: of the application.
         traces: where requests are traced, if they are.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None) -> None:
-        self._app, self._metrics, self._traces = app, metrics, traces
+    def __init__(self, metrics: Metrics, traces: Traces | None) -> None:
+        self._metrics, self._traces = metrics, traces
+
+    def failed(self) -> None:
+        """Count a request to which an error was the answer."""
+        self._metrics.error("requests")
+
+    def answered(self, scope: Scope, method: str, route: str, status: int, seconds: float) -> None:
+        """Count, log and trace a request.
+
+        Args:
+            scope: of the request; of it, its trace context and what is noted of its answer are read.
+            method: one of HTTP's, or ``other``.
+            route: template of its path.
+            status: of the answer.
+            seconds: until the answer was sent.
+        """
+        self._metrics.request(route, method, status, seconds)
+        if self._traces is not None:
+            self._traces.request(scope, method, route, status, seconds)
+        if requests_log.isEnabledFor(logging.INFO):
+            _log(scope, method, route, status, seconds)
+
+
+class Observed:
+    """Observes each request (plain ASGI).
+
+    Args:
+        app: what answers.
+        observer: of the application.
+    """
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
+        self._app, self._observer = app, observer
         self._plain: dict[object, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,17 +109,11 @@ class Observed:
             await self._app(scope, receive, watched)
         except Exception:
             status = 500
-            self._metrics.error("requests")
+            self._observer.failed()
             raise
         finally:
             seconds = time.perf_counter() - started
-            route = self._route(scope)
-            method = known(scope["method"], _METHODS)
-            self._metrics.request(route, method, status, seconds)
-            if self._traces is not None:
-                self._traces.request(scope, method, route, status, seconds)
-            if requests_log.isEnabledFor(logging.INFO):
-                _log(scope, method, route, status, seconds)
+            self._observer.answered(scope, known(scope["method"], _METHODS), self._route(scope), status, seconds)
 
     def _route(self, scope: Scope) -> str:
         """The template of the path. FastAPI names its own routes; plain ones are known by what answered."""
@@ -142,7 +166,7 @@ class _Known:
     def of(release: Snapshot) -> _Known:
         lists = (release.recommendations, release.similar_items, release.top_popular)
         named = {name for one in lists for name in one.source_names}
-        types = known_types(release.manifest.facts) or frozenset()
+        types = release.event_types or frozenset()
         return _Known(release.release_id, types | SIGNALS, _SOURCES | named, release.placements.places)
 
 

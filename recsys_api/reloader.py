@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pyarrow as pa
+
 from recsys_api.events.item_change import ItemChange
 from recsys_api.items.newest import ItemChanges
 from recsys_api.items.serving import with_changes
@@ -153,6 +155,7 @@ class Reloader:
         else:
             released = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
             self._swap(released)
+            pa.default_memory_pool().release_unused()  # loading takes memory for a moment that Arrow would keep
             self._on_outcome(True)
             lacks = "" if released.catalogue.released else ", which has no catalogue: no item of it is known"
             logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)

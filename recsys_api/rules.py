@@ -30,7 +30,7 @@ import numpy.typing as npt
 from recsys_api.expressions import Filters, Mask, passes_mask
 from recsys_assets.core.placements.rules import BlockRule, BoostRule, BuryRule, CapRule, PinRule, Rule
 from recsys_assets.storage.catalogue import Catalogue
-from recsys_assets.storage.lists import Key
+from recsys_assets.storage.lists import Key, RankedItem
 
 PINNED = "pinned"
 """Source of an item that only a pin brought."""
@@ -40,18 +40,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _Selecting = BlockRule | BoostRule | BuryRule | PinRule
 
 
-class Candidate(NamedTuple):
-    """An item that may be shown. A tuple, since requests make many: it costs a third of a frozen dataclass.
-
-    Attributes:
-        item_id: the item.
-        score: by its source; comparable only within one source.
-        source: what put it here.
-    """
-
-    item_id: Key
-    score: float
-    source: str
+Candidate = RankedItem
+"""An item that may be shown, whether a list of the release brings it or a model."""
 
 
 class Placed(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import HTTPException, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
 
 from recsys_api.problems import responses
 from recsys_api.settings import Settings
@@ -75,25 +76,20 @@ def admin_keys(settings: Settings) -> Keys:
     return Keys("RECSYS_API_ADMIN_KEYS", settings.keys(settings.api_admin_keys))
 
 
-def check_write_key(request: Request) -> None:
-    """Let a request pass that may write; see :meth:`Keys.check`."""
-    request.app.state.write_keys.check(_given_key(request))
-
-
 async def may_write(request: Request, _: Bearer, __: Header) -> None:
     """Dependency of routes that write, or that show what a user did."""
-    check_write_key(request)
+    request.app.state.write_keys.check(given_key(request.headers))
 
 
 async def may_administer(request: Request, _: Bearer, __: Header) -> None:
     """Dependency of routes that administer."""
-    request.app.state.admin_keys.check(_given_key(request))
+    request.app.state.admin_keys.check(given_key(request.headers))
 
 
-def _given_key(request: Request) -> str | None:
+def given_key(headers: Headers) -> str | None:
     """The key of a request, wherever it stands. The parameters of the dependencies describe it, and do no more."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
 
 
 def _digest(key: str) -> bytes:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from recsys_api.expressions import Filters
 from recsys_api.online import OnlineModels
-from recsys_api.visitor import EventRules
+from recsys_api.visitor import EventRules, known_types
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, parse_placements
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanation, Explanations
@@ -89,7 +90,7 @@ class Snapshot:
         rows = self.top_popular.get(segment, k + len(self.withdrawn))
         if self.withdrawn:
             rows = [row for row in rows if row[0] not in self.withdrawn][:k]
-        return [(item_id, score, source) for item_id, score, _ in rows]
+        return [RankedItem(item_id, score, source) for item_id, score, _ in rows]
 
     def similar(self, item_id: Key, k: int) -> list[RankedItem]:
         """At most ``k`` available items that go with an item."""
@@ -104,6 +105,11 @@ class Snapshot:
     def as_of(self) -> str:
         """Last day whose events the release includes, ``YYYY-MM-DD``."""
         return self.manifest.as_of
+
+    @cached_property
+    def event_types(self) -> frozenset[str] | None:
+        """The event types of the data set; None where the release does not state them."""
+        return known_types(self.manifest.facts)
 
     @property
     def age_seconds(self) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from recsys_api.events.event import DISLIKE, IMPRESSION, Event
 from recsys_assets.storage.lists import Key, RankedItem
@@ -17,6 +17,12 @@ PURCHASE = "purchase"
 """Source of an item of a released history that the user purchased."""
 VIEW_WEIGHT = 1.0
 """Weight of an item that a request names as seen, and of an event type that the release does not know."""
+
+
+def known_types(facts: Mapping[str, object]) -> frozenset[str] | None:
+    """The event types of a data set, by what the release states; None where it states none."""
+    types = facts.get("event_types")
+    return frozenset(cast("Mapping[str, object]", types)) if isinstance(types, Mapping) else None
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,10 @@ class Visitor:
         events: the newest events that were read, newest first.
     """
 
-    clicks: tuple[Key, ...] = ()
+    clicks: tuple[Key, ...] = field(default_factory=tuple)
     weights: Mapping[Key, float] = field(default_factory=dict)
     fresh: tuple[Key, ...] = ()
-    purchased: frozenset[Key] = frozenset()
+    purchased: frozenset[Key] = field(default_factory=frozenset)
     just_purchased: frozenset[Key] = frozenset()
     disliked: frozenset[Key] = frozenset()
     shown: Mapping[Key, Sequence[int]] = field(default_factory=dict)
@@ -101,8 +107,6 @@ class Visitor:
         """
         weights = {item: weight for item, weight, _ in released if weight > 0}
         before = frozenset([item for item, _, source in released if source == PURCHASE])
-        if not events and not seen:
-            return Visitor(tuple([row[0] for row in reversed(released)]), weights, purchased=before)
         purchased = set(before)
         held = {item for item, _, _ in released}
         clicks: list[Key] = [item for item, _, _ in reversed(released)]
@@ -141,7 +145,7 @@ class Visitor:
             events=events,
         )
 
-    def may_not_get(self, rules: EventRules, *, exclude_seen: bool = False) -> Collection[Key]:
+    def may_not_get(self, rules: EventRules, *, exclude_seen: bool = False) -> set[Key]:
         """The items that the visitor must not be shown: what was just purchased, whatever the rules, and what they say.
 
         Args:
@@ -155,3 +159,29 @@ class Visitor:
         if exclude_seen or not rules.repeats:
             forbidden.update(self.clicks)
         return forbidden
+
+
+class Quiet(Visitor):
+    """A visitor of whom nothing is known but the released history, which is read once something depends on it.
+
+    For most answers nothing does, and reading it takes as long as reading the list that is served.
+
+    Args:
+        read: reads the history, newest first.
+        rules: of the release.
+    """
+
+    def __init__(self, read: Callable[[], Sequence[RankedItem]], rules: EventRules) -> None:
+        vars(self).update(_NOTHING_NEW, _read=read, _rules=rules)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the history says, which is set by none but this."""
+        if name not in _OF_THE_HISTORY:
+            raise AttributeError(name)
+        known = vars(Visitor.of(self._read(), [], self._rules))
+        vars(self).update({held: known[held] for held in _OF_THE_HISTORY})
+        return vars(self)[name]
+
+
+_OF_THE_HISTORY = ("clicks", "weights", "purchased")
+_NOTHING_NEW = {name: value for name, value in vars(Visitor()).items() if name not in _OF_THE_HISTORY}

@@ -6,15 +6,18 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.assets.promotion import GATE
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.quarantine import waiting
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
+
+WAITS = "waits_for_a_person"
+"""Metadata of an observation of ``raw_events``: what has newly been set aside or held, and why."""
 
 history = dg.define_asset_job(
     "history",
@@ -63,15 +66,14 @@ class Changes(dg.Config):
 
 @dg.op(pool="landing")
 def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.ResourceParam[LandingZone]) -> None:
-    """Read new and changed files, split them by day, and accept all of them or none."""
+    """Read new and changed files, split them by day, and accept them; those at fault are set aside by name."""
     changes = landing.changes()
     unaccepted = {name: changes[name] for name in config.files if name in changes}
     whole = {name: file for name, file in unaccepted.items() if config.files[name] == (file.digest if file else "")}
-    try:
-        accepted = landing.accept(whole, context.log.info)
-    except DataFileError as error:
-        # Reading the same file again would fail again.
-        raise dg.Failure(str(error), allow_retries=False) from error
+    before = waiting(landing.accepted())
+    accepted = landing.accept(whole, context.log.info)
+    if news := {name: why for name, why in waiting(accepted).items() if before.get(name) != why}:
+        context.log_event(dg.AssetObservation("raw_events", metadata={WAITS: news}))
     context.log.info(f"generation {accepted.generation}: {len(whole)} of {len(config.files)} files changed")
 
 

@@ -16,8 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
-from recsys_assets.core.environment import PREFIX as _PREFIX
-from recsys_assets.core.environment import read_env_file, unknown_variables
+from recsys_assets.core.environment import PREFIX, read_env_file, unknown_variables
 from recsys_assets.core.faults import did_you_mean, message_of
 
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
@@ -35,7 +34,7 @@ def _half_life(default: float, about: str) -> Any:
 class Settings(BaseSettings):
     """Settings, read from ``RECSYS_*``; unknown values and out-of-range numbers are errors that name the variable."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     dataset: str = Field(
         default="retailrocket",
@@ -102,6 +101,13 @@ class Settings(BaseSettings):
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
+    missing_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of a day's events, or of all files of a kind, that may be missing because files are set "
+        "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
+    )
     keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
     keep_releases: int = Field(
         default=30,
@@ -297,12 +303,12 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         ValueError: naming each variable or key of the data set at fault, a line each.
     """
     read_env_file()
-    _reject_renamed((name for name in os.environ if name.upper().startswith(_PREFIX)), _PREFIX)
+    _reject_renamed((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
     faults = unknown_variables(Settings.model_fields, of_the_api=False)
     try:
         explicit = Settings(**overrides)
     except ValidationError as error:
-        raise ValueError("\n".join([*faults, *_explain(error, _PREFIX)])) from None
+        raise ValueError("\n".join([*faults, *_explain(error, PREFIX)])) from None
     if faults:
         raise ValueError("\n".join(faults))
     try:

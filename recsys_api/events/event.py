@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -13,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from recsys_api.random_bits import random_bits
 from recsys_assets.storage.lists import Key
 
 IMPRESSION, DISLIKE = "impression", "dislike"
@@ -93,7 +93,7 @@ def new_id() -> str:
 
 def _new_ulid() -> int:
     # The top bit of the random part is free, so that counting on never overflows.
-    return (time.time_ns() // 1_000_000) << 80 | secrets.randbits(79)
+    return (time.time_ns() // 1_000_000) << 80 | random_bits(79)
 
 
 def _crockford(number: int) -> str:

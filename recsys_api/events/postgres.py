@@ -134,6 +134,10 @@ class PostgresEvents(PostgresLog):
         finally:
             self._queued -= len(rows)
 
+    def may_know(self, user_id: Key) -> bool:
+        """Whether anything may be known of a user; see :class:`EventStore`. Other machines write as well."""
+        return True
+
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`."""
         async with self._connection() as connection:

@@ -11,11 +11,14 @@ import asyncio
 import fcntl
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
+from typing import TypeAlias
 
 from recsys_api.events import sqlite_items
 from recsys_api.events.event import Event, event_key, pack_extra, unpack
+from recsys_api.events.known_users import KnownUsers
 from recsys_api.events.sqlite_items import SqliteItems
 from recsys_api.events.sqlite_log import Scanner, SqliteLog, fetch, state_table
 from recsys_api.events.store import Added, Limits, StoreError, tombstone
@@ -36,10 +39,10 @@ create table if not exists meta (salt blob not null);
 {sqlite_items.SCHEMA}
 """
 # user_id and item_id have no type, so that 1 and '1' stay different ids.
-_INSERT = """
-insert into events (event_key, event_id, user_id, item_id, event_type, ts, extra) values (?, ?, ?, ?, ?, ?, ?)
-on conflict (event_key) do nothing
-"""
+_INSERT = "insert into events (event_key, event_id, user_id, item_id, event_type, ts, extra) values"
+_ROW, _KNOWN = "(?, ?, ?, ?, ?, ?, ?)", "on conflict (event_key) do nothing"
+_AT_ONCE = 1000
+"""Events in a statement: SQLite takes 32,766 values."""
 _COLUMNS = "event_id, user_id, item_id, event_type, ts, extra"
 _OF_USER = f"select {_COLUMNS} from events where user_id = ? order by ts desc, sequence desc limit ?"  # noqa: S608
 _HISTORY = (
@@ -49,7 +52,17 @@ _HISTORY = (
 """The events, and a row of nulls if the user was deleted. SQLite runs the parts one after the other."""
 _SINCE = f"select sequence, {_COLUMNS} from events where sequence > ? order by sequence limit ?"  # noqa: S608
 _BEYOND = "select sequence from events where user_id = ? order by ts desc, sequence desc limit -1 offset ?"
+_PAGE = 1024
+"""Bytes of a page. An event with a random id changes a page of each index, and a commit writes whole pages:
+with those of 4 KiB, the disk got twice as much."""
+_LOG_BYTES = 16 << 20
+"""Length of the write-ahead log at which its pages go to their places: what changed again meanwhile goes there once."""
 _BUSY_MILLISECONDS = 10_000
+
+
+_Row: TypeAlias = tuple[bytes, str, Key, Key, str, int, str | None]
+_Call: TypeAlias = tuple[Collection[bytes], Sequence[_Row]]
+"""Hashes of users, and the rows of their events."""
 
 
 class SqliteEvents(SqliteLog):
@@ -63,6 +76,7 @@ class SqliteEvents(SqliteLog):
             fcntl.flock(turn, fcntl.LOCK_EX)
             writing = _connect(path)
             self._salt = _prepare(writing, path)
+            self._users = KnownUsers(path.with_name(f"{path.name}.users"), lambda: self._tokens(writing))
         except BaseException:
             turn.close()
             raise
@@ -96,8 +110,12 @@ class SqliteEvents(SqliteLog):
         rows = [
             (event_key(e.event_id), e.event_id, e.user_id, e.item_id, e.event_type, e.ts, pack_extra(e)) for e in events
         ]
-        new = await self._writer.run(lambda c: [c.execute(_INSERT, row).rowcount == 1 for row in rows], len(rows))
-        return Added.of(new)
+        tokens = {tombstone(event.user_id, self._salt) for event in events}
+        return Added.of(await self._writer.run_together(self._insert, (tokens, rows), len(rows)))
+
+    def may_know(self, user_id: Key) -> bool:
+        """Whether anything may be known of a user; see :class:`EventStore`."""
+        return self._users.may_have(tombstone(user_id, self._salt))
 
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """A user's newest events; see :class:`EventStore`. Reads at once: it takes less than a change of threads."""
@@ -122,7 +140,9 @@ class SqliteEvents(SqliteLog):
         """Forget a user; see :class:`EventStore`."""
 
         def forget(connection: sqlite3.Connection) -> int:
-            connection.execute("insert or ignore into deleted_users values (?)", (tombstone(user_id, self._salt),))
+            token = tombstone(user_id, self._salt)
+            self._users.add([token])
+            connection.execute("insert or ignore into deleted_users values (?)", (token,))
             return connection.execute("delete from events where user_id = ?", (user_id,)).rowcount
 
         return await self._writer.run(forget)
@@ -134,9 +154,30 @@ class SqliteEvents(SqliteLog):
     async def close(self) -> None:
         """Store what was accepted, and close the file; see :class:`EventStore`."""
         await self._writer.close()
+        self._users.close()
         self._reading.close()
         self._scanner.close()
         self.items.close()
+
+    def _insert(self, connection: sqlite3.Connection, calls: Sequence[_Call]) -> list[list[bool]]:
+        """Insert the rows of several calls, as one where they are not many; returns of each row whether it is new."""
+        for tokens, _ in calls:
+            self._users.add(tokens)
+        rows = [row for _, of_call in calls for row in of_call]
+        new = [
+            is_new
+            for first in range(0, len(rows), _AT_ONCE)
+            for is_new in _new(connection, rows[first : first + _AT_ONCE])
+        ]
+        ends = accumulate(len(of_call) for _, of_call in calls)
+        return [new[end - len(of_call) : end] for end, (_, of_call) in zip(ends, calls, strict=True)]
+
+    def _tokens(self, connection: sqlite3.Connection) -> Iterator[bytes]:
+        """Hashes of all users of whom something is stored."""
+        for (user,) in connection.execute("select distinct user_id from events"):
+            yield tombstone(user, self._salt)
+        for (token,) in connection.execute("select token from deleted_users"):
+            yield token
 
     def _beyond_limits(self, connection: sqlite3.Connection, now: int) -> list[tuple[int]]:
         """Sequences of the events to delete, ascending."""
@@ -147,6 +188,23 @@ class SqliteEvents(SqliteLog):
         for (user,) in fetch(connection, crowded, (limits.per_user,)):
             due.update(row[0] for row in fetch(connection, _BEYOND, (user, limits.per_user)))
         return self._deletable(connection, due)
+
+
+def _new(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[bool]:
+    """Insert rows by one statement; returns of each whether it is new.
+
+    The thread lets others run at each statement, and under load it waits long until it may go on.
+    """
+    before = connection.execute("select max(sequence) from events").fetchone()[0] or 0
+    statement = f"{_INSERT} {', '.join([_ROW] * len(rows))} {_KNOWN}"
+    if connection.execute(statement, list(chain.from_iterable(rows))).rowcount == len(rows):
+        return [True] * len(rows)
+    inserted = {row[0] for row in connection.execute("select event_key from events where sequence > ?", (before,))}
+    new: list[bool] = []
+    for key, *_ in rows:  # of two of one key in the rows, the first was inserted
+        new.append(key in inserted)
+        inserted.discard(key)
+    return new
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -161,8 +219,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> bytes:
     version = connection.execute("pragma user_version").fetchone()[0]
     if version not in (0, _VERSION):
         raise StoreError(f"{path}: events of version {version}, expected {_VERSION}")
+    connection.execute(f"pragma page_size = {_PAGE}")  # of a new file
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma journal_size_limit = 67108864")
+    page = connection.execute("pragma page_size").fetchone()[0]
+    connection.execute(f"pragma wal_autocheckpoint = {_LOG_BYTES // page}")
     connection.execute("pragma secure_delete = fast")  # what is deleted is gone from the pages that are written anyway
     connection.executescript(_SCHEMA)
     connection.execute(f"pragma user_version = {_VERSION}")

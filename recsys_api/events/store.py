@@ -179,6 +179,10 @@ class EventStore(Log[Event], Protocol):
         """
         ...
 
+    def may_know(self, user_id: Key) -> bool:
+        """Whether anything may be known of a user. False is certain; a store to which it is no cheaper says True."""
+        ...
+
     async def of_user(self, user_id: Key, limit: int) -> list[Event]:
         """The newest events of a user, newest first. It is cheap enough for every request."""
         ...

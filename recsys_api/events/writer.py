@@ -8,27 +8,30 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, BinaryIO, TypeVar
 
 from recsys_api.events.store import StoreError, StoreFullError
 
 logger = logging.getLogger("uvicorn.recsys.events")
 
+P = TypeVar("P")
 T = TypeVar("T")
 _MOST_JOBS = 512
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR | 19 << 8}
 """The disk has no space for a page, or for the index of the write-ahead log (SQLITE_IOERR_SHMSIZE)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Job:
-    write: Callable[[sqlite3.Connection], Any]
+    write: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+    part: Any
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
-    weight: int
 
 
 class Writer:
@@ -64,15 +67,32 @@ class Writer:
             StoreFullError: there is no space.
             StoreError: the file cannot be written.
         """
+        return await self.run_together(lambda connection, parts: [write(connection) for _ in parts], None, weight)
+
+    async def run_together(
+        self, write: Callable[[sqlite3.Connection, Sequence[P]], Sequence[T]], part: P, weight: int
+    ) -> T:
+        """Run a job together with others of its kind that wait; returns its own result, once it is durable.
+
+        Args:
+            write: as for :meth:`run`; gets the parts of jobs that have come one after the other, and returns a result
+                for each.
+            part: of this job.
+            weight: for :attr:`queued`.
+
+        Raises:
+            StoreFullError: there is no space.
+            StoreError: the file cannot be written.
+        """
         if self._closed:
             raise StoreError("the event store is closed")
         loop = asyncio.get_running_loop()
-        job = _Job(write, loop.create_future(), loop, weight)
+        job = _Job(write, part, loop.create_future(), loop)
         self._queued += weight
         self._jobs.put(job)
         try:
-            # A caller that goes away does not take its events back: they may be committed already.
-            return await asyncio.shield(job.future)
+            # A caller that goes away does not take its events back: the thread goes on with its job.
+            return await job.future
         finally:
             self._queued -= weight
 
@@ -83,22 +103,30 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            group, stop = [first], False
-            while len(group) < _MOST_JOBS and not stop:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    stop = True
-                else:
-                    group.append(job)
-            self._commit(group)
-            if stop:
-                break
+        stop = False
+        while not stop and (first := self._jobs.get()) is not None:
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+            try:
+                # Only now: what has come while another process had its turn is committed with the first.
+                group, stop = self._waiting(first)
+                self._commit(group)
+            finally:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
         self._connection.close()
         self._turn.close()
+
+    def _waiting(self, first: _Job) -> tuple[list[_Job], bool]:
+        """A job and those that wait behind it, and whether the last one was reached."""
+        group = [first]
+        while len(group) < _MOST_JOBS:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return group, True
+            group.append(job)
+        return group, False
 
     def _commit(self, group: list[_Job]) -> None:
         """Run jobs in one transaction; if that fails, each by itself, so that none fails for another."""
@@ -115,17 +143,18 @@ class Writer:
 
     def _transaction(self, group: list[_Job]) -> list[Any]:
         connection = self._connection
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
         try:
             connection.execute("begin immediate")
-            results = [job.write(connection) for job in group]
+            results = [
+                result
+                for write, jobs in groupby(group, attrgetter("write"))
+                for result in write(connection, [job.part for job in jobs])
+            ]
             connection.execute("commit")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
         return results
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import StringConstraints
@@ -64,18 +65,22 @@ async def recommendations(
         filter=filter or None,
         explain=explain,
     )
-    return json_response(await recommend(request, snapshot, user, wanted_of(snapshot, asked), explain=explain))
+    wanted = wanted_of(snapshot, asked)
+    answer = await recommend(request.app.state, snapshot, user, wanted, explain=explain)
+    _note_modes(request, [answer])
+    return json_response(answer)
 
 
 @router.post("/recommendations", response_model=ManyRecommendations, summary="Recommendations for many users")
 async def many(request: Request, asked: ManyUsers) -> Response:
     """The same for up to 100 users at once, each with what the caller knows of the visit."""
     snapshot = serving(request)
-    answers: list[object] = []
+    answers: list[dict[str, Any]] = []
     for place, one in enumerate(asked.users):
         user = typed_id(one.user_id, snapshot.user_ids, f"users.{place}.user_id")
         wanted, seen = wanted_of(snapshot, asked, one), clicks_of(snapshot, one)
-        answers.append(await recommend(request, snapshot, user, wanted, seen, explain=asked.explain))
+        answers.append(await recommend(request.app.state, snapshot, user, wanted, seen, explain=asked.explain))
+    _note_modes(request, answers)
     return json_response({"answers": answers})
 
 
@@ -84,7 +89,9 @@ async def session(request: Request, asked: Session) -> Response:
     """What goes with the items of a visit: those seen so far, or a basket. No user is needed."""
     snapshot = serving(request)
     wanted, seen = wanted_of(snapshot, asked, asked), clicks_of(snapshot, asked)
-    return json_response(await recommend(request, snapshot, None, wanted, seen, explain=asked.explain))
+    answer = await recommend(request.app.state, snapshot, None, wanted, seen, explain=asked.explain)
+    _note_modes(request, [answer])
+    return json_response(answer)
 
 
 @router.post("/rerank", response_model=Reranked, summary="A given list in a user's order")
@@ -96,7 +103,7 @@ async def rerank(request: Request, asked: Rerank) -> Response:
     snapshot = serving(request)
     user = None if asked.user_id is None else typed_id(asked.user_id, snapshot.user_ids, "user_id")
     items = typed_ids(asked.items, snapshot.item_ids, "items")
-    asking = await who_asks(request, snapshot, user, clicks_of(snapshot, asked.context))
+    asking = await who_asks(request.app.state, snapshot, user, clicks_of(snapshot, asked.context))
     return json_response(
         {
             "release_id": snapshot.release_id,
@@ -105,3 +112,9 @@ async def rerank(request: Request, asked: Rerank) -> Response:
             "items": reranked(snapshot, asking.user, asking.visitor, items),
         }
     )
+
+
+def _note_modes(request: Request, answers: Sequence[dict[str, Any]]) -> None:
+    """Note how the answers of a request were made, for the log."""
+    modes = {answer["mode"] for answer in answers}
+    request.state.mode = modes.pop() if len(modes) == 1 else "mixed"

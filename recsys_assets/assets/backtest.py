@@ -34,6 +34,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         kinds=("html",),
         checks=(),
         asked_for=True,
+        any_settings=True,
         file="report.html",
     )
     def backtest_report(

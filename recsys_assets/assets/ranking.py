@@ -64,7 +64,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         Trials are trained on the older training windows and evaluated on the newest.
         """
         reused = reused_result(
-            store.open(),
+            store.partitions(),
             "ranker_params",
             graph.day(context.partition_key),
             settings,

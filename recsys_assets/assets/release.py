@@ -18,13 +18,15 @@ from recsys_assets.assets.placements import placements_file
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import reranking_policy
 from recsys_assets.assets.retrieval_params import stored_params
-from recsys_assets.checks.release import check_release
+from recsys_assets.checks.release import COMPLETE, check_release, complete
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.models import stored_arrays
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.ingest.quarantine import lacking
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
@@ -65,33 +67,39 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads=dict.fromkeys((*_RELEASED, *optional)),
         kinds=("arrow",),
         code_version="4",
-        checks=("serving_is_current",),
+        checks=("serving_is_current", COMPLETE),
         advisory=("serving_follows",),
         pool="publishing",
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
     ) -> dg.MaterializeResult[Any]:
-        """An immutable, verified set of files of one day. Serving follows to newer days, unless it is pinned."""
+        """An immutable, verified set of files of one day. Serving follows to newer days, unless it is pinned.
+
+        It states the landing files that it lacks because they are set aside, and waits if they are too large a share.
+        """
         day = context.partition_key
         tables = released_tables({name: table(upstream[name], day) for name in (*_LISTS, "item_features")})
         decided = stored_promotion(upstream["promotion"], day)
+        lacks = lacking(read_accepted(store.open()), day, graph.settings.missing_share)
+        served = serve and not lacks.held
         facts = {
             **facts_of_dataset(graph.dataset),
             **facts_of(tables, decided),
             **facts_of_requests(graph, params, store.partitions(), upstream, day),
             "inputs": hashes(store.partitions(), upstream, day),
+            "quarantined": lacks.facts(),
         }
         with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
             files = release_files(tables, upstream, decided, day, Path(name))
             files |= placements_file(graph.settings, graph.dataset, Path(name))
             published = store.releases().publish(
-                day, files, facts, lambda stored: check_release(stored, facts), serve=serve
+                day, files, facts, lambda stored: check_release(stored, facts), serve=served
             )
         return dg.MaterializeResult(
-            metadata=described(published, facts),
+            metadata={**described(published, facts), "lacks": lacks.told()},
             data_version=dg.DataVersion(published.manifest_sha256),
-            check_results=is_served(store, day, published, serve=serve),
+            check_results=[*is_served(store, day, published, serve=served), complete(lacks)],
         )
 
     return [release]

@@ -30,7 +30,15 @@ BY_CONSOLE = {"recsys/started_by": "console"}
 
 
 class MaterializeError(RuntimeError):
-    """A run failed, or there is nothing that could be run; the message names steps and their errors."""
+    """A run failed, or there is nothing that could be run; the message names steps and their errors.
+
+    Attributes:
+        stopped_by: asset and name of the check that alone stopped the run; None if something else did.
+    """
+
+    def __init__(self, message: str, stopped_by: tuple[str, str] | None = None):
+        super().__init__(message)
+        self.stopped_by = stopped_by
 
 
 class InProcessRunner:
@@ -83,13 +91,16 @@ class InProcessRunner:
             for event in result.all_events
             if event.event_type == dg.DagsterEventType.RUN_FAILURE
         ]
-        checks = [
-            f"{check.asset_key.to_user_string()}: check {check.check_name} failed"
+        stopping = [
+            (check.asset_key.to_user_string(), check.check_name)
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
+        checks = [f"{asset}: check {check} failed" for asset, check in stopping]
+        steps = {event.step_key for event in result.get_step_failure_events()}
         raise MaterializeError(
-            f"run {result.run_id} of {job} {dict(tags)}: " + "; ".join(dict.fromkeys(checks + failures))
+            f"run {result.run_id} of {job} {dict(tags)}: " + "; ".join(dict.fromkeys(checks + failures)),
+            stopping[0] if len(stopping) == 1 and steps == {stopping[0][0]} else None,
         )
 
     def _assign_to_location(self, run_id: str, job: str) -> None:

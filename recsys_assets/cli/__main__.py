@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recsys_assets.cli.home import VARIABLE, dagster_home
 from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
@@ -36,7 +37,12 @@ SAMPLE_DAYS = 60
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m recsys_assets.cli``."""
     parser = argparse.ArgumentParser(prog="recsys", description=__doc__)
-    parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
+    parser.add_argument(
+        "command",
+        choices=("run", "smoke", "rebuild", "home"),
+        help="run: stay until Ctrl-C; smoke: ask the API and exit; rebuild: build again what other settings made; "
+        "home: print where Dagster keeps the history of this store",
+    )
     command: str = parser.parse_args(arguments).command
     progress = Progress()
     stop_on_signals()
@@ -49,10 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(progress, error)
 
     try:
-        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+        if command == "home":
+            print(os.environ[VARIABLE])  # noqa: T201
+            return 0
+        # Dagster stores the events of a range of days one by one unless it is told to store them together.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         with only_one(settings.storage_uri, f"make {command}"):
             _sample(settings, progress)
             with Materializer(settings, dataset, progress) as materializer:
+                if command == "rebuild":
+                    return _rebuild(materializer, progress)
                 return _serve(settings, materializer, progress, stay=command == "run")
     except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
         return _failed(progress, error)
@@ -74,6 +87,15 @@ def stop_on_signals() -> None:
 def _failed(progress: Progress, error: Exception) -> int:
     progress.note(f"failed: {error}")
     return 1
+
+
+def _rebuild(materializer: Materializer, progress: Progress) -> int:
+    materializer.expect_files()
+    materializer.rebuild()
+    materializer.track()
+    served = materializer.served()
+    progress.note(f"release {served.release_id} is served" if served else "nothing is served before approve_release")
+    return 0
 
 
 def _serve(settings: Settings, materializer: Materializer, progress: Progress, *, stay: bool) -> int:
@@ -108,7 +130,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         },
     )
     with ui, api:
-        newest = materializer.catch_up(first_answer=True)
+        newest = materializer.catch_up_or_keep()
         with progress.step("Dagster UI answers"):
             wait_until_ready(ui, "/server_info")
         served = materializer.served()
@@ -126,10 +148,13 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
         if stay and passed:
-            materializer.build_all_windows(newest)
+            if newest:
+                materializer.build_all_windows(newest)
             materializer.track()
             _stay(daemon, settings, progress)
         materializer.track()
+        if newest is None:
+            return 1
         if left := materializer.windows_left(newest):
             progress.note(f"{len(left)} training windows are left, which `make run` builds while it serves")
     return 0 if passed else 1

@@ -21,9 +21,11 @@ from statistics import median
 import pyarrow as pa
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
-from recsys_assets.core.events.parse import event_columns, parse_events, parse_properties, trimmed_texts
-from recsys_assets.core.events.read import DataFileError, RawBatch, read_rows
-from recsys_assets.core.inspection.columns import facts_of, nested_facts, roles_of
+from recsys_assets.core.events.batches import RawBatch
+from recsys_assets.core.events.file_faults import DataFileError
+from recsys_assets.core.events.parse import event_columns, parse_events, parse_properties
+from recsys_assets.core.events.read import read_rows
+from recsys_assets.core.inspection.columns import facts_of, nested_facts, roles_of, texts_of
 from recsys_assets.core.inspection.draft import REQUIRED, Inspected, draft
 from recsys_assets.core.inspection.sniff import sniff
 
@@ -142,17 +144,20 @@ def inspect(path: Path, rows: int, stated: dict[str, str]) -> Inspected:
     """
     with path.open("rb") as stream:
         spec, names = sniff(stream, path.name)
-    tables: list[pa.Table] = []
-    nested: set[str] = set()
+    parts: dict[str, list[pa.Array]] = {name: [] for name in names}
+    seen = 0
     with path.open("rb") as stream:
         for batch in _limited(read_rows(stream, path.name, spec, {name: name for name in names}), rows):
-            nested.update(one.name for one in batch.rows.schema if pa.types.is_nested(one.type))
-            plain = batch.rows.select([name for name in names if name not in nested])
-            tables.append(trimmed_texts(plain))
-    table = pa.concat_tables(tables) if tables else None
-    if not table:
+            seen += batch.rows.num_rows
+            texts = texts_of(batch.rows, path.name)
+            for name in names:
+                parts[name] += [texts[name]] if name in texts else []
+    if not seen:
         raise DataFileError(f"{path.name}: has no row")
-    columns = [nested_facts(name, len(table)) if name in nested else facts_of(name, table[name]) for name in names]
+    columns = [
+        facts_of(name, pa.chunked_array(parts[name], pa.string())) if parts[name] else nested_facts(name, seen)
+        for name in names
+    ]
     return Inspected(path.name, spec, columns, roles_of(columns, stated, has_names=spec.column_names is None))
 
 

@@ -23,11 +23,11 @@ def lookup(ids: pa.Array | pa.ChunkedArray, values: pa.Array) -> Ints:
     """The position of each id in ``values``, -1 where it is not among them."""
     options = pc.SetLookupOptions(value_set=values.cast(ids.type))
     places = pc.call_function("index_in", [ids], options)
-    filled = places.fill_null(-1)
-    joined = pa.concat_arrays(filled.chunks) if isinstance(filled, pa.ChunkedArray) and filled.num_chunks else filled
-    if isinstance(joined, pa.ChunkedArray):
-        return np.empty(0, np.int64)
-    return np.from_dlpack(joined).astype(np.int64)  # not to_numpy, which imports pandas where that is installed
+    found = places.chunks if isinstance(places, pa.ChunkedArray) else [places]
+    # Neither fill_null with a number nor to_numpy: both import pandas where that is installed, and so does pa.array.
+    unknown = pa.Array.from_buffers(pa.int32(), 1, [None, pa.py_buffer(np.int32(-1).tobytes())])[0]
+    filled = [np.from_dlpack(pc.call_function("coalesce", [part, unknown])) for part in found]
+    return np.concatenate([np.empty(0, np.int64), *filled]).astype(np.int64, copy=False)
 
 
 def distinct(values: Ints) -> Ints:

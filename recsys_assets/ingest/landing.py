@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import narwhals as nw
@@ -12,29 +12,29 @@ import pyarrow as pa
 
 from recsys_assets.core.catalog.embeddings import join_embeddings
 from recsys_assets.core.contracts import IMPRESSIONS, REJECTED_EVENTS, Contract, arrow_schema
-from recsys_assets.core.dataset import Dataset, Kind, is_served
+from recsys_assets.core.dataset import Dataset, DatasetError, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.events.schema import differences
 from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.ingest.accepted import (
     UNDATED,
     Accepted,
     AcceptedFile,
-    accept,
-    find_fault,
-    note_fault,
+    Quarantined,
+    change_accepted,
     read_accepted,
 )
 from recsys_assets.ingest.equal_files import EqualFiles, orphans
-from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.listing import LandingFile, ListFiles, Listing
+from recsys_assets.ingest.quarantine import acknowledged, sentence, set_aside
 from recsys_assets.ingest.served import forget_served
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
 from recsys_assets.ingest.suppression import UserId
 from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table, stage_table, table_digest, table_key
-from recsys_assets.storage.objects import ObjectMeta, ObjectStore, sha256_object
+from recsys_assets.storage.objects import ObjectStore, sha256_object
 
 Log = Callable[[str], None]
 Scan = Callable[[Sequence[str], pa.Schema], Frame]
@@ -42,6 +42,14 @@ Scan = Callable[[Sequence[str], pa.Schema], Frame]
 
 _COMPARED_FILES = 20
 """Earlier files whose columns a file is compared with: enough to know the columns, few enough to read."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What changed files turned out to be: what they are accepted as (None: deleted), and those at fault."""
+
+    staged: Mapping[str, AcceptedFile | None]
+    quarantined: Mapping[str, Quarantined]
 
 
 class LandingZone:
@@ -54,7 +62,7 @@ class LandingZone:
         dataset: names of the files and how they are parsed.
         store: of staged files.
         open_landing: opens the store of the landing files; called once, when the first of them is needed.
-        list_files: lists the current files; :func:`list_landing` does so for a plain store.
+        list_files: lists the current files; :func:`list_landing` does so for the files of a store.
         scan: of the engine that reads the days.
         only_accepted: whether only accepted files count.
     """
@@ -64,7 +72,7 @@ class LandingZone:
         dataset: Dataset,
         store: ObjectStore,
         open_landing: Callable[[], ObjectStore],
-        list_files: Callable[[], Iterable[LandingFile]],
+        list_files: ListFiles,
         scan: Scan,
         *,
         only_accepted: bool = False,
@@ -72,21 +80,30 @@ class LandingZone:
         self._dataset, self._store, self._only_accepted = dataset, store, only_accepted
         self._open_landing, self._list_files, self._scan_parquet = open_landing, list_files, scan
         self._files: Accepted | None = None
+        self._listing = Listing((), {})
         self._staged: dict[str, StagedFile] = {}
 
     def listing(self) -> dict[str, AcceptedFile]:
         """The current files that the data set knows, by name; without their days."""
+        self._listing = self._list_files(lambda name: self._dataset.kind_of(name) is not None, "")
         files: dict[str, AcceptedFile] = {}
-        for file in sorted(self._list_files(), key=lambda file: file.name):
-            kind = self._dataset.kind_of(file.name)
-            if kind is not None:
-                version = self._version(kind, file)
-                files[file.name] = AcceptedFile(kind, file.name, file.size, file.fingerprint, version, version=version)
+        for file in sorted(self._listing.files, key=lambda file: file.name):
+            kind = self._dataset.kind_of(file.name) or "events"  # a name that was escaped may match no pattern
+            version = self._version(kind, file)
+            files[file.name] = AcceptedFile(
+                kind, file.name, file.size, file.fingerprint, version, version=version, fault=file.fault
+            )
         return files
 
-    def experiment_files(self) -> list[ObjectMeta]:
+    @property
+    def skipped(self) -> dict[str, str]:
+        """What the last listing left out, hidden files and folders not looked into: name to reason."""
+        return self._listing.skipped
+
+    def experiment_files(self) -> list[LandingFile]:
         """The files of the folder ``experiments``, by name. They are not data and are not staged."""
-        return self._landing.list(FOLDER)
+        files = self._list_files(lambda name: name.startswith(f"{FOLDER}/"), FOLDER).files
+        return sorted(files, key=lambda file: file.name)
 
     def experiment_file(self, key: str) -> bytes:
         """The content of one of them; ``NotFound`` if it does not exist."""
@@ -97,40 +114,54 @@ class LandingZone:
         return read_accepted(self._store)
 
     def changes(self) -> dict[str, AcceptedFile | None]:
-        """New and changed files of the landing zone, compared with the accepted ones; None for a deleted file.
+        """New and changed files of the landing zone, compared with what is known of it; None for a deleted file.
 
-        A file that was only touched is among them: :meth:`accept` and :meth:`accept_equal` find that out.
+        A file that was only touched is among them: :meth:`accept` and :meth:`accept_equal` find that out. A file that
+        is set aside is among them when it has changed, and one that vanished and waits for a person when it is back.
         """
-        accepted, listed = self.accepted().files, self.listing()
-        orphaned = orphans(accepted, ())
-        return {
-            name: listed.get(name)
-            for name in sorted({*accepted, *listed})
-            if name not in listed
-            or name not in accepted
-            or name in orphaned
-            or listed[name].digest != accepted[name].listed
-        }
+        accepted, listed = self.accepted(), self.listing()
+        orphaned = orphans(accepted.files, ())
+        names = sorted({*accepted.files, *accepted.quarantined, *listed})
+        return {name: listed.get(name) for name in names if self._is_news(name, listed.get(name), accepted, orphaned)}
+
+    def _is_news(self, name: str, file: AcceptedFile | None, accepted: Accepted, orphaned: Collection[str]) -> bool:
+        aside, known = accepted.quarantined.get(name), accepted.files.get(name)
+        if file is None:
+            # Nobody knows what is in a folder that cannot be looked into now.
+            unseen = any(
+                folder.endswith("/") and f"/{name}".startswith(f"/{folder.lstrip('/')}") for folder in self.skipped
+            )
+            return not unseen and (aside is not None or name not in accepted.deletions)
+        if aside is not None:
+            return aside.listed != file.digest
+        return known is None or name in orphaned or name in accepted.deletions or file.digest != known.listed
 
     def accept(self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None) -> Accepted:
-        """Stage and accept changed files: all, or none if one is invalid, so that no day is built in part.
+        """Stage and accept changed files. One at fault is set aside, and one that is being written waits.
+
+        What is left undone is logged: files that are set aside or skipped, days that are held, deletions that wait.
+        """
+        look = self._look_at(changes, log)
+        after = change_accepted(self._store, lambda accepted: self._after(accepted, look))
+        for name, file in look.quarantined.items():
+            kept = "; the rows of its last good version stay" if name in after.files else ""
+            log(f"{name} is set aside: {file.reason}{kept}")
+        if self.skipped:
+            log(f"skipped in the landing zone: {sentence(self.skipped)}")
+        return after
+
+    def decide(self, files: Collection[str] = ()) -> Accepted:
+        """Follow a person: go on without some files that are set aside.
 
         Raises:
-            DataFileError: names each file that is invalid or that changed while it was read.
+            ValueError: names what does not wait for a person.
         """
-        staged, faults = self._stage_all(changes, log)
-        for name in self._changed_since(staged):
-            file = staged[name]
-            if file and file.digest == file.listed and not file.copy_of:
-                self._unstage(file)
-            faults.append(f"{name}: changed while it was read")
-        if faults:
-            raise DataFileError("; ".join(faults))
-        return accept(self._store, staged)
+        return change_accepted(self._store, lambda accepted: acknowledged(accepted, files))
 
     def forget_served(self, user: UserId, log: Log = lambda _: None) -> None:
         """Take a person out of the files of the API, and accept what is left of them."""
-        removed = forget_served(self._landing, user)
+        files = [file for file in self.listing().values() if is_served(file.name) and not file.fault]
+        removed = forget_served(self._landing, [file.name for file in files if file.kind != "properties"], user)
         for name, lines in removed.items():
             log(f"{name}: {lines} lines taken out")
         known = self.accepted().files
@@ -148,7 +179,7 @@ class LandingZone:
         found: dict[str, AcceptedFile | None] = {}
         for name in equal.order(changes):
             file = changes[name]
-            if file is None or file.size > most_bytes or not equal.may_be_equal(file) or self.faults([file]):
+            if file is None or file.fault or file.size > most_bytes or not equal.may_be_equal(file):
                 continue
             most_bytes -= file.size
             if known := equal.find(file, sha256_object(self._landing, file.name)):
@@ -156,12 +187,9 @@ class LandingZone:
                 equal.add(known)
         settled = {name: file for name, file in found.items() if name not in self._changed_since(found)}
         if settled:
-            accept(self._store, settled)
+            look = _Look(settled, {})
+            change_accepted(self._store, lambda accepted: self._after(accepted, look))
         return set(settled)
-
-    def faults(self, files: Iterable[AcceptedFile | None]) -> list[str]:
-        """The faults of those files that could not be staged."""
-        return [fault for file in files if file and (fault := find_fault(self._store, file.digest)) is not None]
 
     def digests(self, kind: Kind, day: str) -> list[str]:
         """Digests of the files that a day comes from; undated kinds apply to every day."""
@@ -174,10 +202,8 @@ class LandingZone:
             if self._only_accepted:
                 self._files = self.accepted()
             else:
-                staged, faults = self._stage_all(self.changes())
-                if faults:
-                    raise DataFileError("; ".join(faults))
-                self._files = self.accepted().with_changes(staged)
+                look = self._look_at(self.changes(), lambda _: None)
+                self._files = self._after(self.accepted(), look)
         return self._files
 
     def events(self, day: str) -> Frame:
@@ -247,6 +273,10 @@ class LandingZone:
                     by_file[file.name] = changes
         return by_file
 
+    def unknown_values(self, kind: StagedKind, day: str) -> dict[str, dict[str, dict[str, int]]]:
+        """Values that nobody mapped in the files of a day: file to column to value to its rows in the whole file."""
+        return {file.name: file.unknown for file in self._staged_on(kind, day) if file.unknown}
+
     def _staged_on(self, kind: StagedKind, day: str) -> Iterator[StagedFile]:
         """The staged files with rows of a day, in order of their names."""
         for _, file in sorted(self.files().files.items()):
@@ -270,29 +300,39 @@ class LandingZone:
             self._staged[file.digest] = staged
         return self._staged[file.digest]
 
-    def _stage_all(
-        self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None
-    ) -> tuple[dict[str, AcceptedFile | None], list[str]]:
-        """Changed files as they are to be accepted, and the faults of those that cannot be staged.
+    def _look_at(self, changes: Mapping[str, AcceptedFile | None], log: Log) -> _Look:
+        """Stage changed files and find out which are at fault, and which vanished.
 
         Copies of a file that changes are among them, since its rows may be theirs from now on.
         """
-        left = orphans(self.accepted().files, changes) - changes.keys()
+        accepted = self.accepted()
+        left = orphans(accepted.files, changes) - changes.keys()
         if left:
             listed = self.listing()
             changes = {**changes, **{name: listed[name] for name in left if name in listed}}
         equal = self._equal_files(changes)
         staged: dict[str, AcceptedFile | None] = {}
-        faults: list[str] = []
+        quarantined: dict[str, Quarantined] = {}
         for name in equal.order(changes):
             file = changes[name]
             try:
                 staged[name] = file and self._stage(file, equal, log)
-            except DataFileError as error:
-                faults.append(str(error))
+            except (DataFileError, DatasetError) as error:
                 if file is not None:
-                    note_fault(self._store, file.digest, str(error))
-        return staged, faults
+                    reason = str(error).removeprefix(f"{name}: ")
+                    quarantined[name] = set_aside(file, reason, accepted.files.get(name))
+        for name in self._changed_since(changes):
+            file = staged.pop(name, None)
+            quarantined.pop(name, None)
+            if file and file.digest == file.listed and not file.copy_of:
+                self._unstage(file)
+            log(f"{name}: changed while it was read; it is taken in when it is whole")
+        return _Look(staged, quarantined)
+
+    def _after(self, accepted: Accepted, look: _Look) -> Accepted:
+        """The record after a look at the landing zone."""
+        names = {*look.staged, *look.quarantined}
+        return accepted.with_changes(look.staged).with_quarantined(names, look.quarantined)
 
     def _changed_since(self, read: Mapping[str, AcceptedFile | None]) -> list[str]:
         """Names of the files that are no longer listed as they were when they were read."""
@@ -309,6 +349,8 @@ class LandingZone:
 
     def _stage(self, file: AcceptedFile, equal: EqualFiles, log: Log) -> AcceptedFile:
         """What a listed file is accepted as; it is staged unless it is equal to an accepted one."""
+        if file.fault:
+            raise DataFileError(f"{file.name}: {file.fault}")
         content = sha256_object(self._landing, file.name)
         known = equal.find(file, content)
         if known is None:
@@ -329,6 +371,8 @@ class LandingZone:
             log(f"reading {file.name} ({file.size / 1e6:,.1f} MB)")
             source = LandingFile(landing.uri(file.name), file.name, file.size, file.fingerprint)
             staged = stage(file.kind, source, lambda: landing.open(file.name), self._dataset, store)
+            for note in staged.notes():
+                log(f"{file.name}: {note}")
         return replace(file, days=tuple(sorted(staged.days)))
 
     def _unstage(self, file: AcceptedFile) -> None:

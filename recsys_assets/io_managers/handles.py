@@ -13,6 +13,11 @@ from recsys_assets.storage.lineage import Input
 FILE = "recsys/file"
 """Metadata key of an asset whose partitions are not parquet: the name of their file, as declared at the asset."""
 
+WHOLE = "recsys/whole"
+"""Metadata key of an input of which no day that has files may be missing."""
+ANY_SETTINGS = "recsys/any_settings"
+"""Metadata key of an input whose days may have been made with other settings: reports on how days were."""
+
 
 @dataclass(frozen=True)
 class Partitions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Generator
@@ -76,15 +77,15 @@ class LocalStore:
             return
         with _locked(target):
             try:
-                stat = target.stat()
+                found = target.stat()
             except _MISSING:
                 raise Conflict(f"{target}: expected etag {etag}, found no object") from None
-            if _etag(stat) != etag:
-                raise Conflict(f"{target}: expected etag {etag}, found {_etag(stat)}")
+            if _etag(found) != etag:
+                raise Conflict(f"{target}: expected etag {etag}, found {_etag(found)}")
             with _temporary(target, data) as temporary:
                 # File system clocks tick in milliseconds and inodes are reused: without setting the time here, two
                 # writes of equal length could get the same etag.
-                stamp = max(time.time_ns(), stat.st_mtime_ns + 1)
+                stamp = max(time.time_ns(), found.st_mtime_ns + 1)
                 os.utime(temporary, ns=(stamp, stamp))
                 temporary.replace(target)
         _sync(target.parent)
@@ -121,9 +122,14 @@ class LocalStore:
         """A seekable binary file; see :class:`ObjectStore`."""
         path = self._path(key)
         try:
-            return path.open("rb")
+            # Without O_NONBLOCK, opening a FIFO would wait for somebody to write.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except _MISSING:
             raise NotFound(f"{path} does not exist") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotFound(f"{path} does not exist as a regular file")
+        return os.fdopen(descriptor, "rb")
 
     def uri(self, key: str = "") -> str:
         """The path; see :class:`ObjectStore`."""
@@ -137,12 +143,12 @@ class LocalStore:
         return self._root / check_key(key)
 
 
-def _etag(stat: os.stat_result) -> str:
-    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+def _etag(found: os.stat_result) -> str:
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
-def _meta(key: str, stat: os.stat_result) -> ObjectMeta:
-    return ObjectMeta(key, stat.st_size, _etag(stat), datetime.fromtimestamp(stat.st_mtime, UTC))
+def _meta(key: str, found: os.stat_result) -> ObjectMeta:
+    return ObjectMeta(key, found.st_size, _etag(found), datetime.fromtimestamp(found.st_mtime, UTC))
 
 
 @contextmanager

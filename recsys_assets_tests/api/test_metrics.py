@@ -193,6 +193,8 @@ def test_what_goes_wrong_counts_by_part(client: TestClient, monkeypatch: pytest.
         patched.setattr(app.state.reloader.current.top_popular.__class__, "get", broken)
         with pytest.raises(RuntimeError):
             client.get("/popular")
+    view = {"user_id": 1, "item_id": 5, "event_type": "view"}
+    assert client.post("/events", json=view, headers=WRITE).status_code == 200  # of others, nothing is read
     app.state.events._reading.close()  # pyright: ignore[reportPrivateUsage]
     assert client.get("/recommendations/1").json()["fallbacks"]["events_unavailable"] == 10
     assert client.get("/events/1", headers=WRITE).status_code == 503

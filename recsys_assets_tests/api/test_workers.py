@@ -36,14 +36,14 @@ def measured(server: Server) -> dict[Sample, float]:
     return samples(body.decode())
 
 
-def both_serve(server: Server) -> bool:
-    """Whether two workers live and serve a release. The address is told before any of them listens."""
+def both_serve(server: Server, both: int = 2) -> bool:
+    """Whether two workers, or more, live and serve a release. The address is told before any of them listens."""
     try:
         found = measured(server)
     except ConnectionRefusedError:
         return False
     serving = sum(by(found, "recsys_release_info", "release_id").values())
-    return found.get(("recsys_workers", frozenset())) == serving == 2
+    return found.get(("recsys_workers", frozenset())) == serving == both
 
 
 def counts(server: Server) -> dict[str, Any]:
@@ -54,9 +54,18 @@ def counts(server: Server) -> dict[str, Any]:
 
 
 def workers(pid: int) -> list[int]:
-    """The worker processes of a supervisor; its resource tracker is none."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    """The worker processes of a supervisor: copies that the process which has imported the application makes."""
+    makers = [child for child in children(pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [worker for maker in makers for worker in children(maker)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def private_kilobytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean:", "Private_Dirty:")))
 
 
 def test_workers_count_together_through_a_kill_and_begin_at_zero(tmp_path: Path) -> None:
@@ -105,6 +114,17 @@ def test_workers_count_together_through_a_kill_and_begin_at_zero(tmp_path: Path)
         assert seen[0]["recsys_cold_users_total"] == [{"labels": {}, "value": 10.0}]
         assert seen[0]["reset_at"] is not None
         assert by(measured(server), "recsys_cold_users_total")[()] == 10 + 15, "metrics never fall"
+
+
+def test_further_workers_share_what_the_application_imports(tmp_path: Path) -> None:
+    uri = (tmp_path / "store").as_uri()
+    publish(uri, "2015-08-02", CONTENT, **FACTS)
+    with running(tmp_path, uri, "--workers", "3") as server:
+        eventually(lambda: both_serve(server, 3))
+        assert all(ask(server, "/recommendations/1")[0] == 200 for _ in range(30))
+        alone = [private_kilobytes(worker) for worker in workers(server.process.pid)]
+    assert len(alone) == 3
+    assert max(alone) < 50 * 1024
 
 
 def test_a_temporary_folder_goes_with_the_server(tmp_path: Path) -> None:

@@ -108,3 +108,29 @@ def test_files_are_checked_against_a_description_that_exists(tmp_path: Path, cap
     other = write(tmp_path, "other.csv", EVENTS)
     assert main([other, "--dataset", str(tmp_path / "dataset.toml")]) == 1
     assert "other.csv: the data set names no such file" in capsys.readouterr().err
+
+
+def test_how_times_and_prices_are_written_is_drafted(tmp_path: Path, capsys: Captured) -> None:
+    rows = [
+        "kunde;artikel;aktion;zeit;preis",
+        *(
+            f"{user};{item};kauf;{day:02}.01.2025 1{user}:00:00;1.{item}00,50"
+            for user in range(5)
+            for item, day in ((2, 9), (3, 28))
+        ),
+    ]
+    file = write(tmp_path, "export.csv", rows)
+    named = ("user_id=kunde", "item_id=artikel", "event_type=aktion", "price=preis")
+    assert main([file, *(part for one in named for part in ("--column", one))]) == 0
+    out, err = capsys.readouterr()
+    events = drafted(out).events
+    assert (events.time_unit, events.time_format, events.time_zone) == (None, "dd.mm.yyyy hh:mm:ss", "UTC")
+    assert (events.numbers.decimal, events.numbers.thousands) == (",", ".")
+    assert "10 events of 5 users and 2 items on 2 days from 2025-01-09 to 2025-01-28; 0 rejected" in err
+
+
+def test_a_form_of_times_that_the_rows_leave_open_is_said(tmp_path: Path, capsys: Captured) -> None:
+    assert main([write(tmp_path, "a.csv", ["user,item,time", "1,2,01/02/2025", "2,2,03/04/2025"])]) == 0
+    out = capsys.readouterr().out
+    assert 'time_format = "mm/dd/yyyy"  # the rows that were looked at also fit "dd/mm/yyyy"' in out
+    drafted(out)

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast, get_args
 
 import narwhals as nw
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys_assets.core.dataset import TimeUnit
-from recsys_assets.core.events.values import to_float64, to_int64, to_micros
+from recsys_assets.core.events.columns import about
+from recsys_assets.core.events.file_faults import SchemaError
+from recsys_assets.core.events.plain import plain_texts
+from recsys_assets.core.events.values import PLAIN, EpochUnit, is_number, to_int64, to_micros, trimmed
+from recsys_assets.core.file_specs import NumberFormat
+from recsys_assets.core.written_times import ISO, KNOWN_FORMATS, read_times
 
 MOST_TYPES = 50
 """Distinct values of a column that can be a type of event."""
 _MOST = 0.95
+_TIMES_READ = 10_000
+_ZONED = r"([Zz]|UTC|GMT|[+-][0-9]{2}:?[0-9]{0,2}|\])$"
+_SIGNS = ("€", "$", "£", "EUR", "USD", "GBP")
+_NUMBERS = (
+    PLAIN,
+    *(
+        NumberFormat.model_validate({"decimal": decimal, "thousands": thousands, "affixes": affixes})
+        for affixes in ((), _SIGNS)
+        for decimal, thousands in ((".", ","), (",", "."), (",", " "), (".", "'"))
+    ),
+)
+"""How numbers are written, the plainest first; a format with groups also reads numbers without them."""
 _SPAN = tuple(int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (1995, 2100))
 
 NAMES: Mapping[str, str] = {
@@ -57,8 +75,10 @@ class ColumnFacts:
         empty: rows without a value.
         values: the values and how often each occurs, most frequent first; at most ``MOST_TYPES`` and one.
         whole: share of the values that are whole numbers of 64 bits, written without leading zeros.
-        number: share of the values that are numbers.
-        time_unit: how the values read as times since 1995; None if they do not.
+        numbers: how the values are written as numbers; None if they are none.
+        times: how the values are written as times since 1995: ``iso``, a unit since 1970 or formats. Several if the
+            values fit them equally well, none if they are no times.
+        zoned: whether all of them name a zone or an offset.
         nested: whether the values are lists or records, which are not read.
     """
 
@@ -67,8 +87,9 @@ class ColumnFacts:
     empty: int
     values: Mapping[str, int]
     whole: float
-    number: float
-    time_unit: TimeUnit | None
+    numbers: NumberFormat | None
+    times: tuple[str, ...] = ()
+    zoned: bool = True
     nested: bool = False
 
     @property
@@ -76,14 +97,30 @@ class ColumnFacts:
         """For people."""
         if self.nested:
             return "lists or records, which are not read"
-        kinds = ["whole numbers" if self.whole == 1 else "numbers" if self.number == 1 else "text"]
-        if self.time_unit is not None:
-            kinds.append("times" if self.time_unit == "iso" else f"times in {self.time_unit}")
         if not self.rows - self.empty:
             return "nothing"
+        kinds = ["whole numbers" if self.whole == 1 else "text" if self.numbers is None else "numbers"]
+        if self.times:
+            kinds.append(f"times ({' or '.join(self.times)})")
         few = f", {len(self.values)} different" if len(self.values) <= MOST_TYPES else ""
         missing = f", {self.empty / self.rows:.1%} empty" if self.empty else ""
         return " or ".join(kinds) + few + missing
+
+
+def texts_of(rows: pa.Table, file: str) -> dict[str, pa.Array]:
+    """The columns of raw rows as trimmed text, null where a cell is empty; without those of lists or records.
+
+    Args:
+        rows: of a file.
+        file: its name, for errors.
+    """
+    texts: dict[str, pa.Array] = {}
+    for name in rows.column_names:
+        with suppress(SchemaError):
+            plain = pa.table({"text": plain_texts(rows[name], about(file, name, "any"))})
+            frame = nw.from_arrow(plain, backend="polars").select(trimmed(nw.col("text")).alias("text"))
+            texts[name] = frame.to_arrow()["text"].combine_chunks().cast(pa.string())
+    return texts
 
 
 def facts_of(name: str, texts: pa.ChunkedArray) -> ColumnFacts:
@@ -97,14 +134,15 @@ def facts_of(name: str, texts: pa.ChunkedArray) -> ColumnFacts:
         empty=texts.null_count,
         values={str(one["values"]): cast(int, one["counts"]) for one in counted[: MOST_TYPES + 1]},
         whole=_share(values, lambda text: to_int64(text).cast(nw.String) == text),
-        number=_share(values, lambda text: ~to_float64(text).is_null()),
-        time_unit=next((unit for unit in get_args(TimeUnit) if _share(values, _is_time(unit)) >= _MOST), None),
+        numbers=next((form for form in _NUMBERS if _share(values, _is_written(form)) >= _MOST), None),
+        times=_times(values),
+        zoned=_share(values, lambda text: text.str.contains(_ZONED)) == 1,
     )
 
 
 def nested_facts(name: str, rows: int) -> ColumnFacts:
     """The facts of a column of lists or records."""
-    return ColumnFacts(name, rows, 0, {}, whole=0.0, number=0.0, time_unit=None, nested=True)
+    return ColumnFacts(name, rows, 0, {}, whole=0.0, numbers=None, nested=True)
 
 
 def _share(values: pa.ChunkedArray, holds: Callable[[nw.Expr], nw.Expr]) -> float:
@@ -117,7 +155,27 @@ def _share(values: pa.ChunkedArray, holds: Callable[[nw.Expr], nw.Expr]) -> floa
     )
 
 
-def _is_time(unit: TimeUnit) -> Callable[[nw.Expr], nw.Expr]:
+def _is_written(numbers: NumberFormat) -> Callable[[nw.Expr], nw.Expr]:
+    return lambda text: is_number(text, numbers)
+
+
+def _times(values: pa.ChunkedArray) -> tuple[str, ...]:
+    """The forms in which most values are times since 1995; of formats, those that read the most values."""
+    for unit in get_args(EpochUnit):
+        if _share(values, _is_moment(unit)) >= _MOST:
+            return (unit,)
+    texts = values.slice(0, _TIMES_READ).combine_chunks()
+    read = {form: _share_read(texts, form) for form in (ISO, *KNOWN_FORMATS)}
+    most = max(read.values())
+    return tuple(form for form, share in read.items() if share == most) if most >= _MOST else ()
+
+
+def _share_read(texts: pa.Array, form: str) -> float:
+    micros = read_times(texts, form).micros.to_numpy(zero_copy_only=False)
+    return float(np.mean((micros >= _SPAN[0]) & (micros < _SPAN[1]))) if len(micros) else 0.0
+
+
+def _is_moment(unit: EpochUnit) -> Callable[[nw.Expr], nw.Expr]:
     def holds(text: nw.Expr) -> nw.Expr:
         micros = to_micros(text, unit)
         return (micros >= _SPAN[0]) & (micros < _SPAN[1])
@@ -147,7 +205,7 @@ def roles_of(
         fits = [(fit, at) for at, column in enumerate(free) if (fit := _fit(column.name, names.split())) is not None]
         if role not in roles and fits:
             roles[role] = free[min(fits)[1]]
-    times = [column for column in columns if column.time_unit and column not in roles.values()]
+    times = [column for column in columns if column.times and column not in roles.values()]
     if "ts" not in roles and len(times) == 1:
         roles["ts"] = times[0]
     types = [column for column in columns if _holds_types(column) and column not in roles.values()]
@@ -180,9 +238,9 @@ def _may_be(role: str, column: ColumnFacts) -> bool:
     if column.nested:
         return False
     if role == "ts":
-        return column.time_unit is not None
+        return bool(column.times)
     if role in ("quantity", "price", "rating"):
-        return column.number >= _MOST and (role != "rating" or len(column.values) <= MOST_TYPES)
+        return column.numbers is not None and (role != "rating" or len(column.values) <= MOST_TYPES)
     if role == "event_type":
-        return 0 < len(column.values) <= MOST_TYPES and column.time_unit is None
+        return 0 < len(column.values) <= MOST_TYPES and not column.times
     return True

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
-from recsys_assets.core.dataset import COMPRESSIONS, FileSpec
+from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, NumberFormat, TimeUnit
 from recsys_assets.core.inspection.columns import ColumnFacts
 
 FileKind = Literal["events", "properties", "categories"]
@@ -21,6 +21,7 @@ REQUIRED: Mapping[FileKind, tuple[str, ...]] = {
     "events": ("user_id", "item_id", "ts"),
 }
 """The columns by which a file is of a kind; the first kind that has them all wins."""
+_UNITS = get_args(TimeUnit)
 _OPTIONAL = ("order_id", "quantity", "price")
 _TARGET = ("purchase", "buy", "bought", "transaction", "order", "checkout", "sale", "paid", "payment")
 _STRONG = ("cart", "basket", "add", "like", "favorite", "favourite", "wish", "save", "share", "subscribe", "complete")
@@ -104,7 +105,7 @@ def _reading(files: Sequence[Inspected], others: Sequence[str]) -> Iterator[str]
 
 def _events(files: Sequence[Inspected]) -> Iterator[str]:
     roles = files[0].roles
-    yield f"time_unit = {_quoted(str(roles['ts'].time_unit))}"
+    yield from _values(roles)
     type_column = roles.get("event_type") or roles.get("rating")
     if type_column is None:
         yield 'event_type = "interaction"  # of every row'
@@ -124,6 +125,20 @@ def _events(files: Sequence[Inspected]) -> Iterator[str]:
         yield from _types(list(dict.fromkeys(value for file in files for value in file.roles["event_type"].values)))
     else:
         yield from _ratings(list(dict.fromkeys(value for file in files for value in file.roles["rating"].values)))
+
+
+def _values(roles: Mapping[str, ColumnFacts]) -> Iterator[str]:
+    """How times and numbers are written."""
+    form, *others = roles["ts"].times
+    unsure = f"  # the rows that were looked at also fit {' and '.join(map(_quoted, others))}" if others else ""
+    yield f"{'time_unit' if form in _UNITS else 'time_format'} = {_quoted(form)}{unsure}"
+    if not roles["ts"].zoned and form not in _UNITS[1:]:
+        yield 'time_zone = "UTC"  # of times that name none; state the shop\'s, such as "Europe/Berlin"'
+    numbers = next((n for role in ("price", "quantity") if role in roles and (n := roles[role].numbers)), None)
+    if numbers is not None and numbers != NumberFormat():
+        parts = [f"decimal = {_quoted(numbers.decimal)}", f"thousands = {_quoted(numbers.thousands)}"]
+        parts += [f"affixes = [{', '.join(map(_quoted, numbers.affixes))}]"] if numbers.affixes else []
+        yield f"numbers = {{ {', '.join(parts)} }}"
 
 
 def _types(values: Sequence[str]) -> Iterator[str]:
@@ -147,7 +162,7 @@ def _ratings(values: Sequence[str]) -> Iterator[str]:
 
 def _properties(files: Sequence[Inspected]) -> Iterator[str]:
     roles = files[0].roles
-    yield f"time_unit = {_quoted(str(roles['ts'].time_unit))}"
+    yield from _values(roles)
     columns = ", ".join(f"{role} = {_quoted(roles[role].name)}" for role in REQUIRED["properties"])
     yield f"columns = {{ {columns} }}"
     found = list(dict.fromkeys(value for file in files for value in file.roles["property"].values))

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from charset_normalizer import from_bytes
 
-from recsys_assets.core.dataset import COMPRESSIONS, FileSpec, Format
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
+from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, Format
 
 _HEAD = 1 << 20
 _LINES = 1_000

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from recsys_assets.core.ids import Ints
 from recsys_assets.core.models.session_model import Doubles
+
+if TYPE_CHECKING:  # only fitting needs it: an API that serves a fitted model starts without it
+    import scipy.sparse as sp
 
 # Items per block of the matrix product: some hundred MB at the default number of links.
 _BLOCK = 2048
@@ -120,6 +123,8 @@ def co_occurrences(clicked: Visits, session_weights: Doubles, items: int, decay:
     Returns:
         D^-1/2 A D^-1/2 [items, items], where A is the sum of weights (symmetric) and D its row sums.
     """
+    import scipy.sparse as sp
+
     links = sp.csr_array((items, items))
     for step in range(1, int(decay * -np.log(_FAINT)) + 2):
         first = np.flatnonzero(clicked.rows[step:] == clicked.rows[:-step])
@@ -146,6 +151,8 @@ def two_step_links(links: sp.csr_array, max_links: int) -> sp.csr_array:
     Returns:
         Weights [items, items]; an item is also linked to itself.
     """
+    import scipy.sparse as sp
+
     starts = range(0, len(links.indptr) - 1, _BLOCK)
     blocks = [_strongest_links(links[start : start + _BLOCK] @ links, max_links) for start in starts]
     return sp.csr_array(sp.vstack(blocks)) if blocks else links
@@ -153,6 +160,8 @@ def two_step_links(links: sp.csr_array, max_links: int) -> sp.csr_array:
 
 def _strongest_links(weights: sp.csr_array, max_links: int) -> sp.csr_array:
     """The ``max_links`` largest weights of each row and those that tie with the last, columns ascending."""
+    import scipy.sparse as sp
+
     bounds, data = weights.indptr, weights.data
     keep = np.ones(len(data), np.bool_)
     # Row by row: sorting all rows at once, without a loop, takes ten times as long.

@@ -33,7 +33,7 @@ async def limit_pages(store: SqliteEvents, more: int) -> None:
 async def test_a_full_disk_refuses_whole_calls_and_everything_else_goes_on(tmp_path: Path) -> None:
     store = await SqliteEvents.open(tmp_path / "events.sqlite", Limits())
     await store.add([event("before")])
-    await limit_pages(store, 2)
+    await limit_pages(store, 8)
     calls = [[event(f"{call}-{n}") for n in range(300)] for call in range(4)]
     results = await asyncio.gather(*map(store.add, calls), return_exceptions=True)
     assert [type(result) for result in results] == [StoreFullError] * 4

@@ -108,8 +108,39 @@ def test_ids_are_whole_numbers_only_if_nothing_is_lost(values: list[str | None],
 
 
 @pytest.mark.parametrize(
-    ("value", "unit"),
-    [(SECONDS, "s"), (MILLIS, "ms"), (MICROS, "us"), (MICROS + "000", "ns"), (ISO, "iso"), ("17", None)],
+    ("values", "forms", "zoned"),
+    [
+        ([SECONDS], ("s",), False),
+        ([MILLIS], ("ms",), False),
+        ([MICROS], ("us",), False),
+        ([f"{MICROS}000"], ("ns",), False),
+        ([ISO, "20150602T050212Z", "2015-06-02 05:02:12+00"], ("iso",), True),
+        (["2015-06-02 05:02:12 UTC", "2015-06-02 05:02:12"], ("iso",), False),
+        (["31.12.2024 23:59:59", "01.02.2025 00:00:00"], ("dd.mm.yyyy hh:mm:ss",), False),
+        (["12/31/2024 23:59", "1/2/2025 8:26"], ("mm/dd/yyyy hh:mm",), False),
+        (["31/12/2024 23:59", "1/2/2025 8:26"], ("dd/mm/yyyy hh:mm",), False),
+        (["1/2/2025 8:26", "3/4/2025 8:26"], ("mm/dd/yyyy hh:mm", "dd/mm/yyyy hh:mm"), False),
+        (["17", "18"], (), False),
+        (["noon"], (), False),
+    ],
 )
-def test_units_of_times_are_told_by_their_size(value: str, unit: str | None) -> None:
-    assert facts(when=[value, value])[0].time_unit == unit
+def test_forms_of_times_are_told_and_both_where_both_fit(
+    values: list[str | None], forms: tuple[str, ...], zoned: bool
+) -> None:
+    column = facts(when=values)[0]
+    assert (column.times, column.zoned) == (forms, zoned)
+
+
+@pytest.mark.parametrize(
+    ("values", "decimal", "thousands"),
+    [
+        (["1.5", "1200"], ".", ""),
+        (["1,200.50", "3"], ".", ","),
+        (["1.200,50", "3,99"], ",", "."),
+        (["3,99 €", "EUR 12"], ",", "."),
+    ],
+)
+def test_forms_of_numbers_are_told(values: list[str | None], decimal: str, thousands: str) -> None:
+    numbers = facts(price=values)[0].numbers
+    assert numbers is not None
+    assert (numbers.decimal, numbers.thousands) == (decimal, thousands)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from recsys_assets.core.events.read import DataFileError
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.inspection.sniff import sniff
 
 ROWS = "user,item,when\n1,2,2025-01-01\n1,3,2025-01-02\n"

@@ -1,0 +1,101 @@
+"""One file at fault, beside good ones: the days go on, the release says what it lacks, and too much of it waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys_assets.cli.materialize import Materializer
+from recsys_assets.cli.progress import Progress
+from recsys_assets.storage.manifest import Manifest
+from recsys_assets_tests.automation.conftest import Files
+from recsys_assets_tests.automation.driver import Driver
+
+NEXT = "2015-05-09"
+BAD = b"when,who\n1,2\n"
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def served(driver: Driver) -> Manifest:
+    return driver.world.store.releases().manifest(driver.world.served_release())
+
+
+def acknowledge(driver: Driver, **decision: Any) -> bool:
+    job = driver.definitions.resolve_job_def("acknowledge")
+    config = {"ops": {"decide": {"config": decision}}}
+    return job.execute_in_process(instance=driver.world.instance, run_config=config, raise_on_error=False).success
+
+
+def test_a_bad_file_beside_good_ones_is_named_by_the_release_and_taken_in_when_it_is_mended(
+    built: Driver, files: Files
+) -> None:
+    good = files[f"events_{NEXT}.csv"]
+    header, *rows = good.splitlines(keepends=True)
+    built.put("events_bad.csv", BAD)
+    built.put(f"events_{NEXT}.csv", header + b"".join(rows[:-1]))
+    assert built.land() == ["stage_landing", f"history {NEXT}"]
+    built.follow()
+    assert served(built).as_of == NEXT
+    (lacks,) = served(built).facts["quarantined"]  # type: ignore[misc]
+    assert lacks["file"] == "events_bad.csv"  # type: ignore[index]
+    assert "column 'visitorid' (user_id) is missing" in lacks["reason"]  # type: ignore[index]
+
+    built.put("events_bad.csv", header + rows[-1])
+    assert built.land() == ["stage_landing", f"history {NEXT}"]
+    built.follow()
+    assert served(built).facts["quarantined"] == []
+    assert rows_of(built, NEXT) == len(set(rows))
+
+
+def rows_of(driver: Driver, day: str) -> int:
+    return driver.world.lineage("clean_events", day).rows
+
+
+def test_a_release_that_lacks_too_much_waits_until_a_person_goes_on_without_the_file(
+    built: Driver, files: Files
+) -> None:
+    before = built.world.served_release()
+    good = files[f"events_{NEXT}.csv"]
+    built.put(f"events_{NEXT}.csv", good)
+    built.put("events_bad.csv", BAD + good[: len(good) // 10])
+    assert built.land() == ["stage_landing", f"history {NEXT}"]
+    assert [run.success for run in built.follow()][-1] is False
+    assert built.world.served_release() == before, "what was served is served on"
+    assert built.follow() == [], "nothing is tried for ever"
+
+    progress = Notes()
+    world = built.world
+    with Materializer(world.settings, world.dataset, progress, world.instance) as materializer:
+        assert materializer.catch_up() == NEXT
+    (told,) = [note for note in progress.notes if "waits, because files are set aside" in note]
+    assert "events_bad.csv (column 'visitorid' (user_id) is missing" in told
+    assert built.world.served_release() == before
+
+    assert not acknowledge(built, files=["events_other.csv"]), "a name that is not set aside is refused"
+    assert acknowledge(built, files=["events_bad.csv"])
+    assert served(built).as_of == NEXT
+    (lacks,) = served(built).facts["quarantined"]  # type: ignore[misc]
+    assert lacks["reason"].endswith("(acknowledged)")  # type: ignore[index,union-attr]
+
+
+def test_an_accepted_file_that_turns_bad_keeps_its_rows_and_its_share(built: Driver, files: Files) -> None:
+    day = "2015-05-08"
+    before, hashes = rows_of(built, day), built.world.hashes("assets", "releases")
+    good = files[f"events_{day}.csv"]
+    built.put(f"events_{day}.csv", BAD + good[len(BAD) :])
+    assert built.land() == ["stage_landing"]
+    assert f"events_{day}.csv waits for a person" in built.told
+    assert built.follow() == []
+    assert built.world.hashes("assets", "releases") == hashes
+    built.put("events_late.csv", good.splitlines(keepends=True)[0] + b"1431100000000,7,view,1,\n")
+    assert built.land() == ["stage_landing", f"history {day}"]
+    built.follow()
+    assert rows_of(built, day) == before + 1
+    (lacks,) = served(built).facts["quarantined"]  # type: ignore[misc]
+    assert lacks["file"] == f"events_{day}.csv"  # type: ignore[index]
