@@ -124,7 +124,12 @@ def build_resources(
         "store": store,
         "engine": engine,
         "landing": LandingResource(
-            uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
+            uri=settings.landing_uri,
+            dataset=settings.dataset,
+            deleted_share=settings.deleted_share,
+            s3=s3,
+            store=store,
+            engine=engine,
         ),
         "tracking": tracking_resource(settings),
         "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators),

@@ -19,7 +19,21 @@ MOST_DAYS = 3650
 
 
 def daily(settings: Settings, dataset: Dataset) -> dg.DailyPartitionsDefinition:
-    """Days in the data set's own day boundary, from its first day to its end (or to now)."""
+    """Days in the data set's own day boundary, from its first day to its end (or to now).
+
+    Raises:
+        ValueError: the settings state days that are none of the data set's, so that every row of them is rejected.
+    """
+    if settings.first_day < dataset.start_date:
+        raise ValueError(
+            f"RECSYS_START_DATE {settings.first_day} is before start_date {dataset.start_date} of data set "
+            f"{dataset.name!r}, which rejects earlier rows: state the earlier day in its dataset.toml"
+        )
+    if dataset.end_date and (settings.end_date or date.max) > dataset.end_date:
+        raise ValueError(
+            f"RECSYS_END_DATE {settings.end_date} is after end_date {dataset.end_date} of data set {dataset.name!r}, "
+            "which rejects later rows: state the later day in its dataset.toml"
+        )
     # The last day ends at the day boundary of end_date: at its midnight, Dagster would leave that day out.
     end = datetime.combine(settings.end_date, time(dataset.boundary_hours)) if settings.end_date else None
     return dg.DailyPartitionsDefinition(

@@ -55,12 +55,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             {past: recommendations.frame(past) for past in recommendations.days},
         )
         report = backtest_figures(inputs, graph.day(day), params)
+        charts = backtest_charts(report)
         return frames.write_bytes(
             context,
-            backtest_page(report),
+            backtest_page(report, charts),
             params={"days": params.days},
             metadata={
-                **chart_metadata(backtest_charts(report)),
+                **chart_metadata(charts),
                 "days": days_table(report),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(report),

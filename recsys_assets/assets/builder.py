@@ -40,7 +40,7 @@ CHECKS: Mapping[str, str] = {
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "complete": "No landing file is set aside; the release waits if too large a share is missing.",
+    "complete": "Nothing of the landing zone waits for a person; where too much is missing, the release does too.",
     "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
     "fresh": "The newest day was written within RECSYS_FRESH_HOURS, whatever was backfilled.",
     "serving_follows": "No person has pinned what is served, so that it follows new releases.",

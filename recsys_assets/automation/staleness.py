@@ -103,7 +103,11 @@ def history_of(
         day: max(accepted.changed.get(shown, 0) for shown in _trailing(day, reach, span[0]))
         for day in sorted(accepted.changed)
     }
-    days = [day for day, generation in changed.items() if span[0] <= day <= span[1] and is_asked_for(day, generation)]
+    days = [
+        day
+        for day, generation in changed.items()
+        if span[0] <= day <= span[1] and day not in accepted.held and is_asked_for(day, generation)
+    ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
     daily = (EVENTS, *_OTHERS, *marts)
