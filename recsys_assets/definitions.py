@@ -164,10 +164,13 @@ def build_definitions(
     stated = stated_of(settings, dataset, [spec for asset in assets for spec in specs_of(asset)], registry)
     marts = marts_of(spec for asset in assets for spec in specs_of(asset))
 
-    def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
+    def runner_on(instance: dg.DagsterInstance) -> InProcessRunner:
         # Built when a job runs: the graph of its own runs has the same settings.
         definitions = build_definitions(settings, dataset, registry=registry)
-        return InProcessRunner(definitions, instance, settings.storage_uri).rebuild
+        return InProcessRunner(definitions, instance, settings.storage_uri)
+
+    def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
+        return runner_on(instance).rebuild
 
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
     looks = Looks(settings, graph.partitions, marts, as_of_assets(assets))
@@ -189,12 +192,7 @@ def build_definitions(
             prune := prune_job(settings),
             jobs.approve_model,
             jobs.reject_model,
-            rebuild_job(
-                looks,
-                lambda instance: InProcessRunner(
-                    build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
-                ),
-            ),
+            rebuild_job(looks, runner_on),
             erase_job(dataset, rebuild_on),
             acknowledge_job(settings, dataset, rebuild_on),
         ],

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from types import TracebackType
 
 import dagster as dg
+from botocore.exceptions import ClientError
 
 from recsys_assets import jobs
 from recsys_assets.automation.rebuild import Looks, OtherSettings, as_of_assets, refusal
@@ -28,10 +29,13 @@ from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer
+from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.stated import Change, described
 
 _TRACKING = ("model_tracking",)
 _FILES_TOLD = 20
+_UPLOAD_HOURS = 24
+"""Age from which an unfinished upload to S3 is one of a dead process: no upload takes a day."""
 FIRST_WINDOWS = 2
 """Training windows of the very first release, where somebody waits for it."""
 
@@ -59,7 +63,7 @@ class Materializer:
         resources = self._definitions.resources or {}
         self._store: StoreResource = resources["store"]
         self._landing: LandingResource = resources["landing"]
-        self._store.open()  # another data set's is refused before anything is read
+        self._sweep(self._store.open())  # another data set's is refused before anything is read
         self._first: str | None = None
         self._other: OtherSettings | None = None
         self._outdated: list[str] = []
@@ -204,6 +208,14 @@ class Materializer:
         self._other = self._looks.other_settings(accepted, partitions, history)
         return newest
 
+    def _sweep(self, store: ObjectStore) -> None:
+        """Remove what killed writes have left."""
+        try:
+            for left in store.sweep(hours=_UPLOAD_HOURS):
+                self._progress.note(f"removed what a killed write had left: {left}")
+        except ClientError as error:  # who may write may not be allowed to list uploads
+            self._progress.note(f"unfinished uploads were not looked for: {error}")
+
     def _accept(self) -> tuple[Accepted, set[str]]:
         """Stage what is new in the landing zone; what counts now, and the names of the files that are new."""
         for run in self._runner.end_dead_runs():
@@ -273,7 +285,7 @@ class Materializer:
                     lacks = lacking(read_accepted(self._store.open()), day, self._settings.missing_share)
                     self._progress.note(
                         f"the release as of {day} waits, because files are set aside: {lacks.told()}. Mend or remove "
-                        "them, or go on without them: python -m recsys_assets.cli.landing acknowledge FILE"
+                        "them, or go on without them: recsys landing acknowledge FILE"
                     )
             self._done.add(day)
             if day not in self._untracked:

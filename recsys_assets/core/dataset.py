@@ -37,7 +37,7 @@ Kind = Literal["events", "properties", "categories", "embeddings", "impressions"
 
 IMPRESSION, DISLIKE = "impression", "dislike"
 """Types of what the API knows of its answers, in every data set: they are no events of it."""
-_SERVED = "served/"
+SERVED = "served"
 """The API's folder of the landing zone."""
 _SERVED_FILES: dict[str, Kind] = {
     "served/events-*.jsonl.gz": "events",
@@ -285,7 +285,7 @@ class Dataset(Model):
 
 def is_served(name: str) -> bool:
     """Whether a file of the landing zone lies in the folder of the API; no pattern of a data set matches there."""
-    return name.startswith(_SERVED)
+    return name.startswith(f"{SERVED}/")
 
 
 def _patterns(kind: Kind) -> tuple[str, ...]:

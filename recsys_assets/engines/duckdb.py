@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Fr
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 from recsys_assets.storage.retries import MOST_REQUESTS, MOST_SECONDS, PATIENT
+from recsys_assets.storage.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -60,7 +60,7 @@ class DuckDBEngine:
     ):
         import duckdb  # imported here: the other engines do not need it
 
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-duckdb-", dir=spill_folder)
+        self._folder = temporary_folder("duckdb-", spill_folder)
         self._files = 0
         self._persisted: list[str] = []
         self._storage_options = storage_options

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import pyarrow.parquet as pq
 
-from recsys_assets.core.dataset import Dataset, DatasetError, Kind, is_served
+from recsys_assets.core.dataset import SERVED, Dataset, DatasetError, Kind, is_served
 from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.experiments.config import FOLDER
 from recsys_assets.ingest.accepted import (
@@ -174,7 +174,9 @@ class Intake:
         return change_accepted(self._store, change)
 
     def forget_served(self, user: UserId, log: Log = lambda _: None) -> None:
-        """Take a person out of the files of the API, and accept what is left of them."""
+        """Take a person out of the files of the API and what its killed writes left, and accept what remains."""
+        for left in self._landing.sweep(SERVED, history=True):
+            log(f"removed: {left}")
         files = [file for file in self.listing().values() if is_served(file.name) and not file.fault]
         removed = forget_served(self._landing, [file.name for file in files if file.kind != "properties"], user)
         for name, lines in removed.items():
@@ -263,6 +265,10 @@ class Intake:
         after = replace(after, deletions=tuple(sorted({*accepted.deletions, *look.deletions} - names)))
         # Days are held or free by their rows, which change with a generation only.
         return after if after.generation == accepted.generation else after.with_held(self._held(after))
+
+    def _set_aside(self, files: Mapping[str, Quarantined]) -> None:
+        """Record files at fault alone."""
+        change_accepted(self._store, lambda accepted: accepted.with_quarantined(files.keys(), files))
 
     def _held(self, accepted: Accepted) -> dict[str, str]:
         """The stray newest days, each with where its rows are and why it is held."""

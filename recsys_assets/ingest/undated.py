@@ -11,7 +11,6 @@ The digest names the file, its content and all that decides how it is read, as i
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -25,6 +24,7 @@ from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import PARSER_VERSION, parse_categories
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.scratch import temporary_folder
 
 UndatedKind = Literal["categories", "embeddings"]
 
@@ -72,7 +72,7 @@ def stage_table(
     key = table_key(kind, digest)
     if store.exists(key):
         return
-    with open_file() as stream, tempfile.TemporaryDirectory(prefix="staging-") as scratch:
+    with open_file() as stream, temporary_folder("staging-") as scratch:
         path = Path(scratch) / "staged.parquet"
         pq.write_table(_read(kind, name, stream, dataset), path)
         store.put(key, path)

@@ -21,6 +21,7 @@ from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.partition_store import partition_key
+from recsys_assets.storage.scratch import temporary_folder
 
 PartitionCheck = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
@@ -43,7 +44,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder of this run's staged files and its engine."""
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-staged-")
+        self._folder = temporary_folder("staged-")
         self._engine = self.engine.open()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

@@ -23,6 +23,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound
 from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.stated import days_as_text
 
 DAYS_OF: Mapping[str, FileKind] = {"item_properties": "properties", "impressions": "impressions"}
@@ -48,7 +49,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder that fetched files go to."""
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-fetched-")
+        self._folder = temporary_folder("fetched-")
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Remove what was fetched."""
@@ -157,11 +158,12 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         """Let nobody take a day for an empty one that has files and was not built from them."""
         if not missing:
             return
-        if self._accepted is None:
-            self._accepted = read_accepted(self.store.open())
+        accepted = self._accepted = self._accepted or read_accepted(self.store.open())
         kind = DAYS_OF.get(asset, "events")
-        with_files = {day for file in self._accepted.files.values() if file.kind == kind for day in file.days}
-        if not_built := sorted(with_files.intersection(missing)):
+        with_files = (
+            accepted.event_days() if kind == "events" else [day for day in missing if accepted.digests(kind, day)]
+        )
+        if not_built := sorted(set(missing).intersection(with_files)):
             raise NotBuiltError(
                 f"{asset} of {days_as_text(not_built)}: there are files for it, and it was never built; what reads it "
                 "would take it for empty. `make run` or the job `history` for these days builds it"

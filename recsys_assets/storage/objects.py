@@ -105,6 +105,21 @@ class ObjectStore(Protocol):
         """Remove an object; no error if it does not exist."""
         ...
 
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        """Remove what killed writes have left under a folder; returns what was removed.
+
+        Args:
+            prefix: the folder; "" is the root.
+            hours: age below which uploads to S3 count as being written: nobody can tell those of a dead process. On
+                local files, the system knows which writers live.
+            history: whether to delete the versions of before as well, which a bucket may keep.
+        """
+        ...
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        """What has content under a folder and is in no listing: unfinished writes and, on S3, versions of before."""
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file over an object; the caller closes it."""
         ...

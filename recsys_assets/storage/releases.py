@@ -12,7 +12,6 @@ crash before the pointer moves, the old release is still served; publishing the 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from recsys_assets.storage.objects import (
     sha256_object,
 )
 from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_replace, after_rollback
+from recsys_assets.storage.scratch import temporary_folder
 
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
@@ -108,7 +108,7 @@ class Releases:
         manifest = Manifest(check_day(as_of), tuple(entries), facts)
         for entry in manifest.files:
             self._upload(manifest, entry, files[entry.name])
-        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+        with temporary_folder("verifying-") as folder:
             stored = self._fetch(manifest, Path(folder))
             if check:
                 check(stored)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -19,6 +19,7 @@ from obstore.store import S3Store as Client
 
 from recsys_assets.storage.objects import CHUNK, AlreadyExists, Conflict, NotFound, ObjectMeta, check_key, hidden
 from recsys_assets.storage.retries import PATIENT, Retries
+from recsys_assets.storage.s3_unlisted import Unlisted
 
 Result = TypeVar("Result")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -102,6 +103,8 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, options: S3Options, retries: Retries = PATIENT):
         self._retries, self._etags_are_md5 = retries, True
         self._base = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._prefix = prefix
+        self._unlisted = Unlisted(bucket, options)
         self.storage_options = options.for_polars()
         config: dict[str, Any] = {
             "endpoint": options.endpoint,
@@ -193,6 +196,20 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove an object; see :class:`ObjectStore`."""
         self._call(self.uri(key), lambda: obstore.delete(self._client, check_key(key)))
+
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        """Abort unfinished uploads; see :class:`ObjectStore`."""
+        before = datetime.now(UTC) - timedelta(hours=hours)
+        return self._unlisted.sweep(self._folder(prefix), before, history=history)
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        """Unfinished uploads, hidden objects and versions of before; see :class:`ObjectStore`."""
+        return self._unlisted.names(self._folder(prefix))
+
+    def _folder(self, prefix: str) -> str:
+        """The prefix of keys in the bucket, for a folder of the store."""
+        parts = [part for part in (self._prefix, check_key(prefix) if prefix else "") if part]
+        return f"{'/'.join(parts)}/" if parts else ""
 
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file; see :class:`ObjectStore`. Reading fails if the object is replaced meanwhile."""
