@@ -117,11 +117,7 @@ class Settings(BaseSettings):
     )
     keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
     keep_releases: int = Field(
-        default=30,
-        ge=2,
-        le=10_000,
-        description="how many releases the job `prune` leaves; never deleted are the served one, the one before it and "
-        "newer ones",
+        default=30, ge=2, le=10_000, description="releases that `prune` leaves; needed ones always stay"
     )
 
     horizon_days: int = _days(
@@ -144,10 +140,7 @@ class Settings(BaseSettings):
     new_item_days: int = _days(14, "for how many days from when it was first seen an item is new")
     report_days: int = _days(28, "how far back `data_report` and `feedback_report` look")
     attribution_hours: int = Field(
-        default=24,
-        ge=1,
-        le=720,
-        description="hours after an impression in which an event of its user and item follows from it",
+        default=24, ge=1, le=720, description="hours in which an event of an impression's user and item follows from it"
     )
     backtest_days: int = _days(60, "how far back `backtest_report` looks for as-of days")
     trending_half_life: float = _half_life(2, "among trending items, where it is not found; below 1, hours count")
@@ -193,10 +186,7 @@ class Settings(BaseSettings):
     als_iterations: int = Field(default=10, ge=1, le=500, description="rounds of ALS")
     tuning_trials: int = Field(default=6, ge=1, le=500, description="parameter sets that Optuna tries for a ranker")
     tuning_fusion_trials: int = Field(
-        default=500,
-        ge=0,
-        le=10_000,
-        description="weights of the generators to evaluate; 0: the weights stay as they are",
+        default=500, ge=0, le=10_000, description="weights of the generators to evaluate; 0: they stay as they are"
     )
     tuning_als_trials: int = Field(
         default=0,
@@ -220,9 +210,7 @@ class Settings(BaseSettings):
         "`postgresql://…`, or `memory`: nowhere",
     )
     min_evaluated_users: int = Field(
-        default=30,
-        ge=1,
-        description="with fewer users to judge by, nobody wins and the fused generators order the lists",
+        default=30, ge=1, description="with fewer users, nobody wins and the fused generators order the lists"
     )
     refit: bool = Field(
         default=True,

@@ -42,6 +42,7 @@ CHECKS: Mapping[str, str] = {
     "tracked": "MLflow has the model, and its aliases match the registry state.",
     "complete": "Nothing of the landing zone waits for a person; where too much is missing, the release does too.",
     "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
+    "fresh": "The newest day was written within RECSYS_FRESH_HOURS, whatever was backfilled.",
     "serving_follows": "No person has pinned what is served, so that it follows new releases.",
     "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from recsys_assets.assets.builder import CHECKS
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -96,11 +97,7 @@ def judge(
 
 
 def _check(asset: str, hours: int) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=asset,
-        name=NAME,
-        description=f"The newest day was written within the last {hours} hours, whatever is backfilled.",
-    )
+    @dg.asset_check(asset=asset, name=NAME, description=CHECKS[NAME])
     def fresh(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
         result = judge(context.instance, store.partitions(), asset, hours)
         return result or dg.AssetCheckResult(passed=True, metadata={"newest": "no day was written yet"})

@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from recsys_assets.cli.home import VARIABLE, dagster_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import check_day
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         progress.note(f"failed: {error}")
         return 1
-    os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+    os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
     try:
         with Materializer(settings, dataset, progress) as materializer:
             materializer.expect_files()
