@@ -150,7 +150,7 @@ class Intake:
         if waits := waiting(after):
             log(f"waiting for a person: {sentence(waits)}")
         if self.skipped:
-            log(f"skipped in the landing zone: {sentence(self.skipped)}")
+            log(f"{len(self.skipped):,} skipped in the landing zone: {sentence(self.skipped)}")
         return after
 
     def decide(self, files: Collection[str] = (), days: Collection[str] = (), *, deletions: bool = False) -> Accepted:

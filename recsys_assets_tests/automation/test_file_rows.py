@@ -10,6 +10,7 @@ import dagster as dg
 
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
+from recsys_assets.ingest.accepted import read_accepted
 from recsys_assets.ingest.file_rows import FileRows, file_rows, summed
 from recsys_assets_tests.automation.driver import FAST
 from recsys_assets_tests.integration.world import make_world
@@ -52,7 +53,7 @@ def test_every_row_of_every_file_is_told_of_by_make_run(tmp_path: Path, instance
     with Materializer(world.settings, world.dataset, progress, instance) as materializer:
         assert materializer.catch_up_history() == "2015-05-08"
         store = world.store.open()
-        accepted = world.materializer()._landing.zone().accepted()  # pyright: ignore[reportPrivateUsage]
+        accepted = read_accepted(store)
     a, b, c = file_rows(store, accepted, accepted.files, SPAN)
     assert (a.read, a.clean, a.duplicates) == (100, 100, 0)
     assert (c.name, c.read, c.duplicates) == ("events_c.csv (equal to events_a.csv)", 100, 100)

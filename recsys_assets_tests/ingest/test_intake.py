@@ -186,7 +186,7 @@ def test_what_lies_in_a_folder_that_cannot_be_looked_into_has_not_vanished(tmp_p
     (root / "more").symlink_to(tmp_path / "elsewhere")
     assert place.look() == before
     assert place.notes == [
-        "skipped in the landing zone: more/ (links to folders are not followed; move or mount the folder here)"
+        "1 skipped in the landing zone: more/ (links to folders are not followed; move or mount the folder here)"
     ]
 
 
