@@ -16,6 +16,7 @@ import orjson
 
 from benchmarks.serving_load import Load, Seen, Server, ask, get, serving
 from recsys_api.composing import DEPTH, Wanted, compose
+from recsys_api.copies import Copies
 from recsys_api.events.event import now_micros
 from recsys_api.events.sqlite import SqliteEvents
 from recsys_api.events.store import Limits
@@ -40,7 +41,7 @@ async def blended_parts(store: str, events: Path, users: int) -> Mapping[str, fl
     objects = open_store(store)
     pointer = Releases(objects).current()
     assert pointer is not None  # noqa: S101
-    snapshot = load_snapshot(objects, pointer, events.parent)
+    snapshot = load_snapshot(objects, pointer, Copies(events.parent / "copies"))
     known = await SqliteEvents.open(events, Limits())
     asked = [random.randrange(users) for _ in range(_ASKED)]
     took: dict[str, float] = {}

@@ -14,11 +14,13 @@ import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 from uvicorn import _subprocess
 
+from recsys_api.connections import Connections, LimitedConnection
 from recsys_api.logs import log_config
 from recsys_api.settings import SettingsError, load_settings
 
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=asked.host,
             port=asked.port,
             workers=asked.workers,
+            http=partial(LimitedConnection, limits=Connections.of(settings)),  # pyright: ignore[reportArgumentType]
+            ws="none",
+            timeout_keep_alive=settings.api_idle_seconds,
             log_config=log_config(settings.api_log),
             access_log=False,
         )

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from recsys_api.lifecycle import add_events, events_running
-from recsys_api.limits import add_limits
+from recsys_api.limits import CLOSED, add_limits
 from recsys_api.metrics import FOLDER_VARIABLE, Metrics
 from recsys_api.observing import Observed, Observer, PostedEvents, gauges_running
 from recsys_api.pages import add_pages
@@ -77,14 +77,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or load_settings()
     metrics = Metrics(os.environ.get(FOLDER_VARIABLE))
-    reloader = Reloader(settings, metrics.reload)
+    reloader = Reloader(settings, metrics.reload, metrics.damage)
 
     traces = _traces(settings, metrics)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         async with reloader.running(), events_running(app, settings), gauges_running(app):
-            yield
+            yield {CLOSED: metrics.connection_closed}
         if traces is not None:
             await asyncio.to_thread(traces.close)
 

@@ -24,7 +24,7 @@ from recsys_api.following import follow_items
 from recsys_api.live import Arrivals, LivePopularity
 from recsys_api.metrics import Metrics
 from recsys_api.observing import state_feedback
-from recsys_api.problems import problem_response
+from recsys_api.problems import problem_response, without_paths
 from recsys_api.settings import Settings
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.uri import open_store
@@ -46,7 +46,8 @@ def add_events(app: FastAPI) -> None:
 
     def down(request: Request, error: Exception) -> Response:
         request.app.state.metrics.error("events")
-        return problem_response(request, 503, str(error), {"Retry-After": "5"})
+        problem = without_paths(str(error), request.app.state.settings)
+        return problem_response(request, 503, problem, {"Retry-After": "5"})
 
     app.add_exception_handler(StoreFullError, full)
     app.add_exception_handler(StoreError, down)

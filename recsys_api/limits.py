@@ -15,6 +15,8 @@ from recsys_api.problems import MEDIA_TYPE, REQUEST_ID, problem_body
 from recsys_api.random_bits import random_bits
 from recsys_api.settings import Settings
 
+CLOSED = "connection_closed"
+"""Name in the state of the lifespan: it is called with the reason of each connection that the server closes."""
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 ID_HEADER = REQUEST_ID.lower().encode()
 _OF_BODIES = frozenset({b"content-length", b"transfer-encoding"})

@@ -117,6 +117,17 @@ class Metrics(Collector):
         self._failures = self._counter(
             "recsys_release_reload_failures_total", "Looks at the pointer after which no newer release could be loaded."
         )
+        self._damages = self._counter(
+            "recsys_release_damaged_files_total", "Files of served releases that were damaged after they were loaded."
+        )
+        self._instead = self._gauge(
+            "recsys_release_instead",
+            "Workers that serve a release in place of a damaged one.",
+            "livesum",
+        )
+        self._closed = self._counts(
+            "recsys_connections_closed_total", "Connections that were closed or refused, by reason.", "reason"
+        )
         self._cpu = self._counter("process_cpu_seconds_total", "User and system CPU time, seconds.")
         self._cpu_seen = 0.0
         self._memory = self._gauge("process_resident_memory_bytes", "Resident memory.", "livesum")
@@ -258,6 +269,15 @@ class Metrics(Collector):
             self._failures.inc()
             self.error("releases")
 
+    def connection_closed(self, reason: str) -> None:
+        """Count a connection that was closed or refused, by one of the reasons of ``recsys_api.connections``."""
+        self._closed.add(reason)
+
+    def damage(self) -> None:
+        """Count a file of the served release that was found damaged after it was loaded."""
+        self._damages.inc()
+        self.error("releases")
+
     def process(self, cpu_seconds: float, memory: int) -> None:
         """State what this process uses.
 
@@ -270,8 +290,9 @@ class Metrics(Collector):
         self._memory.set(memory)
         self._workers.set(1)
 
-    def release(self, release_id: str, as_of: str, age_seconds: float) -> None:
-        """State what is served."""
+    def release(self, release_id: str, as_of: str, age_seconds: float, *, instead: bool) -> None:
+        """State what is served, and whether it is in place of the current release."""
+        self._instead.set(instead)
         if self._released != (release_id, as_of):
             if self._released:
                 # Labels cannot be taken away from files that workers share: those at 0 are left out.

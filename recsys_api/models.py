@@ -178,6 +178,9 @@ class Release(_Model):
     generation: int = Field(description="how often the pointer has moved", ge=0, examples=[12])
     previous: str | None = Field(description="release that was served before", examples=["2015-08-01-93d0e7c2a1b4"])
     pinned: bool = Field(description="whether publishing leaves it served")
+    instead_of: str | None = Field(
+        description="the current release, where that is damaged and the one before it, which is this one, is served"
+    )
     manifest_sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="digest of the manifest, checked against the pointer"
     )
@@ -273,8 +276,12 @@ class Readiness(_Model):
     ready: bool
     release_id: str | None = Field(description="release being served", examples=["2015-08-02-4f1c9a7be2d0"])
     as_of: date | None = Field(description="its day", examples=["2015-08-02"])
+    instead_of: str | None = Field(
+        description="the current release, where that is damaged and the one before it is served in its place"
+    )
     problem: str | None = Field(
-        description="why there is no release, or why a newer one could not be loaded and the old one is still served"
+        description="why there is no release, why a newer one could not be loaded and the old one is still served, or "
+        "which of its files have been damaged since"
     )
 
 

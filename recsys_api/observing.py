@@ -246,7 +246,8 @@ async def refresh_gauges(app: FastAPI) -> None:
     metrics.process(time.process_time(), resident_bytes())
     snapshot: Snapshot | None = app.state.reloader.current
     if snapshot is not None:
-        metrics.release(snapshot.release_id, snapshot.as_of, snapshot.age_seconds)
+        instead = snapshot.instead_of is not None
+        metrics.release(snapshot.release_id, snapshot.as_of, snapshot.age_seconds, instead=instead)
     store: EventStore | None = app.state.events
     if store is not None:
         with suppress(StoreError):  # who posts events is told, and counted

@@ -6,9 +6,11 @@ Every error that the application answers has the media type ``application/proble
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -16,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from recsys_api.settings import Settings
 from recsys_assets.core.faults import message_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -23,6 +26,7 @@ REQUEST_ID = "X-Request-ID"
 _SOURCES = ("path", "query", "header", "cookie", "body")
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _REPLACED = ("HTTPValidationError", "ValidationError")
+_PATH = re.compile(r"'/[^']*'|(?:\b[a-z0-9]+:/)?(?<![\w.])/(?:[^\s/'\":;,]+/)+[^\s/'\":;,]*")
 
 
 class Problem(BaseModel):
@@ -81,6 +85,26 @@ def problem_body(status: int, detail: str, request_id: str | None = None, **memb
     return orjson.dumps(
         {"type": "about:blank", "title": title, "status": status, "detail": detail, **instance, **members}
     )
+
+
+def without_paths(text: str, settings: Settings) -> str:
+    """A message about the store or the machine for people outside: without places of the file system or of a bucket.
+
+    What lies in the store is named from its root on; the log has the whole.
+
+    Args:
+        text: the message.
+        settings: name the store.
+    """
+    root = settings.storage_uri.rstrip("/")
+    events = settings.events_url.get_secret_value()
+    local = unquote(urlsplit(root).path) if root.startswith("file://") else root
+    for place in dict.fromkeys((root, f"file://{local}", local)):
+        text = text.replace(f"{place}/", "").replace(place, "the store")
+    text = text.replace(str(settings.api_cache_dir), "the cache")
+    if events.startswith("sqlite://"):
+        text = text.replace(events.removeprefix("sqlite://"), "the event store")
+    return _PATH.sub("a place on the server", text)
 
 
 def problem_response(

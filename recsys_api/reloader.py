@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import random
-import shutil
 import sys
 import threading
 import time
@@ -18,14 +17,16 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from recsys_api.copies import Copies, LoadStoppedError
 from recsys_api.events.item_change import ItemChange
 from recsys_api.items.newest import ItemChanges
 from recsys_api.items.serving import with_changes
 from recsys_api.settings import Settings
-from recsys_api.snapshot import LoadStoppedError, Snapshot, load_snapshot
+from recsys_api.snapshot import Snapshot, load_snapshot
+from recsys_api.watching import Watch, Watched
 from recsys_assets.storage.manifest import Pointer
 from recsys_assets.storage.objects import NotFound, ObjectStore
-from recsys_assets.storage.releases import POINTER, Releases
+from recsys_assets.storage.releases import POINTER, ROOT, Releases
 from recsys_assets.storage.retries import BRIEF
 from recsys_assets.storage.uri import open_store
 
@@ -46,18 +47,27 @@ class Reloader:
     Args:
         settings: where releases are.
         on_outcome: called with whether a release could be loaded, at every attempt.
+        on_damage: called for each file of the release that is found damaged after it was loaded.
     """
 
-    def __init__(self, settings: Settings, on_outcome: Callable[[bool], None] = lambda loaded: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_outcome: Callable[[bool], None] = lambda loaded: None,
+        on_damage: Callable[[], None] = lambda: None,
+    ) -> None:
         self.current: Snapshot | None = None
         self.changes = ItemChanges()
         self.followed = 0
         self.problem: str | None = "the release pointer has not been read yet"
         self.poll_seconds = settings.api_poll_seconds
-        self._on_outcome = on_outcome
+        self._on_outcome, self._on_damage = on_outcome, on_damage
+        self._bytes_per_second = settings.api_verify_bytes_per_second
         self._uri = settings.storage_uri
         # Each store has its own folder, which can be cleared without affecting others.
-        self._cache = settings.api_cache_dir / hashlib.sha256(self._uri.encode()).hexdigest()[:16]
+        self._copies = Copies(settings.api_cache_dir / hashlib.sha256(self._uri.encode()).hexdigest()[:16])
+        self._watch = Watch([], 0)
+        self._damaged: dict[Watched, str] = {}
         self._store: ObjectStore | None = None
         self._settled: str | None = None
         self._failing: str | None = None
@@ -78,6 +88,8 @@ class Reloader:
             self._stopping.set()  # stops a load in progress, which cancelling the task does not
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            # A local store is soon copied again, and who is erased while the API is down is erased here too.
+            await asyncio.to_thread(self._copies.close, remove=self._uri.startswith("file://"))
 
     async def _poll(self) -> None:
         await asyncio.to_thread(self.refresh)  # at full speed: without a release nobody is answered
@@ -116,7 +128,7 @@ class Reloader:
         Loading a release that failed is retried after a growing pause, and at once when the pointer moves.
         """
         try:
-            self._report(self._follow())
+            self._report(self._follow() or self._look())
         except LoadStoppedError:
             return
         except Exception as error:  # the old release stays, and a later attempt may succeed
@@ -140,7 +152,11 @@ class Reloader:
             return f"nothing has been published at {self._uri}"
         try:
             self._serve(self._store, pointer)
+        except LoadStoppedError:
+            raise
         except Exception:
+            if self._released is None:
+                self._serve_instead(self._store, pointer)
             self._failures = self._failures + 1 if etag == self._failing else 1
             self._failing = etag
             self._retry_at = time.monotonic() + min(_LONGEST_RETRY, self.poll_seconds * 2**self._failures)
@@ -151,28 +167,64 @@ class Reloader:
     def _serve(self, store: ObjectStore, pointer: Pointer) -> None:
         released = self._released
         if released and released.pointer.manifest_sha256 == pointer.manifest_sha256:
-            self._swap(replace(released, pointer=pointer))
+            self._swap(replace(released, pointer=pointer, instead_of=None))
         else:
-            released = load_snapshot(store, pointer, self._cache, lambda: not self._stopping.is_set())
+            released = self._load(store, pointer)
             self._swap(released)
             pa.default_memory_pool().release_unused()  # loading takes memory for a moment that Arrow would keep
             self._on_outcome(True)
             lacks = "" if released.catalogue.released else ", which has no catalogue: no item of it is known"
             logger.info("serving release %s as of %s%s", pointer.release_id, pointer.as_of, lacks)
         # Also if only the previous release of the pointer changed, as after an erasure.
-        self._clear_cache({pointer.release_id, pointer.previous})
+        self._copies.clear({pointer.release_id, pointer.previous})
 
     def _swap(self, released: Snapshot) -> None:
         with self._swapping:
             self._released = released
             self.current = with_changes(released, self.changes.all())
 
-    def _clear_cache(self, keep: set[str | None]) -> None:
-        """Delete downloads of older releases; files that another process has mapped remain until it closes them."""
-        if self._cache.is_dir():
-            for folder in self._cache.iterdir():
-                if folder.name not in keep:
-                    shutil.rmtree(folder, ignore_errors=True)
+    def _load(self, store: ObjectStore, pointer: Pointer) -> Snapshot:
+        """Load a release, and watch its files from now on."""
+        released = load_snapshot(store, pointer, self._copies, lambda: not self._stopping.is_set())
+        files = {file.name: file for file in released.manifest.files}
+        watched = [Watched(path, files[name], f"{name} as served", True) for name, path in released.copies.items()]
+        for name in released.copies:
+            key = f"{ROOT}/{pointer.release_id}/{name}"
+            if (path := store.local_path(key)) is not None:
+                watched.append(Watched(path, files[name], f"{store.uri(key)}, of which a copy is served", False))
+        self._watch, self._damaged = Watch(watched, self._bytes_per_second), {}
+        return released
+
+    def _serve_instead(self, store: ObjectStore, pointer: Pointer) -> None:
+        """Serve the release before the one that a pointer names, which cannot be loaded; if that cannot be, nothing."""
+        previous = pointer.previous
+        if previous is None or previous in pointer.withdrawn:
+            return
+        try:
+            manifest = Releases(store).manifest(previous)
+            stated = replace(pointer, release_id=previous, as_of=manifest.as_of, manifest_sha256=manifest.sha256)
+            self._swap(replace(self._load(store, stated), instead_of=pointer.release_id))
+        except LoadStoppedError:
+            raise
+        except Exception as error:
+            logger.warning("release %s cannot be served instead of %s: %s", previous, pointer.release_id, error)
+            return
+        logger.warning("serving release %s instead of %s, which cannot be loaded", previous, pointer.release_id)
+
+    def _look(self) -> str | None:
+        """Look again at the files of the release that is served. Returns the problem, if any is damaged."""
+        damaged = self._watch.look()
+        for _ in damaged.keys() - self._damaged.keys():
+            self._on_damage()
+        self._damaged = damaged
+        if not damaged:
+            return None
+        told = f"release {self._released.release_id if self._released else ''}: {'; '.join(damaged.values())}"
+        if any(file.served for file in damaged):
+            logger.warning("%s: loading it again", told)
+            self._settled, self._released = None, None  # what is mapped now is served until then
+            return self._follow() or self._look()
+        return told
 
     def _report(self, problem: str | None) -> None:
         """Store the problem and log it once."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import HTTPException, Query, Request, Response
 
-from recsys_api.problems import responses
+from recsys_api.problems import responses, without_paths
 from recsys_api.reloader import Reloader
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.lists import RankedItem
@@ -38,7 +38,8 @@ def serving(request: Request) -> Snapshot:
     state = reloader(request)
     if state.current is None:
         retry = {"Retry-After": str(max(1, round(state.poll_seconds)))}
-        raise HTTPException(503, f"no release yet: {state.problem}", headers=retry)
+        problem = without_paths(state.problem or "", request.app.state.settings)
+        raise HTTPException(503, f"no release yet: {problem}", headers=retry)
     request.state.release_id = state.current.release_id  # for the log
     return state.current
 
@@ -67,10 +68,12 @@ def readiness(request: Request) -> Response:
     """Whether requests for data are answered, and from which release: 200, or 503 with the reason."""
     state = reloader(request)
     snapshot = state.current
+    problem = state.problem
     body = {
         "ready": snapshot is not None,
         "release_id": snapshot and snapshot.release_id,
         "as_of": snapshot and snapshot.as_of,
-        "problem": state.problem,
+        "instead_of": snapshot and snapshot.instead_of,
+        "problem": problem and without_paths(problem, request.app.state.settings),
     }
     return json_response(body, 200 if snapshot else 503)

@@ -27,8 +27,10 @@ class SettingsError(ValueError):
 
 
 def _default_cache() -> Path:
-    """A folder of this user in the system's temporary directory."""
-    return Path(tempfile.gettempdir()) / f"recsys-api-{os.getuid()}"
+    """A folder of this user for temporary files: one on a disk rather than in memory, as ``/tmp`` often is."""
+    on_disk = "/var/tmp"  # noqa: S108 (the folder in it must be this user's own)
+    others = "TMPDIR" in os.environ or not os.access(on_disk, os.W_OK)
+    return Path(tempfile.gettempdir() if others else on_disk) / f"recsys-api-{os.getuid()}"
 
 
 class Settings(BaseSettings):
@@ -48,7 +50,14 @@ class Settings(BaseSettings):
         default=5.0, gt=0, le=3600, description="seconds between the API's looks at which release is current"
     )
     api_cache_dir: Path = Field(
-        default_factory=_default_cache, description="where the API keeps its copies of releases from `s3://`"
+        default_factory=_default_cache, description="where the API keeps its own copies of releases, which it serves"
+    )
+    api_verify_bytes_per_second: int = Field(
+        default=10_000_000,
+        ge=0,
+        le=10**12,
+        description="bytes a second that the API reads to see whether what it serves is still what it loaded; 0: only "
+        "files whose time or size changes",
     )
     events_url: SecretStr = Field(
         default=SecretStr(""),
@@ -79,6 +88,33 @@ class Settings(BaseSettings):
     )
     api_max_body_bytes: int = Field(
         default=1 << 20, ge=1024, le=1 << 30, description="most bytes of a request's body, also when unpacked"
+    )
+    api_header_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="seconds in which the line and headers of a request must have arrived"
+    )
+    api_body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=86_400,
+        description="seconds in which its body must have arrived, and a client must go on reading an answer",
+    )
+    api_idle_seconds: int = Field(
+        default=5, ge=1, le=3600, description="seconds after which a connection without a further request is closed"
+    )
+    api_max_header_bytes: int = Field(
+        default=1 << 16, ge=1024, le=1 << 24, description="most bytes of a request's line and headers"
+    )
+    api_max_connections: int = Field(
+        default=4000,
+        ge=1,
+        le=1_000_000,
+        description="most connections of a worker; fewer where the process may open fewer files",
+    )
+    api_max_client_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="most connections of one address, such as that of a proxy; at most three quarters of all",
     )
     api_max_events: int = Field(
         default=1000, ge=1, le=100_000, description="most events, or items to change, in one request"

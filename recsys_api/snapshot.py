@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from recsys_api.copies import Copies, KeepGoing, SnapshotError
 from recsys_api.expressions import Filters
 from recsys_api.online import OnlineModels
 from recsys_api.visitor import EventRules, known_types
@@ -20,7 +18,7 @@ from recsys_assets.core.placements.config import PLACEMENTS_FILE, Placements, pa
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanation, Explanations
 from recsys_assets.storage.lists import Key, RankedItem, RankedLists, list_files
-from recsys_assets.storage.manifest import Manifest, Pointer, ReleaseFile, decode_manifest
+from recsys_assets.storage.manifest import Manifest, Pointer, decode_manifest
 from recsys_assets.storage.objects import Json, ObjectStore, sha256_bytes
 from recsys_assets.storage.releases import MANIFEST, ROOT
 from recsys_assets.storage.served_lists import (
@@ -34,17 +32,6 @@ from recsys_assets.storage.served_lists import (
     model_file,
 )
 
-_CHUNK = 1 << 20
-KeepGoing = Callable[[], bool]
-
-
-class SnapshotError(Exception):
-    """A release cannot be served; the message says which and why."""
-
-
-class LoadStoppedError(Exception):
-    """Loading was cancelled because the application stops."""
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -57,6 +44,9 @@ class Snapshot:
     Items may have changed since. Then ``catalogue``, ``filters`` and ``online`` know it; ``changed`` names the fields
     of each item with the time of their change (microseconds since 1970); and ``withdrawn`` are the items that lists of
     the release may hold and that must not be shown, since they are not available any more.
+
+    ``copies`` are the files that are mapped, by name. ``instead_of`` is the current release, where that is damaged and
+    this one is served in its place.
     """
 
     pointer: Pointer
@@ -77,6 +67,8 @@ class Snapshot:
     loaded_at: datetime
     changed: Mapping[Key, Mapping[str, int]] = field(default_factory=dict[Key, Mapping[str, int]])
     withdrawn: frozenset[Key] = frozenset()
+    copies: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    instead_of: str | None = None
 
     @property
     def release_id(self) -> str:
@@ -127,15 +119,15 @@ class Snapshot:
         return None if days is None else self.age_seconds > days * 86_400
 
 
-def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going: KeepGoing = lambda: True) -> Snapshot:
-    """Verify and map the release that a pointer names.
-
-    Files of a local store are mapped in place; others are downloaded to ``cache/<release_id>`` once.
+def load_snapshot(
+    store: ObjectStore, pointer: Pointer, copies: Copies, keep_going: KeepGoing = lambda: True
+) -> Snapshot:
+    """Verify, copy and map the release that a pointer names.
 
     Args:
         store: contains the release.
         pointer: names the release and the digest of its manifest.
-        cache: folder for downloads; created when needed.
+        copies: where copies of its files are, or will be.
         keep_going: called before every chunk that is read; False cancels.
 
     Raises:
@@ -147,17 +139,18 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
     release_id = pointer.release_id
     manifest = _manifest(store, f"{ROOT}/{release_id}/{MANIFEST}", pointer)
     released = {file.name: file for file in manifest.files}
+    paths: dict[str, Path] = {}
 
     def fetch(file: str) -> Path:
         if file not in released:
             raise SnapshotError(f"release {release_id}: the manifest lists no file {file}")
-        key = f"{ROOT}/{release_id}/{file}"
-        return _fetch(store, key, released[file], cache / release_id / file, keep_going)
+        paths[file] = copies.fetch(store, f"{ROOT}/{release_id}/{file}", released[file], release_id, keep_going)
+        return paths[file]
 
     lists: dict[str, RankedLists] = {}
     for name in (served.name for served in SERVED_LISTS):
-        paths = [fetch(file) for file in list_files(name)]
-        lists[name] = RankedLists.open(paths[0].parent, name)
+        first, *_ = [fetch(file) for file in list_files(name)]
+        lists[name] = RankedLists.open(first.parent, name)
     user_ids, item_ids = _id_types(manifest, release_id, lists)
     fallback = str(manifest.facts.get(FALLBACK_FACT, DEFAULT_FALLBACK))
     if FALLBACK_FACT in manifest.facts and fallback not in lists["top_popular"]:
@@ -192,6 +185,7 @@ def load_snapshot(store: ObjectStore, pointer: Pointer, cache: Path, keep_going:
         explanations=explanations,
         fallback=fallback,
         loaded_at=datetime.now(UTC),
+        copies=paths,
     )
 
 
@@ -216,43 +210,3 @@ def _id_types(manifest: Manifest, release_id: str, lists: Mapping[str, RankedLis
                 f"release {release_id}: {name}: by the manifest (key, item) must be {expected}, found {actual}"
             )
     return user, item
-
-
-def _fetch(store: ObjectStore, key: str, file: ReleaseFile, cached: Path, keep_going: KeepGoing) -> Path:
-    """A verified local copy of a released file: the file itself where the store is local."""
-    if (local := store.local_path(key)) is not None:
-        with store.open(key) as source:
-            _verify(store.uri(key), file, _digest(source, keep_going))
-        return local
-    if cached.is_file():
-        with cached.open("rb") as source:
-            if _digest(source, keep_going) == file.sha256:
-                return cached
-    cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Several workers may download the same file: each writes a temporary file and renames it.
-    handle, temporary = tempfile.mkstemp(dir=cached.parent, prefix=f".{cached.name}.")
-    try:
-        with os.fdopen(handle, "wb") as sink, store.open(key) as source:
-            digest = _digest(source, keep_going, sink)
-        _verify(store.uri(key), file, digest)
-        Path(temporary).replace(cached)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return cached
-
-
-def _digest(source: BinaryIO, keep_going: KeepGoing, copy_to: BinaryIO | None = None) -> str:
-    """Hex SHA-256 of a file, read in chunks and, if ``copy_to`` is given, copied."""
-    digest = hashlib.sha256()
-    while chunk := source.read(_CHUNK):
-        if not keep_going():
-            raise LoadStoppedError
-        digest.update(chunk)
-        if copy_to is not None:
-            copy_to.write(chunk)
-    return digest.hexdigest()
-
-
-def _verify(uri: str, file: ReleaseFile, digest: str) -> None:
-    if digest != file.sha256:
-        raise SnapshotError(f"{uri}: the manifest says sha256 {file.sha256}, found {digest}")

@@ -37,9 +37,11 @@ from recsys_assets.assets.stated import stated_of
 from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
 from recsys_assets.automation.decisions import Rebuild, acknowledge_job
 from recsys_assets.automation.experiments_sensor import experiments_sensor
+from recsys_assets.automation.freshness import freshness_checks, freshness_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
+from recsys_assets.automation.prune import prune_job, prune_schedule
 from recsys_assets.automation.rebuild import Looks, as_of_assets, rebuild_job
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
@@ -122,7 +124,12 @@ def build_resources(
         "store": store,
         "engine": engine,
         "landing": LandingResource(
-            uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
+            uri=settings.landing_uri,
+            dataset=settings.dataset,
+            deleted_share=settings.deleted_share,
+            s3=s3,
+            store=store,
+            engine=engine,
         ),
         "tracking": tracking_resource(settings),
         "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators),
@@ -169,7 +176,7 @@ def build_definitions(
     looks = Looks(settings, graph.partitions, marts, as_of_assets(assets))
     return dg.Definitions(
         assets=assets,
-        asset_checks=[settings_check(looks)],
+        asset_checks=[settings_check(looks), *freshness_checks(settings)],
         jobs=[
             jobs.stage_landing,
             jobs.history,
@@ -182,6 +189,7 @@ def build_definitions(
             jobs.pin_release,
             jobs.unpin_release,
             jobs.approve_release,
+            prune := prune_job(settings),
             jobs.approve_model,
             jobs.reject_model,
             rebuild_job(looks, runner_on),
@@ -197,13 +205,14 @@ def build_definitions(
                     experiments_sensor(settings, registry.names),
                     erasure_sensor(settings),
                     dead_runs_sensor,
+                    freshness_sensor(settings),
                 ]
                 if on
                 else []
             ),
             *notification_sensors(notifier_of(settings)),
         ],
-        schedules=daily_schedules(graph.partitions, settings, marts) if on else [],
+        schedules=[*daily_schedules(graph.partitions, settings, marts), prune_schedule(prune)] if on else [],
         resources={**build_resources(settings, dataset, registry, stated), **(resources or {})},
         executor=executor,
     )

@@ -108,6 +108,21 @@ class Settings(BaseSettings):
         description="share of a day's events, or of all files of a kind, that may be missing because files are set "
         "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
     )
+    deleted_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of all events or properties that may vanish with their files at once; above it, their rows "
+        "stay until a person agrees; 1: they always go",
+    )
+    keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
+    keep_releases: int = Field(
+        default=30,
+        ge=2,
+        le=10_000,
+        description="how many releases the job `prune` leaves; never deleted are the served one, the one before it and "
+        "newer ones",
+    )
 
     horizon_days: int = _days(
         7, "how many days ahead a recommendation may come true; also the distance between the ranker's training windows"

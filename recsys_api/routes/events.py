@@ -15,7 +15,7 @@ from recsys_api.events.store import EventStore
 from recsys_api.ids import parse_id
 from recsys_api.models import EventsAdded, UserDeleted, UserEvents
 from recsys_api.posted import JSON, JSON_LINES, media_type_of
-from recsys_api.problems import responses
+from recsys_api.problems import responses, without_paths
 from recsys_api.responses import UNAVAILABLE, json_response, serving
 from recsys_api.security import NEEDS_KEY, given_key, may_write
 from recsys_api.settings import Settings
@@ -48,7 +48,8 @@ def events_store(request: Request) -> EventStore:
     """
     state = request.app.state
     if state.events is None:
-        raise HTTPException(503, f"events cannot be stored: {state.events_problem}", headers={"Retry-After": "30"})
+        problem = without_paths(state.events_problem, state.settings)
+        raise HTTPException(503, f"events cannot be stored: {problem}", headers={"Retry-After": "30"})
     return state.events
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys_api.lineage import trace
 from recsys_api.models import LineageTrace, Pinned, Readiness, Release, ReleaseList
-from recsys_api.problems import responses
+from recsys_api.problems import responses, without_paths
 from recsys_api.responses import UNAVAILABLE, json_response, readiness, reloader, serving
 from recsys_api.security import NEEDS_KEY, may_administer
 from recsys_api.settings import Settings
@@ -60,6 +60,7 @@ async def release(request: Request) -> Response:
             "generation": snapshot.pointer.generation,
             "previous": snapshot.pointer.previous,
             "pinned": snapshot.pointer.pinned,
+            "instead_of": snapshot.instead_of,
             "manifest_sha256": snapshot.pointer.manifest_sha256,
             "loaded_at": snapshot.loaded_at,
             "beyond_horizon": snapshot.beyond_horizon,
@@ -155,8 +156,8 @@ async def _in_store(request: Request, read: Callable[[ObjectStore], Result]) -> 
     try:
         return await asyncio.to_thread(lambda: read(open_store(settings.storage_uri, retries=BRIEF)))
     except NotFound as error:
-        raise HTTPException(404, str(error)) from error
+        raise HTTPException(404, without_paths(str(error), settings)) from error
     except (ValueError, DamagedRelease) as error:
-        raise HTTPException(409, str(error)) from error
+        raise HTTPException(409, without_paths(str(error), settings)) from error
     except OSError as error:
-        raise HTTPException(503, str(error), headers={"Retry-After": "10"}) from error
+        raise HTTPException(503, without_paths(str(error), settings), headers={"Retry-After": "10"}) from error

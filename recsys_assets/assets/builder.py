@@ -40,7 +40,7 @@ CHECKS: Mapping[str, str] = {
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "complete": "No landing file is set aside; the release waits if too large a share is missing.",
+    "complete": "Nothing of the landing zone waits for a person; where too much is missing, the release does too.",
     "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
     "serving_follows": "No person has pinned what is served, so that it follows new releases.",
     "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
@@ -118,7 +118,6 @@ class GraphBuilder:
         advisory: Sequence[str] = (),
         deps: Sequence[str] = (),
         pool: str | None = None,
-        watched: bool = False,
         last: bool = False,
         asked_for: bool = False,
         any_settings: bool = False,
@@ -138,7 +137,6 @@ class GraphBuilder:
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
             pool: concurrency pool; by default the asset's own, so that one step at a time writes it.
-            watched: whether the UI warns if it was not written for ``RECSYS_FRESH_HOURS``.
             last: whether it has the lowest priority in a run.
             asked_for: whether it runs on request only, without automation.
             any_settings: whether it reads days that were made with other settings too, as a report on the past does.
@@ -156,7 +154,6 @@ class GraphBuilder:
                 deps=list(deps),
                 pool=pool or name,
                 automation_condition=None if asked_for else self.automation(grain),
-                freshness_policy=self.freshness() if watched else None,
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,
@@ -224,10 +221,6 @@ class GraphBuilder:
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """The automation condition of an asset. The landing sensor requests days; as-of days follow them."""
         return self.as_of_policy if grain == "as_of" else None
-
-    def freshness(self) -> dg.FreshnessPolicy:
-        """Fails when the asset was not written for ``RECSYS_FRESH_HOURS``."""
-        return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=self.settings.fresh_hours))
 
     def checks(self, asset: str, blocking: Sequence[str], advisory: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
         """Specs of an asset's checks; the only place that uses their partitioned preview."""

@@ -38,7 +38,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         kinds=("parquet", graph.settings.engine),
         checks=("contract", "rows_add_up", "volume"),
         advisory=("schema", "known_values"),
-        watched=True,
     )
     def clean_events(
         context: dg.AssetExecutionContext,

@@ -25,7 +25,7 @@ from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.ingest.accepted import read_accepted
-from recsys_assets.ingest.quarantine import lacking
+from recsys_assets.ingest.quarantine import lacking, waiting
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
@@ -70,7 +70,6 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         checks=("serving_is_current", COMPLETE),
         advisory=("serving_follows",),
         pool="publishing",
-        watched=True,
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
@@ -82,7 +81,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         tables = released_tables({name: table(upstream[name], day) for name in (*_LISTS, "item_features")})
         decided = stored_promotion(upstream["promotion"], day)
-        lacks = lacking(read_accepted(store.open()), day, graph.settings.missing_share)
+        accepted = read_accepted(store.open())
+        lacks = lacking(accepted, day, graph.settings.missing_share)
         served = serve and not lacks.held
         facts = {
             **facts_of_dataset(graph.dataset),
@@ -100,7 +100,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(
             metadata={**described(published, facts), "lacks": lacks.told()},
             data_version=dg.DataVersion(published.manifest_sha256),
-            check_results=[*is_served(store, day, published, serve=served), complete(lacks)],
+            check_results=[*is_served(store, day, published, serve=served), complete(lacks, waiting(accepted))],
         )
 
     return [release]

@@ -19,9 +19,11 @@ Log = Callable[[str], None]
 
 
 class Decision(dg.Config):
-    """Files that are set aside, without which the graph goes on."""
+    """Files that are set aside and are gone on without, held days to take, and whether vanished files may go."""
 
     files: list[str] = Field(default_factory=list[str])
+    days: list[str] = Field(default_factory=list[str])
+    deletions: bool = False
 
 
 def carry_out(
@@ -39,7 +41,7 @@ def carry_out(
         ValueError: names what does not wait for a person.
     """
     before = landing.accepted()
-    after = landing.decide(decision.files)
+    after = landing.decide(decision.files, decision.days, deletions=decision.deletions)
     log(f"waiting for a person: {sentence(waiting(after))}")
     newest, most = newest_day(after, span(daily(settings, dataset))), settings.missing_share
     if newest is None or not lacking(before, newest, most).held or lacking(after, newest, most).held:
@@ -67,7 +69,7 @@ def acknowledge_job(
         landing: dg.ResourceParam[LandingZone],
         store: StoreResource,
     ) -> None:
-        """Go on without some files."""
+        """Do what a person has decided."""
         try:
             carry_out(config, landing, store, settings, dataset, rebuild_on(context.instance), context.log.info)
         except ValueError as error:
@@ -75,7 +77,8 @@ def acknowledge_job(
 
     @dg.job(
         name="acknowledge",
-        description="Go on without landing files that are set aside. Config: ops.decide.config.files.",
+        description="Go on without landing files that are set aside, take days that are held, let go of files that "
+        "vanished. Config: ops.decide.config: files, days, deletions.",
     )
     def acknowledge() -> None:
         decide()

@@ -73,6 +73,23 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         if starts_or_ends is not None and starts_or_ends.event_type in RUN_ENDS:
             self.locks.end(event.run_id)
 
+    def size_of_logs(self, run_id: str) -> int:
+        """Bytes of the file with the log of a run."""
+        return sum(path.stat().st_size for path in self._files_of(run_id))
+
+    def forget_logs(self, run_id: str) -> None:
+        """Delete the log of a run; which partitions it wrote stays in the index."""
+        with self._db_lock:
+            if engine := self._open.pop(run_id, None):
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+            for path in self._files_of(run_id):
+                path.unlink()
+
+    def _files_of(self, run_id: str) -> list[Path]:
+        path = self.path_for_shard(run_id)
+        return [file for end in ("", "-wal", "-shm") if (file := Path(path + end)).exists()]
+
     def claim_concurrency_slot(
         self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
     ) -> ConcurrencyClaimStatus:

@@ -11,7 +11,6 @@ import dagster as dg
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.ingest.accepted import Accepted
-from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.partition_store import PartitionStore
 
@@ -104,7 +103,11 @@ def history_of(
         day: max(accepted.changed.get(shown, 0) for shown in _trailing(day, reach, span[0]))
         for day in sorted(accepted.changed)
     }
-    days = [day for day, generation in changed.items() if span[0] <= day <= span[1] and is_asked_for(day, generation)]
+    days = [
+        day
+        for day, generation in changed.items()
+        if span[0] <= day <= span[1] and day not in accepted.held and is_asked_for(day, generation)
+    ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
     daily = (EVENTS, *_OTHERS, *marts)
@@ -128,23 +131,6 @@ def history_of(
 def newest_day(accepted: Accepted, span: Span) -> str | None:
     """The newest day with events that the graph has a partition for."""
     return max((day for day in accepted.event_days() if span[0] <= day <= span[1]), default=None)
-
-
-def training_days(settings: Settings, newest: str, first: str | None = None, windows: int | None = None) -> list[str]:
-    """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
-
-    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D is evaluated on the candidates of D-h.
-
-    Args:
-        settings: horizon, windows, and the first day of the graph.
-        newest: D.
-        first: the first day with events, before which there is nothing to learn from.
-        windows: how many training windows; None for those of the settings.
-    """
-    last = date.fromisoformat(newest)
-    steps = range((windows or settings.training_windows) + 1, 0, -1)
-    days = [(last - timedelta(days=settings.horizon_days * step)).isoformat() for step in steps]
-    return [day for day in days if day >= max(settings.first_day.isoformat(), first or "")]
 
 
 def ranges(days: Iterable[str], with_files: Collection[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow.compute as pc
 
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, parse_placements
-from recsys_assets.ingest.quarantine import Lacking
+from recsys_assets.ingest.quarantine import Lacking, sentence
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanations
 from recsys_assets.storage.lists import RankedLists
@@ -59,13 +59,18 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
             raise ReleaseRefused(f"top_popular has no segment {fallback!r}: unknown users could not be served")
 
 
-def complete(lacks: Lacking) -> dg.AssetCheckResult:
-    """Whether the release has all landing files of its days; those that a person acknowledged count as not there."""
+def complete(lacks: Lacking, waits: Mapping[str, str]) -> dg.AssetCheckResult:
+    """Whether the release has all that is in the landing zone.
+
+    Args:
+        lacks: what it lacks because files are set aside.
+        waits: all that waits for a person, such as a day that is held.
+    """
     return dg.AssetCheckResult(
         check_name=COMPLETE,
-        passed=not lacks.waiting,
+        passed=not waits,
         severity=dg.AssetCheckSeverity.ERROR if lacks.held else dg.AssetCheckSeverity.WARN,
-        metadata={"files_set_aside": len(lacks.files), "missing_share": lacks.share, "why": lacks.told()},
+        metadata={"missing_share": lacks.share, "why": lacks.told(), "waits_for_a_person": sentence(waits)},
     )
 
 

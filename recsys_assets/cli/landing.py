@@ -25,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     acknowledge = commands.add_parser("acknowledge", help="go on without files that are set aside")
     acknowledge.add_argument("files", nargs="+", metavar="FILE")
+    take = commands.add_parser("take", help="take days that are held because they are far from the others")
+    take.add_argument("days", nargs="+", metavar="DAY")
+    commands.add_parser("delete", help="let go of the files that vanished, and of their rows")
+    parser.set_defaults(files=[], days=[])
     asked = parser.parse_args(arguments)
     progress = Progress()
     try:
@@ -38,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
         with dg.DagsterInstance.get() as instance:
             runner = InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri)
-            decision = Decision(files=asked.files)
+            decision = Decision(files=asked.files, days=asked.days, deletions=asked.command == "delete")
             carry_out(decision, landing, store, settings, dataset, runner.rebuild, progress.note)
     except (ValueError, OSError, MaterializeError) as error:
         progress.note(f"failed: {error}")

@@ -5,7 +5,7 @@ The runs are ordinary Dagster runs on the instance of DAGSTER_HOME, so the UI sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import TracebackType
 
 import dagster as dg
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from recsys_assets import jobs
 from recsys_assets.automation.rebuild import Looks, OtherSettings, as_of_assets, refusal
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.automation.staleness import history_tags, marts_of, ranges, training_days
+from recsys_assets.automation.staleness import Span, history_tags, marts_of, ranges
 from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.showcase import Showcase, showcase, who_orders
@@ -22,8 +22,9 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions
 from recsys_assets.ingest.accepted import Accepted, read_accepted
+from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
-from recsys_assets.partitions import daily, span
+from recsys_assets.partitions import daily, examples_lacking, how_to_make, span, training_days
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -34,6 +35,7 @@ from recsys_assets.storage.stated import Change, described
 _TRACKING = ("model_tracking",)
 _UPLOAD_HOURS = 24
 """Age from which an unfinished upload to S3 is one of a dead process: no upload takes a day."""
+_FILES_TOLD = 20
 FIRST_WINDOWS = 2
 """Training windows of the very first release, where somebody waits for it."""
 
@@ -131,7 +133,7 @@ class Materializer:
         Raises:
             MaterializeError: as of :meth:`catch_up`.
         """
-        accepted = self._accept()
+        accepted, _ = self._accept()
         newest = self._newest(accepted)
         partitions = self._store.partitions()
         history = self._looks.history(accepted, partitions)
@@ -171,12 +173,29 @@ class Materializer:
             self._build_examples(left)
             self.refresh([newest])
 
+    def build_as_of(self, days: Iterable[str]) -> None:
+        """Materialize as-of days up to their releases, oldest first, each after the examples that its ranker lacks.
+
+        Raises:
+            MaterializeError: a run failed, or a day is not one of the data's.
+        """
+        newest = self.catch_up_history()
+        for day in sorted(set(days)):
+            if not str(self._first) <= day <= newest:
+                raise MaterializeError(f"as-of day {day}: expected one from {self._first} to {newest}")
+            stored = self._store.partitions().days("ranking_examples")
+            if lacking := examples_lacking(self._settings, [day], stored, self._first):
+                self._progress.note(f"{day} {how_to_make(lacking, [day])}")
+            self.build_training_windows(day)
+            self.refresh([day])
+        self.track()
+
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone.
 
         Days that were made with other settings stay as they are; :meth:`rebuild` makes them again.
         """
-        accepted = self._accept()
+        accepted, new = self._accept()
         newest = self._newest(accepted)
         self._first = self._first_day(accepted)
         partitions = self._store.partitions()
@@ -185,6 +204,7 @@ class Materializer:
         for begin, last in ranges(self._outdated, accepted.changed):
             with self._progress.step(f"events and marts {begin} to {last}") as advance:
                 self._runner.run("history", history_tags(begin, last), advance=advance)
+        self._tell_rows(accepted, new, span(self._looks.days))
         self._other = self._looks.other_settings(accepted, partitions, history)
         return newest
 
@@ -196,13 +216,16 @@ class Materializer:
         except ClientError as error:  # who may write may not be allowed to list uploads
             self._progress.note(f"unfinished uploads were not looked for: {error}")
 
-    def _accept(self) -> Accepted:
-        """Stage what is new in the landing zone."""
+    def _accept(self) -> tuple[Accepted, set[str]]:
+        """Stage what is new in the landing zone; what counts now, and the names of the files that are new."""
         for run in self._runner.end_dead_runs():
             self._progress.note(f"run {run} was left by a process that was killed, and is ended")
         with self._progress.step(f"landing zone {self._settings.landing_uri}"):
             landing = self._landing.zone()
-            return landing.accept(landing.changes(), self._progress.note)
+            before = landing.accepted().files
+            accepted = landing.accept(landing.changes(), self._progress.note)
+        new = {name for name, file in accepted.files.items() if file != before.get(name)}
+        return accepted, new
 
     def _newest(self, accepted: Accepted) -> str:
         newest = self._looks.newest(accepted)
@@ -213,6 +236,17 @@ class Materializer:
     def _first_day(self, accepted: Accepted) -> str:
         """The first day with events that the graph has a partition for."""
         return next(day for day in accepted.event_days() if day >= span(self._looks.days)[0])
+
+    def _tell_rows(self, accepted: Accepted, names: Collection[str], days: Span) -> None:
+        """What became of the rows of new files, a line each."""
+        for rows in summed(file_rows(self._store.open(), accepted, names, days), _FILES_TOLD):
+            self._progress.note(rows.told())
+        outside = [day for day in accepted.event_days() if not days[0] <= day <= days[1]]
+        if outside:
+            self._progress.note(
+                f"{len(outside):,} days with events, {outside[0]} to {outside[-1]}, are outside the dates of the "
+                f"graph, {days[0]} to {days[1]} (RECSYS_START_DATE, RECSYS_END_DATE, today): they are not built"
+            )
 
     def build_training_windows(self, newest: str, windows: int | None = None) -> None:
         """Materialize the earlier as-of days whose candidates the ranker of ``newest`` learns from, oldest first.

@@ -1,4 +1,4 @@
-"""``python -m recsys_assets.cli.releases``: what is served, and moving it, without Dagster and its queue.
+"""``recsys releases``: what is served, and moving it, without Dagster and its queue.
 
 ``list`` shows the releases, ``rollback [RELEASE]`` serves an older one and keeps it, ``pin`` keeps the current one,
 ``unpin`` follows new releases again.
@@ -17,7 +17,7 @@ from recsys_assets.storage.uri import open_store
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; 1 if the store, the release or a setting is at fault."""
-    parser = argparse.ArgumentParser(prog="recsys_assets.cli.releases", description=__doc__)
+    parser = argparse.ArgumentParser(prog="recsys releases", description=__doc__)
     parser.add_argument("command", choices=("list", "rollback", "pin", "unpin"))
     parser.add_argument("release", nargs="?", help="of rollback; without it, the one that was served before")
     given = parser.parse_args(arguments)

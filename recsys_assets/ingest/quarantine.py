@@ -12,12 +12,12 @@ disk takes a large share of the history away has to be agreed to by a person. Se
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from statistics import median
 
 from recsys_assets.ingest.accepted import Accepted, AcceptedFile, FileKind, Quarantined
@@ -63,8 +63,16 @@ def _days_named(name: str) -> tuple[str, ...]:
 
 
 def waiting(accepted: Accepted) -> dict[str, str]:
-    """What waits for a person, and why: files that are set aside and not acknowledged."""
-    return {name: file.reason for name, file in accepted.quarantined.items() if not file.acknowledged}
+    """What waits for a person, and why: files that are set aside, days that are held, files that vanished."""
+    waits = {name: file.reason for name, file in accepted.quarantined.items() if not file.acknowledged}
+    waits = {
+        n: f"{why}; the rows of its last good version stay" if n in accepted.files else why for n, why in waits.items()
+    }
+    waits |= {f"day {day}": f"is held: {why}" for day, why in accepted.held.items()}
+    if accepted.deletions:
+        vanished = sentence(dict.fromkeys(accepted.deletions))
+        waits["deletions"] = f"{len(accepted.deletions):,} files vanished with too many rows, which stay: {vanished}"
+    return waits
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,6 @@ class Lacking:
 
     Attributes:
         files: the files and their reasons, acknowledged ones too.
-        waiting: the number of those that nobody acknowledged.
         share: the estimated share of bytes that is missing, of files that nobody acknowledged: of the events of the
             day itself, or of all files of a kind, whichever is larger. A file's bytes are spread evenly over its days;
             one whose days nobody knows counts for this day.
@@ -81,7 +88,6 @@ class Lacking:
     """
 
     files: Mapping[str, str]
-    waiting: int
     share: float
     held: bool
 
@@ -107,7 +113,6 @@ def lacking(accepted: Accepted, day: str, most: float) -> Lacking:
     share = max(_missing_share(accepted, counted, day, kind) for kind in _KINDS)
     return Lacking(
         {name: file.reason + (" (acknowledged)" if file.acknowledged else "") for name, file in aside.items()},
-        len(counted),
         share,
         share > most or (most == 0 and bool(counted)),
     )
@@ -128,6 +133,15 @@ def _share(missing: float, there: float) -> float:
     return missing / (missing + there) if missing else 0.0
 
 
+def far_apart(days: Collection[str]) -> bool:
+    """Whether a gap between some days is long enough for a stray day to come after it."""
+    return any(gap > GAP_DAYS for gap in _gaps(sorted(days)))
+
+
+def _gaps(days: Sequence[str]) -> list[int]:
+    return [(date.fromisoformat(after) - date.fromisoformat(day)).days for day, after in pairwise(days)]
+
+
 def stray_days(rows: RowsByDay, taken: tuple[str, ...] = ()) -> dict[str, str]:
     """The newest days with events that are too far from the others and too small to be believed, and why.
 
@@ -141,7 +155,7 @@ def stray_days(rows: RowsByDay, taken: tuple[str, ...] = ()) -> dict[str, str]:
         taken: days that a person has said to take.
     """
     days = sorted(day for day, count in rows.items() if count)
-    gaps = [(date.fromisoformat(b) - date.fromisoformat(a)).days for a, b in itertools.pairwise(days)]
+    gaps = _gaps(days)
     for at in range(_DAYS_BEFORE, len(days)):
         usual = median(gaps[max(0, at - _USUAL) : at - 1])
         before = median(rows[day] for day in days[max(0, at - _USUAL) : at])
@@ -185,9 +199,7 @@ def taking(accepted: Accepted, days: Collection[str]) -> Accepted:
     """
     if unknown := sorted(set(days) - accepted.held.keys()):
         raise ValueError(f"not held: {', '.join(unknown)}; held are: {', '.join(accepted.held) or 'none'}")
-    after = replace(accepted, taken=tuple(sorted({*accepted.taken, *days})))
-    # One gap lies before all of them, so they are taken together.
-    return after.with_held({})
+    return replace(accepted, taken=tuple(sorted({*accepted.taken, *days})))
 
 
 def sentence(names: Mapping[str, object]) -> str:

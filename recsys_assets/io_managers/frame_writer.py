@@ -85,7 +85,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         inputs: Sequence[Input] = (),
         days_read: Mapping[str, int] | None = None,
     ) -> dg.MaterializeResult[Staged]:
-        """Stage the frame of every partition of this run and check it.
+        """Stage the frame of every partition of this run and check it, up to the first day that fails.
+
+        The IO manager stores the days before that one, and then fails with its error.
 
         Args:
             context: of the running step.
@@ -101,10 +103,18 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         """
         asset = asset or context.asset_key.to_user_string()
         contract = contracts_of(tuple(self.generators))[asset]
-        files = {
-            day: self._stage(context, contract, day, build(day), params(day) if callable(params) else (params or {}))
-            for day in context.partition_keys
-        }
+        files: dict[str, StagedFile] = {}
+        failure: Exception | None = None
+        for day in context.partition_keys:
+            try:
+                day_params = params(day) if callable(params) else (params or {})
+                files[day] = self._stage(context, contract, day, build(day), day_params)
+            except Exception as error:
+                error.add_note(f"{asset} of {day} failed; the days of this run before it are stored")
+                if not files:
+                    raise
+                failure = error
+                break
         results = [(day, _contract_check(report)) for day, report in self._audits(contract, files)]
         results += [
             (day, check(day, self._scan(contract, [file]).drop("dt")))
@@ -114,7 +124,10 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         if len(files) > 1:
             _log_failed_days(context, asset, results)
         return self._result(
-            asset, Staged(files, seed, tuple(inputs), days_read or {}), [*merge_results(results), *checks], metadata
+            asset,
+            Staged(files, seed, tuple(inputs), days_read or {}, failure),
+            [*merge_results(results), *checks],
+            metadata,
         )
 
     def write_bytes(

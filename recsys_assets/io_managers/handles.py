@@ -88,9 +88,11 @@ class Staged:
         seed: of anything random.
         inputs: partitions that were read past the IO manager.
         days_read: the trailing days of an input that each day of a run over several was made of; 1 unless stated.
+        failure: why the first of the days that have no file failed.
     """
 
     files: Mapping[str, StagedFile]
     seed: int | None = None
     inputs: tuple[Input, ...] = ()
     days_read: Mapping[str, int] = field(default_factory=dict[str, int])
+    failure: Exception | None = None

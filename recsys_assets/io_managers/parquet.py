@@ -95,14 +95,17 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         return Partitions(asset, days, missing, scan, fetch)
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
-        """Store every staged file with its lineage; equal bytes from equal inputs move nothing."""
+        """Store every staged file with its lineage; equal bytes from equal inputs move nothing.
+
+        Raises:
+            Exception: a day could not be made or stored. Those before it are stored, and the error names it.
+        """
         asset = context.asset_key.to_user_string()
         days, partitions = context.asset_partition_keys, self.store.partitions()
         # A step may have several outputs, and a retried step loads its inputs again.
         reads = list(dict.fromkeys([*self._reads[_step(context)], *obj.inputs]))
         changed = size = 0
-        for day in days:
-            staged = obj.files[day]
+        for day, staged in sorted(obj.files.items()):
             lineage = Lineage(
                 asset=asset,
                 day=day,
@@ -121,11 +124,17 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 ),
                 run_id=context.run_id,
             )
-            written = partitions.write(asset, day, staged.path, lineage)
+            try:
+                written = partitions.write(asset, day, staged.path, lineage)
+            except Exception as error:
+                error.add_note(f"{asset} of {day} could not be stored; the days of this run before it are stored")
+                raise
             self._records[asset, day] = written.lineage
             changed += written.changed
             size += written.bytes
             staged.path.unlink()
+        if obj.failure:
+            raise obj.failure
         context.add_output_metadata(
             {
                 "bytes": size,

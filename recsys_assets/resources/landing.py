@@ -26,6 +26,7 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
 
     uri: str
     dataset: str
+    deleted_share: float = 1.0
     s3: dg.ResourceDependency[S3Resource]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
@@ -43,6 +44,7 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             self._list,
             lambda uris, schema: self.engine.open().scan(uris, schema),
             only_accepted=only_accepted,
+            most_deleted=self.deleted_share,
         )
 
     def _open(self) -> ObjectStore:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_api.composing import Wanted, compose
+from recsys_api.copies import Copies
 from recsys_api.events.event import DISLIKE, IMPRESSION, Event
 from recsys_api.snapshot import Snapshot, load_snapshot
 from recsys_api.visitor import EventRules, Visitor
@@ -45,7 +46,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     releases = releases_at(root.as_uri())
     pointer = releases.current()
     assert pointer is not None
-    return load_snapshot(releases.store, pointer, root / "cache")
+    return load_snapshot(releases.store, pointer, Copies(root / "cache" / "store"))
 
 
 def visitor_of(snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int]) -> Visitor:

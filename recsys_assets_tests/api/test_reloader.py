@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from recsys_api.copies import Copies, LoadStoppedError
 from recsys_api.reloader import Reloader
 from recsys_api.settings import Settings
-from recsys_api.snapshot import LoadStoppedError, load_snapshot
+from recsys_api.snapshot import load_snapshot
 from recsys_assets.storage.manifest import encode_pointer
 from recsys_assets.storage.releases import POINTER
 from recsys_assets_tests.api.publishing import Content, publish, releases_at
@@ -196,7 +197,7 @@ def test_loading_gives_up_when_the_application_stops(store_uri: str, tmp_path: P
     pointer = releases.current()
     assert pointer is not None
     with pytest.raises(LoadStoppedError):
-        load_snapshot(releases.store, pointer, tmp_path / "cache", keep_going=lambda: False)
+        load_snapshot(releases.store, pointer, Copies(tmp_path / "cache" / "store"), keep_going=lambda: False)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage, end_runs_of_dead_processes
 
@@ -147,12 +150,67 @@ def test_who_waits_for_a_pool_stops_at_once_when_told_to(
         assert instance.event_log_storage.get_concurrency_info("thing").pending_steps == []
 
 
+START = """
+import os, sys
+import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventType
+with dg.DagsterInstance.get() as instance:
+    run = instance.get_run_by_id(sys.argv[1])
+    for kind in sys.argv[2:]:
+        event = DagsterEvent(DagsterEventType[kind].value, run.job_name)
+        entry = dg.EventLogEntry(None, 10, "", run.run_id, 1.0, None, run.job_name, event)
+        if kind == "RUN_START":
+            instance.handle_new_event(entry)
+        else:
+            instance.event_log_storage.locks.end = lambda run_id: None  # it dies before it gets to that …
+            instance.event_log_storage.store_event(entry)  # … and to the storage of runs
+    os._exit(9)
+"""
+
+
+def dies_after(home: Path, run: dg.DagsterRun, *events: str) -> None:
+    with started(home, ["-c", START, run.run_id, *events]) as process:
+        assert process.wait(60) == 9, process.stdout and process.stdout.read()
+
+
+def test_a_run_that_the_daemon_launched_has_failed_so_that_it_is_tried_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with instance_of(home, monkeypatch) as instance:
+        location = InProcessCodeLocationOrigin(
+            LoadableTargetOrigin(executable_path=sys.executable, module_name="graph"), location_name="here"
+        )
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), "thing")
+        run = create_run_for_test(
+            instance,
+            "thing",
+            status=dg.DagsterRunStatus.STARTING,
+            remote_job_origin=origin,
+            tags={"dagster/max_retries": "1"},
+        )
+        dies_after(home, run, "RUN_START")
+        assert [ended.run_id for ended in end_runs_of_dead_processes(instance)] == [run.run_id]
+        failed = instance.get_run_by_id(run.run_id)
+        assert failed is not None
+        assert (failed.status, failed.tags["dagster/will_retry"]) == (dg.DagsterRunStatus.FAILURE, "true")
+
+
+def test_a_run_that_ended_just_before_its_process_died_ends_as_it_did(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with instance_of(home, monkeypatch) as instance:
+        run = create_run_for_test(instance, "thing", status=dg.DagsterRunStatus.STARTING)
+        dies_after(home, run, "RUN_START", "RUN_SUCCESS")
+        end_runs_of_dead_processes(instance)
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.status is dg.DagsterRunStatus.SUCCESS
+
+
 def test_a_run_that_was_created_and_never_started_ends_when_it_is_late(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with instance_of(home, monkeypatch) as instance:
-        from dagster._core.test_utils import create_run_for_test
-
         run = create_run_for_test(instance, status=dg.DagsterRunStatus.NOT_STARTED)
         assert end_runs_of_dead_processes(instance) == []
         monkeypatch.setattr(type(instance), "run_monitoring_start_timeout_seconds", -1)

@@ -8,12 +8,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from recsys_assets.assets import retrieval
+from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.partition_store import PartitionStore, Written
 from recsys_assets_tests.automation.conftest import Files
@@ -141,6 +144,42 @@ def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> N
     assert found is not None
     assert found.status is dg.DagsterRunStatus.CANCELED
     assert [request.partition_key for request in built.requests(AUTOMATION)] == ["2015-05-08"]
+
+
+def test_a_range_that_fails_in_the_middle_leaves_the_days_before_it_good_and_names_the_day(
+    built: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = built.world.store.partitions()
+    for day in ("2015-05-05", "2015-05-06", "2015-05-07"):
+        store.delete("clean_events", day)
+    built.definitions = built.world.definitions()
+    runner = InProcessRunner(built.definitions, built.world.instance, built.world.settings.storage_uri)
+    read, write = LandingZone.events, PartitionStore.write
+
+    def broken(zone: LandingZone, day: str) -> Any:
+        if day == "2015-05-06":
+            raise RuntimeError("the disk is gone")
+        return read(zone, day)
+
+    def full(self: PartitionStore, asset: str, day: str, *args: Any) -> Any:
+        if (asset, day) == ("clean_events", "2015-05-07"):
+            raise OSError("no space is left")
+        return write(self, asset, day, *args)
+
+    for owner, name, fault, told, stored in (
+        (LandingZone, "events", broken, "the disk is gone\nclean_events of 2015-05-06 failed", 1),
+        (PartitionStore, "write", full, "no space is left\nclean_events of 2015-05-07 could not be stored", 2),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fault)
+            with pytest.raises(MaterializeError, match=told):
+                runner.run("history", history_tags("2015-05-05", "2015-05-07"))
+        assert store.days("clean_events")[2 : 2 + stored] == ["2015-05-05", "2015-05-06"][:stored]
+        assert len(store.days("clean_events")) == 5 + stored
+        for day in store.days("clean_events"):
+            store.fetch("clean_events", day, built.world.folder / "fetched")
+    runner.run("history", history_tags("2015-05-05", "2015-05-07"))
+    assert len(store.days("clean_events")) == 8
 
 
 def test_automation_pauses_while_a_person_is_erased(built: Driver) -> None:

@@ -99,3 +99,35 @@ def test_an_accepted_file_that_turns_bad_keeps_its_rows_and_its_share(built: Dri
     assert rows_of(built, day) == before + 1
     (lacks,) = served(built).facts["quarantined"]  # type: ignore[misc]
     assert lacks["file"] == f"events_{day}.csv"  # type: ignore[index]
+
+
+def test_a_stray_event_months_later_does_not_become_the_as_of_day(built: Driver, files: Files) -> None:
+    header = files[f"events_{NEXT}.csv"].splitlines(keepends=True)[0]
+    before = built.world.served_release()
+    built.put("events_late.csv", header + b"1438430400000,7,view,1,\n")  # 2015-08-01
+    assert built.land() == ["stage_landing"]
+    assert "day 2015-08-01 waits for a person: is held: events_late.csv row 0, 85 days after 2015-05-08" in built.told
+    assert built.follow() == []
+    assert built.world.served_release() == before
+
+    built.put(f"events_{NEXT}.csv", files[f"events_{NEXT}.csv"])
+    assert built.land() == ["stage_landing", f"history {NEXT}"]
+    built.follow()
+    assert served(built).as_of == NEXT, "the next ordinary day goes on"
+
+    assert acknowledge(built, days=["2015-08-01"])
+    assert built.land() == ["history 2015-08-01"], "no row is lost"
+    assert rows_of(built, "2015-08-01") == 1
+
+
+def test_files_that_a_lifecycle_rule_removes_keep_their_rows_until_a_person_agrees(built: Driver) -> None:
+    before = built.world.hashes("assets", "releases")
+    for day in range(3, 7):
+        (built.world.landing / f"events_2015-05-{day:02}.csv").unlink()
+    assert built.land() == ["stage_landing"]
+    assert "deletions waits for a person: 4 files vanished" in built.told
+    assert built.follow() == []
+    assert built.world.hashes("assets", "releases") == before
+    assert acknowledge(built, deletions=True)
+    assert built.land() == ["history 2015-05-03 2015-05-06"]
+    assert [rows_of(built, f"2015-05-{day:02}") for day in range(3, 7)] == [0] * 4

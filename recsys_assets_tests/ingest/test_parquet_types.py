@@ -84,15 +84,19 @@ FAULTS: dict[str, tuple[str, Any, str]] = {
     "list of structs": ("action", pa.array([[{"a": [1]}]] * 3), "list<"),
     "time of day": ("time", pa.array([1] * 3, pa.time32("s")), "time32"),
     "bytes": ("user", pa.array([b"\xff\xfe"] * 3), "binary that is not UTF-8"),
+    "strings of bytes": ("user", pa.array([b"a", b"\xff", b"c"]).view(pa.string()), "string that is not UTF-8"),
+    "floats beyond integers": ("user", pa.array([1.0, 2.0**53, 3.0]), "double beyond 2^53"),
     "fixed bytes": ("user", pa.array([one.bytes for one in UUIDS], pa.binary(16)), "fixed_size_binary[16]"),
 }
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_what_has_none_is_a_fault_with_file_column_and_type(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dictionary", [True, False], ids=["with dictionaries", "without"])
+def test_what_has_none_is_a_fault_with_file_column_and_type(case: str, dictionary: bool, tmp_path: Path) -> None:
     column, values, kind = FAULTS[case]
+    data = parquet({**GOOD, column: values}, use_dictionary=dictionary)
     with pytest.raises(DataFileError) as error:
-        staged(LocalStore(tmp_path), "events.parquet", parquet({**GOOD, column: values}))
+        staged(LocalStore(tmp_path), "events.parquet", data)
     assert str(error.value).startswith(f"events.parquet: column {column!r} ")
     assert kind in str(error.value)
 

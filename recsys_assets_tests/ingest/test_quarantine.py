@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 
 import pytest
 
 from recsys_assets.ingest.accepted import Accepted, AcceptedFile, FileKind, Quarantined
-from recsys_assets.ingest.quarantine import acknowledged, lacking, sentence, set_aside
+from recsys_assets.ingest.quarantine import acknowledged, lacking, lost_share, sentence, set_aside, stray_days
 
 DAYS = tuple(f"2025-01-{day:02}" for day in range(1, 11))
 NEWEST = DAYS[-1]
@@ -77,3 +78,54 @@ def test_many_names_are_told_as_a_few_and_a_number() -> None:
     assert sentence({}) == "none"
     assert sentence({"b": "late", "a": "cut off"}) == "a (cut off), b (late)"
     assert sentence({f"{n:05}": "" for n in range(2_021)}).endswith("00019 (), and 2,001 more")
+
+
+def daily(count: int, step: int = 1, rows: int = 40) -> dict[str, int]:
+    return {(date(2025, 1, 1) + timedelta(days=step * n)).isoformat(): rows for n in range(count)}
+
+
+def later(after: int, rows: int, base: dict[str, int]) -> dict[str, int]:
+    newest = date.fromisoformat(max(base))
+    return {**base, (newest + timedelta(days=after)).isoformat(): rows}
+
+
+@pytest.mark.parametrize(
+    ("rows", "stray"),
+    [
+        (later(142, 1, daily(9)), 1),
+        (later(3, 1, later(142, 1, daily(9))), 2),  # several of them, and together they are still few
+        (later(400, 1, later(142, 1, daily(9))), 2),
+        (later(1, 3, later(142, 1, daily(9))), 0),  # a tenth of a day is believed
+        (later(142, 4, daily(9)), 0),  # the first day after a holiday
+        (later(7, 1, daily(30)), 0),  # a week is no gap
+        (later(8, 1, daily(30)), 1),
+        (later(1, 1, daily(30)), 0),  # the newest day has just begun
+        (later(35, 1, daily(10, step=7)), 0),  # weekly data
+        (later(36, 1, daily(10, step=7)), 1),
+        (later(142, 1, daily(2)), 0),  # two days say nothing about the usual
+        (daily(1), 0),
+        ({}, 0),
+        ({**later(142, 1, daily(9)), "2025-01-05": 0}, 1),
+        (later(142, 1, daily(9, rows=10)), 0),  # one event is not few where ten are a day
+    ],
+)
+def test_only_days_far_from_all_others_and_nearly_empty_are_stray(rows: dict[str, int], stray: int) -> None:
+    assert list(stray_days(rows)) == sorted(rows)[len(rows) - stray :]
+    if stray:
+        assert stray_days(rows, tuple(sorted(rows)[-stray:])) == {}, "a person may say otherwise"
+
+
+@pytest.mark.parametrize(
+    ("after", "share"),
+    [
+        ({"events": {"a": 60, "b": 40}}, 0.0),
+        ({"events": {"a": 60}}, 0.4),
+        ({"events": {"a": 60, "c": 400}}, 0.4),  # other days make up for nothing
+        ({"events": {"a": 90, "b": 30}}, 0.1),
+        ({}, 1.0),
+    ],
+)
+def test_the_lost_share_counts_rows_day_by_day(after: dict[FileKind, dict[str, int]], share: float) -> None:
+    before: dict[FileKind, dict[str, int]] = {"events": {"a": 60, "b": 40}, "properties": {"a": 10}}
+    assert lost_share(before, {"properties": {"a": 10}, **after}) == pytest.approx(share)
+    assert lost_share({"events": {}}, {}) == 0.0

@@ -44,7 +44,9 @@ ROW = {
 def zone(dataset: Dataset, folder: Path) -> LandingZone:
     landing = LocalStore(folder / "landing")
     store = LocalStore(folder / "store")
-    return LandingZone(dataset, store, lambda: landing, partial(list_landing, landing), PolarsEngine().scan)
+    return LandingZone(
+        dataset, store, lambda: landing, partial(list_landing, landing), PolarsEngine().scan, most_deleted=0.0
+    )
 
 
 def put(folder: Path, name: str, *rows: dict[str, Any]) -> None:
@@ -217,6 +219,7 @@ def test_what_is_left_of_a_file_is_accepted_at_once(tmp_path: Path) -> None:
     zone(ROCKET, tmp_path).forget_served(5)
     landing = zone(ROCKET, tmp_path)
     assert landing.changes() == {}
+    assert landing.accepted().deletions == (), "what an erasure rewrites has not vanished"
     assert [(row["user_id"], row["source_file"]) for row in clean(landing, DAY)] == [(1, NAME)]
     assert landing.files().files[lonely].days == ()
 

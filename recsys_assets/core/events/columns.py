@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from recsys_assets.core.dataset import TimedFileSpec
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.batches import VALUE_BYTES, RawBatch
-from recsys_assets.core.events.plain import is_time, plain_texts
+from recsys_assets.core.events.plain import expect_exact_ids, is_time, plain_texts
 from recsys_assets.core.events.values import to_micros, trimmed
 from recsys_assets.core.written_times import ISO, read_times
 
@@ -33,6 +33,8 @@ def texts(batch: RawBatch, columns: Mapping[str, str], source_file: str, mask: p
     found: dict[str, pa.Array] = {}
     long = pa.repeat(pa.scalar(False), batch.rows.num_rows)
     for canonical, raw in columns.items():
+        if canonical in ("user_id", "item_id"):
+            expect_exact_ids(batch.rows.column(raw), about(source_file, raw, canonical))
         text = plain_texts(batch.rows.column(raw), about(source_file, raw, canonical))
         beyond = pc.call_function("binary_length", [text])
         beyond = pc.call_function("greater", [beyond, pa.scalar(VALUE_BYTES, beyond.type)]).fill_null(False)

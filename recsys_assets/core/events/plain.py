@@ -57,6 +57,18 @@ def _cut(texts: pa.Array) -> pa.Array:
     return pc.call_function("utf8_slice_codeunits", [texts], pc.SliceOptions(start=0, stop=VALUE_BYTES + 1))
 
 
+def expect_exact_ids(column: pa.ChunkedArray, about: str) -> None:
+    """Refuse ids that are floats beyond what a float counts exactly: several of them have become one before.
+
+    Raises:
+        SchemaError: names the column and its type.
+    """
+    if pa.types.is_floating(column.type):
+        numbers = np.abs(column.cast(pa.float64()).to_numpy())
+        if (numbers[np.isfinite(numbers)] >= _EXACT_FLOAT).any():
+            raise SchemaError(f"{about}: expected ids, found {column.type} beyond 2^53, where several ids become one")
+
+
 def is_time(kind: pa.DataType) -> bool:
     """Whether a column holds times, whose unit nobody needs to state."""
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
@@ -77,9 +89,9 @@ def _text(values: Any, about: str) -> pa.Array | None:
     if isinstance(kind, pa.BaseExtensionType):
         storage = values.storage
         return _uuid_text(storage) if kind.extension_name == "arrow.uuid" else _text(storage, about)
-    if any(is_kind(kind) for is_kind in _TEXTS) or any(is_kind(kind) for is_kind in _AS_CAST):
+    if any(is_kind(kind) for is_kind in _AS_CAST):
         return values.cast(pa.string())
-    if any(is_kind(kind) for is_kind in _BYTES):
+    if any(is_kind(kind) for is_kind in (*_TEXTS, *_BYTES)):
         return _decoded(values, about)
     if pa.types.is_floating(kind):
         return _float_text(values)
@@ -92,6 +104,7 @@ def _text(values: Any, about: str) -> pa.Array | None:
 
 def _decoded(values: Any, about: str) -> pa.Array:
     try:
+        # By way of bytes: files may hold strings that are no text, and only this step looks at them.
         return values.cast(pa.binary()).cast(pa.string())
     except pa.ArrowInvalid as error:
         raise SchemaError(f"{about}: expected text, found {values.type} that is not UTF-8") from error

@@ -65,7 +65,7 @@ def _cells(column: pa.ChunkedArray, positions: pa.Array) -> list[Any]:
         pass
     try:
         return column.cast(pa.string()).take(positions).to_pylist()
-    except pa.ArrowException:
+    except (ValueError, pa.ArrowException):
         return ["(not shown)"] * len(positions)
 
 

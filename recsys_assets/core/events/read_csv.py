@@ -60,9 +60,10 @@ def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, 
     mapped = list(dict.fromkeys(columns.values()))
     names, position = untyped(header), 0
     while (batch := _next(reader, name, pending)) is not None:
-        # Invalid rows seen so far may come after this batch, since Arrow reads ahead.
+        # Invalid rows seen so far may come after this batch, since Arrow reads ahead; those that follow it at once are
+        # taken along, so that they do not pile up where no good rows come.
         inside = 0
-        while inside < len(pending) and pending[inside][0] < position + batch.num_rows + inside:
+        while inside < len(pending) and pending[inside][0] <= position + batch.num_rows + inside:
             inside += 1
         numbers = np.arange(position, position + batch.num_rows + inside, dtype=np.int64)
         numbers = np.delete(numbers, [row - position for row, _, _ in pending[:inside]])

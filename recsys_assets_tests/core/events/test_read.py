@@ -80,6 +80,15 @@ def test_no_header_other_separators_and_quotes_that_mean_nothing():
     assert rows(b"u;i\n1;2\n", spec=FileSpec(files=("*",), separator=";"))[0] == [(0, "1", "2")]
 
 
+def test_broken_rows_do_not_pile_up_where_no_good_rows_come(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(read_csv, "_BLOCK", 64)
+    data = b"u,i\n1,2\n" + b"x\n" * 5000 + b"3,4\n"
+    batches = list(read_rows(io.BytesIO(data), "f.csv", SPEC, COLUMNS))
+    numbers = [n for batch in batches for n in (*batch.source_row.to_pylist(), *batch.broken["source_row"].to_pylist())]
+    assert numbers == list(range(5002))
+    assert max(batch.broken.num_rows for batch in batches) < 200
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_other_encodings(encoding: str):
     spec = FileSpec(files=("*",), encoding=encoding)
