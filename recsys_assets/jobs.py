@@ -1,6 +1,7 @@
 """Jobs, as started by people, schedules, sensors and ``make run``."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 
@@ -18,6 +19,7 @@ from recsys_assets.resources.tracking import Tracking
 
 WAITS = "waits_for_a_person"
 """Metadata of an observation of ``raw_events``: what has newly been set aside or held, and why."""
+_TOLD = 100
 
 history = dg.define_asset_job(
     "history",
@@ -73,7 +75,7 @@ def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.Re
     before = waiting(landing.accepted())
     accepted = landing.accept(whole, context.log.info)
     if news := {name: why for name, why in waiting(accepted).items() if before.get(name) != why}:
-        context.log_event(dg.AssetObservation("raw_events", metadata={WAITS: news}))
+        context.log_event(dg.AssetObservation("raw_events", metadata={WAITS: dict(islice(news.items(), _TOLD))}))
     context.log.info(f"generation {accepted.generation}: {len(whole)} of {len(config.files)} files changed")
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 import orjson
@@ -17,7 +18,7 @@ from recsys_assets.automation.staleness import history_tags, outdated_days, rang
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.ingest.quarantine import waiting
+from recsys_assets.ingest.quarantine import MOST_NAMED, waiting
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
@@ -97,7 +98,7 @@ def landing_sensor(
         ]
         now, whole = _changes(landing, cursor.seen)
         waits = [f"{name}: not whole yet" for name in now if name not in whole]
-        waits += [f"{name} waits for a person: {why}" for name, why in waiting(accepted).items()]
+        waits += [f"{name} waits for a person: {why}" for name, why in islice(waiting(accepted).items(), MOST_NAMED)]
         if whole and (running := _unfinished(context.instance)):
             waits.append(f"run {running} is still reading files")
         elif whole:

@@ -33,9 +33,9 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.stated import Change, described
 
 _TRACKING = ("model_tracking",)
+_FILES_TOLD = 20
 _UPLOAD_HOURS = 24
 """Age from which an unfinished upload to S3 is one of a dead process: no upload takes a day."""
-_FILES_TOLD = 20
 FIRST_WINDOWS = 2
 """Training windows of the very first release, where somebody waits for it."""
 
@@ -285,7 +285,7 @@ class Materializer:
                     lacks = lacking(read_accepted(self._store.open()), day, self._settings.missing_share)
                     self._progress.note(
                         f"the release as of {day} waits, because files are set aside: {lacks.told()}. Mend or remove "
-                        "them, or go on without them: python -m recsys_assets.cli.landing acknowledge FILE"
+                        "them, or go on without them: recsys landing acknowledge FILE"
                     )
             self._done.add(day)
             if day not in self._untracked:

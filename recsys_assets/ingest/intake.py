@@ -266,6 +266,10 @@ class Intake:
         # Days are held or free by their rows, which change with a generation only.
         return after if after.generation == accepted.generation else after.with_held(self._held(after))
 
+    def _set_aside(self, files: Mapping[str, Quarantined]) -> None:
+        """Record files at fault alone."""
+        change_accepted(self._store, lambda accepted: accepted.with_quarantined(files.keys(), files))
+
     def _held(self, accepted: Accepted) -> dict[str, str]:
         """The stray newest days, each with where its rows are and why it is held."""
         files = [file for file in accepted.files.values() if file.kind == "events"]

@@ -73,6 +73,8 @@ class LandingZone(Intake):
             else:
                 look = self._look_at(self.changes(), lambda _: None)
                 self._files = self._after(self.accepted(), look)
+                if look.quarantined:  # so that the release of this run says what it lacks
+                    self._set_aside(look.quarantined)
         return self._files
 
     def events(self, day: str) -> Frame:

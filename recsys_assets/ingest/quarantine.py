@@ -30,7 +30,8 @@ _USUAL = 28
 _DATE = re.compile(r"(?<!\d)(\d{4})([-_]?)(\d{2})\2(\d{2})(?!\d)")
 _KINDS: tuple[FileKind, ...] = ("events", "properties", "categories", "embeddings")
 """What recommendations are made of; what was shown (impressions) is only reported on."""
-_NAMED = 20
+MOST_NAMED = 20
+"""Names that a line tells; the others are a number."""
 
 RowsByDay = Mapping[str, int]
 
@@ -204,6 +205,6 @@ def taking(accepted: Accepted, days: Collection[str]) -> Accepted:
 
 def sentence(names: Mapping[str, object]) -> str:
     """Some names and, where they are stated, reasons: the first few, and how many more there are."""
-    first = [f"{name} ({why})" if isinstance(why, str) else name for name, why in sorted(names.items())[:_NAMED]]
+    first = [f"{name} ({why})" if isinstance(why, str) else name for name, why in sorted(names.items())[:MOST_NAMED]]
     more = len(names) - len(first)
     return ", ".join([*first, *([f"and {more:,} more"] if more > 0 else [])]) or "none"

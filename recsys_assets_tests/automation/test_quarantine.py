@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
 from recsys_assets.cli.materialize import Materializer
 from recsys_assets.cli.progress import Progress
 from recsys_assets.storage.manifest import Manifest
@@ -45,6 +47,17 @@ def test_a_bad_file_beside_good_ones_is_named_by_the_release_and_taken_in_when_i
     (lacks,) = served(built).facts["quarantined"]  # type: ignore[misc]
     assert lacks["file"] == "events_bad.csv"  # type: ignore[index]
     assert "column 'visitorid' (user_id) is missing" in lacks["reason"]  # type: ignore[index]
+
+    event_of = built.world.instance.get_latest_materialization_event
+    report = event_of(dg.AssetKey("data_report"))
+    assert report is not None
+    assert report.asset_materialization is not None
+    records: Any = report.asset_materialization.metadata["files"].value
+    by_file = {one.data["file"]: one.data for one in records.records}
+    assert by_file[f"events_{NEXT}.csv"]["read"] == len(rows) - 1
+    parts = ("clean", "duplicates", "rejected", "outside the dates of the graph", "held", "not built yet")
+    assert all(one["read"] == sum(one[part] for part in parts) for one in by_file.values())
+    assert len(by_file) == 7
 
     built.put("events_bad.csv", header + rows[-1])
     assert built.land() == ["stage_landing", f"history {NEXT}"]

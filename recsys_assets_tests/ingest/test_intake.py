@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from recsys_assets.ingest.accepted import Accepted, read_accepted
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import list_landing
 from recsys_assets.ingest.quarantine import waiting
-from recsys_assets_tests.stores import NewStore
+from recsys_assets.storage.local import LocalStore
+from recsys_assets_tests.stores import NewStore, prefixes
 
 DATASET = load_dataset("retailrocket")
 HEADER = "timestamp,visitorid,event,itemid,transactionid\n"
@@ -172,3 +175,31 @@ def test_the_whole_zone_may_be_away(place: Place) -> None:
         place.landing.delete(meta.key)
     assert place.look().event_days() == DAYS
     assert read_accepted(place.store).deletions == tuple(f"events_{day}.csv" for day in DAYS)
+
+
+def test_what_lies_in_a_folder_that_cannot_be_looked_into_has_not_vanished(tmp_path: Path) -> None:
+    place = Place(lambda: LocalStore(tmp_path / f"store {next(prefixes)}"))
+    root = Path(place.landing.uri())
+    place.put("more/events_next.csv", 10)
+    before = place.look()
+    (root / "more").rename(tmp_path / "elsewhere")
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    assert place.look() == before
+    assert place.notes == [
+        "skipped in the landing zone: more/ (links to folders are not followed; move or mount the folder here)"
+    ]
+
+
+def test_a_fifo_under_a_name_of_the_data_set_keeps_nobody_waiting(tmp_path: Path) -> None:
+    place = Place(lambda: LocalStore(tmp_path / f"store {next(prefixes)}"))
+    os.mkfifo(Path(place.landing.uri(), "events_next.csv"))
+    assert waiting(place.look()) == {"events_next.csv": "it is a FIFO, not a regular file"}
+    Path(place.landing.uri(), "events_next.csv").unlink()
+    assert waiting(place.look()) == {}
+
+
+def test_a_run_by_hand_records_a_file_at_fault_and_goes_on(place: Place) -> None:
+    place.landing.put("events_bad.csv", b"when\n1\n")
+    assert len(place.zone().events(DAYS[0]).collect()) == 40
+    assert list(waiting(read_accepted(place.store))) == ["events_bad.csv"]
+    assert place.zone().changes() == {}
