@@ -34,7 +34,7 @@ from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 CODE_VERSION = "1"
 EXAMPLES = "ranking_examples"
@@ -171,7 +171,7 @@ def record(
         mlflow.log_params(result.params())
         mlflow.log_metrics({**result.metrics(), "fit_seconds": seconds})
         mlflow.log_text(config.decode(), f"{model.name}.yaml")
-        with temporary_folder("experiment-") as folder:
+        with TemporaryFolder("experiment-") as folder:
             path = Path(folder) / f"model{suffix_of(result.fitted.data)}"
             path.write_bytes(result.fitted.data)
             mlflow.log_artifact(str(path), "model")

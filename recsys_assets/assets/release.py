@@ -33,7 +33,7 @@ from recsys_assets.storage.explanations import write_explanations
 from recsys_assets.storage.lists import RankedLists, write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
     END_FACT,
@@ -91,7 +91,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "inputs": hashes(store.partitions(), upstream, day),
             "quarantined": lacks.facts(),
         }
-        with temporary_folder("release-") as name:
+        with TemporaryFolder("release-") as name:
             files = release_files(tables, upstream, decided, day, Path(name))
             files |= placements_file(graph.settings, graph.dataset, Path(name))
             published = store.releases().publish(

@@ -101,17 +101,10 @@ NOT_DECIDING: frozenset[str] = frozenset(
         # Where things are, what runs them and who is told.
         *("dataset", "landing_uri", "storage_uri", "engine", "memory_limit", "spill_folder", "executor"),
         *("spark_cluster", "spark_workers", "spark_memory", "emr_role_arn", "emr_release", "emr_image"),
-        *(
-            "automation",
-            "sensor_seconds",
-            "fresh_hours",
-            "missing_share",
-            "tuning_storage_uri",
-            "api_port",
-            "ui_port",
-            "mlflow_port",
-        ),
-        *("mlflow_tracking_uri", "mlflow_artifacts_uri", "mlflow_experiment"),
+        *("automation", "sensor_seconds", "fresh_hours", "api_port", "ui_port"),
+        # What waits for a person, and what is kept.
+        *("missing_share", "deleted_share", "keep_logs_days", "keep_releases"),
+        *("tuning_storage_uri", "mlflow_port", "mlflow_tracking_uri", "mlflow_artifacts_uri", "mlflow_experiment"),
         *("notify_webhook_url", "telegram_token", "telegram_chat_id"),
         # The last day of the graph. The content of placements.toml is part of a release, not its path.
         *("RECSYS_END_DATE", "placements"),

@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.storage.partition_store import PartitionStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 SHOWN = 5
 _MOST_ITEMS = 30
@@ -75,7 +75,7 @@ def showcase(partitions: PartitionStore, day: str) -> Showcase | None:
         partitions: of the store.
         day: as-of day of a release, ``YYYY-MM-DD``.
     """
-    with temporary_folder("shown-") as folder:
+    with TemporaryFolder("shown-") as folder:
         listed = _read(partitions, "recommendations", day, folder, ["user_id"]).unique()
         histories = _read(partitions, "user_histories", day, folder, ["user_id", "item_id", "rank", "source"])
         similar = _read(partitions, "similar_items", day, folder, ["item_id"]).unique()
@@ -109,7 +109,7 @@ def showcase(partitions: PartitionStore, day: str) -> Showcase | None:
 
 def who_orders(partitions: PartitionStore, day: str) -> str:
     """Who orders the lists of a day and why, in one sentence."""
-    with temporary_folder("shown-") as folder:
+    with TemporaryFolder("shown-") as folder:
         decided = Promotion.from_json(partitions.fetch("promotion", day, Path(folder)).read_text("utf-8"))
     return f"lists are ordered by {decided.order_by}: {decided.why}"
 

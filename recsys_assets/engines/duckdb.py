@@ -15,7 +15,7 @@ from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Fr
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
 from recsys_assets.storage.retries import MOST_REQUESTS, MOST_SECONDS, PATIENT
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -60,7 +60,7 @@ class DuckDBEngine:
     ):
         import duckdb  # imported here: the other engines do not need it
 
-        self._folder = temporary_folder("duckdb-", spill_folder)
+        self._folder = TemporaryFolder("duckdb-", spill_folder)
         self._files = 0
         self._persisted: list[str] = []
         self._storage_options = storage_options

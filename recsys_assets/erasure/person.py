@@ -24,7 +24,7 @@ from recsys_assets.ingest.staging import StagedDay, StagedFile, StagedKind, read
 from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
 from recsys_assets.storage.lists import list_files
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 from recsys_assets.storage.served_lists import SERVED_LISTS
 
 _STAGED: tuple[StagedKind, ...] = ("events", "impressions")
@@ -147,7 +147,7 @@ def _without(store: ObjectStore, key: str | None, rows: Callable[[pa.Table], pa.
     """Rewrite a file without some rows, if it has any such; returns how many it keeps. An empty file stays a file."""
     if key is None:
         return 0
-    with temporary_folder("erasing-") as scratch, store.open(key) as stream:
+    with TemporaryFolder("erasing-") as scratch, store.open(key) as stream:
         file = pq.ParquetFile(stream)
         path, rows_kept = Path(scratch) / "day.parquet", 0
         with pq.ParquetWriter(path, file.schema_arrow, compression="zstd") as writer:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys_assets.storage.local import LocalStore
+from recsys_assets.storage.local import SCRATCH, LocalStore
 from recsys_assets.storage.objects import InvalidKey, NotFound, ObjectStore, check_key
 
 Wanted = Callable[[str], bool]
@@ -113,6 +113,8 @@ def _list_folder(landing: LocalStore, wanted: Wanted, under: str) -> Listing:
             continue
         for entry in entries:
             name = prefix + entry.name
+            if name == SCRATCH:  # what the API is writing
+                continue
             if _is_folder(entry):
                 if entry.name.startswith("."):
                     skipped[shown(name) + "/"] = _HIDDEN

@@ -37,7 +37,7 @@ from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.spill import UNDATED, DayBuckets
 from recsys_assets.ingest.suppression import Suppressed, read_suppressed, without_erased
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 StagedKind = Literal["events", "properties", "impressions"]
 
@@ -181,7 +181,7 @@ def stage(
     dataset = dataset.of_file(file.name)
     staged = find_staged(kind, file, dataset, store)
     while staged is None:
-        with temporary_folder("staging-") as scratch, open_file() as stream:
+        with TemporaryFolder("staging-") as scratch, open_file() as stream:
             (Path(scratch) / "rejected").mkdir()
             run = _Staging(kind, file, dataset, Path(scratch), memory, read_suppressed(store))
             for batch, parsed in parse_file(kind, file.name, stream, dataset):

@@ -24,7 +24,7 @@ from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import PARSER_VERSION, parse_categories
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 UndatedKind = Literal["categories", "embeddings"]
 
@@ -72,7 +72,7 @@ def stage_table(
     key = table_key(kind, digest)
     if store.exists(key):
         return
-    with open_file() as stream, temporary_folder("staging-") as scratch:
+    with open_file() as stream, TemporaryFolder("staging-") as scratch:
         path = Path(scratch) / "staged.parquet"
         pq.write_table(_read(kind, name, stream, dataset), path)
         store.put(key, path)

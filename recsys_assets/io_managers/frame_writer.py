@@ -1,7 +1,6 @@
 """Runs a frame into a staged file, audits it against its contract and describes it for the Dagster UI."""
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.partition_store import partition_key
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 PartitionCheck = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
@@ -39,12 +38,12 @@ class FrameWriter(dg.ConfigurableResource[Any]):
     item_ids: str = "int64"
     generators: list[str]
     engine: dg.ResourceDependency[EngineResource]
-    _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
+    _folder: TemporaryFolder | None = PrivateAttr(default=None)
     _engine: Engine | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder of this run's staged files and its engine."""
-        self._folder = temporary_folder("staged-")
+        self._folder = TemporaryFolder("staged-")
         self._engine = self.engine.open()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

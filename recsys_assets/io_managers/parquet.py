@@ -5,7 +5,6 @@ beside it. The record holds the exact bytes of every input, which Dagster's own 
 partitions.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -23,7 +22,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound
 from recsys_assets.storage.partition_store import PartitionStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 from recsys_assets.storage.stated import days_as_text
 
 DAYS_OF: Mapping[str, FileKind] = {"item_properties": "properties", "impressions": "impressions"}
@@ -42,14 +41,14 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     generators: list[str]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
-    _folder: tempfile.TemporaryDirectory[str] | None = PrivateAttr(default=None)
+    _folder: TemporaryFolder | None = PrivateAttr(default=None)
     _records: dict[tuple[str, str], Lineage] = PrivateAttr(default_factory=dict)
     _accepted: Accepted | None = PrivateAttr(default=None)
     _reads: dict[str, list[Input]] = PrivateAttr(default_factory=lambda: defaultdict(list))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder that fetched files go to."""
-        self._folder = temporary_folder("fetched-")
+        self._folder = TemporaryFolder("fetched-")
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Remove what was fetched."""

@@ -17,7 +17,7 @@ import dagster as dg
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"
@@ -83,7 +83,7 @@ def write_model(partitions: PartitionStore, data: bytes, lineage: Lineage) -> Li
     Returns:
         The record as stored.
     """
-    with temporary_folder("experiment-") as folder:
+    with TemporaryFolder("experiment-") as folder:
         path = Path(folder) / MODEL_FILE
         path.write_bytes(data)
         partitions.write(lineage.asset, lineage.day, path, lineage)

@@ -40,7 +40,7 @@ from recsys_assets.storage.objects import (
     sha256_object,
 )
 from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_replace, after_rollback
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
@@ -108,7 +108,7 @@ class Releases:
         manifest = Manifest(check_day(as_of), tuple(entries), facts)
         for entry in manifest.files:
             self._upload(manifest, entry, files[entry.name])
-        with temporary_folder("verifying-") as folder:
+        with TemporaryFolder("verifying-") as folder:
             stored = self._fetch(manifest, Path(folder))
             if check:
                 check(stored)

@@ -1,8 +1,8 @@
-"""Folders for unfinished files, one per process, which other processes remove when theirs is dead.
+"""Folders for unfinished files, which other processes remove when the one that made them is dead.
 
 ::
 
-    <root>/<pid>-<random>.lock    held by the process for as long as it lives; the system releases it, however it dies
+    <root>/<pid>-<random>.lock    held by the process for as long as it uses the folder; the system releases it as well
     <root>/<pid>-<random>/        its files
 
 Whoever makes a folder removes those whose lock nobody holds. So a write that was killed leaves its rows behind until
@@ -20,7 +20,6 @@ import threading
 import uuid
 import weakref
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 _LOCK = ".lock"
@@ -32,10 +31,12 @@ class Scratch:
     Args:
         root: shared by all processes; on the file system that finished files are renamed to.
         private: whether it is of one user; others' folder of that name is a ``PermissionError``.
+        prefix: of the folder's name.
     """
 
-    def __init__(self, root: Path, *, private: bool = False):
-        self.root, self._private = root, private
+    def __init__(self, root: Path, *, private: bool = False, prefix: str = ""):
+        self.root, self._private, self._prefix = root, private, prefix
+        self._end: weakref.finalize[..., Scratch] | None = None
         self._folder: Path | None = None
         self._process = 0
         self._making = threading.Lock()
@@ -45,10 +46,16 @@ class Scratch:
         with self._making:
             if self._folder is None or self._process != os.getpid():
                 sweep(self.root)
-                self._folder, lock = _make(self.root, private=self._private)
+                self._folder, lock = _make(self.root, self._prefix, private=self._private)
                 self._process = os.getpid()
-                weakref.finalize(self, _discard, self._folder, lock, self._process)
+                self._end = weakref.finalize(self, _discard, self._folder, lock, self._process)
             return self._folder
+
+    def remove(self) -> None:
+        """Remove the folder now."""
+        if self._end:
+            self._end()
+        self._folder = None
 
 
 def sweep(root: Path) -> list[Path]:
@@ -72,17 +79,33 @@ def sweep(root: Path) -> list[Path]:
     return removed
 
 
-def temporary_folder(prefix: str, parent: Path | None = None) -> tempfile.TemporaryDirectory[str]:
-    """A folder that is removed when it is closed, or else after its process is dead.
+class TemporaryFolder:
+    """A folder for what is not written to a store; removed when it is closed, or else after its process is dead.
 
     Args:
         prefix: of its name.
-        parent: has a folder of this user for the folders of processes; None is the system's one for temporary files.
+        parent: has a folder of this user for them; None is the system's one for temporary files.
+
+    Attributes:
+        name: its path.
 
     Raises:
         PermissionError: somebody else made the folder of this user.
     """
-    return tempfile.TemporaryDirectory(prefix=prefix, dir=_of(temporary_root(parent)).folder())
+
+    def __init__(self, prefix: str, parent: Path | None = None):
+        self._scratch = Scratch(temporary_root(parent), private=True, prefix=prefix)
+        self.name = str(self._scratch.folder())
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.cleanup()
+
+    def cleanup(self) -> None:
+        """Remove it."""
+        self._scratch.remove()
 
 
 def temporary_root(parent: Path | None = None) -> Path:
@@ -90,19 +113,14 @@ def temporary_root(parent: Path | None = None) -> Path:
     return (parent or Path(tempfile.gettempdir())) / f"recsys-{os.getuid()}"
 
 
-@cache
-def _of(root: Path) -> Scratch:
-    return Scratch(root, private=True)
-
-
-def _make(root: Path, *, private: bool) -> tuple[Path, int]:
+def _make(root: Path, prefix: str, *, private: bool) -> tuple[Path, int]:
     """A folder and the descriptor of its lock, which is held."""
     mode = 0o700 if private else 0o777
     while True:
         root.mkdir(mode=mode, parents=True, exist_ok=True)
         if private and root.stat().st_uid != os.getuid():
             raise PermissionError(f"{root} is of another user: rows are not written there")
-        folder = root / f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        folder = root / f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:12]}"
         try:
             lock = os.open(folder.with_name(f"{folder.name}{_LOCK}"), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode & 0o666)
         except FileNotFoundError:  # the last one to leave removed the root

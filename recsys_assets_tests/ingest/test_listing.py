@@ -12,7 +12,7 @@ import pytest
 from recsys_assets.core.dataset import load_dataset
 from recsys_assets.definitions import build_resources
 from recsys_assets.ingest.listing import Listing, list_keys, list_landing, shown
-from recsys_assets.settings import Settings
+from recsys_assets.settings import load_settings
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import NotFound
 from recsys_assets_tests.s3_servers import S3Server, boto3_client
@@ -81,7 +81,7 @@ def test_hostile_keys_on_a_server_hide_no_file(moto: S3Server, tmp_path: Path, m
         "old/",
     ):
         client.put_object(Bucket=moto.bucket, Key=f"drop/{key}", Body=b"" if key.endswith("/") else b"x")
-    settings = Settings(landing_uri=f"s3://{moto.bucket}/drop", storage_uri=str(tmp_path))
+    settings, _ = load_settings(landing_uri=f"s3://{moto.bucket}/drop", storage_uri=str(tmp_path))
     zone = build_resources(settings, DATASET)["landing"].zone()
     listed = zone.listing()
     assert sorted(name for name, file in listed.items() if not file.fault) == list(WANTED)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from recsys_assets.storage.local import LocalStore
-from recsys_assets.storage.scratch import temporary_folder
+from recsys_assets.storage.scratch import TemporaryFolder
 
 WRITES = ("put", "create", "replace")
 """Kinds of writes to a store."""
@@ -38,7 +38,7 @@ def killed(kind: str, folder: Path, file: Path) -> None:
 def main(kind: str, folder: Path, file: Path) -> None:
     """Begin a write of a kind, and die."""
     if kind in TEMPORARY:
-        made = temporary_folder(kind)
+        made = TemporaryFolder(kind)
         shutil.copy(file, made.name)
         os.kill(os.getpid(), signal.SIGKILL)
     store, key = LocalStore(folder), f"assets/killed/dt=2015-05-04/{kind}.parquet"

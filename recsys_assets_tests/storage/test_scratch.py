@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.storage.local import SCRATCH, LocalStore
-from recsys_assets.storage.scratch import Scratch, sweep, temporary_folder
+from recsys_assets.storage.scratch import Scratch, TemporaryFolder, sweep
 from recsys_assets_tests.storage.killed import TEMPORARY, WRITES, killed
 
 _LIVE = """
@@ -50,7 +50,7 @@ def test_what_a_killed_process_left_outside_of_stores_goes_with_the_next_folder(
     system.mkdir()
     killed(kind, system, file)
     assert files_in(system) == {"file"}
-    with temporary_folder("next-", system):
+    with TemporaryFolder("next-", system):
         assert files_in(system) == set()
 
 
@@ -76,9 +76,9 @@ def test_nothing_is_left_by_a_process_that_ends(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with temporary_folder("mine-", tmp_path):
+    with TemporaryFolder("mine-", tmp_path):
         pass
     monkeypatch.setattr("os.getuid", lambda: 12345)
     (tmp_path / "recsys-12345").mkdir()
     with pytest.raises(PermissionError, match="another user"):
-        temporary_folder("theirs-", tmp_path)
+        TemporaryFolder("theirs-", tmp_path)
