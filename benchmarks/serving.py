@@ -66,10 +66,16 @@ class Bench:
         return {
             "RECSYS_EVENTS_URL": f"sqlite:///{self.events(name)}",
             "RECSYS_STORAGE_URI": self.store.as_uri(),
+            "RECSYS_API_CACHE_DIR": str(self.copies),
             "RECSYS_API_OPEN_WRITES": "true",
             "RECSYS_API_EXPORT_SECONDS": "0",
             BODY: str(self.folder / "body"),
         }
+
+    @property
+    def copies(self) -> Path:
+        """Where the API keeps its copies of releases."""
+        return self.folder / "copies"
 
     def events(self, name: str) -> Path:
         """The file of events of a measurement."""
@@ -195,7 +201,7 @@ def start_and_memory(bench: Bench, release: Path) -> list[Row]:
     with serving(_LOGGED, bench.folder, [_CORE], workers=2, by="recsys_api", env=quiet) as server:
         load = Load(lambda: get(f"/recommendations/{random.randrange(bench.size.users)}?k=10"))
         ask(server, load, bench.seconds, Seen())
-        mapped, private = memory(server, bench.store)
+        mapped, private = memory(server, bench.copies)
     listed = file_sizes(release)["recommendations"] / 1e6
     per_million = listed * 1e6 / bench.size.users * 100 / bench.size.length / 1000
     return [
