@@ -14,14 +14,11 @@ COMPILE := --python-version 3.11 --universal --generate-hashes --no-emit-index-u
 
 # Settings may be given on the command line (make smoke RECSYS_DATASET=movielens): every process sees them.
 export $(filter RECSYS_%,$(.VARIABLES)) SQL
-# One Dagster instance for make, the CLI and the UI; dagster.yaml keeps what it writes in .dagster/.
-export DAGSTER_HOME := $(CURDIR)
-
 # Tests run side by side, a process for each core. In the default suite, who has nothing left takes tests from the end of
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack load lint lock clean
+.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack load lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +34,9 @@ run: setup ## sample data, graph, API and Dagster UI; stays until Ctrl-C
 
 smoke: setup ## the same without staying: ask the API, print the answers, stop
 	@exec $(BIN)/python -m recsys_assets.cli smoke
+
+rebuild: setup ## build again what was made with other settings than those of now, and the release
+	@exec $(BIN)/python -m recsys_assets.cli rebuild
 
 sql: setup ## DuckDB over the assets; or: make sql SQL='select ...'
 	@$(BIN)/python -m recsys_assets.cli.sql $(if $(SQL),-c "$$SQL")

@@ -23,11 +23,11 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from benchmarks import report
+from benchmarks.ensemble_weights import hits, learn, pool
 from benchmarks.report import Line
 from recsys_assets.cli.progress import Progress
 from recsys_assets.core.evaluation.metrics import per_user
 from recsys_assets.core.ids import Ints, lookup
-from recsys_assets.core.models.blend import hits, learn, pool
 from recsys_assets.core.models.cf_ensemble import CfEnsemble, best_of, candidates, weighted
 from recsys_assets.core.models.cf_models import MODELS, ModelParams
 from recsys_assets.core.models.interactions import InteractionModel, Interactions

@@ -39,7 +39,7 @@ def parse_id(text: str, id_type: str, field: str) -> Key:
         return text
     if _INTEGER.fullmatch(text) and (number := int(text)) in _INT64:
         return number
-    message = "Input should be a 64-bit integer: this release has int64 ids"
+    message = "expected a 64-bit integer: this release has int64 ids"
     raise InvalidFieldsError([FieldFault(field=field, message=message)])
 
 
@@ -51,9 +51,7 @@ def typed_id(value: Key, id_type: str, field: str) -> Key:
     """
     if isinstance(value, str) != (id_type == "string"):
         expected = "a string" if id_type == "string" else "a 64-bit integer"
-        raise InvalidFieldsError(
-            [FieldFault(field=field, message=f"Input should be {expected}, as this release's ids")]
-        )
+        raise InvalidFieldsError([FieldFault(field=field, message=f"expected {expected}, as this release's ids")])
     return value
 
 

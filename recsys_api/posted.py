@@ -10,6 +10,7 @@ from fastapi import HTTPException, Request
 from pydantic import TypeAdapter, ValidationError
 
 from recsys_api.problems import FieldFault, InvalidFieldsError
+from recsys_assets.core.faults import message_of
 
 JSON, JSON_LINES = "application/json", "application/x-ndjson"
 MOST_FAULTS = 20
@@ -93,7 +94,7 @@ class Posted(Generic[T]):
             at = path.pop(0) if index is None and path and isinstance(path[0], int) else index
             field = str(path[0]) if path else "body"
             is_id = field in self._ids and fault["type"] not in _UNTOLD
-            message = "Input should be a 64-bit integer or text" if is_id else str(fault["msg"])
+            message = "expected a 64-bit integer or text" if is_id else message_of(fault)
             found.setdefault((at, field), FieldFault(field=field, message=message, index=at))
         return list(found.values())
 
@@ -115,4 +116,4 @@ def id_fault(kind: str, value: int | str) -> str | None:
     """What is wrong with an id in a release whose ids are of a kind, int64 or string; None if nothing is."""
     if isinstance(value, str) == (kind == "string"):
         return None
-    return f"Input should be {'a 64-bit integer' if kind == 'int64' else 'text'}: this release has {kind} ids"
+    return f"expected {'a 64-bit integer' if kind == 'int64' else 'text'}: this release has {kind} ids"

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from recsys_api.settings import Settings
+from recsys_assets.core.faults import message_of
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "X-Request-ID"
@@ -49,7 +50,7 @@ class FieldFault(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     field: str = Field(description="name of the parameter or, in a body, path of the field", examples=["event_type"])
-    message: str = Field(examples=["Input should be less than or equal to 100"])
+    message: str = Field(examples=["expected at most 100"])
     index: int | None = Field(default=None, ge=0, description="position in the list, from 0, where the body is a list")
 
 
@@ -164,7 +165,7 @@ def _faults(error: RequestValidationError) -> list[FieldFault]:
         source = path.pop(0) if path and path[0] in _SOURCES else "body"
         index = path.pop(0) if source == "body" and path and isinstance(path[0], int) else None
         field = ".".join(str(part) for part in path) or str(source)
-        faults.append(FieldFault(field=field, message=str(fault["msg"]), index=index))
+        faults.append(FieldFault(field=field, message=message_of(fault), index=index))
     return faults
 
 

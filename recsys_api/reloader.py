@@ -27,6 +27,7 @@ from recsys_api.watching import Watch, Watched
 from recsys_assets.storage.manifest import Pointer
 from recsys_assets.storage.objects import NotFound, ObjectStore
 from recsys_assets.storage.releases import POINTER, ROOT, Releases
+from recsys_assets.storage.retries import BRIEF
 from recsys_assets.storage.uri import open_store
 
 # A child of uvicorn's logger, so that its handlers and level apply without any set-up here.
@@ -137,7 +138,7 @@ class Reloader:
     def _follow(self) -> str | None:
         """Serve the release that the pointer names. Returns the problem, if it is no error."""
         if self._store is None:
-            self._store = open_store(self._uri)
+            self._store = open_store(self._uri, retries=BRIEF)
         try:
             etag = self._store.head(POINTER).etag  # cheap: the pointer is read only when it has changed
         except NotFound:

@@ -11,10 +11,15 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_PREFIX = "RECSYS_"
+from recsys_assets.core.environment import PREFIX as _PREFIX
+from recsys_assets.core.environment import read_env_file, unknown_variables
+from recsys_assets.core.faults import message_of
+
 _SHORTEST_KEY = 16
 _NOT_SHOWN = {(), ("storage_uri",), ("landing_uri",), ("events_url",), ("api_write_keys",), ("api_admin_keys",)}
 """Settings whose values may hold secrets; () is that of several settings together."""
+_OF_MAKE = ("api_port", "api_url")
+"""Variables that begin like the API's, of ``make run`` and ``make load``."""
 
 
 class SettingsError(ValueError):
@@ -194,14 +199,18 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SettingsError: naming each variable at fault, what is wrong with it, and the value found.
+        SettingsError: naming each variable at fault, what is wrong with it, and the value found, a line each.
     """
+    read_env_file()
+    faults = unknown_variables({*Settings.model_fields, *_OF_MAKE}, of_the_api=True)
     try:
-        return Settings()  # pyright: ignore[reportCallIssue]  # the environment fills it
+        settings = Settings()  # pyright: ignore[reportCallIssue]  # the environment fills it
     except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_fault(fault["loc"], fault["msg"], fault["input"]) for fault in error.errors())
-        ) from None
+        faults += [_fault(fault["loc"], message_of(fault), fault["input"]) for fault in error.errors()]
+        raise SettingsError("\n".join(faults)) from None
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
 
 
 def _fault(loc: tuple[int | str, ...], message: str, value: object) -> str:

@@ -33,12 +33,19 @@ from recsys_assets.assets import (
     tracking,
 )
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.stated import stated_of
+from recsys_assets.automation.dead_runs_sensor import dead_runs_sensor
+from recsys_assets.automation.decisions import Rebuild, acknowledge_job
 from recsys_assets.automation.experiments_sensor import experiments_sensor
+from recsys_assets.automation.freshness import freshness_checks, freshness_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
+from recsys_assets.automation.prune import prune_job, prune_schedule
+from recsys_assets.automation.rebuild import Looks, as_of_assets, rebuild_job
 from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
+from recsys_assets.automation.settings_sensor import settings_check, settings_sensor
 from recsys_assets.automation.staleness import marts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
@@ -54,6 +61,9 @@ from recsys_assets.resources.spark_cluster import spark_cluster
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import tracking_resource
 from recsys_assets.settings import Settings, load_settings
+from recsys_assets.storage.identity import Identity
+from recsys_assets.storage.objects import canonical_json
+from recsys_assets.storage.stated import Stated
 
 _GROUPS = (
     events,
@@ -77,12 +87,31 @@ _GROUPS = (
 )
 
 
-def build_resources(settings: Settings, dataset: Dataset, registry: GeneratorRegistry | None = None) -> dict[str, Any]:
-    """The resources of a deployment; nothing is opened yet. Arguments as for :func:`build_definitions`."""
+def build_resources(
+    settings: Settings,
+    dataset: Dataset,
+    registry: GeneratorRegistry | None = None,
+    stated: Stated | None = None,
+) -> dict[str, Any]:
+    """The resources of a deployment; nothing is opened yet.
+
+    Args:
+        settings: as for :func:`build_definitions`.
+        dataset: likewise.
+        registry: likewise.
+        stated: what decides the bytes of the assets; by default it is found out from the graph.
+    """
+    registry = registry or GeneratorRegistry.installed()
+    stated = stated or stated_of_graph(settings, dataset, registry)
     ids = dataset.ids
-    generators = list((registry or GeneratorRegistry.installed()).names)
+    generators = list(registry.names)
     s3 = S3Resource()
-    store = StoreResource(uri=settings.storage_uri, s3=s3)
+    store = StoreResource(
+        uri=settings.storage_uri,
+        s3=s3,
+        identity=Identity(dataset.name, ids.user, ids.item).to_json(),
+        stated=canonical_json(stated.document()).decode(),
+    )
     # Configured at launch so that the two resources below share it: all frames of a run must be on one engine.
     engine = EngineResource.configure_at_launch(
         options=EngineOptions(
@@ -95,7 +124,12 @@ def build_resources(settings: Settings, dataset: Dataset, registry: GeneratorReg
         "store": store,
         "engine": engine,
         "landing": LandingResource(
-            uri=settings.landing_uri, dataset=settings.dataset, s3=s3, store=store, engine=engine
+            uri=settings.landing_uri,
+            dataset=settings.dataset,
+            deleted_share=settings.deleted_share,
+            s3=s3,
+            store=store,
+            engine=engine,
         ),
         "tracking": tracking_resource(settings),
         "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators),
@@ -126,11 +160,23 @@ def build_definitions(
     on = settings.automation
     registry = registry or GeneratorRegistry.installed()
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
-    assets = [asset for group in _GROUPS for asset in group.build(graph)]
+    assets = assets_of(graph)
+    stated = stated_of(settings, dataset, [spec for asset in assets for spec in specs_of(asset)], registry)
     marts = marts_of(spec for asset in assets for spec in specs_of(asset))
+
+    def runner_on(instance: dg.DagsterInstance) -> InProcessRunner:
+        # Built when a job runs: the graph of its own runs has the same settings.
+        definitions = build_definitions(settings, dataset, registry=registry)
+        return InProcessRunner(definitions, instance, settings.storage_uri)
+
+    def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
+        return runner_on(instance).rebuild
+
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
+    looks = Looks(settings, graph.partitions, marts, as_of_assets(assets))
     return dg.Definitions(
         assets=assets,
+        asset_checks=[settings_check(looks), *freshness_checks(settings)],
         jobs=[
             jobs.stage_landing,
             jobs.history,
@@ -140,36 +186,47 @@ def build_definitions(
             jobs.validate_experiments,
             jobs.backtest,
             jobs.rollback_release,
+            jobs.pin_release,
+            jobs.unpin_release,
             jobs.approve_release,
+            prune := prune_job(settings),
             jobs.approve_model,
             jobs.reject_model,
-            erase_job(
-                dataset,
-                # Built when the job runs: the graph of its own runs has the same settings.
-                lambda instance: (
-                    InProcessRunner(
-                        build_definitions(settings, dataset, registry=registry), instance, settings.storage_uri
-                    ).rebuild
-                ),
-            ),
+            rebuild_job(looks, runner_on),
+            erase_job(dataset, rebuild_on),
+            acknowledge_job(settings, dataset, rebuild_on),
         ],
         sensors=[
             *(
                 [
                     landing_sensor(graph.partitions, settings, marts),
+                    settings_sensor(looks),
                     automation_sensor(settings),
                     experiments_sensor(settings, registry.names),
                     erasure_sensor(settings),
+                    dead_runs_sensor,
+                    freshness_sensor(settings),
                 ]
                 if on
                 else []
             ),
             *notification_sensors(notifier_of(settings)),
         ],
-        schedules=daily_schedules(graph.partitions, settings, marts) if on else [],
-        resources={**build_resources(settings, dataset, registry), **(resources or {})},
+        schedules=[*daily_schedules(graph.partitions, settings, marts), prune_schedule(prune)] if on else [],
+        resources={**build_resources(settings, dataset, registry, stated), **(resources or {})},
         executor=executor,
     )
+
+
+def assets_of(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets of all groups."""
+    return [asset for group in _GROUPS for asset in group.build(graph)]
+
+
+def stated_of_graph(settings: Settings, dataset: Dataset, registry: GeneratorRegistry) -> Stated:
+    """What decides the bytes of the assets of a graph."""
+    graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry)
+    return stated_of(settings, dataset, [spec for asset in assets_of(graph) for spec in specs_of(asset)], registry)
 
 
 def specs_of(asset: dg.AssetsDefinition | dg.AssetSpec) -> list[dg.AssetSpec]:

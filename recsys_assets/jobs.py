@@ -1,20 +1,25 @@
 """Jobs, as started by people, schedules, sensors and ``make run``."""
 
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.assets.promotion import GATE
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.core.gate.promotion import ApprovalDecision, ModelRef
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.quarantine import waiting
 from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecords
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
+
+WAITS = "waits_for_a_person"
+"""Metadata of an observation of ``raw_events``: what has newly been set aside or held, and why."""
+_TOLD = 100
 
 history = dg.define_asset_job(
     "history",
@@ -63,15 +68,14 @@ class Changes(dg.Config):
 
 @dg.op(pool="landing")
 def accept_files(context: dg.OpExecutionContext, config: Changes, landing: dg.ResourceParam[LandingZone]) -> None:
-    """Read new and changed files, split them by day, and accept all of them or none."""
+    """Read new and changed files, split them by day, and accept them; those at fault are set aside by name."""
     changes = landing.changes()
     unaccepted = {name: changes[name] for name in config.files if name in changes}
     whole = {name: file for name, file in unaccepted.items() if config.files[name] == (file.digest if file else "")}
-    try:
-        accepted = landing.accept(whole, context.log.info)
-    except DataFileError as error:
-        # Reading the same file again would fail again.
-        raise dg.Failure(str(error), allow_retries=False) from error
+    before = waiting(landing.accepted())
+    accepted = landing.accept(whole, context.log.info)
+    if news := {name: why for name, why in waiting(accepted).items() if before.get(name) != why}:
+        context.log_event(dg.AssetObservation("raw_events", metadata={WAITS: dict(islice(news.items(), _TOLD))}))
     context.log.info(f"generation {accepted.generation}: {len(whole)} of {len(config.files)} files changed")
 
 
@@ -89,9 +93,21 @@ class ReleaseChoice(dg.Config):
 
 @dg.op
 def point_back(context: dg.OpExecutionContext, config: ReleaseChoice, store: StoreResource) -> None:
-    """Verify every byte of a release and serve it; releases of its day or later are withdrawn."""
+    """Verify every byte of a release, serve it and pin it; releases of its day or later are withdrawn."""
     pointer = store.releases().rollback(config.release_id)
-    context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}")
+    context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}, pinned: unpin_release lifts it")
+
+
+@dg.op
+def pin(context: dg.OpExecutionContext, store: StoreResource) -> None:
+    """Keep serving the current release, whatever is published."""
+    context.log.info(f"{store.releases().pin().release_id} is pinned: unpin_release lifts it")
+
+
+@dg.op
+def unpin(context: dg.OpExecutionContext, store: StoreResource) -> None:
+    """Let serving follow new releases again."""
+    context.log.info(f"{store.releases().pin(pinned=False).release_id} is served until the next release")
 
 
 @dg.op
@@ -101,13 +117,35 @@ def approve(context: dg.OpExecutionContext, config: ReleaseChoice, store: StoreR
     context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}")
 
 
-@dg.job(description="Serve an older release again. Config: ops.point_back.config.release_id.")
+_AT_ONCE = {"dagster/priority": "100"}
+"""Of jobs that take seconds and that a person waits for: they are ahead of whatever else is queued."""
+
+
+@dg.job(
+    tags=_AT_ONCE,
+    description="Serve an older release and keep it until unpin_release. Config: ops.point_back.config.release_id.",
+)
 def rollback_release() -> None:
     """Move serving back."""
     point_back()
 
 
-@dg.job(description="Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.")
+@dg.job(tags=_AT_ONCE, description="Keep serving the current release, whatever is published, until unpin_release.")
+def pin_release() -> None:
+    """Stay at a release."""
+    pin()
+
+
+@dg.job(tags=_AT_ONCE, description="Follow new releases again, after a rollback or pin_release.")
+def unpin_release() -> None:
+    """Follow new releases."""
+    unpin()
+
+
+@dg.job(
+    tags=_AT_ONCE,
+    description="Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.",
+)
 def approve_release() -> None:
     """Move serving forward."""
     approve()

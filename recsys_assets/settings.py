@@ -16,8 +16,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
+from recsys_assets.core.environment import PREFIX, read_env_file, unknown_variables
+from recsys_assets.core.faults import did_you_mean, message_of
 
-_PREFIX = "RECSYS_"
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 """Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
 
@@ -33,7 +34,7 @@ def _half_life(default: float, about: str) -> Any:
 class Settings(BaseSettings):
     """Settings, read from ``RECSYS_*``; unknown values and out-of-range numbers are errors that name the variable."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     dataset: str = Field(
         default="retailrocket",
@@ -98,6 +99,29 @@ class Settings(BaseSettings):
     )
     fresh_hours: int = Field(
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
+    )
+
+    missing_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of a day's events, or of all files of a kind, that may be missing because files are set "
+        "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
+    )
+    deleted_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of all events or properties that may vanish with their files at once; above it, their rows "
+        "stay until a person agrees; 1: they always go",
+    )
+    keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
+    keep_releases: int = Field(
+        default=30,
+        ge=2,
+        le=10_000,
+        description="how many releases the job `prune` leaves; never deleted are the served one, the one before it and "
+        "newer ones",
     )
 
     horizon_days: int = _days(
@@ -283,21 +307,30 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     """The settings of this process and the data set that they name.
 
     Raises:
-        ValueError: naming the variable or the data set's key at fault.
+        ValueError: naming each variable or key of the data set at fault, a line each.
     """
-    _reject_renamed((name for name in os.environ if name.upper().startswith(_PREFIX)), _PREFIX)
+    read_env_file()
+    _reject_renamed((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
+    faults = unknown_variables(Settings.model_fields, of_the_api=False)
     try:
         explicit = Settings(**overrides)
     except ValidationError as error:
-        raise ValueError(_explain(error, _PREFIX)) from None
+        raise ValueError("\n".join([*faults, *_explain(error, PREFIX)])) from None
+    if faults:
+        raise ValueError("\n".join(faults))
     try:
         dataset = load_dataset(explicit.dataset)
     except DatasetError as error:
         raise ValueError(f"RECSYS_DATASET: {error}") from error
     _reject_renamed(dataset.defaults, where=f"data set {dataset.name!r}: [defaults]: ")
-    unknown = sorted(set(dataset.defaults) - set(Settings.model_fields))
-    if unknown:
-        raise ValueError(f"data set {dataset.name!r}: [defaults] names unknown settings: {', '.join(unknown)}")
+    if unknown := sorted(set(dataset.defaults) - set(Settings.model_fields)):
+        known = Settings.model_fields
+        raise ValueError(
+            "\n".join(
+                f"data set {dataset.name!r}: [defaults]: {name}: is not a setting{did_you_mean(name, known)}"
+                for name in unknown
+            )
+        )
     completed: dict[str, Any] = {k: v for k, v in dataset.defaults.items() if k not in explicit.model_fields_set}
     completed["landing_uri"] = _absolute(explicit.landing_uri or f"data/landing/{dataset.name}")
     completed["storage_uri"] = _absolute(explicit.storage_uri or f"data/store/{dataset.name}")
@@ -308,7 +341,8 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     try:
         settings = Settings(**{**overrides, **completed})
     except ValidationError as error:
-        raise ValueError(f"data set {dataset.name!r}: [defaults]: {_explain(error)}") from None
+        where = f"data set {dataset.name!r}: [defaults]: "
+        raise ValueError("\n".join(where + fault for fault in _explain(error))) from None
     _expect_categories(settings, dataset)
     return settings, dataset
 
@@ -361,14 +395,13 @@ def _tuning(explicit: Settings, name: str, storage_uri: str) -> SecretStr:
     return SecretStr(uri if uri == "memory" else _absolute(uri))
 
 
-def _explain(error: ValidationError, prefix: str = "") -> str:
-    """Each fault as ``variable: what is wrong (found …)``, on one line."""
-    faults = error.errors(include_url=False)
-    names = ["_".join(str(part) for part in fault["loc"]) for fault in faults]
-    return "; ".join(
-        f"{prefix}{name.upper() if prefix else name}: {fault['msg']} (found {fault['input']!r})"
-        for name, fault in zip(names, faults, strict=True)
-    )
+def _explain(error: ValidationError, prefix: str = "") -> list[str]:
+    """Each fault as ``variable: what is wrong (found …)``."""
+    faults: list[str] = []
+    for fault in error.errors(include_url=False):
+        name = "_".join(str(part) for part in fault["loc"])
+        faults.append(f"{prefix}{name.upper() if prefix else name}: {message_of(fault)} (found {fault['input']!r})")
+    return faults
 
 
 def _absolute(uri: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -18,3 +18,17 @@ def test_first_and_last_day_of_the_data_are_partitions(dataset: str) -> None:
     days = daily(settings, spec).get_partition_keys()
     assert days[0] == settings.first_day.isoformat()
     assert days[-1] == (settings.end_date - timedelta(days=1)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"start_date": date(2015, 5, 2)}, "RECSYS_START_DATE 2015-05-02 is before start_date 2015-05-03 of data set"),
+        ({"end_date": date(2015, 9, 19)}, "RECSYS_END_DATE 2015-09-19 is after end_date 2015-09-18 of data set"),
+    ],
+)
+def test_days_that_the_data_set_rejects_are_refused(stated: dict[str, date], message: str) -> None:
+    """They would be empty days, and their rows rejected one by one."""
+    settings, spec = load_settings(dataset="retailrocket", **stated)
+    with pytest.raises(ValueError, match=message):
+        daily(settings, spec)

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from recsys_api.app import create_app
 from recsys_api.settings import Settings as ApiSettings
-from recsys_assets.cli import settings_table
-from recsys_assets.core.dataset import load_dataset
+from recsys_assets.cli import dataset_table, settings_table
+from recsys_assets.core.dataset import ServedColumns, load_dataset
+from recsys_assets.core.file_specs import Model
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.definitions import build_definitions
 from recsys_assets.settings import RENAMED, Settings, load_settings
@@ -64,6 +65,15 @@ def test_the_table_of_settings_is_made_from_the_settings() -> None:
     assert text == settings_table.with_table(text), "python -m recsys_assets.cli.settings_table writes the table anew"
     assert all(f"| `{name}` |" in text for name in SETTINGS)
     assert "None" not in settings_table.table()
+
+
+def test_the_reference_of_data_sets_is_made_from_their_description() -> None:
+    """To write it anew: python -m recsys_assets.cli.dataset_table."""
+    text = dataset_table.REFERENCE.read_text()
+    assert text == dataset_table.with_tables(text), "python -m recsys_assets.cli.dataset_table writes the tables anew"
+    described = {model for section in dataset_table.SECTIONS.values() for model in section.__mro__}
+    parts = [part for part in Model.__subclasses__() if not issubclass(part, ServedColumns)]
+    assert set(parts) <= described, "every table of the file has its section"
 
 
 def test_variables_that_documents_name_exist() -> None:

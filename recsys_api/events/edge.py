@@ -115,13 +115,13 @@ def _misfits(event: NewEvent, terms: Terms) -> list[tuple[str, str]]:
     ]
     kind = event.event_type
     if terms.event_types is not None and kind not in terms.event_types and kind not in SIGNALS:
-        misfits.append(("event_type", f"Input should be one of {', '.join(sorted(terms.event_types | SIGNALS))}"))
+        misfits.append(("event_type", f"expected one of {', '.join(sorted(terms.event_types | SIGNALS))}"))
     elif terms.event_types is None and not _ANY_TYPE.fullmatch(event.event_type):
-        misfits.append(("event_type", f"Input should match {_ANY_TYPE.pattern}"))
+        misfits.append(("event_type", f"expected text of the form {_ANY_TYPE.pattern}"))
     if event.ts is not None:
         micros = _micros(event.ts)
         if micros > terms.now + AHEAD // timedelta(microseconds=1):
-            misfits.append(("ts", "Input should not be more than 5 minutes in the future"))
+            misfits.append(("ts", "expected a time at most 5 minutes in the future"))
         elif micros < terms.oldest:
             misfits.append(("ts", "Input is older than what is kept (RECSYS_EVENTS_RETENTION_DAYS)"))
     return misfits

@@ -10,6 +10,7 @@ from recsys_api.events.edge import PLAIN, Amount, Id, Text
 from recsys_api.events.item_change import ItemChange
 from recsys_api.posted import MOST_FAULTS, Posted, id_fault
 from recsys_api.problems import FieldFault, InvalidFieldsError
+from recsys_assets.core.faults import message_of
 from recsys_assets.storage.lists import Key
 
 FIELDS = ("available", "price", "category", "brand", "title")
@@ -70,7 +71,7 @@ def read_item(item_id: Key, body: bytes, now: int) -> list[ItemChange]:
     try:
         _ID.validate_python(item_id)
     except ValidationError as error:
-        message = str(error.errors()[0]["msg"])
+        message = message_of(error.errors()[0])
         raise InvalidFieldsError([FieldFault(field="item_id", message=message)]) from None
     fields = _ONE.read_one(body)
     if not fields.model_fields_set:

@@ -21,6 +21,7 @@ from recsys_api.security import NEEDS_KEY, given_key, may_write
 from recsys_api.settings import Settings
 from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.erasure_requests import ErasureRequest, write_request
+from recsys_assets.storage.retries import BRIEF
 from recsys_assets.storage.uri import open_store
 
 logger = logging.getLogger("uvicorn.recsys.events")
@@ -140,7 +141,7 @@ async def delete_user(
     settings: Settings = request.app.state.settings
     erasure = ErasureRequest(user, iso(now_micros()))
     try:
-        key = await asyncio.to_thread(lambda: write_request(open_store(settings.storage_uri), erasure))
+        key = await asyncio.to_thread(lambda: write_request(open_store(settings.storage_uri, retries=BRIEF), erasure))
     except Exception as error:
         request.app.state.metrics.error("erasure")
         logger.exception("a request to erase a user could not be written")

@@ -18,6 +18,7 @@ from recsys_api.settings import Settings
 from recsys_assets.storage.manifest import Pointer
 from recsys_assets.storage.objects import NotFound, ObjectStore
 from recsys_assets.storage.releases import DamagedRelease, Releases
+from recsys_assets.storage.retries import BRIEF
 from recsys_assets.storage.served_lists import SERVED_LISTS
 from recsys_assets.storage.uri import open_store
 
@@ -153,7 +154,7 @@ async def _in_store(request: Request, read: Callable[[ObjectStore], Result]) -> 
     """
     settings: Settings = request.app.state.settings
     try:
-        return await asyncio.to_thread(lambda: read(open_store(settings.storage_uri)))
+        return await asyncio.to_thread(lambda: read(open_store(settings.storage_uri, retries=BRIEF)))
     except NotFound as error:
         raise HTTPException(404, without_paths(str(error), settings)) from error
     except (ValueError, DamagedRelease) as error:

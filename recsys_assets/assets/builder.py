@@ -13,7 +13,7 @@ import dagster as dg
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
-from recsys_assets.io_managers.handles import FILE
+from recsys_assets.io_managers.handles import ANY_SETTINGS, FILE, WHOLE
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import DATA_FILE
 
@@ -34,18 +34,29 @@ CHECKS: Mapping[str, str] = {
     "never_itself": "No item is similar to itself.",
     "orphans": "Categories whose parent is unknown are few.",
     "ranker_beats_generators": "The ranker beats the best generator on a window that neither was fitted on.",
+    "known_values": "Prices and availabilities of the day's files mean something; else they are unknown, not guessed.",
     "schema": "Event files have the columns that those before them had.",
     "drift": "The day's mix of event types and hours is that of the days before it.",
     "ordered_by_winner": "The winner of the evaluation orders the lists, never a ranker that lost.",
     "model_inputs_present": "The ranker sees the columns that it was trained with; else the fusion orders the lists.",
     "tracked": "MLflow has the model, and its aliases match the registry state.",
-    "serving_is_current": "What is served is this day or a newer one, and its bytes verify.",
+    "complete": "Nothing of the landing zone waits for a person; where too much is missing, the release does too.",
+    "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
+    "serving_follows": "No person has pinned what is served, so that it follows new releases.",
+    "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
 }
 """Every check of the graph and what it asserts."""
 
 GRAIN = "recsys/grain"
 """The tag that says what an asset's partitions depend on; see :meth:`GraphBuilder.asset`."""
 Grain = Literal["day", "as_of", "experiment"]
+DAILY = frozenset(
+    {
+        *("clean_events", "item_properties", "impressions", "user_activity", "item_activity", "item_pairs"),
+        *("bot_users", "attribution", "event_counts"),
+    }
+)
+"""Assets that have a partition for each day with files; a test compares them with the graph."""
 Reads = Mapping[str, dg.PartitionMapping | None]
 
 
@@ -107,9 +118,9 @@ class GraphBuilder:
         advisory: Sequence[str] = (),
         deps: Sequence[str] = (),
         pool: str | None = None,
-        watched: bool = False,
         last: bool = False,
         asked_for: bool = False,
+        any_settings: bool = False,
         file: str = DATA_FILE,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate an asset function; its name is the key, its docstring the description.
@@ -126,9 +137,9 @@ class GraphBuilder:
             advisory: checks that warn but do not block.
             deps: upstream assets that it does not load.
             pool: concurrency pool; by default the asset's own, so that one step at a time writes it.
-            watched: whether the UI warns if it was not written for ``RECSYS_FRESH_HOURS``.
             last: whether it has the lowest priority in a run.
             asked_for: whether it runs on request only, without automation.
+            any_settings: whether it reads days that were made with other settings too, as a report on the past does.
             file: name of a partition's file in the store; anything but a frame has one of its own.
         """
 
@@ -139,11 +150,10 @@ class GraphBuilder:
                 name=name,
                 group_name=group,
                 partitions_def=self.partitions,
-                ins=inputs(reads),
+                ins=inputs(reads, grain, any_settings=any_settings),
                 deps=list(deps),
                 pool=pool or name,
                 automation_condition=None if asked_for else self.automation(grain),
-                freshness_policy=self.freshness() if watched else None,
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,
@@ -194,7 +204,7 @@ class GraphBuilder:
                     )
                     for name, output in outputs.items()
                 },
-                ins=inputs(reads),
+                ins=inputs(reads, grain),
                 deps=list(deps),
                 partitions_def=self.partitions,
                 backfill_policy=backfill_policy(grain),
@@ -211,10 +221,6 @@ class GraphBuilder:
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """The automation condition of an asset. The landing sensor requests days; as-of days follow them."""
         return self.as_of_policy if grain == "as_of" else None
-
-    def freshness(self) -> dg.FreshnessPolicy:
-        """Fails when the asset was not written for ``RECSYS_FRESH_HOURS``."""
-        return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=self.settings.fresh_hours))
 
     def checks(self, asset: str, blocking: Sequence[str], advisory: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
         """Specs of an asset's checks; the only place that uses their partitioned preview."""
@@ -251,9 +257,19 @@ class GraphBuilder:
         }
 
 
-def inputs(reads: Reads | None) -> dict[str, dg.AssetIn]:
-    """Upstream assets as Dagster takes them."""
-    return {key: dg.AssetIn(partition_mapping=mapping) for key, mapping in (reads or {}).items()}
+def inputs(reads: Reads | None, grain: Grain, *, any_settings: bool = False) -> dict[str, dg.AssetIn]:
+    """Upstream assets as Dagster takes them.
+
+    What is as of a day needs all days of daily assets. Those themselves are built in any order: attribution is outdated
+    as long as it lacks impressions.
+    """
+    return {
+        key: dg.AssetIn(
+            partition_mapping=mapping,
+            metadata={WHOLE: grain != "day" and key in DAILY, ANY_SETTINGS: any_settings},
+        )
+        for key, mapping in (reads or {}).items()
+    }
 
 
 def backfill_policy(grain: Grain) -> dg.BackfillPolicy:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder
+from recsys_assets.assets.events import known_values
 from recsys_assets.core.catalog.features import item_features as features_as_of
 from recsys_assets.core.catalog.tree import build_tree
 from recsys_assets.ingest.landing import LandingZone
@@ -18,9 +19,9 @@ _MAX_ORPHANS = 0.2
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Properties by day, the category tree, and the features of items as of a day."""
-    settings = graph.settings
+    settings, spec = graph.settings, graph.dataset.categories
 
-    @graph.asset("catalog", grain="day")
+    @graph.asset("catalog", grain="day", advisory=("known_values",), code_version="2")
     def item_properties(
         context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
     ) -> Result:
@@ -28,6 +29,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return frames.write(
             context,
             landing.properties,
+            partition_checks=[known_values(landing, "properties")],
             params=lambda day: {"files": landing.digests("properties", day)},
         )
 
@@ -36,7 +38,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, landing: dg.ResourceParam[LandingZone], frames: FrameWriter
     ) -> Result:
         """Categories with root, depth and path, as the landing zone states them; a cycle or two parents fail."""
-        tree = build_tree(landing.categories())
+        tree = build_tree(landing.categories(), spec.root if spec else ())
         share = len(tree.orphans) / max(1, tree.table.num_rows + len(tree.orphans))
         orphans = dg.AssetCheckResult(
             check_name="orphans",
@@ -57,7 +59,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "item_activity": window(settings.activity_days),
             "category_tree": None,
         },
-        code_version="2",
+        code_version="3",
         kinds=("parquet", graph.settings.engine),
     )
     def item_features(

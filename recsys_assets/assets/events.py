@@ -37,8 +37,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         grain="day",
         kinds=("parquet", graph.settings.engine),
         checks=("contract", "rows_add_up", "volume"),
-        advisory=("schema",),
-        watched=True,
+        advisory=("schema", "known_values"),
     )
     def clean_events(
         context: dg.AssetExecutionContext,
@@ -57,6 +56,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
                 rows_add_up(context, landing),
                 volume_check(graph, store.partitions()),
                 same_columns(landing),
+                known_values(landing, "events"),
             ],
             params=lambda day: {"files": landing.digests("events", day), "session_gap": params.session_gap_minutes},
         )
@@ -113,6 +113,22 @@ def same_columns(landing: LandingZone) -> PartitionCheck:
             passed=not differences,
             severity=dg.AssetCheckSeverity.WARN,
             metadata={file: "; ".join(changed) for file, changed in differences.items()},
+        )
+
+    return check
+
+
+def known_values(landing: LandingZone, kind: Literal["events", "properties"]) -> PartitionCheck:
+    """Warn of prices and availabilities that nobody mapped; they are null, and counted over the whole of each file."""
+
+    def check(day: str, _: Frame) -> dg.AssetCheckResult:
+        unknown = landing.unknown_values(kind, day)
+        rows = sum(sum(values.values()) for columns in unknown.values() for values in columns.values())
+        return dg.AssetCheckResult(
+            check_name="known_values",
+            passed=not unknown,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"rows": rows, **{file: dg.MetadataValue.json(columns) for file, columns in unknown.items()}},
         )
 
     return check

@@ -1,6 +1,5 @@
 """Group experiments: the comparison of all of them, in the UI, as a page and in MLflow."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, E
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
+from recsys_assets.storage.scratch import temporary_folder
 
 Result = dg.MaterializeResult[Staged]
 Figures = Mapping[str, Mapping[str, Bar]]
@@ -132,7 +132,7 @@ def record(tracking: Tracking, day: str, best: str | None, files: Mapping[str, b
     """Log the files into the MLflow run of the day's comparison, and make that run if there is none."""
 
     def log_files(log_artifact: Callable[[str], None]) -> None:
-        with tempfile.TemporaryDirectory(prefix="recsys-comparison-") as folder:
+        with temporary_folder("comparison-") as folder:
             for name, data in files.items():
                 path = Path(folder) / name
                 path.write_bytes(data)

@@ -1,7 +1,6 @@
 """Group experiments: a model per file ``experiments/<name>.yaml`` of the landing zone."""
 
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -35,6 +34,7 @@ from recsys_assets.resources.tracking import Recorded, Tracking
 from recsys_assets.storage.lineage import Input, Lineage, content_hash
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets.storage.scratch import temporary_folder
 
 CODE_VERSION = "1"
 EXAMPLES = "ranking_examples"
@@ -73,7 +73,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         partitions = store.partitions()
         try:
             as_of, windows = training_windows(experiment, partitions.days(EXAMPLES), settings.horizon_days)
-            uris = [uri for _, uri in partitions.uris(EXAMPLES, windows)]
+            uris = current_uris(partitions, windows)
             examples = frames.run.scan(uris, frames.schema_of(graph.contracts[EXAMPLES]))
             with tracking.failures(
                 run_name(experiment), {"experiment": name, "partition": as_of}, but=NotEnoughExamples
@@ -99,19 +99,30 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     return [experiment_model]
 
 
+def current_uris(partitions: PartitionStore, windows: Sequence[str]) -> list[str]:
+    """Where the examples of some windows are.
+
+    Raises:
+        OtherSettingsError: some were made with other settings.
+    """
+    records = [partitions.read_lineage(EXAMPLES, day) for day in windows]
+    partitions.refuse_other_settings(record for record in records if record)
+    return [uri for _, uri in partitions.uris(EXAMPLES, windows)]
+
+
 def read_config(landing: LandingZone, name: str, generators: Sequence[str]) -> tuple[bytes, Experiment]:
     """The file of an experiment, as bytes and parsed.
 
     Raises:
         dagster.Failure: there is no such file, or it is invalid.
     """
-    for meta in landing.experiment_files():
+    for file in landing.experiment_files():
         try:
-            if name_of(meta.key) == name:
-                data = landing.experiment_file(meta.key)
-                return data, parse(data, meta.key, generators)
+            if name_of(file.name) == name and not file.fault:
+                data = landing.experiment_file(file.name)
+                return data, parse(data, file.name, generators)
         except ExperimentError as error:
-            if Path(meta.key).stem == name:
+            if Path(file.name).stem == name:
                 raise dg.Failure(str(error), allow_retries=False) from error
     raise dg.Failure(f"there is no file experiments/{name}.yaml in the landing zone", allow_retries=False)
 
@@ -160,7 +171,7 @@ def record(
         mlflow.log_params(result.params())
         mlflow.log_metrics({**result.metrics(), "fit_seconds": seconds})
         mlflow.log_text(config.decode(), f"{model.name}.yaml")
-        with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
+        with temporary_folder("experiment-") as folder:
             path = Path(folder) / f"model{suffix_of(result.fitted.data)}"
             path.write_bytes(result.fitted.data)
             mlflow.log_artifact(str(path), "model")

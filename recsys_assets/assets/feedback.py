@@ -100,12 +100,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """What followed from what was shown: clicks and targets by placement, source, release and position."""
         day, persist = graph.day(context.partition_key), frames.run.persist
         found = feedback(impressions.frame(), attribution.frame(), day, report, persist)
+        charts = feedback_charts(found)
         return frames.write_bytes(
             context,
-            feedback_page(found, graph.dataset.name),
+            feedback_page(found, graph.dataset.name, charts),
             params=asdict(report),
             metadata={
-                **chart_metadata(feedback_charts(found)),
+                **chart_metadata(charts),
                 "groups": groups_table(found),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(found),

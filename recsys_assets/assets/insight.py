@@ -1,5 +1,6 @@
 """Group insight: counts and report of each day, by which a person judges the data."""
 
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -11,13 +12,29 @@ from recsys_assets.core.insight.counts import event_counts as count_events
 from recsys_assets.core.insight.data_charts import data_charts
 from recsys_assets.core.insight.data_page import data_page
 from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
+from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter, partition_uri
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.partitions import window
+from recsys_assets.partitions import span, window
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.storage.objects import ObjectStore
 
 Result = dg.MaterializeResult[Staged]
+
+_FILES_SHOWN = 50
+_FILE_COLUMNS = (
+    "file",
+    "read",
+    "clean",
+    "duplicates",
+    "rejected",
+    "why rejected",
+    "outside the dates of the graph",
+    "held",
+    "not built yet",
+)
 
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
@@ -63,20 +80,47 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         marts = ReportInputs(event_counts.frame(), user_activity.frame(), bot_users.frame())
         report = figures(marts, graph.day(day), params)
+        charts = data_charts(report)
         return frames.write_bytes(
             context,
-            data_page(report),
+            data_page(report, charts),
             params={"days": params.days, "weights": dict(params.weights)},
             checks=[drifts(report["drift"])],
             metadata={
-                **chart_metadata(data_charts(report)),
+                **chart_metadata(charts),
                 "page": dg.MetadataValue.path(partition_uri(context, store)),
                 **key_figures(report),
+                "files": files_table(store.open(), span(graph.partitions), event_counts.days),
                 **event_counts.facts,
             },
         )
 
     return [event_counts, data_report]
+
+
+def files_table(store: ObjectStore, days: tuple[str, str], reported: Collection[str]) -> dg.TableMetadataValue:
+    """One line for each event file with rows on the days of the report: what became of its rows, on all days."""
+    accepted = read_accepted(store)
+    names = [name for name, file in accepted.files.items() if not set(reported).isdisjoint(file.days)]
+    records = [
+        dg.TableRecord(
+            {
+                "file": rows.name,
+                "read": rows.read,
+                "clean": rows.clean,
+                "duplicates": rows.duplicates,
+                "rejected": rows.rejected.total(),
+                "why rejected": ", ".join(f"{reason}: {n:,}" for reason, n in sorted(rows.rejected.items())),
+                "outside the dates of the graph": rows.outside,
+                "held": rows.held,
+                "not built yet": rows.unbuilt,
+            }
+        )
+        for rows in summed(file_rows(store, accepted, names, days), _FILES_SHOWN)
+    ]
+    texts = ("file", "why rejected")
+    columns = [dg.TableColumn(name, "string" if name in texts else "int") for name in _FILE_COLUMNS]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 def key_figures(report: Figures) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from recsys_assets.core.tuning.study import content_of, study_name
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.search_results import reused_result, search_of
-from recsys_assets.partitions import all_days, window
+from recsys_assets.partitions import all_days, examples_lacking, how_to_make, window
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.partition_store import PartitionStore
 
 Result = dg.MaterializeResult[Staged]
 
@@ -63,7 +64,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         Trials are trained on the older training windows and evaluated on the newest.
         """
         reused = reused_result(
-            store.open(),
+            store.partitions(),
             "ranker_params",
             graph.day(context.partition_key),
             settings,
@@ -92,6 +93,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranking_examples: Partitions,
         ranker_params: Partitions,
         frames: FrameWriter,
+        store: StoreResource,
         tracking: dg.ResourceParam[Tracking],
     ) -> Result:
         """A ranker of candidates: linear, linear with residual boosted by CatBoost, or trees only, as the search chose.
@@ -99,11 +101,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         An empty file where there are too few examples: then the fused generators are served.
         """
         params = stored_ranker_params(ranker_params, day := context.partition_key)
+        lacks = told_lacking(context, settings, store.partitions(), [day])
         try:
             with tracking.failures(f"ranker {day}", {"partition": day}, but=NotEnoughExamples):
                 trained = model.train(training_table(ranking_examples, horizon), params)
         except NotEnoughExamples as reason:
-            return frames.write_bytes(context, b"", metadata={"trained": False, "why": str(reason)})
+            return frames.write_bytes(context, b"", metadata={"trained": False, "why": str(reason), **lacks})
         return write_ranker(
             context,
             frames,
@@ -111,6 +114,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             params,
             metadata={
                 "trained": True,
+                **lacks,
                 "users_train": trained.users_train,
                 "users_validation": trained.users_validation,
                 "windows": ", ".join(disjoint_windows(ranking_examples.days, horizon)),
@@ -235,6 +239,24 @@ def write_ranker(
         metadata={**facts, **metadata},
         inputs=inputs,
     )
+
+
+def told_lacking(
+    context: dg.AssetExecutionContext, settings: Settings, stored: PartitionStore, days: Sequence[str]
+) -> dict[str, str]:
+    """Metadata that names the past days whose examples some as-of days need and lack; a warning in the log says so."""
+    first = next((day for day in stored.days("clean_events") if _has_rows(stored, day)), None)
+    lacking = examples_lacking(settings, days, stored.days("ranking_examples"), first)
+    if not lacking:
+        return {}
+    text = how_to_make(lacking, days)
+    context.log.warning(text)
+    return {"lacks": text}
+
+
+def _has_rows(stored: PartitionStore, day: str) -> bool:
+    events = stored.read_lineage("clean_events", day)
+    return events is not None and events.rows > 0
 
 
 def training_table(ranking_examples: Partitions, horizon: int) -> pa.Table:

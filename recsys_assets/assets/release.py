@@ -1,7 +1,6 @@
 """Group serving: the release that the API reads."""
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from pathlib import Path
@@ -18,13 +17,15 @@ from recsys_assets.assets.placements import placements_file
 from recsys_assets.assets.promotion import partition_bytes, stored_promotion
 from recsys_assets.assets.reranking import reranking_policy
 from recsys_assets.assets.retrieval_params import stored_params
-from recsys_assets.checks.release import check_release
+from recsys_assets.checks.release import COMPLETE, check_release, complete
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.gate.promotion import Promotion
 from recsys_assets.core.models import stored_arrays
 from recsys_assets.core.ranking.formats import suffix_of
 from recsys_assets.core.retrieval.params import weights_in_force
 from recsys_assets.core.retrieval.protocol import CandidateParams
+from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.ingest.quarantine import lacking, waiting
 from recsys_assets.io_managers.handles import Partitions
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.catalogue_writer import with_listed, write_catalogue
@@ -32,6 +33,7 @@ from recsys_assets.storage.explanations import write_explanations
 from recsys_assets.storage.lists import RankedLists, write_lists
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Published
+from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.served_lists import (
     DEFAULT_FALLBACK,
     END_FACT,
@@ -65,33 +67,40 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads=dict.fromkeys((*_RELEASED, *optional)),
         kinds=("arrow",),
         code_version="4",
-        checks=("serving_is_current",),
+        checks=("serving_is_current", COMPLETE),
+        advisory=("serving_follows",),
         pool="publishing",
-        watched=True,
     )
     def release(
         context: dg.AssetExecutionContext, store: StoreResource, **upstream: Partitions
     ) -> dg.MaterializeResult[Any]:
-        """An immutable, verified set of files of one day. Serving follows it unless a newer day is served already."""
+        """An immutable, verified set of files of one day. Serving follows to newer days, unless it is pinned.
+
+        It states the landing files that it lacks because they are set aside, and waits if they are too large a share.
+        """
         day = context.partition_key
         tables = released_tables({name: table(upstream[name], day) for name in (*_LISTS, "item_features")})
         decided = stored_promotion(upstream["promotion"], day)
+        accepted = read_accepted(store.open())
+        lacks = lacking(accepted, day, graph.settings.missing_share)
+        served = serve and not lacks.held
         facts = {
             **facts_of_dataset(graph.dataset),
             **facts_of(tables, decided),
             **facts_of_requests(graph, params, store.partitions(), upstream, day),
             "inputs": hashes(store.partitions(), upstream, day),
+            "quarantined": lacks.facts(),
         }
-        with tempfile.TemporaryDirectory(prefix="recsys-release-") as name:
+        with temporary_folder("release-") as name:
             files = release_files(tables, upstream, decided, day, Path(name))
             files |= placements_file(graph.settings, graph.dataset, Path(name))
             published = store.releases().publish(
-                day, files, facts, lambda stored: check_release(stored, facts), serve=serve
+                day, files, facts, lambda stored: check_release(stored, facts), serve=served
             )
         return dg.MaterializeResult(
-            metadata=described(published, facts),
+            metadata={**described(published, facts), "lacks": lacks.told()},
             data_version=dg.DataVersion(published.manifest_sha256),
-            check_results=[follows(store, day, published, served=serve)],
+            check_results=[*is_served(store, day, published, serve=served), complete(lacks, waiting(accepted))],
         )
 
     return [release]
@@ -227,15 +236,30 @@ def release_files(
     return {path.name: path for path in paths}
 
 
-def follows(store: StoreResource, day: str, published: Published, *, served: bool) -> dg.AssetCheckResult:
-    """Check what is served after publishing: this day or a newer one, unless it waits for approval or was withdrawn."""
+def is_served(store: StoreResource, day: str, published: Published, *, serve: bool) -> list[dg.AssetCheckResult]:
+    """Checks of what is served after publishing.
+
+    It is this day or a newer one, unless the release waits for an approval, or a person has withdrawn it or pinned
+    another. A pin is a warning: new releases are built and not served.
+    """
     releases = store.releases()
     releases.verify(published.release_id)
     pointer = releases.current()
-    excused = not served or (pointer is not None and published.release_id in pointer.withdrawn)
-    passed = excused or (pointer is not None and pointer.as_of >= day)
-    return dg.AssetCheckResult(
-        check_name="serving_is_current",
-        passed=passed,
-        metadata={"serving": pointer.release_id if pointer else "nothing yet", "published": published.reason},
-    )
+    pinned = pointer is not None and pointer.pinned
+    excused = not serve or pinned or published.reason == "late"
+    withdrawn = pointer is not None and published.release_id in pointer.withdrawn
+    passed = excused or withdrawn or (pointer is not None and pointer.as_of >= day)
+    serving = pointer.release_id if pointer else "nothing yet"
+    return [
+        dg.AssetCheckResult(
+            check_name="serving_is_current",
+            passed=passed,
+            metadata={"serving": serving, "published": published.reason},
+        ),
+        dg.AssetCheckResult(
+            check_name="serving_follows",
+            passed=not pinned,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"serving": serving, "pinned": pinned, "lifted_by": "the job unpin_release"},
+        ),
+    ]

@@ -116,7 +116,7 @@ class _Searches:
     def reused(self, part: str) -> SearchResult | None:
         """The result of the latest earlier day of the period that searched; None where this day has to."""
         earlier = reused_result(
-            self.store.open(),
+            self.store.partitions(),
             "retrieval_params",
             self.day,
             self.graph.settings,

@@ -1,6 +1,5 @@
 """Group ranking: the copy of rankers and of the gate's decisions in MLflow."""
 
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Searched, Tracking, named_by
 from recsys_assets.storage.lineage import Lineage, content_hash
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
+from recsys_assets.storage.scratch import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def register_model(
     """A model of a run as a version in the registry, unless these bytes are one already."""
     if not tracking.tag_version(client, name, "verdict", verdict):
         tags = {**named_by(name), "partition": name.day, "verdict": verdict}
-        with tempfile.TemporaryDirectory(prefix="recsys-model-") as folder:
+        with temporary_folder("model-") as folder:
             tracking.register(client, run_id, as_pyfunc(trained, Path(folder)), tags)
 
 
@@ -234,7 +234,7 @@ def feature_importance(trained: bytes) -> dict[str, float]:
 def log_plot(mlflow: Any, file: str, title: str, values: dict[str, float]) -> None:
     """A bar chart among the run's artifacts."""
     if values:
-        with tempfile.TemporaryDirectory(prefix="recsys-plot-") as folder:
+        with temporary_folder("plot-") as folder:
             path = Path(folder) / f"{file}.png"
             path.write_bytes(bar_chart(title, values))
             mlflow.log_artifact(str(path), "plots")

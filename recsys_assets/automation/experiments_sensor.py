@@ -12,11 +12,13 @@ import dagster as dg
 from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
 from recsys_assets.settings import Settings
-from recsys_assets.storage.objects import NotFound, ObjectMeta
+from recsys_assets.storage.objects import NotFound
 
 SECONDS = 30
 
@@ -71,20 +73,22 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
     def sensor(context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone]) -> dg.SensorResult:
+        if reason := paused(context.instance):
+            return dg.SensorResult(skip_reason=reason)
         cursor = read_cursor(ExperimentsCursor, context.cursor)
-        files = {meta.key: meta for meta in landing.experiment_files()}
+        files = {file.name: file for file in landing.experiment_files()}
         handled = dict(cursor.handled)
         file_of_name: dict[str, str] = {}
         requests: list[dg.RunRequest] = []
         new_faults: list[str] = []
         waiting: list[str] = []
-        for key, meta in sorted(files.items()):
+        for key, file in sorted(files.items()):
             before = handled.get(key, Handled())
-            if before.etag != meta.etag:
-                if cursor.seen.get(key) != meta.etag:
+            if before.etag != file.fingerprint:
+                if cursor.seen.get(key) != file.fingerprint:
                     waiting.append(f"{key}: not whole yet")
                     continue
-                handled[key] = inspect_file(landing, meta, before, file_of_name, generators)
+                handled[key] = inspect_file(landing, file, before, file_of_name, generators)
                 if handled[key].fault:
                     new_faults.append(handled[key].fault)
             name = None if handled.get(key, Handled()).fault else _name(key)
@@ -109,7 +113,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
         for fault in new_faults:
             context.log.warning(fault)
         faults = [state.fault for key, state in sorted(handled.items()) if state.fault and key in files]
-        seen = {key: meta.etag for key, meta in files.items()}
+        seen = {key: file.fingerprint for key, file in files.items()}
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
@@ -124,20 +128,22 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
 
 
 def inspect_file(
-    landing: LandingZone, meta: ObjectMeta, before: Handled, file_of_name: Mapping[str, str], generators: Sequence[str]
+    landing: LandingZone, file: LandingFile, before: Handled, file_of_name: Mapping[str, str], generators: Sequence[str]
 ) -> Handled:
     """The state of a file with new content; ``file_of_name`` holds the files that were read before it in this tick."""
-    looked = replace(before, etag=meta.etag, fault="")
+    looked = replace(before, etag=file.fingerprint, fault="")
     try:
-        name = name_of(meta.key)
+        name = name_of(file.name)
         if name is None:
             return looked
+        if file.fault:
+            raise ExperimentError(f"{file.name}: {file.fault}")
         if name in file_of_name:
-            raise ExperimentError(f"{meta.key}: name: {file_of_name[name]} is there too")
-        if meta.size > MOST_BYTES:
-            raise ExperimentError(f"{meta.key}: expected at most {MOST_BYTES} bytes, found {meta.size}")
-        data = landing.experiment_file(meta.key)
-        parse(data, meta.key, generators)
+            raise ExperimentError(f"{file.name}: name: {file_of_name[name]} is there too")
+        if file.size > MOST_BYTES:
+            raise ExperimentError(f"{file.name}: expected at most {MOST_BYTES} bytes, found {file.size}")
+        data = landing.experiment_file(file.name)
+        parse(data, file.name, generators)
     except ExperimentError as error:
         return replace(looked, fault=str(error))
     except NotFound:

@@ -4,17 +4,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 import dagster as dg
 import orjson
 
 from recsys_assets import jobs
 from recsys_assets.automation.cursors import read_cursor, write_cursor
+from recsys_assets.automation.dead_runs import UNFINISHED
 from recsys_assets.automation.event_log import store_tag
+from recsys_assets.automation.pause import paused
 from recsys_assets.automation.staleness import history_tags, outdated_days, ranges
 from recsys_assets.core.activity.feedback import days_reached
-from recsys_assets.ingest.accepted import Accepted, AcceptedFile
+from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.ingest.quarantine import MOST_NAMED, waiting
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
@@ -22,14 +26,6 @@ from recsys_assets.settings import Settings
 
 _HASHED_BYTES = 64 << 20
 """Bytes of touched files that a tick reads itself; larger ones are left to the run that stages files."""
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,8 @@ def landing_sensor(
     def sensor(
         context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted, cursor = landing.accepted(), read_cursor(LandingCursor, context.cursor)
         if cursor.id != accepted.id:
             cursor = LandingCursor(id=accepted.id, lines=cursor.lines + 1, seen=cursor.seen)
@@ -98,13 +96,11 @@ def landing_sensor(
             )
             for first, last in ranges(outdated, accepted.changed)
         ]
-        changes, now, whole = _changes(landing, cursor.seen)
-        waiting = [f"{name}: not whole yet" for name in now if name not in whole]
-        faults = landing.faults(changes[name] for name in whole)
-        if faults:
-            waiting += [f"{fault}: repair or remove the file" for fault in faults]
-        elif whole and (running := _unfinished(context.instance)):
-            waiting.append(f"run {running} is still reading files")
+        now, whole = _changes(landing, cursor.seen)
+        waits = [f"{name}: not whole yet" for name in now if name not in whole]
+        waits += [f"{name} waits for a person: {why}" for name, why in islice(waiting(accepted).items(), MOST_NAMED)]
+        if whole and (running := _unfinished(context.instance)):
+            waits.append(f"run {running} is still reading files")
         elif whole:
             requests.append(
                 dg.RunRequest(
@@ -120,15 +116,13 @@ def landing_sensor(
         context.update_cursor(write_cursor(cursor))
         if requests:
             return dg.SensorResult(run_requests=requests)
-        return dg.SkipReason("; ".join(waiting) or "nothing is new in the landing zone")
+        return dg.SkipReason("; ".join(waits) or "nothing is new in the landing zone")
 
     return sensor
 
 
-def _changes(
-    landing: LandingZone, seen: Mapping[str, str]
-) -> tuple[dict[str, AcceptedFile | None], dict[str, str], dict[str, str]]:
-    """What changed in the landing zone; the digest of each such file; and of those that are complete.
+def _changes(landing: LandingZone, seen: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The digest of each file that changed in the landing zone, and of those among them that are complete.
 
     A file that was touched or copied, and is equal to an accepted one, is accepted at once: it is worth no run.
     """
@@ -137,13 +131,13 @@ def _changes(
     whole = {name: digest for name, digest in now.items() if seen.get(name) == digest}
     equal = landing.accept_equal({name: changes[name] for name in whole}, _HASHED_BYTES)
     left = [name for name in now if name not in equal]
-    return changes, {name: now[name] for name in left}, {name: whole[name] for name in left if name in whole}
+    return {name: now[name] for name in left}, {name: whole[name] for name in left if name in whole}
 
 
 def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
     """Run key of a request to read files: the same files after the same history are read at most once a day.
 
-    They are requested again on the next day, since the network may have stopped the run. A faulty file is remembered
+    They are requested again on the next day, since the network may have stopped the run. A file at fault is set aside
     and not read again until it changes.
     """
     files = hashlib.sha256(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
@@ -152,5 +146,5 @@ def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
 
 def _unfinished(instance: dg.DagsterInstance) -> str | None:
     """Id of the run that is reading files now; None if there is none."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=UNFINISHED), limit=1)
+    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=list(UNFINISHED)), limit=1)
     return runs[0].run_id if runs else None

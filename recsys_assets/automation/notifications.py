@@ -1,9 +1,12 @@
 """Notifies people of releases and failures on the configured channels."""
 
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
+from recsys_assets.automation.runs import is_by_console
+from recsys_assets.ingest.quarantine import sentence
+from recsys_assets.jobs import WAITS
 from recsys_assets.resources.notifier import Notifier
 
 _ERROR_LIMIT = 1000
@@ -12,21 +15,31 @@ _PARTITION = ("dagster/partition", "dagster/asset_partition_range_start", "dagst
 
 
 def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
-    """The sensors that watch runs; none where no channel is set."""
+    """The sensors that watch runs; none where no channel is set.
+
+    Runs that people started on a console are not told of: those people see what becomes of them.
+    """
     if not notifier.channels:
         return []
 
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Notifies of every run that made a release.",
+        description="Notifies of every run that made a release, and of files that were set aside.",
     )
     def notify_success(context: dg.RunStatusSensorContext) -> None:
+        if is_by_console(context.dagster_run):
+            return
         for facts in _releases(context):
             order = facts["ordered_by"]
             serving = "it is served" if facts["served"] else f"it is not served: {facts['why']}"
             text = f"Release {facts['release_id']} as of {facts['day']}: lists ordered by {order}; {serving}."
+            if facts["lacks"] not in (None, "nothing"):
+                text += f" It lacks {facts['lacks']}."
             notifier.send(text, {"event": "success", **facts}, context.log.warning)
+        for waits in _waits(context):
+            text = f"The landing zone waits for a person: {sentence(waits)}."
+            notifier.send(text, {"event": "landing", "waits": waits}, context.log.warning)
 
     @dg.run_failure_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -34,10 +47,11 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
     )
     def notify_failure(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
-        if run.tags.get(_WILL_RETRY) == "true":
+        if run.tags.get(_WILL_RETRY) == "true" or is_by_console(run):
             return
         steps = [(event.step_key, _root_cause(event)) for event in context.get_step_failure_events()]
         step, error = steps[0] if steps else (None, context.failure_event.message or "no error was recorded")
+        error = "; ".join([error, *_failed_checks(context)])
         facts = {
             "event": "failure",
             "job": run.job_name,
@@ -69,9 +83,28 @@ def _releases(context: dg.RunStatusSensorContext) -> list[dict[str, Any]]:
                     "ordered_by": facts.get("served_by"),
                     "served": facts.get("served") or facts.get("why") == "current",
                     "why": facts.get("why"),
+                    "lacks": facts.get("lacks"),
                 }
             )
     return releases
+
+
+def _waits(context: dg.RunStatusSensorContext) -> list[dict[str, str]]:
+    """What a run that read landing files left to a person."""
+    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
+    found = [entry.asset_observation.metadata.get(WAITS) for entry in logs if entry.asset_observation]
+    return [dict(cast("dict[str, str]", waits.value)) for waits in found if waits is not None]
+
+
+def _failed_checks(context: dg.RunFailureSensorContext) -> list[str]:
+    """Why blocking checks stopped a run, as far as they say so."""
+    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [entry.asset_check_evaluation for entry in logs if entry.asset_check_evaluation]
+    return [
+        f"check {check.check_name}: {check.metadata['why'].value}"
+        for check in found
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR and "why" in check.metadata
+    ]
 
 
 def _root_cause(event: dg.DagsterEvent) -> str:

@@ -14,7 +14,9 @@ from dagster_aws.s3 import S3Resource
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.automation.event_log import EventLog, store_tag
-from recsys_assets.automation.staleness import training_days
+from recsys_assets.automation.pause import paused
+from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.partitions import training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
@@ -199,8 +201,9 @@ def event_log(view: View, settings: Settings) -> EventLog:
 
 def _due_day(view: View, settings: Settings) -> Due | None:
     log, partitions = event_log(view, settings), view.asset_graph.get(EXAMPLES).partitions_def
-    stored = StoreResource(uri=settings.storage_uri, s3=S3Resource()).partitions()
-    days = [day for day in stored.days("clean_events") if partitions.has_partition_key(day)]
+    store = StoreResource(uri=settings.storage_uri, s3=S3Resource())
+    stored, held = store.partitions(), read_accepted(store.open()).held
+    days = [day for day in stored.days("clean_events") if partitions.has_partition_key(day) and day not in held]
 
     def has_events(day: str) -> bool:
         events = stored.read_lineage("clean_events", day)
@@ -215,7 +218,9 @@ def _due_day(view: View, settings: Settings) -> Due | None:
 
 
 async def _is_whole(view: View, due: Due, settings: Settings) -> bool:
-    """Whether all that the chains of a day and of the newest day read is whole, and none of their runs is active."""
+    """Whether all that the chains of a day and of the newest day read is whole and at rest, and nobody is erased."""
+    if paused(view.instance):
+        return False
     days, log = sorted({due.day, due.newest}), event_log(view, settings)
     for key in sorted(AS_OF.resolve(view.asset_graph)):
         own = _subset(view, key, sorted({*days, *training_days(settings, due.newest)}))

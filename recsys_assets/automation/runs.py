@@ -5,25 +5,40 @@ The runs are ordinary Dagster runs on the instance, so the UI shows them like an
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from socket import gethostname
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster_shared.error import SerializableErrorInfo
 
 from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.landing_sensor import UNFINISHED
+from recsys_assets.automation.event_storage import end_runs_of_dead_processes
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 
 # Dagster's own job of all assets, which the UI's "Materialize" uses too.
 _ANY_ASSETS = "__ASSET_JOB"
-_HOST, _PROCESS = "recsys/host", "recsys/process"
 # Errors are reported as a MaterializeError, not logged as well.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
+LOCATION = "recsys"
+"""The code location, as ``workspace.yaml`` names it."""
+BY_CONSOLE = {"recsys/started_by": "console"}
+"""The tag of runs that people watch where they started them."""
+
+
 class MaterializeError(RuntimeError):
-    """A run failed, or there is nothing that could be run; the message names steps and their errors."""
+    """A run failed, or there is nothing that could be run; the message names steps and their errors.
+
+    Attributes:
+        stopped_by: asset and name of the check that alone stopped the run; None if something else did.
+    """
+
+    def __init__(self, message: str, stopped_by: tuple[str, str] | None = None):
+        super().__init__(message)
+        self.stopped_by = stopped_by
 
 
 class InProcessRunner:
@@ -34,34 +49,66 @@ class InProcessRunner:
         self._instance = instance
         self._storage_uri = storage_uri
 
-    def run(self, job: str, tags: Mapping[str, str], assets: Sequence[dg.AssetKey] | None = None) -> None:
+    def run(
+        self,
+        job: str,
+        tags: Mapping[str, str],
+        assets: Sequence[dg.AssetKey] | None = None,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         """Run a job, or some assets of it, on the files that were accepted.
+
+        Args:
+            job: its name.
+            tags: of the run.
+            assets: those to materialize; None for all of the job.
+            advance: told how many partitions are materialized, and of how many, whenever one is.
 
         Raises:
             MaterializeError: the run failed.
             KeyboardInterrupt: a signal stopped it.
         """
-        started_by = {_HOST: gethostname(), _PROCESS: str(os.getpid())}
+        run_id = str(uuid4())
+        self._instance.add_event_listener(run_id, _Materialized(advance))
         result = self._definitions.resolve_job_def(job).execute_in_process(
+            run_id=run_id,
             instance=self._instance,
-            tags={**tags, **ACCEPTED_ONLY, **store_tag(self._storage_uri), **started_by},
+            tags={**tags, **ACCEPTED_ONLY, **BY_CONSOLE, **store_tag(self._storage_uri)},
             run_config=_QUIET,
             raise_on_error=False,
             asset_selection=assets,
         )
+        self._assign_to_location(run_id, job)
         if result.success:
             return
         if any(map(_is_interruption, result.all_events)):
             raise KeyboardInterrupt
-        failures = [f"{event.step_key}: {_root_cause(event)}" for event in result.get_step_failure_events()]
-        checks = [
-            f"{check.asset_key.to_user_string()}: check {check.check_name} failed"
+        failures = [
+            f"{event.step_key}: {_root_cause(event.step_failure_data.error)}"
+            for event in result.get_step_failure_events()
+        ] or [
+            _root_cause(event.job_failure_data.error)
+            for event in result.all_events
+            if event.event_type == dg.DagsterEventType.RUN_FAILURE
+        ]
+        stopping = [
+            (check.asset_key.to_user_string(), check.check_name)
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
+        checks = [f"{asset}: check {check} failed" for asset, check in stopping]
+        steps = {event.step_key for event in result.get_step_failure_events()}
         raise MaterializeError(
-            f"run {result.run_id} of {job} {dict(tags)}: " + "; ".join(dict.fromkeys(checks + failures))
+            f"run {result.run_id} of {job} {dict(tags)}: " + "; ".join(dict.fromkeys(checks + failures)),
+            stopping[0] if len(stopping) == 1 and steps == {stopping[0][0]} else None,
         )
+
+    def _assign_to_location(self, run_id: str, job: str) -> None:
+        """Say which code location a run is of: the UI's home page shows no others."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None:
+            repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME)
+            self._instance.run_storage.replace_job_origin(run, RemoteJobOrigin(repository, job))
 
     def rebuild(self, day: str, assets: Sequence[str], tags: Mapping[str, str]) -> None:
         """Materialize some assets of a day again, from what is stored and from the landing files that count.
@@ -75,17 +122,32 @@ class InProcessRunner:
         chosen = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors().resolve(graph)
         self.run(_ANY_ASSETS, {"dagster/partition": day, **tags}, sorted(chosen))
 
-    def cancel_orphan_runs(self) -> None:
-        """Cancel the runs of killed processes of this host: pools and automation would wait for them."""
-        unfinished = dg.RunsFilter(statuses=UNFINISHED, tags={_HOST: gethostname()})
-        for run in self._instance.get_runs(unfinished):
-            try:
-                os.kill(int(run.tags[_PROCESS]), 0)
-            except ProcessLookupError:
-                self._instance.report_run_canceled(run, "the process that ran it was killed")
-                self._instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            except PermissionError:
-                continue
+    def end_dead_runs(self) -> list[str]:
+        """End the runs of processes that were killed, for which pools and automation would wait; their names."""
+        return [f"{run.run_id} of {run.job_name}" for run in end_runs_of_dead_processes(self._instance)]
+
+
+def is_by_console(run: dg.DagsterRun) -> bool:
+    """Whether a run was started by :class:`InProcessRunner`."""
+    return BY_CONSOLE.items() <= run.tags.items()
+
+
+class _Materialized:
+    """Counts the partitions that a run is to materialize, and those that it has, by its events."""
+
+    def __init__(self, advance: Callable[[int, int], None]) -> None:
+        self._advance, self._planned, self._done = advance, 0, 0
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+            subset = event.asset_materialization_planned_data.partitions_subset
+            self._planned += len(subset) if subset is not None else 1
+        elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self._done += 1
+            self._advance(self._done, max(self._planned, self._done))
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:
@@ -96,9 +158,8 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
-def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step failed with, without Dagster's wrapping."""
-    error = event.step_failure_data.error
+def _root_cause(error: SerializableErrorInfo | None) -> str:
+    """The message of the error that a step or a run failed with, without Dagster's wrapping."""
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else "no error was recorded"

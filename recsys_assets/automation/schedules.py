@@ -10,7 +10,8 @@ import dagster as dg
 
 from recsys_assets import jobs
 from recsys_assets.automation.event_log import store_tag
-from recsys_assets.automation.staleness import history_tags, newest_day, outdated_days, ranges
+from recsys_assets.automation.pause import paused
+from recsys_assets.automation.staleness import history_of, history_tags, newest_day, outdated_days, ranges
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import EXPERIMENTS, models_to_test
@@ -20,6 +21,8 @@ from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import sha256_bytes
+from recsys_assets.storage.partition_store import REBUILD
+from recsys_assets.storage.stated import days_as_text
 
 
 def daily_schedules(
@@ -43,6 +46,8 @@ def daily_schedules(
     def daily_history(
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted = landing.accepted()
         outdated = outdated_days(accepted, store.partitions(), marts, span(partitions), reach=reach)
         requests = [
@@ -63,10 +68,15 @@ def daily_schedules(
     def daily_refresh(
         context: dg.ScheduleEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.RunRequest | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         accepted, days = landing.accepted(), span(partitions)
         newest = newest_day(accepted, days)
-        if newest is None or outdated_days(accepted, store.partitions(), marts, days, reach=reach):
+        history = history_of(accepted, store.partitions(), marts, days, reach=reach)
+        if newest is None or history.outdated:
             return dg.SkipReason("there are no days to build it from, or not all of them yet")
+        if history.other_settings:
+            return dg.SkipReason(f"{days_as_text(history.other_settings)}: made with other settings. {REBUILD}")
         if any(name.startswith(newest) for name in store.releases().list()):
             return dg.SkipReason(f"there is a release as of {newest}")
         return dg.RunRequest(
@@ -80,6 +90,8 @@ def daily_schedules(
         description="Requests the validation of experiments on the newest day, where a model was not validated on it.",
     )
     def daily_experiments(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        if reason := paused(context.instance):
+            return dg.SkipReason(reason)
         stored = store.partitions()
         gated = stored.days("promotion")
         names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
 
 from recsys_assets.assets.builder import GRAIN
 from recsys_assets.ingest.accepted import Accepted
-from recsys_assets.settings import Settings
-from recsys_assets.storage.lineage import Input
+from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.partition_store import PartitionStore
 
 EVENTS = "clean_events"
+_OTHERS = ("item_properties", "category_tree", "impressions", "attribution")
 _READERS = 16
+
+
+@dataclass(frozen=True)
+class History:
+    """What was found of the daily assets of some days.
+
+    Attributes:
+        outdated: days that were not built from the files that they have now, ascending.
+        other_settings: the partitions that were made with other settings, by day. Their days are not among the outdated
+            ones: nothing but a person has history built again.
+    """
+
+    outdated: list[str]
+    other_settings: Mapping[str, list[Lineage]]
+
 
 Span = tuple[str, str]
 """The first and the last day that the graph has a partition for."""
@@ -43,9 +59,7 @@ def outdated_days(
     *,
     reach: int,
 ) -> list[str]:
-    """Days that were not built from the files that they have now, ascending.
-
-    The lineage records decide, not the event log.
+    """Days that have to be built, ascending: those of :func:`history_of` that changed lately.
 
     Args:
         accepted: the files that count.
@@ -57,6 +71,34 @@ def outdated_days(
         retry_queue: … or one of these.
         reach: days before its own whose impressions ``attribution`` reads.
     """
+
+    def is_asked_for(day: str, generation: int) -> bool:
+        return generation > since or day > until or day in retry_queue
+
+    return history_of(accepted, partitions, marts, span, is_asked_for, reach=reach).outdated
+
+
+def history_of(
+    accepted: Accepted,
+    partitions: PartitionStore,
+    marts: Sequence[str],
+    span: Span,
+    is_asked_for: Callable[[str, int], bool] = lambda _, __: True,
+    *,
+    reach: int,
+) -> History:
+    """Which days were not built from the files that they have now, and which were made with other settings.
+
+    The lineage records decide, not the event log.
+
+    Args:
+        accepted: as of :func:`outdated_days`.
+        partitions: likewise.
+        marts: likewise.
+        span: likewise.
+        is_asked_for: whether to look at a day, of which a change of this generation is the last.
+        reach: as of :func:`outdated_days`.
+    """
     changed = {
         day: max(accepted.changed.get(shown, 0) for shown in _trailing(day, reach, span[0]))
         for day in sorted(accepted.changed)
@@ -64,43 +106,31 @@ def outdated_days(
     days = [
         day
         for day, generation in changed.items()
-        if span[0] <= day <= span[1] and (generation > since or day > until or day in retry_queue)
+        if span[0] <= day <= span[1] and day not in accepted.held and is_asked_for(day, generation)
     ]
     newest = newest_day(accepted, span)
     trees = sorted(file.digest for file in accepted.files.values() if file.kind == "categories")
+    daily = (EVENTS, *_OTHERS, *marts)
 
-    def is_outdated(day: str) -> bool:
+    def look(day: str) -> tuple[bool, list[Lineage]]:
+        records = {name: partitions.read_lineage(name, day) for name in daily}
+        other_settings = [record for record in records.values() if record and partitions.changes(record)]
         shown = _trailing(day, reach, span[0])
-        return not (
-            _is_current(day, accepted, partitions, marts, trees if day == newest else None)
-            and _follows_impressions(shown, accepted, partitions)
+        current = _is_current(day, accepted, records, marts, trees if day == newest else None) and (
+            _follows_impressions(shown, accepted, partitions, records)
         )
+        return not current, other_settings
 
     # On S3 a record takes a round trip, and a first look asks for all days.
     with ThreadPoolExecutor(_READERS) as pool:
-        return [day for day, outdated in zip(days, pool.map(is_outdated, days), strict=True) if outdated]
+        found = list(zip(days, pool.map(look, days), strict=True))
+    other_settings = {day: records for day, (_, records) in found if records}
+    return History([day for day, (outdated, _) in found if outdated and day not in other_settings], other_settings)
 
 
 def newest_day(accepted: Accepted, span: Span) -> str | None:
     """The newest day with events that the graph has a partition for."""
     return max((day for day in accepted.event_days() if span[0] <= day <= span[1]), default=None)
-
-
-def training_days(settings: Settings, newest: str, first: str | None = None, windows: int | None = None) -> list[str]:
-    """The as-of days before ``newest`` that its ranker and its evaluation look back on, oldest first.
-
-    Examples of D-h, D-2h, … label the candidates of one horizon earlier, and D is evaluated on the candidates of D-h.
-
-    Args:
-        settings: horizon, windows, and the first day of the graph.
-        newest: D.
-        first: the first day with events, before which there is nothing to learn from.
-        windows: how many training windows; None for those of the settings.
-    """
-    last = date.fromisoformat(newest)
-    steps = range((windows or settings.training_windows) + 1, 0, -1)
-    days = [(last - timedelta(days=settings.horizon_days * step)).isoformat() for step in steps]
-    return [day for day in days if day >= max(settings.first_day.isoformat(), first or "")]
 
 
 def ranges(days: Iterable[str], with_files: Collection[str]) -> list[tuple[str, str]]:
@@ -127,34 +157,38 @@ def history_tags(first: str, last: str) -> dict[str, str]:
 
 
 def _is_current(
-    day: str, accepted: Accepted, partitions: PartitionStore, marts: Sequence[str], trees: Sequence[str] | None
+    day: str,
+    accepted: Accepted,
+    records: Mapping[str, Lineage | None],
+    marts: Sequence[str],
+    trees: Sequence[str] | None,
 ) -> bool:
     """Whether a day was built from the files that it has now, and its marts from those very events."""
     files, properties = accepted.digests("events", day), accepted.digests("properties", day)
-    events = partitions.read_lineage(EVENTS, day)
+    events, snapshots, tree = records[EVENTS], records["item_properties"], records["category_tree"]
     if events is None:
         return not files and not properties and not accepted.digests("impressions", day)
     if events.params.get("files") != files:
         return False
-    snapshots = partitions.read_lineage("item_properties", day)
     if snapshots is None or snapshots.params.get("files") != properties:
         return False
-    if trees is not None:
-        tree = partitions.read_lineage("category_tree", day)
-        if tree is None or tree.params.get("files") != trees:
-            return False
+    if trees is not None and (tree is None or tree.params.get("files") != trees):
+        return False
     built_from = Input(EVENTS, day, events.sha256)
-    records = (partitions.read_lineage(name, day) for name in marts)
-    return all(record is not None and built_from in record.inputs for record in records)
+    built = (records[name] for name in marts)
+    return all(record is not None and built_from in record.inputs for record in built)
 
 
-def _follows_impressions(days: Sequence[str], accepted: Accepted, partitions: PartitionStore) -> bool:
+def _follows_impressions(
+    days: Sequence[str], accepted: Accepted, partitions: PartitionStore, of_first: Mapping[str, Lineage | None]
+) -> bool:
     """Whether the first of some days has the impressions of its files, and its attribution those of all of them."""
-    records = {shown: partitions.read_lineage("impressions", shown) for shown in days}
+    earlier = {shown: partitions.read_lineage("impressions", shown) for shown in days[1:]}
+    records = {days[0]: of_first["impressions"], **earlier}
     for shown, record in records.items():
         if (record.params.get("files") if record else []) != accepted.digests("impressions", shown):
             return False
-    attribution = partitions.read_lineage("attribution", days[0])
+    attribution = of_first["attribution"]
     inputs = attribution.inputs if attribution else ()
     read = {source.day: source.sha256 for source in inputs if source.asset == "impressions"}
     # A day on which nothing was shown may have been made after those that would have read it.

@@ -1,4 +1,4 @@
-"""The check of a release: made on the very bytes that were stored, before the release is served."""
+"""The checks of a release: of the very bytes that were stored, before it is served, and of the files that it lacks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow.compute as pc
 
 from recsys_assets.core.placements.config import PLACEMENTS_FILE, parse_placements
+from recsys_assets.ingest.quarantine import Lacking, sentence
 from recsys_assets.storage.catalogue import CATALOGUE_FILE, Catalogue
 from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanations
 from recsys_assets.storage.lists import RankedLists
 from recsys_assets.storage.served_lists import DEFAULT_FALLBACK, FALLBACK_FACT, SERVED_LISTS
+
+COMPLETE = "complete"
 
 
 class ReleaseRefused(ValueError):  # noqa: N818 - a verdict, not a fault of the program
@@ -53,6 +57,21 @@ def check_release(files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
         fallback = facts.get(FALLBACK_FACT, DEFAULT_FALLBACK)
         if served.name == "top_popular" and fallback not in lists:
             raise ReleaseRefused(f"top_popular has no segment {fallback!r}: unknown users could not be served")
+
+
+def complete(lacks: Lacking, waits: Mapping[str, str]) -> dg.AssetCheckResult:
+    """Whether the release has all that is in the landing zone.
+
+    Args:
+        lacks: what it lacks because files are set aside.
+        waits: all that waits for a person, such as a day that is held.
+    """
+    return dg.AssetCheckResult(
+        check_name=COMPLETE,
+        passed=not waits,
+        severity=dg.AssetCheckSeverity.ERROR if lacks.held else dg.AssetCheckSeverity.WARN,
+        metadata={"missing_share": lacks.share, "why": lacks.told(), "waits_for_a_person": sentence(waits)},
+    )
 
 
 def _expect_placements(path: Path | None, facts: Mapping[str, Any]) -> None:

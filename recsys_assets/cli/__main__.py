@@ -7,23 +7,27 @@ and the Dagster UI. No server but our own is needed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
+from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from recsys_assets.cli.home import VARIABLE, dagster_home
+from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
+from recsys_assets.cli.showcase import SHOWN
 from recsys_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from recsys_assets.cli.materialize import Materializer
+    from recsys_assets.cli.showcase import Showcase
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_EVENTS = 200_000
@@ -32,8 +36,13 @@ SAMPLE_DAYS = 60
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m recsys_assets.cli``."""
-    parser = argparse.ArgumentParser(prog="recsys_assets.cli", description=__doc__)
-    parser.add_argument("command", choices=("run", "smoke"), help="run: stay until Ctrl-C; smoke: ask the API and exit")
+    parser = argparse.ArgumentParser(prog="recsys", description=__doc__)
+    parser.add_argument(
+        "command",
+        choices=("run", "smoke", "rebuild", "home"),
+        help="run: stay until Ctrl-C; smoke: ask the API and exit; rebuild: build again what other settings made; "
+        "home: print where Dagster keeps the history of this store",
+    )
     command: str = parser.parse_args(arguments).command
     progress = Progress()
     stop_on_signals()
@@ -46,10 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(progress, error)
 
     try:
-        os.environ.setdefault("DAGSTER_HOME", str(ROOT))
-        _sample(settings, progress)
-        with Materializer(settings, dataset, progress) as materializer:
-            return _serve(settings, materializer, progress, stay=command == "run")
+        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+        if command == "home":
+            print(os.environ[VARIABLE])  # noqa: T201
+            return 0
+        # Dagster stores the events of a range of days one by one unless it is told to store them together.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+        with only_one(settings.storage_uri, f"make {command}"):
+            _sample(settings, progress)
+            with Materializer(settings, dataset, progress) as materializer:
+                if command == "rebuild":
+                    return _rebuild(materializer, progress)
+                return _serve(settings, materializer, progress, stay=command == "run")
     except (LaunchError, MaterializeError, ValueError, OSError, BotoCoreError, ClientError) as error:
         return _failed(progress, error)
     except KeyboardInterrupt:
@@ -70,6 +87,15 @@ def stop_on_signals() -> None:
 def _failed(progress: Progress, error: Exception) -> int:
     progress.note(f"failed: {error}")
     return 1
+
+
+def _rebuild(materializer: Materializer, progress: Progress) -> int:
+    materializer.expect_files()
+    materializer.rebuild()
+    materializer.track()
+    served = materializer.served()
+    progress.note(f"release {served.release_id} is served" if served else "nothing is served before approve_release")
+    return 0
 
 
 def _serve(settings: Settings, materializer: Materializer, progress: Progress, *, stay: bool) -> int:
@@ -104,7 +130,7 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         },
     )
     with ui, api:
-        newest = materializer.catch_up(first_answer=True)
+        newest = materializer.catch_up_or_keep()
         with progress.step("Dagster UI answers"):
             wait_until_ready(ui, "/server_info")
         served = materializer.served()
@@ -117,14 +143,18 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
             return 1
         with progress.step(f"API serves {served.release_id}"):
             wait_until_ready(api, "/health/ready", lambda answer: answer["release_id"] == served.release_id)
-        passed = _ask(api.url, materializer.sample_user(served.as_of), progress, everything=not stay)
+        progress.note(materializer.who_orders(served.as_of))
+        passed = _ask(api.url, materializer.showcase(served.as_of), progress)
         progress.note(f"API         {api.url}/docs")
         progress.note(f"Dagster UI  {ui.url}")
         if stay and passed:
-            materializer.build_all_windows(newest)
+            if newest:
+                materializer.build_all_windows(newest)
             materializer.track()
             _stay(daemon, settings, progress)
         materializer.track()
+        if newest is None:
+            return 1
         if left := materializer.windows_left(newest):
             progress.note(f"{len(left)} training windows are left, which `make run` builds while it serves")
     return 0 if passed else 1
@@ -159,24 +189,25 @@ def _sample(settings: Settings, progress: Progress) -> None:
         generate(SampleConfig(events=SAMPLE_EVENTS, days=SAMPLE_DAYS), landing)
 
 
-def _ask(url: str, sample_user: tuple[str, str, str], progress: Progress, *, everything: bool) -> bool:
-    """Ask the API as a shop would and print the answers; False if one is not as it should be."""
-    warm, cold, item = sample_user
-    questions = [(f"/recommendations/{warm}?k=5", "a user with history", True)]
-    if everything:
-        questions += [
-            (f"/recommendations/{cold}?k=5", "an unknown user", False),
-            (f"/similar/{item}?k=5", "items similar to that user's first", None),
-        ]
-    for path, about, personalised in questions:
+def _ask(url: str, shown: Showcase, progress: Progress) -> bool:
+    """Ask the API as a shop would and show the answers; False if one is not as it should be."""
+    user, last_item = quote(shown.user_id, safe=""), quote(shown.last_item, safe="")
+    paths = {
+        "known": f"/recommendations/{user}?k={SHOWN}",
+        "unknown": f"/recommendations/{shown.unknown_id}?k={SHOWN}",
+        "similar": f"/similar/{last_item}?k={SHOWN}",
+    }
+    answers: dict[str, dict[str, Any]] = {}
+    for name, path in paths.items():
         try:
-            answer = call(url + path)
+            answers[name] = call(url + path)
         except (URLError, TimeoutError) as error:
-            progress.note(f"GET {path} ({about}): {error}")
+            progress.note(f"GET {path}: {error}")
             return False
-        progress.note(f"GET {path} ({about})\n{json.dumps(answer, indent=1)}")
-        if not answer.get("items") or (personalised is not None and answer.get("personalised") is not personalised):
-            progress.note(f"not what {about} should get")
+    progress.note("\n".join([*(f"GET {path}" for path in paths.values()), *shown.about(**answers)]))
+    for name, personalised in (("known", True), ("unknown", False)):
+        if not answers[name]["items"] or answers[name]["personalised"] is not personalised:
+            progress.note(f"GET {paths[name]}: not what {name} users should get")
             return False
     return True
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-_STOP_SECONDS = 8.0
+from recsys_assets.cli import guard
+
+_STOP_SECONDS = guard.STOP_SECONDS
 
 
 class LaunchError(RuntimeError):
@@ -26,7 +29,10 @@ class LaunchError(RuntimeError):
 
 @dataclass
 class Service:
-    """One server in a process group of its own, so that stopping it leaves none of its children behind."""
+    """One server in a process group of its own, so that stopping it leaves none of its children behind.
+
+    A guard, :mod:`recsys_assets.cli.guard`, stops the group where this process is killed and cannot do so itself.
+    """
 
     name: str
     command: Sequence[str]
@@ -34,6 +40,7 @@ class Service:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
+    _guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +53,13 @@ class Service:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
+        self._guard = subprocess.Popen(  # noqa: S603 (our own program)
+            [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         return self
 
     def __exit__(
@@ -58,6 +72,8 @@ class Service:
             time.sleep(0.1)
         self._signal(signal.SIGKILL)
         self._started.wait()
+        if self._guard:
+            self._guard.communicate(b"done")
 
     @property
     def exit_code(self) -> int | None:

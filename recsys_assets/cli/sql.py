@@ -36,7 +36,7 @@ class EmptyStoreError(ValueError):
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``python -m recsys_assets.cli.sql``; 1 if a statement or the store is at fault."""
-    parser = argparse.ArgumentParser(prog="recsys_assets.cli.sql", description=__doc__)
+    parser = argparse.ArgumentParser(prog="recsys sql", description=__doc__)
     parser.add_argument("-c", dest="command", metavar="SQL", help="run these statements and exit")
     command: str | None = parser.parse_args(arguments).command
     from botocore.exceptions import BotoCoreError

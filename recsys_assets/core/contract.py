@@ -26,7 +26,12 @@ _ARROW: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True)
 class IdTypes:
-    """The id types that the data set states."""
+    """The id types that the data set states.
+
+    Args:
+        user: of users. Text ids are kept as they are written, without white space around them.
+        item: of items.
+    """
 
     user: IdType = "int64"
     item: IdType = "int64"

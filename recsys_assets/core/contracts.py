@@ -37,7 +37,12 @@ ITEM_PROPERTIES = Contract(
         "item_id": ITEM,
         "ts": Column("timestamp", "time of the snapshot"),
         "property": Column("string", "what is stated", isin=("category", "available", "price", "brand", "title")),
-        "value": Column("string", "value as the data set writes it"),
+        "value": Column(
+            "string",
+            "availability as 1 or 0, price as a number, all else as the data set writes it; null where a value of the"
+            " first two means nothing that is known",
+            nullable=True,
+        ),
     },
     key=("item_id", "property", "ts"),
 )
@@ -64,7 +69,11 @@ ITEM_FEATURES = Contract(
         "category_id": Column("string", "last known category", nullable=True),
         "root_id": Column("string", "root of that category; null for an orphan", nullable=True),
         "depth": Column("int64", "depth of that category", nullable=True, ge=1),
-        "available": Column("bool", "last known availability; true where never stated"),
+        "available": Column(
+            "bool",
+            "last stated availability; true where never stated, null where it means nothing known",
+            nullable=True,
+        ),
         "price": Column("float64", "last known price", nullable=True),
         "brand": Column("string", "last known brand", nullable=True),
         "title": Column("string", "last known title", nullable=True),

@@ -10,23 +10,34 @@ import tomllib
 from datetime import date
 from fnmatch import fnmatchcase
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.faults import describe_faults
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
-TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-Property = Literal["category", "available", "price", "brand", "title"]
+# With "as", which re-exports: a data set and its parts are imported from one module.
+from recsys_assets.core.file_specs import AvailabilityWords as AvailabilityWords
+from recsys_assets.core.file_specs import CategoriesSpec as CategoriesSpec
+from recsys_assets.core.file_specs import DatasetError as DatasetError
+from recsys_assets.core.file_specs import EmbeddingsSpec as EmbeddingsSpec
+from recsys_assets.core.file_specs import FileSpec as FileSpec
+from recsys_assets.core.file_specs import Format as Format
+from recsys_assets.core.file_specs import Model
+from recsys_assets.core.file_specs import NumberFormat as NumberFormat
+from recsys_assets.core.file_specs import PropertiesSpec as PropertiesSpec
+from recsys_assets.core.file_specs import Property as Property
+from recsys_assets.core.file_specs import PropertyColumns as PropertyColumns
+from recsys_assets.core.file_specs import TimedFileSpec as TimedFileSpec
+from recsys_assets.core.file_specs import TimeUnit as TimeUnit
+
 Kind = Literal["events", "properties", "categories", "embeddings", "impressions"]
 
-COMPRESSIONS = ("gz", "xz", "zst")
 IMPRESSION, DISLIKE = "impression", "dislike"
 """Types of what the API knows of its answers, in every data set: they are no events of it."""
-_SERVED = "served/"
+SERVED = "served"
 """The API's folder of the landing zone."""
 _SERVED_FILES: dict[str, Kind] = {
     "served/events-*.jsonl.gz": "events",
@@ -34,79 +45,33 @@ _SERVED_FILES: dict[str, Kind] = {
     "served/items-*.jsonl.gz": "properties",
 }
 
-_SUFFIXES: dict[str, Format] = {
-    "csv": "csv",
-    "tsv": "tsv",
-    "jsonl": "jsonl",
-    "ndjson": "jsonl",
-    "parquet": "parquet",
-}
 
-
-class DatasetError(ValueError):
-    """A data set cannot be found, or its file is not valid."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileSpec(_Model):
-    """Files of one kind in the landing zone and how their bytes are read.
+class EventType(Model):
+    """A type of event.
 
     Args:
-        files: patterns such as ``events*.csv*``; one without ``/`` is matched against the file's name, others against
-            its path below the landing zone.
-        format: of all files; None infers it from each name (``.csv.gz`` is csv).
-        separator: between the fields of csv and tsv; None means ``,`` and tab.
-        quote: around fields that contain a separator or a newline; empty if quotes have no meaning.
-        column_names: the columns in order, for csv and tsv without a header; None if the first line names them.
-        encoding: of text files, by its name in Python.
+        name: of the type; the raw value where none is stated. Several raw values may be one type.
+        weight: how much an event of the type says about interest.
+        target: whether recommendations should bring it about.
     """
-
-    files: tuple[str, ...] = Field(min_length=1)
-    format: Format | None = None
-    separator: str | None = Field(default=None, min_length=1, max_length=1)
-    quote: str = Field(default='"', max_length=1)
-    column_names: tuple[str, ...] | None = None
-    encoding: str = "utf-8"
-
-    def matches(self, name: str) -> bool:
-        """Whether the file at this path below the landing zone is one of them."""
-        base = PurePosixPath(name).name
-        return any(fnmatchcase(name if "/" in pattern else base, pattern) for pattern in self.files)
-
-    def format_of(self, name: str) -> Format:
-        """The format of a file.
-
-        Raises:
-            DatasetError: neither the data set nor the file's name states it.
-        """
-        if self.format is not None:
-            return self.format
-        parts = PurePosixPath(name).name.lower().split(".")
-        suffix = parts[-2] if parts[-1] in COMPRESSIONS and len(parts) > 2 else parts[-1]
-        if suffix not in _SUFFIXES:
-            raise DatasetError(
-                f"{name}: cannot tell the format from the name; state format (csv, tsv, jsonl or parquet)"
-            )
-        return _SUFFIXES[suffix]
-
-    def separator_of(self, name: str) -> str:
-        """The separator between the fields of a csv or tsv file."""
-        return self.separator or ("\t" if self.format_of(name) == "tsv" else ",")
-
-
-class EventType(_Model):
-    """The weight of a type of event, and whether it is a target: what the recommender should bring about."""
 
     name: str = Field(min_length=1)
     weight: float = Field(ge=0, allow_inf_nan=False)
     target: bool = False
 
 
-class EventColumns(_Model):
-    """The names in the files of the canonical columns."""
+class EventColumns(Model):
+    """The names in the files of the canonical columns.
+
+    Args:
+        user_id: of the user.
+        item_id: of the item.
+        ts: of the time.
+        event_type: of the type, unless all rows are of one type.
+        order_id: of the order.
+        quantity: of the number of units.
+        price: of the price of a unit.
+    """
 
     user_id: str
     item_id: str
@@ -132,19 +97,22 @@ class ImpressionColumns(ServedColumns):
     source: str
 
 
-class Unknown(_Model):
-    """Values that mean 'not known' in place of an id; the empty string matches a missing value."""
+class Unknown(Model):
+    """Values that mean 'not known' in place of an id.
+
+    Args:
+        user_id: such values; the empty string matches a missing one.
+    """
 
     user_id: tuple[str, ...] = ()
 
 
-class EventsSpec(FileSpec):
+class EventsSpec(TimedFileSpec):
     """Event files.
 
     Args:
         columns: the names of the columns.
         event_type: the raw type of every row, for files without such a column (a list of purchases).
-        time_unit: of ``ts``: units since 1970 (decimals allowed), or ISO 8601 text (UTC if it has no offset).
         types: raw value to event type. Rows of other types are rejected.
         unknown: values that mean 'unknown'; such a row is kept as an event without a user.
         positive_quantity: reject rows with a quantity of 0 or less, such as returns and cancellations.
@@ -152,7 +120,6 @@ class EventsSpec(FileSpec):
 
     columns: SerializeAsAny[EventColumns]
     event_type: str | None = None
-    time_unit: TimeUnit
     types: dict[str, EventType] = Field(min_length=1)
     unknown: Unknown = Unknown()
     positive_quantity: bool = False
@@ -182,51 +149,16 @@ class EventsSpec(FileSpec):
         return self
 
 
-class PropertyColumns(_Model):
-    """The names in the files of the columns of item properties."""
+class BotsSpec(Model):
+    """When a user of a day counts as a bot (:class:`~recsys_assets.core.activity.bots.BotRule`).
 
-    item_id: str
-    ts: str
-    property: str
-    value: str
-
-
-class PropertiesSpec(FileSpec):
-    """Files of item properties over time; ``names`` maps our names to the data set's, other properties are ignored."""
-
-    columns: PropertyColumns
-    time_unit: TimeUnit
-    names: dict[Property, str] = Field(min_length=1)
-
-
-class CategoryColumns(_Model):
-    """The names in the files of the columns of the category tree."""
-
-    category_id: str
-    parent_id: str
-
-
-class CategoriesSpec(FileSpec):
-    """Files of the category tree."""
-
-    columns: CategoryColumns
-
-
-class EmbeddingColumns(_Model):
-    """The names in the files of the columns of item embeddings."""
-
-    item_id: str
-    embedding: str
-
-
-class EmbeddingsSpec(FileSpec):
-    """Files of item embeddings: a list of numbers per item, all of one length."""
-
-    columns: EmbeddingColumns
-
-
-class BotsSpec(_Model):
-    """When a user of a day counts as a bot; the fields are those of ``core.activity.bots.BotRule``."""
+    Args:
+        enabled: if false, no user is flagged.
+        per_minute: minimum pace of a bot in moments (distinct seconds with an event) per active minute.
+        times_typical: minimum pace of a bot as a multiple of the mean pace of the day's users.
+        moments: minimum number of moments on the day for a pace to count.
+        hours: users who act in at least this many hours of a day are bots whatever their pace.
+    """
 
     enabled: bool = True
     per_minute: float = Field(default=10.0, ge=1, le=60)
@@ -235,7 +167,7 @@ class BotsSpec(_Model):
     hours: int = Field(default=22, ge=2, le=24)
 
 
-class Dataset(_Model):
+class Dataset(Model):
     """A data set.
 
     Args:
@@ -261,7 +193,7 @@ class Dataset(_Model):
     day_starts_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):00$")] = "00:00"
     session_gap_minutes: int = Field(default=30, ge=1, le=1440)
     repeats: bool = True
-    defaults: dict[str, bool | int | float] = {}
+    defaults: dict[str, bool | int | float] = Field(default_factory=dict[str, bool | int | float])
     bots: BotsSpec = BotsSpec()
     events: EventsSpec
     properties: PropertiesSpec | None = None
@@ -353,7 +285,7 @@ class Dataset(_Model):
 
 def is_served(name: str) -> bool:
     """Whether a file of the landing zone lies in the folder of the API; no pattern of a data set matches there."""
-    return name.startswith(_SERVED)
+    return name.startswith(f"{SERVED}/")
 
 
 def _patterns(kind: Kind) -> tuple[str, ...]:
@@ -387,4 +319,5 @@ def load_dataset(name_or_path: str | Path) -> Dataset:
     except tomllib.TOMLDecodeError as error:
         raise DatasetError(f"{source}: not TOML: {error}") from error
     except ValidationError as error:
-        raise DatasetError(f"{source}: {describe_faults(error, 'data set')}") from error
+        faults = describe_faults(error, "data set", Dataset)
+        raise DatasetError("\n".join(f"{source}: {fault}" for fault in faults)) from error

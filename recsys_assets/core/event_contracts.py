@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from recsys_assets.core.contract import Column, Contract
 
-USER = Column("user", "who acted")
-ITEM = Column("item", "what was acted on")
+USER = Column("user", "id of the user")
+ITEM = Column("item", "id of the item")
 _SOURCE = {
     "source_file": Column("string", "landing file the row came from"),
     "source_row": Column("int64", "0-based data row within that file", ge=0),
@@ -13,7 +13,7 @@ _SOURCE = {
 CLEAN_EVENTS = Contract(
     "clean_events",
     {
-        "user_id": Column("user", "who acted; null where the data set's value means unknown", nullable=True),
+        "user_id": Column("user", "id of the user; null where the data set's value means unknown", nullable=True),
         "item_id": ITEM,
         "event_type": Column("string", "one of the data set's event types"),
         "ts": Column("timestamp", "when it happened"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, as_one_frame, count_repeated
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
+from recsys_assets.storage.retries import MOST_REQUESTS, MOST_SECONDS, PATIENT
+from recsys_assets.storage.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -58,7 +60,7 @@ class DuckDBEngine:
     ):
         import duckdb  # imported here: the other engines do not need it
 
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-duckdb-", dir=spill_folder)
+        self._folder = temporary_folder("duckdb-", spill_folder)
         self._files = 0
         self._persisted: list[str] = []
         self._storage_options = storage_options
@@ -187,5 +189,14 @@ def s3_filesystem(storage_options: Mapping[str, str] | None) -> Any:
         "s3",
         config=config,
         client_options={"allow_http": allow_http},
+        retry_config={
+            "max_retries": MOST_REQUESTS,
+            "retry_timeout": timedelta(seconds=MOST_SECONDS),
+            "backoff": {
+                "init_backoff": timedelta(seconds=PATIENT.first),
+                "max_backoff": timedelta(seconds=PATIENT.longest),
+                "base": 2,
+            },
+        },
         credential_provider=None if "access_key_id" in config else Boto3CredentialProvider(),
     )

@@ -19,7 +19,16 @@ import pyarrow as pa
 from recsys_assets.core.engine import Add, AlsParams, BatchFunction, Factors, Frame, count_repeated
 from recsys_assets.engines import local_als
 from recsys_assets.engines.parquet import ROW_GROUP, write_parquet
+from recsys_assets.storage.retries import MOST_REQUESTS, MOST_SECONDS, PATIENT
 
+_RETRIES: Mapping[str, int] = {
+    "max_retries": MOST_REQUESTS,
+    "retry_timeout_ms": 1000 * MOST_SECONDS,
+    "retry_init_backoff_ms": int(1000 * PATIENT.first),
+    "retry_max_backoff_ms": int(1000 * PATIENT.longest),
+    "retry_base_multiplier": 2,
+}
+"""What reading ``s3://`` does where the server or the network is down for a while."""
 SORTED_IN_MEMORY = 8_000_000
 """Frames of up to so many rows are sorted in memory, which is fastest."""
 
@@ -52,7 +61,7 @@ class PolarsEngine:
             glob=False,  # paths are literal, brackets included
             hive_partitioning=True,
             hive_schema={"dt": pl.Date},
-            storage_options=self._storage_options,
+            storage_options={**(self._storage_options or {}), **_RETRIES} if uris[0].startswith("s3://") else None,
         )
         return nw.from_native(frame)
 

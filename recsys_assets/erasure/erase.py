@@ -6,6 +6,7 @@ list, the plan is stored and then carried out, and the last step checks every st
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from recsys_assets.storage.manifest import Manifest
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
+from recsys_assets.storage.scratch import sweep, temporary_root
 
 Rebuild = Callable[[str, list[str]], None]
 """Day and assets: materialize them again, from what is stored."""
@@ -26,6 +28,9 @@ Rebuild = Callable[[str, list[str]], None]
 
 _NEVER = "9999-12-31"
 _MORE_ROUNDS = 3
+_LOOKS = 5
+_LOOK_SECONDS = 1.0
+"""Between two looks at what another process is still writing."""
 
 
 class ErasureError(RuntimeError):
@@ -63,6 +68,7 @@ class Eraser:
             if not self.wait_for_other_runs():
                 break
             erasure, stored = self._round(erasure, token)
+        self._sweep()
         remaining = holders(self.store, self.person)
         if remaining:
             examples = ", ".join(f"{key} ({rows} rows)" for key, rows in sorted(remaining.items())[:10])
@@ -71,7 +77,33 @@ class Eraser:
         rows_after = {part: record.rows for part, record in stored.records.items()}
         erasure = erasure.finished(rows_after, erased_rows(self.store), serving.release_id if serving else None)
         write_erasure(self.store, token, erasure)
+        self.store.sweep(history=True)  # the record as it was until now names the days of the person
         return erasure
+
+    def _sweep(self) -> None:
+        """Remove what no search of rows can look into: unfinished writes, and versions of before that a bucket keeps.
+
+        Raises:
+            ErasureError: something is left, since another process is writing it.
+        """
+        for left in [*self.store.sweep(history=True), *map(str, sweep(temporary_root()))]:
+            self.note(f"removed: {left}")
+        unlisted = self._unlisted()
+        for _ in range(_LOOKS):
+            if not unlisted:
+                return
+            time.sleep(_LOOK_SECONDS)
+            unlisted = self._unlisted()
+        if unlisted:
+            raise ErasureError(
+                f"{len(unlisted)} hidden files or unfinished writes are left, which may hold the person: "
+                + ", ".join(unlisted[:10])
+            )
+
+    def _unlisted(self) -> list[str]:
+        """What is in no listing; MLflow and Optuna keep files of their own in folders of the store, and no rows."""
+        others = tuple(f"{self.store.uri(folder)}/" for folder in ("mlflow", "tuning"))
+        return [name for name in self.store.unlisted() if not name.startswith(others)]
 
     def _round(self, erasure: Erasure, token: str) -> tuple[Erasure, Stored]:
         """Plan and carry out what is left to do."""
@@ -128,8 +160,9 @@ class Eraser:
         if not fresh:
             raise ErasureError(f"no release as of {current.as_of} replaces {current.release_id}, which is served")
         now = releases.current()
-        if now and now.release_id == current.release_id:  # RECSYS_MODE=manual: an erasure approves by itself
-            releases.approve(fresh[-1])
+        if now and now.release_id == current.release_id:
+            # Pinned, or RECSYS_MODE=manual: an erasure does not wait for a person.
+            releases.replace_served(fresh[-1])
 
     def _releases_to_delete(self, tainted: TaintedReleases) -> list[str]:
         """Releases that the person contributed to, or may have, and leftovers of interrupted publishing."""
@@ -180,5 +213,5 @@ class TaintedReleases:
 
 def _parts(keys: Mapping[str, int]) -> set[Part]:
     """The partitions among keys of stored files."""
-    split = [key.split("/") for key in keys if key.startswith("assets/")]
+    split = [key.split("/") for key in keys if key.startswith("assets/") and key.count("/") == 3]
     return {(asset, day.removeprefix("dt=")) for _, asset, day, _ in split}

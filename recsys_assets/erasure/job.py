@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets.automation.event_storage import end_runs_of_dead_processes
+from recsys_assets.automation.pause import ERASURE
 from recsys_assets.automation.runs import MaterializeError
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
@@ -19,7 +21,7 @@ from recsys_assets.storage.erasure_requests import close_request
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
 """Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
 
-JOB = "erase_user"
+JOB = ERASURE
 _OWN_RUNS = {"recsys/started_by": JOB}
 _POLL_SECONDS = 2.0
 _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -100,6 +102,7 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
     """
     deadline = time.monotonic() + minutes * 60
     waited = False
+    end_runs_of_dead_processes(context.instance)
     while others := [
         f"{run.run_id} ({run.job_name})"
         for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
@@ -110,13 +113,14 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
         if time.monotonic() > deadline:
             raise dg.Failure(
                 f"runs are in progress and may store rows of the person that they have read: {names}; "
-                "start erase_user again when they have ended (end dead ones in the UI)",
+                "start erase_user again when they have ended",
                 allow_retries=False,
             )
         if not waited:
             context.log.info(f"waiting for runs in progress: {names}")
         waited = True
         time.sleep(_POLL_SECONDS)
+        end_runs_of_dead_processes(context.instance)
     return waited
 
 

@@ -6,7 +6,6 @@ cannot be found by an id.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +24,13 @@ from recsys_assets.ingest.staging import StagedDay, StagedFile, StagedKind, read
 from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
 from recsys_assets.storage.lists import list_files
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.scratch import temporary_folder
 from recsys_assets.storage.served_lists import SERVED_LISTS
 
 _STAGED: tuple[StagedKind, ...] = ("events", "impressions")
 """Kinds of staged files with rows of persons."""
 _READERS = 8
+_PARQUET = b"PAR1"
 _USER_LISTS = [list_files(served.name)[0] for served in SERVED_LISTS if served.key_type == "user"]
 """Files of a release whose keys are user ids."""
 
@@ -58,8 +59,12 @@ class Person:
     def count(self, store: ObjectStore, key: str) -> int:
         """Number of the person's rows in a stored file; 0 for a file that has neither users nor raw rows."""
         with store.open(key) as stream:
-            if key.endswith(".arrow"):
+            if key.rpartition("/")[2] in _USER_LISTS:
                 return _count(matching(pa.ipc.open_file(stream).read_all()["key"], [self.id]))
+            # By content: what a name says of a file is what its writer meant to make of it.
+            if stream.read(len(_PARQUET)) != _PARQUET:
+                return 0
+            stream.seek(0)
             file = pq.ParquetFile(stream)
             columns = [name for name in ("user_id", "raw") if name in file.schema_arrow.names][:1]
             if not columns:
@@ -69,9 +74,8 @@ class Person:
 
 
 def holders(store: ObjectStore, person: Person) -> dict[str, int]:
-    """Every stored file that holds the person: key to number of rows. Reads the id columns of all files."""
-    keys = [meta.key for folder in ("assets", "staging", "releases") for meta in store.list(folder)]
-    keys = [key for key in keys if key.endswith(".parquet") or key.rpartition("/")[2] in _USER_LISTS]
+    """Every stored file that holds the person: key to number of rows. Reads the id columns of all tables."""
+    keys = [meta.key for meta in store.list()]
     with ThreadPoolExecutor(_READERS) as pool:
         counts = pool.map(partial(person.count, store), keys)
         return {key: count for key, count in zip(keys, counts, strict=True) if count}
@@ -143,7 +147,7 @@ def _without(store: ObjectStore, key: str | None, rows: Callable[[pa.Table], pa.
     """Rewrite a file without some rows, if it has any such; returns how many it keeps. An empty file stays a file."""
     if key is None:
         return 0
-    with tempfile.TemporaryDirectory(prefix="erasing-") as scratch, store.open(key) as stream:
+    with temporary_folder("erasing-") as scratch, store.open(key) as stream:
         file = pq.ParquetFile(stream)
         path, rows_kept = Path(scratch) / "day.parquet", 0
         with pq.ParquetWriter(path, file.schema_arrow, compression="zstd") as writer:

@@ -26,7 +26,7 @@ class Stored:
     def __init__(self, partitions: PartitionStore) -> None:
         self._partitions = partitions
         keys = [meta.key.split("/") for meta in partitions.store.list("assets")]
-        parts = [(asset, day.removeprefix("dt=")) for _, asset, day, file in keys if file == LINEAGE_FILE]
+        parts = [(key[1], key[2].removeprefix("dt=")) for key in keys if len(key) == 4 and key[3] == LINEAGE_FILE]
         with ThreadPoolExecutor(_READERS) as pool:
             records = pool.map(lambda part: partitions.read_lineage(*part), parts)
             self.records: dict[Part, Lineage] = {p: r for p, r in zip(parts, records, strict=True) if r}

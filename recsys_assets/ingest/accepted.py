@@ -2,17 +2,17 @@
 
 ::
 
-    staging/accepted.json    the files that were found whole and were staged; moved by compare-and-swap
-    staging/faults/<digest>  why a file could not be staged; the digest names its content: a changed file is tried anew
+    staging/accepted.json    the files that were found whole and were staged, and what waits; moved by compare-and-swap
 
 Runs that sensors start read these files and no others: a file that is being written does not reach a day by chance, and
-an old version serves until the new one is whole.
+an old version serves until the new one is whole. What a file at fault, a stray newest day or vanished files mean for
+this record is decided in :mod:`recsys_assets.ingest.quarantine`.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -45,6 +45,7 @@ class AcceptedFile:
             is touched, while ``digest`` changes with the content.
         content: SHA-256 of its bytes; empty where that is not known.
         copy_of: name of the accepted file with the same bytes, which has its rows; empty if there is none.
+        fault: why a listed file must not be read; a file that has one never counts.
     """
 
     kind: FileKind
@@ -56,11 +57,34 @@ class AcceptedFile:
     version: str = ""
     content: str = ""
     copy_of: str = ""
+    fault: str = ""
 
     @property
     def listed(self) -> str:
         """The version by which a listing knows the file."""
         return self.version or self.digest
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that is set aside because it cannot be used. It is tried again when it changes.
+
+    Attributes:
+        kind: what it should hold.
+        reason: what is wrong with it; names columns and types, never a value.
+        listed: the version by which a listing knows it.
+        days: the days that it is about, as far as that is known from its last good version or its name.
+        missing: bytes that the graph lacks because of it: all of it, or by how much it grew since its last good
+            version, whose rows stay.
+        acknowledged: whether a person has said to go on without it.
+    """
+
+    kind: FileKind
+    reason: str
+    listed: str
+    days: tuple[str, ...] = ()
+    missing: int = 0
+    acknowledged: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,10 @@ class Accepted:
         generation: counts the changes.
         files: by name.
         changed: day to the generation that last changed which contents it is made of; deleted ones included.
+        quarantined: the files that are set aside, by name; a last good version stays among ``files``.
+        held: days of events that the graph does not take yet, and why; see :func:`quarantine.stray_days`.
+        taken: days that a person has said to take, however far they are from the others.
+        deletions: files that vanished and count until a person agrees, since they are too large a share of all.
         format_version: of this record.
     """
 
@@ -79,6 +107,10 @@ class Accepted:
     generation: int = 0
     files: Mapping[str, AcceptedFile] = field(default_factory=dict[str, AcceptedFile])
     changed: Mapping[str, int] = field(default_factory=dict[str, int])
+    quarantined: Mapping[str, Quarantined] = field(default_factory=dict[str, Quarantined])
+    held: Mapping[str, str] = field(default_factory=dict[str, str])
+    taken: tuple[str, ...] = ()
+    deletions: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def digests(self, kind: FileKind, day: str) -> list[str]:
@@ -90,8 +122,9 @@ class Accepted:
         return sorted(file.digest for file in self.files.values() if file.kind == kind and not file.copy_of)
 
     def event_days(self) -> list[str]:
-        """The days with events (or rejected rows), ascending."""
-        return sorted({day for file in self.files.values() if file.kind == "events" for day in file.days})
+        """The days with events (or rejected rows) that the graph takes, ascending."""
+        days = {day for file in self.files.values() if file.kind == "events" for day in file.days}
+        return sorted(days - self.held.keys())
 
     def with_changes(self, changes: Mapping[str, AcceptedFile | None]) -> Accepted:
         """The record after some files came, changed or went (None); itself if that changes nothing.
@@ -113,10 +146,24 @@ class Accepted:
         days = {day for file in affected for day in file.days}
         if any(file.kind == "categories" for file in affected):
             days.update(after.event_days()[-1:])
+        return after._with_changed(days)
+
+    def with_quarantined(self, names: Collection[str], quarantined: Mapping[str, Quarantined]) -> Accepted:
+        """The record after some files were looked at, and those at fault among them set aside."""
+        kept = {name: file for name, file in self.quarantined.items() if name not in names}
+        return replace(self, quarantined=dict(sorted({**kept, **quarantined}.items())))
+
+    def with_held(self, held: Mapping[str, str]) -> Accepted:
+        """The record with other days held; those that are held no longer count as changed."""
+        free = self.held.keys() - held.keys()
+        after = replace(self, held=dict(sorted(held.items())))
+        return after._with_changed(free) if free else after
+
+    def _with_changed(self, days: Collection[str]) -> Accepted:
+        """The record after some days changed: its next generation."""
         generation = self.generation + 1
-        return replace(
-            after, generation=generation, changed={**self.changed, **dict.fromkeys(sorted(days), generation)}
-        )
+        changed = {**self.changed, **dict.fromkeys(sorted(days), generation)}
+        return replace(self, id=self.id or uuid.uuid4().hex[:12], generation=generation, changed=changed)
 
 
 def _adds(file: AcceptedFile | None) -> str:
@@ -136,29 +183,12 @@ def read_accepted(store: ObjectStore) -> Accepted:
     return _read(store)[0]
 
 
-def accept(store: ObjectStore, changes: Mapping[str, AcceptedFile | None]) -> Accepted:
-    """Let files count from now on (None: no longer); what other processes accept meanwhile is kept."""
-    return _swap(store, lambda accepted: accepted.with_changes(changes))
-
-
-def note_fault(store: ObjectStore, digest: str, error: str) -> None:
-    """Remember why a content cannot be staged."""
-    store.put(_fault_key(digest), error.encode())
-
-
-def find_fault(store: ObjectStore, digest: str) -> str | None:
-    """Why a content could not be staged; None if no attempt failed."""
-    try:
-        return store.get(_fault_key(digest)).decode()
-    except NotFound:
-        return None
-
-
-def _swap(store: ObjectStore, change: Callable[[Accepted], Accepted]) -> Accepted:
+def change_accepted(store: ObjectStore, change: Callable[[Accepted], Accepted]) -> Accepted:
+    """Replace the record by what a function makes of it; what other processes change meanwhile is kept."""
     for _ in range(_ATTEMPTS):
         accepted, etag = _read(store)
         changed = change(accepted)
-        if changed is accepted:
+        if changed == accepted:
             return accepted
         try:
             store.replace(ACCEPTED, _RECORD.dump_json(changed), etag)
@@ -179,7 +209,3 @@ def _read(store: ObjectStore) -> tuple[Accepted, str | None]:
             f"{store.uri(ACCEPTED)}: format_version: expected {FORMAT_VERSION}, found {accepted.format_version}"
         )
     return accepted, etag
-
-
-def _fault_key(digest: str) -> str:
-    return f"staging/faults/{digest}"

@@ -14,7 +14,6 @@ stage the same file at once, or if one dies halfway.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,19 +27,24 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from recsys_assets.core.dataset import Dataset, is_served
+from recsys_assets.core.events.batches import RawBatch
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.ingest import parse_file
 from recsys_assets.core.events.parse import PARSER_VERSION, Parsed
-from recsys_assets.core.events.read import DataFileError, RawBatch
 from recsys_assets.core.events.schema import SchemaWatch
+from recsys_assets.core.events.vocabulary import UnknownValues
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.spill import UNDATED, DayBuckets
 from recsys_assets.ingest.suppression import Suppressed, read_suppressed, without_erased
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.scratch import temporary_folder
 
 StagedKind = Literal["events", "properties", "impressions"]
 
-_MEMORY = 128 << 20
-_ROW_GROUP = 131_072
+_MEMORY = 64 << 20
+_ROW_GROUP = 65_536
+_REJECTED_ROW_GROUP = 8_192
+"""Few, since each holds the text of a row."""
 
 
 class NoGoodRowsError(DataFileError):
@@ -81,6 +85,9 @@ class StagedFile:
             where a served file has no day at all, they are counted and not stored.
         erased: rows, good or rejected, of erased persons.
         columns: name to type of every column of the file, mapped or not; text files have no types.
+        unknown: values that nobody mapped, with their rows, by column or property; they are null in the rows. At most
+            ``MOST_UNKNOWN`` of each, clipped.
+        repeated_hour: rows in an hour that clocks of the stated zone repeat, taken as the first of the two.
     """
 
     kind: StagedKind
@@ -98,6 +105,8 @@ class StagedFile:
     days: dict[str, StagedDay]
     erased: int = 0
     columns: dict[str, str] = field(default_factory=dict[str, str])
+    unknown: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    repeated_hour: int = 0
 
     def rows_key(self, day: str) -> str | None:
         """Key of the day's parsed rows, of the contract that they were parsed to; None if it has none."""
@@ -106,6 +115,17 @@ class StagedFile:
     def rejected_key(self, day: str) -> str | None:
         """Key of the day's rejected rows (``REJECTED_EVENTS``); None if it has none."""
         return f"{_folder(self.kind, self.digest)}/dt={day}/rejected.parquet" if self._day(day).rejected else None
+
+    def notes(self) -> list[str]:
+        """What a person should know of how its values were taken, without any of them."""
+        found = [
+            f"{column}: {sum(values.values()):,} rows with values that mean nothing that is known; they are taken as"
+            " unknown, and the check known_values lists them"
+            for column, values in self.unknown.items()
+        ]
+        if self.repeated_hour:
+            found.append(f"{self.repeated_hour:,} rows in an hour that clocks repeat; taken as the first of the two")
+        return found
 
     def _day(self, day: str) -> StagedDay:
         return self.days.get(day, StagedDay(0, 0))
@@ -161,7 +181,7 @@ def stage(
     dataset = dataset.of_file(file.name)
     staged = find_staged(kind, file, dataset, store)
     while staged is None:
-        with tempfile.TemporaryDirectory(prefix="staging-") as scratch, open_file() as stream:
+        with temporary_folder("staging-") as scratch, open_file() as stream:
             (Path(scratch) / "rejected").mkdir()
             run = _Staging(kind, file, dataset, Path(scratch), memory, read_suppressed(store))
             for batch, parsed in parse_file(kind, file.name, stream, dataset):
@@ -186,6 +206,7 @@ class _Staging:
         self.reasons: Counter[str] = Counter()
         self.schema = SchemaWatch(kind, dataset)
         self.columns: dict[str, str] = {}
+        self.unknown, self.repeated_hour = UnknownValues(), 0
         self.first, self.last = 2**63 - 1, -(2**63)
 
     def add(self, batch: RawBatch, parsed: Parsed) -> None:
@@ -193,6 +214,9 @@ class _Staging:
         self.ignored += parsed.ignored
         self.schema.add(parsed)
         self.columns.update(batch.columns)
+        self.repeated_hour += parsed.repeated_hour
+        for column, values in parsed.unknown.items():
+            self.unknown.add(column, values)
         if self.kind != "properties" and self.suppressed:
             parsed, erased = without_erased(parsed, self.suppressed, self.dataset)
             self.erased.update(erased)
@@ -221,8 +245,8 @@ class _Staging:
             folder = f"{_folder(self.kind, self.digest)}/dt={day}"
             undated = [UNDATED] if day == first_day else []
             days[day] = StagedDay(
-                self._write(store, f"{folder}/rows.parquet", self.good, [day]),
-                self._write(store, f"{folder}/rejected.parquet", self.bad, [day, *undated]),
+                self._write(store, f"{folder}/rows.parquet", self.good, [day], _ROW_GROUP),
+                self._write(store, f"{folder}/rejected.parquet", self.bad, [day, *undated], _REJECTED_ROW_GROUP),
                 sum(self.erased[source] for source in (day, *undated)),
             )
         dayless = bad.get(UNDATED, 0) if first_day is None else 0
@@ -244,6 +268,8 @@ class _Staging:
             days=days,
             erased=erased,
             columns=dict(sorted(self.columns.items())),
+            unknown=self.unknown.counts(),
+            repeated_hour=self.repeated_hour,
         )
         if read_suppressed(store) != self.suppressed:
             for meta in store.list(_folder(self.kind, self.digest)):
@@ -252,12 +278,12 @@ class _Staging:
         write_index(staged, store)
         return staged
 
-    def _write(self, store: ObjectStore, key: str, buckets: DayBuckets, sources: list[str]) -> int:
+    def _write(self, store: ObjectStore, key: str, buckets: DayBuckets, sources: list[str], most: int) -> int:
         """Write the buckets of some days as one object, or none if they are empty; returns the rows."""
         path = self.scratch / "day.parquet"
         written, writer = 0, None
         for source in sources:
-            for table in buckets.read(source, _ROW_GROUP):
+            for table in buckets.read(source, most):
                 writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
                 writer.write_table(table)
                 written += table.num_rows

@@ -11,7 +11,6 @@ The digest names the file, its content and all that decides how it is read, as i
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -21,9 +20,11 @@ import pyarrow.parquet as pq
 
 from recsys_assets.core.catalog.embeddings import parse_embeddings
 from recsys_assets.core.dataset import Dataset
-from recsys_assets.core.events.parse import parse_categories
-from recsys_assets.core.events.read import DataFileError, read_rows
+from recsys_assets.core.events.file_faults import DataFileError
+from recsys_assets.core.events.parse import PARSER_VERSION, parse_categories
+from recsys_assets.core.events.read import read_rows
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.scratch import temporary_folder
 
 UndatedKind = Literal["categories", "embeddings"]
 
@@ -44,7 +45,7 @@ def table_digest(kind: UndatedKind, name: str, fingerprint: str, dataset: Datase
     recipe = spec.model_dump_json() if spec else ""
     if kind == "embeddings":
         recipe += dataset.ids.item
-    return hashlib.sha256("\0".join((name, fingerprint, recipe)).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join((str(PARSER_VERSION), name, fingerprint, recipe)).encode()).hexdigest()[:32]
 
 
 def stage_table(
@@ -71,7 +72,7 @@ def stage_table(
     key = table_key(kind, digest)
     if store.exists(key):
         return
-    with open_file() as stream, tempfile.TemporaryDirectory(prefix="staging-") as scratch:
+    with open_file() as stream, temporary_folder("staging-") as scratch:
         path = Path(scratch) / "staged.parquet"
         pq.write_table(_read(kind, name, stream, dataset), path)
         store.put(key, path)
@@ -86,7 +87,7 @@ def read_table(kind: UndatedKind, digest: str, store: ObjectStore) -> pa.Table:
 def _read(kind: UndatedKind, name: str, stream: BinaryIO, dataset: Dataset) -> pa.Table:
     tree, vectors = dataset.categories, dataset.embeddings
     if kind == "categories" and tree is not None:
-        edges = [parse_categories(batch, tree) for batch in read_rows(stream, name, tree, dict(tree.columns))]
+        edges = [parse_categories(batch, tree, name) for batch in read_rows(stream, name, tree, dict(tree.columns))]
         return pa.concat_tables([EDGES.empty_table(), *edges])
     if kind == "embeddings" and vectors is not None:
         return parse_embeddings(read_rows(stream, name, vectors, dict(vectors.columns)), vectors, dataset.ids, name)

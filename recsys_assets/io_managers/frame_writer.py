@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ from pydantic import PrivateAttr
 from recsys_assets.checks.results import merge_results
 from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Engine, Frame
-from recsys_assets.core.quality import audit
+from recsys_assets.core.quality import Audit, audit
 from recsys_assets.io_managers.handles import FILE, Staged, StagedFile
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.partition_store import partition_key
+from recsys_assets.storage.scratch import temporary_folder
 
 PartitionCheck = Callable[[str, Frame], dg.AssetCheckResult]
 """A further check of one partition: day and its frame in, result out."""
 
 _PREVIEW_ROWS = 8
+_ROWS_TOGETHER = 1_000_000
+"""Rows of the days that are audited in one query; a larger day has one of its own."""
 _OUTSIDE = "FrameWriter is used outside of a run"
 
 
@@ -40,7 +44,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Make the folder of this run's staged files and its engine."""
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-staged-")
+        self._folder = temporary_folder("staged-")
         self._engine = self.engine.open()
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
@@ -82,7 +86,9 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         inputs: Sequence[Input] = (),
         days_read: Mapping[str, int] | None = None,
     ) -> dg.MaterializeResult[Staged]:
-        """Stage the frame of every partition of this run and check it.
+        """Stage the frame of every partition of this run and check it, up to the first day that fails.
+
+        The IO manager stores the days before that one, and then fails with its error.
 
         Args:
             context: of the running step.
@@ -99,16 +105,30 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         asset = asset or context.asset_key.to_user_string()
         contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
-        results: list[tuple[str, dg.AssetCheckResult]] = []
+        failure: Exception | None = None
         for day in context.partition_keys:
-            day_params = params(day) if callable(params) else (params or {})
-            staged, evaluated = self._stage(context, contract, day, build(day), partition_checks, day_params)
-            files[day] = staged
-            results += [(day, check) for check in evaluated]
+            try:
+                day_params = params(day) if callable(params) else (params or {})
+                files[day] = self._stage(context, contract, day, build(day), day_params)
+            except Exception as error:
+                error.add_note(f"{asset} of {day} failed; the days of this run before it are stored")
+                if not files:
+                    raise
+                failure = error
+                break
+        results = [(day, _contract_check(report)) for day, report in self._audits(contract, files)]
+        results += [
+            (day, check(day, self._scan(contract, [file]).drop("dt")))
+            for day, file in files.items()
+            for check in partition_checks
+        ]
         if len(files) > 1:
             _log_failed_days(context, asset, results)
         return self._result(
-            asset, Staged(files, seed, tuple(inputs), days_read or {}), [*merge_results(results), *checks], metadata
+            asset,
+            Staged(files, seed, tuple(inputs), days_read or {}, failure),
+            [*merge_results(results), *checks],
+            metadata,
         )
 
     def write_bytes(
@@ -138,28 +158,37 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         contract: Contract,
         day: str,
         frame: Frame | Iterable[Frame] | pa.Table,
-        partition_checks: Sequence[PartitionCheck],
         params: Mapping[str, Any],
-    ) -> tuple[StagedFile, list[dg.AssetCheckResult]]:
+    ) -> StagedFile:
         lazy = self.run.from_arrow(frame) if isinstance(frame, pa.Table) else frame
         path = self._path(contract.name, day, DATA_FILE)
         rows = self.run.sink(lazy, path, self.schema_of(contract), contract.sort_by)
-        written = self.run.scan([str(path)], self.schema_of(contract)).drop("dt")
-        report = audit(self.run, written, contract)
-        checks = [
-            dg.AssetCheckResult(
-                check_name="contract",
-                passed=not report.violations,
-                metadata={"rows": report.rows, **report.violations},
-            )
-        ]
-        checks += [check(day, written) for check in partition_checks]
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         # The data version is one for all days of a run; automation asks which of them have changed.
         facts = {"dagster/partition_row_count": rows, "sha256": sha256, **_preview(path, contract)}
         context.add_asset_metadata(facts, asset_key=contract.name, partition_key=day)
-        return StagedFile(path, rows, sha256, params), checks
+        return StagedFile(path, rows, sha256, params)
+
+    def _scan(self, contract: Contract, files: Sequence[StagedFile]) -> Frame:
+        """What was staged, read as it will be from the store."""
+        return self.run.scan([str(file.path) for file in files], self.schema_of(contract))
+
+    def _audits(self, contract: Contract, files: Mapping[str, StagedFile]) -> Iterator[tuple[str, Audit]]:
+        """The audit of each day, in order.
+
+        Small days are audited together, since a query takes milliseconds and a first load has thousands of days; only
+        where something is wrong are they audited one by one, to name the day.
+        """
+        for days in _small_together(files):
+            staged = [files[day] for day in days]
+            together = replace(contract, key=("dt", *contract.key))
+            if len(days) > 1 and not audit(self.run, self._scan(contract, staged), together).violations:
+                yield from ((day, Audit(files[day].rows, {})) for day in days)
+            else:
+                yield from (
+                    (day, audit(self.run, self._scan(contract, [files[day]]).drop("dt"), contract)) for day in days
+                )
 
     def _result(
         self, asset: str, staged: Staged, checks: Sequence[dg.AssetCheckResult], metadata: Mapping[str, Any] | None
@@ -199,6 +228,25 @@ def partition_uri(context: dg.AssetExecutionContext, store: StoreResource) -> st
     """The address in the store of the file that this step writes for its day."""
     asset = context.asset_key.to_user_string()
     return store.open().uri(partition_key(asset, context.partition_key, file_of(context, asset)))
+
+
+def _small_together(files: Mapping[str, StagedFile]) -> Iterator[list[str]]:
+    """The days, in order, in lists of at most :data:`_ROWS_TOGETHER` rows, or of one day."""
+    days, rows = list[str](), 0
+    for day, file in files.items():
+        if days and rows + file.rows > _ROWS_TOGETHER:
+            yield days
+            days, rows = [], 0
+        days.append(day)
+        rows += file.rows
+    if days:
+        yield days
+
+
+def _contract_check(report: Audit) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name="contract", passed=not report.violations, metadata={"rows": report.rows, **report.violations}
+    )
 
 
 def _log_failed_days(

@@ -13,6 +13,11 @@ from recsys_assets.storage.lineage import Input
 FILE = "recsys/file"
 """Metadata key of an asset whose partitions are not parquet: the name of their file, as declared at the asset."""
 
+WHOLE = "recsys/whole"
+"""Metadata key of an input of which no day that has files may be missing."""
+ANY_SETTINGS = "recsys/any_settings"
+"""Metadata key of an input whose days may have been made with other settings: reports on how days were."""
+
 
 @dataclass(frozen=True)
 class Partitions:
@@ -83,9 +88,11 @@ class Staged:
         seed: of anything random.
         inputs: partitions that were read past the IO manager.
         days_read: the trailing days of an input that each day of a run over several was made of; 1 unless stated.
+        failure: why the first of the days that have no file failed.
     """
 
     files: Mapping[str, StagedFile]
     seed: int | None = None
     inputs: tuple[Input, ...] = ()
     days_read: Mapping[str, int] = field(default_factory=dict[str, int])
+    failure: Exception | None = None

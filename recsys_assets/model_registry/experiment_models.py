@@ -6,7 +6,6 @@ lineage and erasure cover them. The lineage record of a model holds its configur
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,6 +17,7 @@ import dagster as dg
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
+from recsys_assets.storage.scratch import temporary_folder
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"
@@ -83,7 +83,7 @@ def write_model(partitions: PartitionStore, data: bytes, lineage: Lineage) -> Li
     Returns:
         The record as stored.
     """
-    with tempfile.TemporaryDirectory(prefix="recsys-experiment-") as folder:
+    with temporary_folder("experiment-") as folder:
         path = Path(folder) / MODEL_FILE
         path.write_bytes(data)
         partitions.write(lineage.asset, lineage.day, path, lineage)

@@ -23,7 +23,6 @@ from recsys_assets.model_registry.state import stored_file
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Input
-from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 
 T = TypeVar("T")
@@ -36,7 +35,7 @@ def period_start(day: date, settings: Settings) -> date:
 
 
 def reused_result(
-    store: ObjectStore,
+    partitions: PartitionStore,
     asset: str,
     day: date,
     settings: Settings,
@@ -46,7 +45,7 @@ def reused_result(
     """The search result of the latest earlier day of the same period.
 
     Args:
-        store: where partitions are.
+        partitions: those of the store, compared with what is stated now: a search with other settings is not reused.
         asset: that holds the parameters.
         day: that may reuse a result.
         settings: length and beginning of the periods.
@@ -57,9 +56,12 @@ def reused_result(
         The parameters, and their partition as an input of a lineage record; None where the day has to search.
     """
     since, until = period_start(day, settings).isoformat(), day.isoformat()
-    stored_days = PartitionStore(store).days(asset)
+    stored_days = partitions.days(asset)
     for earlier in reversed([stored for stored in stored_days if since <= stored < until]):
-        file = stored_file(store, asset, earlier)
+        record = partitions.read_lineage(asset, earlier)
+        if record is None or partitions.changes(record):
+            continue
+        file = stored_file(partitions.store, asset, earlier)
         if file is None:
             continue
         data, partition = file
@@ -83,11 +85,15 @@ def stored_frame(store: StoreResource, frames: FrameWriter, contract: Contract, 
 
     Returns:
         The frame, without ``dt``; None where the partition does not exist.
+
+    Raises:
+        OtherSettingsError: it was made with other settings.
     """
     partitions = store.partitions()
     record, uris = partitions.read_lineage(contract.name, day), partitions.uris(contract.name, [day])
     if record is None or not uris:
         return None
+    partitions.refuse_other_settings([record])
     frame = frames.run.scan([uri for _, uri in uris], arrow_schema(contract, frames.ids)).drop("dt")
     return frame, Input(contract.name, day, record.sha256)
 

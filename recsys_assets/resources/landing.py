@@ -4,15 +4,17 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import dagster as dg
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from dagster_aws.s3 import S3Resource
 from dagster_aws.s3.sensor import get_objects
 
 from recsys_assets.core.dataset import load_dataset
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.ingest.listing import LandingFile, list_landing
+from recsys_assets.ingest.listing import Listing, Wanted, list_keys, list_landing
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource, s3_options
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.retries import PATIENT
 from recsys_assets.storage.uri import open_store
 
 ACCEPTED_ONLY = {"recsys/landing": "accepted"}
@@ -24,6 +26,7 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
 
     uri: str
     dataset: str
+    deleted_share: float = 1.0
     s3: dg.ResourceDependency[S3Resource]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
@@ -41,21 +44,31 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
             self._list,
             lambda uris, schema: self.engine.open().scan(uris, schema),
             only_accepted=only_accepted,
+            most_deleted=self.deleted_share,
         )
 
     def _open(self) -> ObjectStore:
         return open_store(self.uri, s3_options(self.s3) if self.uri.startswith("s3://") else None)
 
-    def _list(self) -> list[LandingFile]:
+    def _list(self, wanted: Wanted, under: str) -> Listing:
         if not self.uri.startswith("s3://"):
-            return list_landing(self._open())
+            return list_landing(self._open(), wanted, under)
         parts = urlsplit(self.uri)
-        prefix = parts.path.strip("/")
-        listed = get_objects(parts.netloc, f"{prefix}/" if prefix else "", client=self.s3.get_client())
+        prefix = "".join(f"{part}/" for part in (parts.path.strip("/"),) if part)
+        below = f"{prefix}{under}/" if under else prefix
+        listed = PATIENT.call(
+            self.uri, lambda: get_objects(parts.netloc, below, client=self.s3.get_client()), is_transient
+        )
         # boto3's stubs leave open whether a listed object has a key and a size.
         objects = cast("list[dict[str, Any]]", listed)
-        return [
-            LandingFile(f"s3://{parts.netloc}/{o['Key']}", name, o["Size"], o["ETag"].strip('"'))
-            for o in objects
-            if (name := o["Key"].removeprefix(f"{prefix}/" if prefix else "")) and not name.endswith("/")
-        ]
+        keys = ((o["Key"].removeprefix(prefix), o["Size"], o["ETag"].strip('"')) for o in objects)
+        return list_keys(keys, f"s3://{parts.netloc}/{prefix}".rstrip("/"), wanted)
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether boto3 may succeed later, after an error of the network or of a busy server."""
+    if isinstance(error, ClientError):
+        answer = cast("dict[str, Any]", error.response)
+        status, code = answer["ResponseMetadata"].get("HTTPStatusCode", 500), answer["Error"].get("Code")
+        return status >= 500 or code in ("SlowDown", "RequestTimeout", "Throttling")
+    return isinstance(error, (HTTPClientError, ConnectionError, IncompleteReadError))

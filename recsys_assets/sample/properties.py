@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys_assets.sample.catalog import Catalog, Ints, spread_ids
+from recsys_assets.sample.titles import titles_and_brands
 
 _BLOCK = 8_192
 _AGAIN = 0.043
@@ -72,6 +73,15 @@ class _Block:
         yield self._log("6", never, _text("a"), *self._tokens(1))
         yield self._log("283", never, pl.format("{} {} {} {} {}", "a", "b", _number("c"), "d", "e"), *self._tokens(5))
         yield self._others()
+        yield from self._names()
+
+    def _names(self) -> Iterator[pl.DataFrame]:
+        """Titles and brands, which the real data do not tell."""
+        item, at = np.nonzero(self._full)
+        shelves = self._catalog.shelf(self._items)
+        for name, values in zip(("title", "brand"), titles_and_brands(self._items, shelves), strict=True):
+            frame = pl.DataFrame({"timestamp": self._times[at], "itemid": self._shown[item]})
+            yield frame.with_columns(property=pl.lit(name), value=values.gather(item))
 
     def _chance(self, share: float) -> Mask:
         return self._rng.random((len(self._items), len(self._times))) < share

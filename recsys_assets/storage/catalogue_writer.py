@@ -32,10 +32,13 @@ def with_listed(features: pa.Table, listed: Sequence[pa.ChunkedArray]) -> pa.Tab
         listed: item ids of the lists, of the type of ``item_id``.
 
     Returns:
-        These columns, ``item_id`` ascending. An added item is available; all else is null.
+        These columns, ``item_id`` ascending. An added item is available; all else is null. So is one whose availability
+        is unknown: it is in lists, which leave out what is known to be unavailable.
     """
     names = [*COLUMNS, *(name for name in OPTIONAL if name in features.column_names)]
     features = features.select(names)
+    available = features["available"].fill_null(True)
+    features = features.set_column(names.index("available"), features.schema.field("available"), available)
     ids = features.schema.field("item_id").type
     chunks = [chunk for items in listed for chunk in items.cast(ids).chunks]
     items = pa.chunked_array(chunks, ids).unique()

@@ -41,6 +41,8 @@ class Lineage:
         sha256: hex, of the data file; empty until the partition is written.
         bytes: size of the data file; 0 until the partition is written.
         format_version: of this record.
+        fingerprint: of what was stated and decides the bytes; see :mod:`recsys_assets.storage.stated`. Empty in records
+            of versions that did not know it.
     """
 
     asset: str
@@ -55,6 +57,7 @@ class Lineage:
     sha256: str = ""
     bytes: int = 0
     format_version: int = FORMAT_VERSION
+    fingerprint: str = ""
 
 
 def encode(lineage: Lineage) -> bytes:

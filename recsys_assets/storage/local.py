@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
+import re
 import shutil
+import stat
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from recsys_assets.storage.objects import AlreadyExists, Conflict, NotFound, ObjectMeta, check_key, hidden
+from recsys_assets.storage.scratch import Scratch, sweep
 
+SCRATCH = ".scratch"
+"""The folder of unfinished writes at the root of a store."""
+_LEFT_BY_EARLIER_VERSIONS = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+"""Temporary files that versions without a scratch folder wrote beside their targets."""
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalStore:
     """An ``ObjectStore`` over a folder of a local or network file system.
 
-    A write goes to a temporary file beside its target, which is synced and then renamed (or linked, for create-only
-    writes, since a link refuses an existing name); then the folder is synced. A crash leaves at most a hidden temporary
-    file.
+    A write goes to a file in the scratch folder of its process, ``.scratch/…``, which is synced and then renamed (or
+    linked, for create-only writes, since a link refuses an existing name); then the folder is synced. A crash leaves at
+    most a file there, which the next process to write removes.
 
     Args:
         root: absolute; created by the first write.
@@ -33,6 +41,7 @@ class LocalStore:
 
     def __init__(self, root: Path):
         self._root = root
+        self._scratch = Scratch(root / SCRATCH)
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
@@ -49,7 +58,7 @@ class LocalStore:
     def put(self, key: str, data: bytes | Path) -> None:
         """Write or overwrite; see :class:`ObjectStore`."""
         target = self._path(key)
-        with _temporary(target, data) as temporary:
+        with self._temporary(target, data) as temporary:
             temporary.replace(target)
         _sync(target.parent)
 
@@ -58,7 +67,7 @@ class LocalStore:
         target = self._path(key)
         if target.exists():
             raise AlreadyExists(f"{target} exists already")
-        with _temporary(target, data) as temporary:
+        with self._temporary(target, data) as temporary:
             try:
                 os.link(temporary, target)
             except FileExistsError:
@@ -76,15 +85,15 @@ class LocalStore:
             return
         with _locked(target):
             try:
-                stat = target.stat()
+                found = target.stat()
             except _MISSING:
                 raise Conflict(f"{target}: expected etag {etag}, found no object") from None
-            if _etag(stat) != etag:
-                raise Conflict(f"{target}: expected etag {etag}, found {_etag(stat)}")
-            with _temporary(target, data) as temporary:
+            if _etag(found) != etag:
+                raise Conflict(f"{target}: expected etag {etag}, found {_etag(found)}")
+            with self._temporary(target, data) as temporary:
                 # File system clocks tick in milliseconds and inodes are reused: without setting the time here, two
                 # writes of equal length could get the same etag.
-                stamp = max(time.time_ns(), stat.st_mtime_ns + 1)
+                stamp = max(time.time_ns(), found.st_mtime_ns + 1)
                 os.utime(temporary, ns=(stamp, stamp))
                 temporary.replace(target)
         _sync(target.parent)
@@ -121,9 +130,14 @@ class LocalStore:
         """A seekable binary file; see :class:`ObjectStore`."""
         path = self._path(key)
         try:
-            return path.open("rb")
+            # Without O_NONBLOCK, opening a FIFO would wait for somebody to write.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except _MISSING:
             raise NotFound(f"{path} does not exist") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotFound(f"{path} does not exist as a regular file")
+        return os.fdopen(descriptor, "rb")
 
     def uri(self, key: str = "") -> str:
         """The path; see :class:`ObjectStore`."""
@@ -133,35 +147,62 @@ class LocalStore:
         """The object's own file; see :class:`ObjectStore`."""
         return self._path(key)
 
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        """Remove what killed writes have left; see :class:`ObjectStore`. What is being written is known by its lock."""
+        removed = [str(path) for path in sweep(self._root / SCRATCH)]
+        for path in self._hidden(prefix):
+            if _LEFT_BY_EARLIER_VERSIONS.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+                removed.append(str(path))
+        return removed
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        """Hidden files with content; see :class:`ObjectStore`."""
+        found: list[str] = []
+        for path in self._hidden(prefix):
+            with suppress(FileNotFoundError):  # finished meanwhile
+                if path.stat().st_size:
+                    found.append(str(path))
+        return found
+
+    def _hidden(self, prefix: str) -> Iterator[Path]:
+        """Every file of which some part of the path below the root begins with a dot."""
+        roots = [self._path(prefix), self._root / SCRATCH] if prefix else [self._root]
+        for folder, _, files in itertools.chain.from_iterable(map(os.walk, roots)):
+            for name in files:
+                path = Path(folder, name)
+                # Locks say which process holds them.
+                if hidden(path.relative_to(self._root).as_posix()) and path.suffix != ".lock":
+                    yield path
+
+    @contextmanager
+    def _temporary(self, target: Path, data: bytes | Path) -> Generator[Path]:
+        """A synced file with the data, on the file system of the target; deleted afterwards unless it was renamed."""
+        _make_folder(target.parent)
+        path = self._scratch.folder() / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
 
-def _etag(stat: os.stat_result) -> str:
-    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+def _etag(found: os.stat_result) -> str:
+    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 
 
-def _meta(key: str, stat: os.stat_result) -> ObjectMeta:
-    return ObjectMeta(key, stat.st_size, _etag(stat), datetime.fromtimestamp(stat.st_mtime, UTC))
-
-
-@contextmanager
-def _temporary(target: Path, data: bytes | Path) -> Generator[Path]:
-    """A synced file beside the target; deleted afterwards unless it was renamed."""
-    _make_folder(target.parent)
-    path = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with path.open("xb") as file:
-            if isinstance(data, bytes):
-                file.write(data)
-            else:
-                with data.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+def _meta(key: str, found: os.stat_result) -> ObjectMeta:
+    return ObjectMeta(key, found.st_size, _etag(found), datetime.fromtimestamp(found.st_mtime, UTC))
 
 
 @contextmanager

@@ -60,7 +60,8 @@ class Pointer:
         previous: the release served before; None at first.
         generation: number of times that the pointer has moved, from 1.
         withdrawn: releases withdrawn by a rollback, ascending; publishing never makes them current again.
-        pinned: whether publishing leaves it where it is, until a person unpins it.
+        pinned: whether publishing leaves it where it is, until a person unpins it; a rollback pins it.
+        rolled_back: its generation after the last rollback, 0 before the first: a publish that began before it is late.
     """
 
     release_id: str
@@ -70,6 +71,7 @@ class Pointer:
     generation: int = 1
     withdrawn: tuple[str, ...] = ()
     pinned: bool = False
+    rolled_back: int = 0
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -17,6 +17,8 @@ from typing import BinaryIO, Protocol
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 CHUNK = 8 * 1024 * 1024
 """Bytes per read when an object is streamed, and the minimum size of a part of a multipart upload."""
+_DOWNLOADS = 4
+"""How often an object is downloaded at most, where each time other bytes come."""
 
 
 class NotFound(FileNotFoundError):  # noqa: N818
@@ -103,6 +105,21 @@ class ObjectStore(Protocol):
         """Remove an object; no error if it does not exist."""
         ...
 
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        """Remove what killed writes have left under a folder; returns what was removed.
+
+        Args:
+            prefix: the folder; "" is the root.
+            hours: age below which uploads to S3 count as being written: nobody can tell those of a dead process. On
+                local files, the system knows which writers live.
+            history: whether to delete the versions of before as well, which a bucket may keep.
+        """
+        ...
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        """What has content under a folder and is in no listing: unfinished writes and, on S3, versions of before."""
+        ...
+
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file over an object; the caller closes it."""
         ...
@@ -159,21 +176,28 @@ def sha256_object(store: ObjectStore, key: str) -> str:
     return digest.hexdigest()
 
 
-def local_file(store: ObjectStore, key: str, path: Path) -> tuple[Path, str]:
+def local_file(store: ObjectStore, key: str, path: Path, expected: str | None = None) -> tuple[Path, str]:
     """A local file with an object's bytes, and their hex SHA-256.
 
     Args:
         store: where the object is.
         key: the object.
         path: of the download, if the object is not a local file.
+        expected: the hash that the bytes should have: a download that has another one is repeated.
     """
     own = store.local_path(key)
     if own is not None:
         return own, sha256_file(own)
-    digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with store.open(key) as source, path.open("wb") as target:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            target.write(chunk)
-    return path, digest.hexdigest()
+    found = ""
+    for _ in range(_DOWNLOADS):
+        digest = hashlib.sha256()
+        with store.open(key) as source, path.open("wb") as target:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                target.write(chunk)
+        # Other bytes twice: they are stored so, and not damaged on the way.
+        if digest.hexdigest() in (expected or digest.hexdigest(), found):
+            return path, digest.hexdigest()
+        found = digest.hexdigest()
+    return path, found

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from recsys_assets.storage.lineage import Lineage, check_day, check_name, decode, encode, same_facts
 from recsys_assets.storage.objects import NotFound, ObjectStore, local_file, sha256_file, sha256_object
+from recsys_assets.storage.stated import Change, OtherSettingsError, Statements, days_as_text, described
 
 LINEAGE_FILE = "_lineage.json"
+REBUILD = "`make rebuild` or the job `rebuild` builds the days again; or state the old values again."
 
 
 class TornPartition(RuntimeError):  # noqa: N818
@@ -24,21 +26,36 @@ class Written:
     """The result of a write.
 
     Attributes:
-        sha256: hex, of the data file.
-        bytes: its size.
+        lineage: the record as it is stored.
         changed: False if equal data and lineage were stored already, so that nothing was written.
     """
 
-    sha256: str
-    bytes: int
+    lineage: Lineage
     changed: bool
+
+    @property
+    def sha256(self) -> str:
+        """Hex, of the data file."""
+        return self.lineage.sha256
+
+    @property
+    def bytes(self) -> int:
+        """Size of the data file."""
+        return self.lineage.bytes
 
 
 class PartitionStore:
     """Partitions within a store. One writer per partition at a time; any number of readers."""
 
-    def __init__(self, store: ObjectStore):
-        self.store = store
+    def __init__(self, store: ObjectStore, statements: Statements | None = None):
+        """Partitions of a store.
+
+        Args:
+            store: holds them.
+            statements: what is stated for the graph, which records are marked with and compared to; None for readers
+                that take partitions as they are.
+        """
+        self.store, self.statements = store, statements
 
     def write(self, asset: str, day: str, file: Path, lineage: Lineage) -> Written:
         """Store a data file, then its lineage; write nothing if both are stored already.
@@ -47,7 +64,7 @@ class PartitionStore:
             asset: name.
             day: ``YYYY-MM-DD``.
             file: local file with the data.
-            lineage: its record; ``sha256`` and ``bytes`` are filled in here.
+            lineage: its record; ``sha256``, ``bytes`` and ``fingerprint`` are filled in here.
 
         Raises:
             ValueError: the lineage is of another partition or of other bytes.
@@ -59,13 +76,16 @@ class PartitionStore:
                 f"expected {asset}, {day}, sha256 {sha256}"
             )
         lineage = replace(lineage, sha256=sha256, bytes=file.stat().st_size)
+        if self.statements:
+            self.statements.keep()
+            lineage = replace(lineage, fingerprint=self.statements.now.fingerprint(asset))
         data_key = partition_key(asset, day, lineage.file)
         stored = self.read_lineage(asset, day)
         if stored and same_facts(stored, lineage) and self._holds(data_key, lineage):
-            return Written(sha256, lineage.bytes, changed=False)
+            return Written(lineage, changed=False)
         self.store.put(data_key, file)
         self.store.put(partition_key(asset, day, LINEAGE_FILE), encode(lineage))
-        return Written(sha256, lineage.bytes, changed=True)
+        return Written(lineage, changed=True)
 
     def read_lineage(self, asset: str, day: str) -> Lineage | None:
         """The record of a partition; None if it was never written completely."""
@@ -75,6 +95,25 @@ class PartitionStore:
         except NotFound:
             return None
         return decode(data, self.store.uri(key))
+
+    def changes(self, record: Lineage) -> tuple[Change, ...]:
+        """What is stated otherwise since a partition was made; empty if it is current."""
+        return self.statements.changes(record) if self.statements else ()
+
+    def refuse_other_settings(self, records: Iterable[Lineage]) -> None:
+        """Let nobody read partitions that were made with other settings.
+
+        Raises:
+            OtherSettingsError: naming assets, days, what has changed and what to do.
+        """
+        found = [(record, changes) for record in records if (changes := self.changes(record))]
+        if found:
+            assets = ", ".join(sorted({record.asset for record, _ in found}))
+            raise OtherSettingsError(
+                f"{assets} of {days_as_text(record.day for record, _ in found)}: made with other settings "
+                f"({described(change for _, changes in found for change in changes)}), which is not mixed with what is "
+                f"made now. {REBUILD}"
+            )
 
     def uris(self, asset: str, days: Iterable[str]) -> list[tuple[str, str]]:
         """Day and URI of the data of each of the given days that exists, ascending, after a single listing."""
@@ -105,7 +144,8 @@ class PartitionStore:
             raise NotFound(f"{self.store.uri(partition_key(asset, day, LINEAGE_FILE))} does not exist")
         key = partition_key(asset, day, lineage.file)
         try:
-            path, sha256 = local_file(self.store, key, into / asset / f"dt={day}" / lineage.file)
+            target = into / asset / f"dt={day}" / lineage.file
+            path, sha256 = local_file(self.store, key, target, lineage.sha256)
         except FileNotFoundError:
             path, sha256 = None, "no data"
         if path is None or sha256 != lineage.sha256:

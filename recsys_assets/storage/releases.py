@@ -12,7 +12,6 @@ crash before the pointer moves, the old release is still served; publishing the 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +39,8 @@ from recsys_assets.storage.objects import (
     sha256_file,
     sha256_object,
 )
-from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_rollback
+from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_replace, after_rollback
+from recsys_assets.storage.scratch import temporary_folder
 
 ROOT = "releases"
 POINTER = f"{ROOT}/current.json"
@@ -88,7 +88,9 @@ class Releases:
         *,
         serve: bool = True,
     ) -> Published:
-        """Store a release and make it current, unless a newer one is or a rollback has withdrawn it.
+        """Store a release and make it current, unless a newer one is or a person has pinned or withdrawn it.
+
+        A rollback that comes meanwhile wins: the release is stored, and does not become current.
 
         Args:
             as_of: ``YYYY-MM-DD``.
@@ -101,17 +103,18 @@ class Releases:
             DamagedRelease: the release exists and is complete, but has other bytes; or the bytes read back differ from
                 those sent.
         """
+        since = self._generation()
         entries = sorted(_entry(name, path) for name, path in files.items())
         manifest = Manifest(check_day(as_of), tuple(entries), facts)
         for entry in manifest.files:
             self._upload(manifest, entry, files[entry.name])
-        with tempfile.TemporaryDirectory(prefix="release-") as folder:
+        with temporary_folder("verifying-") as folder:
             stored = self._fetch(manifest, Path(folder))
             if check:
                 check(stored)
         self._seal(manifest)
         if serve:
-            pointer, moved, reason = self._move(lambda current: after_publish(manifest, current))
+            pointer, moved, reason = self._move(lambda current: after_publish(manifest, current, since))
         else:
             pointer, moved = self.current(), False
             reason = "current" if pointer and pointer.release_id == manifest.release_id else "waiting"
@@ -121,19 +124,36 @@ class Releases:
         """Make a waiting release current, after checking every byte of it, unless a newer one is served.
 
         Raises:
-            ValueError: a rollback has withdrawn it; only a rollback to it takes that back.
+            ValueError: a rollback has withdrawn it, and only a rollback to it takes that back; or the served one is
+                pinned; or a rollback came meanwhile.
         """
-        manifest = self.verify(release_id)
-        pointer, _, reason = self._move(lambda current: after_publish(manifest, current))
+        since, manifest = self._generation(), self.verify(release_id)
+        pointer, _, reason = self._move(lambda current: after_publish(manifest, current, since))
         if reason == "withdrawn":
             raise ValueError(f"release {release_id} was withdrawn by a rollback: roll back to it to serve it again")
+        if reason in ("pinned", "late"):
+            raise ValueError(f"release {release_id} stays back: {pointer.release_id} is pinned; unpin it first")
         return pointer
+
+    def replace_served(self, release_id: str) -> Pointer:
+        """Make another release of the served day current, pinned or not, after checking every byte of it.
+
+        For what must not be served any longer: an erased person may be in the release that a person has pinned.
+
+        Raises:
+            ValueError: another day is served, or nothing is.
+        """
+        manifest, current = self.verify(release_id), self.current()
+        if current is None:
+            raise ValueError(f"{self.store.uri(POINTER)}: nothing is served that {release_id} could replace")
+        return self._move(lambda pointer: after_replace(manifest, pointer or current))[0]
 
     def rollback(self, release_id: str | None = None) -> Pointer:
         """Make a stored release current, after checking every byte of it.
 
-        Every other release of its day or later is withdrawn: publishing it again does not undo the rollback, only
-        another rollback does. The target itself is withdrawn no longer.
+        It is pinned: it stays until a person unpins it, whatever is published. Every other release of its day or later
+        is withdrawn: publishing it again does not undo the rollback after that either, only another rollback does. The
+        target itself is withdrawn no longer.
 
         Args:
             release_id: the target; None is the previous one.
@@ -239,7 +259,7 @@ class Releases:
         paths: dict[str, Path] = {}
         for entry in manifest.files:
             key = _key(manifest.release_id, entry.name)
-            paths[entry.name], sha256 = local_file(self.store, key, into / entry.name)
+            paths[entry.name], sha256 = local_file(self.store, key, into / entry.name, entry.sha256)
             if sha256 != entry.sha256:
                 raise DamagedRelease(f"{self.store.uri(key)}: expected sha256 {entry.sha256}, found {sha256}")
         return paths
@@ -272,6 +292,11 @@ class Releases:
             f"{self.store.uri(POINTER)}: could not be moved in {_ATTEMPTS} attempts; does this server keep If-Match "
             "(Ceph does not on a bucket with versioning)?"
         )
+
+    def _generation(self) -> int:
+        """How often the pointer has moved so far."""
+        current = self.current()
+        return current.generation if current else 0
 
     def _previous(self) -> str:
         current = self.current()

@@ -8,17 +8,19 @@ from urllib.parse import unquote, urlsplit
 
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore
+from recsys_assets.storage.retries import PATIENT, Retries
 
 if TYPE_CHECKING:
     from recsys_assets.storage.s3 import S3Options
 
 
-def open_store(uri: str, options: S3Options | None = None) -> ObjectStore:
+def open_store(uri: str, options: S3Options | None = None, retries: Retries = PATIENT) -> ObjectStore:
     """The store under a URI.
 
     Args:
         uri: ``file:///absolute/path``, a plain path, or ``s3://bucket/prefix``.
         options: endpoint and credentials for ``s3://``; None reads the environment.
+        retries: how long calls to ``s3://`` are repeated while the server or the network is down.
 
     Raises:
         ValueError: another scheme, a bucket or a path is missing, or no credentials are found.
@@ -34,6 +36,6 @@ def open_store(uri: str, options: S3Options | None = None) -> ObjectStore:
         # Its client takes 0.15 s to import and 11 MB in every process, which other stores must not cost.
         from recsys_assets.storage.s3 import S3Options, S3Store
 
-        return S3Store(host, path.strip("/"), options or S3Options.from_env())
+        return S3Store(host, path.strip("/"), options or S3Options.from_env(), retries)
     # The URI is not shown: it may contain a password.
     raise ValueError(f"storage URI of scheme {scheme!r}: expected file:///path, a path or s3://bucket/prefix")

@@ -195,7 +195,7 @@ def test_a_bad_setting_stops_the_start_and_names_its_variable() -> None:
     env = {**os.environ, "RECSYS_API_POLL_SECONDS": "often"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert run.returncode != 0
-    assert "RECSYS_API_POLL_SECONDS: Input should be a valid number" in run.stderr.splitlines()[-1]
+    assert "RECSYS_API_POLL_SECONDS: expected a number" in run.stderr.splitlines()[-1]
 
 
 def test_the_api_loads_no_part_of_the_pipeline(tmp_path: Path) -> None:

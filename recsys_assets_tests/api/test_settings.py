@@ -35,8 +35,8 @@ def test_addresses_stay_and_paths_become_addresses(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("RECSYS_API_POLL_SECONDS", "0", "RECSYS_API_POLL_SECONDS: Input should be greater than 0, found '0'"),
-        ("RECSYS_API_POLL_SECONDS", "often", "RECSYS_API_POLL_SECONDS: Input should be a valid number"),
+        ("RECSYS_API_POLL_SECONDS", "0", "RECSYS_API_POLL_SECONDS: expected more than 0, found '0'"),
+        ("RECSYS_API_POLL_SECONDS", "often", "RECSYS_API_POLL_SECONDS: expected a number"),
         ("RECSYS_STORAGE_URI", "gs://bucket", "RECSYS_STORAGE_URI: .*found one of scheme 'gs'"),
         ("RECSYS_STORAGE_URI", "s3:///prefix", "RECSYS_STORAGE_URI: .*s3://bucket/prefix"),
         ("RECSYS_STORAGE_URI", "file://relative/x", "RECSYS_STORAGE_URI: .*file:///path"),

@@ -172,4 +172,4 @@ def test_a_bad_setting_is_told_in_one_line() -> None:
     env = {**os.environ, "RECSYS_API_LOG": "xml"}
     run = subprocess.run([sys.executable, "-m", "recsys_api"], capture_output=True, text=True, env=env)
     assert run.returncode == 2
-    assert run.stderr == "RECSYS_API_LOG: Input should be 'text', 'json' or 'quiet', found 'xml'\n"
+    assert run.stderr == "RECSYS_API_LOG: expected 'text', 'json' or 'quiet', found 'xml'\n"

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy
+from sqlalchemy import event
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
 from recsys_assets_tests.integration.world import dagster_in
@@ -99,6 +100,45 @@ def test_an_event_can_be_stored_while_another_statement_of_the_same_thread_runs(
         with pytest.raises(RuntimeError):
             outer(fail=True)
         assert numbers(instance) == [7]
+
+
+@dg.op
+def ten_days(context: dg.OpExecutionContext) -> None:
+    for number in range(10):
+        written = dg.AssetMaterialization("thing", metadata={"number": number}, partition=f"{number:02}")
+        context.log_event(written)
+
+
+@dg.job
+def materialize_ten_days() -> None:
+    ten_days()
+
+
+def test_events_of_a_range_of_days_are_stored_together_or_not_at_all(tmp_path: Path) -> None:
+    with dagster_in(tmp_path / "made") as instance:
+        run = materialize_ten_days.execute_in_process(instance=instance)
+        first, *others = filter(is_materialization, instance.all_logs(run.run_id))
+
+    commits: list[sqlalchemy.Connection] = []
+    commit = commits.append
+    with dagster_in(tmp_path / "copied") as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, KeptSqliteEventLogStorage)
+        storage.store_event(first)
+        event.listen(sqlalchemy.Engine, "commit", commit)
+        try:
+            storage.store_event_batch(others[:8])
+        finally:
+            event.remove(sqlalchemy.Engine, "commit", commit)
+        assert len(commits) == 2  # the file of the run and that of all runs
+        with pytest.raises(AttributeError):
+            storage.store_event_batch([others[8], "no event"])  # type: ignore[list-item]
+        assert numbers(instance) == list(range(9))
+        assert len(list(filter(is_materialization, instance.all_logs(run.run_id)))) == 9
+
+
+def is_materialization(entry: dg.EventLogEntry) -> bool:
+    return entry.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
 ROOT_IS_MANAGED = """

@@ -118,7 +118,7 @@ def test_a_bad_file_is_told_by_line_and_field_and_others_go_on(experiments: Expe
     experiments.put("Capital.yaml", FOREST)
     (experiments.world.landing / "experiments/notes.txt").write_text("no experiment")
     assert experiments.settle() == ["good"]
-    fault = "experiments/bad.yaml:3: params.depth: no such field"
+    fault = "experiments/bad.yaml:3: params.depth: is not known; did you mean max_depth?"
     name = "experiments/Capital.yaml: name: expected lower-case letters, digits, '_' and '-', at most 64"
     assert experiments.told == f"{name}; {fault}"
     assert sorted(experiments.observed) == [name, fault], "once, where people look at the asset"

@@ -135,15 +135,24 @@ def test_a_restart_between_any_two_steps_loses_and_repeats_nothing(built: Driver
     assert built.land() == []
 
 
-def test_a_file_that_cannot_be_used_is_read_once_named_and_no_day_gets_a_hole(built: Driver) -> None:
+def test_a_file_that_cannot_be_used_is_set_aside_and_taken_in_when_it_is_mended(built: Driver) -> None:
     built.put("events_bad.csv", b"when,who\n1,2\n")
     built.put("events_good.csv", HEADER + event("2015-05-07"))
-    assert built.land() == ["stage_landing failed"]
-    assert "events_bad.csv" in built.told
+    assert built.land() == ["stage_landing", "history 2015-05-07"]
+    assert built.told.startswith("events_bad.csv waits for a person: column 'visitorid' (user_id) is missing")
     built.put("events_more.csv", HEADER + event("2015-05-05"))
-    assert built.land() == []
+    assert built.land() == ["stage_landing", "history 2015-05-05"], "it is not read again before it changes"
+    built.put("events_bad.csv", HEADER + event("2015-05-09"))
+    assert built.land() == ["stage_landing", "history 2015-05-09"]
+    assert built.told == "nothing is new in the landing zone"
+
+
+def test_a_file_at_fault_that_is_removed_is_forgotten_without_building_anything(built: Driver) -> None:
+    built.put("events_bad.csv", b"when,who\n1,2\n")
+    assert built.land() == ["stage_landing"]
     (built.world.landing / "events_bad.csv").unlink()
-    assert built.land() == ["stage_landing", "history 2015-05-05", "history 2015-05-07"]
+    assert built.land() == ["stage_landing"]
+    assert built.told == "nothing is new in the landing zone"
 
 
 def test_make_run_and_the_sensor_agree(built: Driver) -> None:

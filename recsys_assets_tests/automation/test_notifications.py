@@ -16,7 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from recsys_assets.automation.notifications import notification_sensors
+from recsys_assets.automation.runs import BY_CONSOLE
 from recsys_assets.definitions import build_definitions
+from recsys_assets.jobs import WAITS
 from recsys_assets.resources.notifier import Notifier, notifier_of
 from recsys_assets.settings import load_settings
 
@@ -160,7 +162,13 @@ def assert_no_secret(*texts: str) -> None:
 
 @dg.asset(partitions_def=DAYS)
 def release() -> dg.MaterializeResult[Any]:
-    told = {"release_id": "2015-05-03-abc", "served": False, "why": "older", "served_by": "ranker"}
+    told = {
+        "release_id": "2015-05-03-abc",
+        "served": False,
+        "why": "older",
+        "served_by": "ranker",
+        "lacks": "a.csv (cut)",
+    }
     return dg.MaterializeResult(metadata=told)
 
 
@@ -177,11 +185,11 @@ def broken() -> None:
         raise RuntimeError("the step failed") from error
 
 
-def run_and_react(server: Server, asset: dg.AssetsDefinition, *, tags: dict[str, str] | None = None) -> None:
-    """Run one asset and give its end to the sensor that is for it, as the daemon would."""
+def run_and_react(server: Server, *assets: dg.AssetsDefinition, tags: dict[str, str] | None = None) -> None:
+    """Run some assets and give its end to the sensor that is for it, as the daemon would."""
     success, failure = notification_sensors(notifier(server.url))
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([asset], instance=instance, partition_key=DAY, raise_on_error=False, tags=tags)
+        result = dg.materialize(assets, instance=instance, partition_key=DAY, raise_on_error=False, tags=tags)
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
         event = next(
@@ -194,14 +202,50 @@ def run_and_react(server: Server, asset: dg.AssetsDefinition, *, tags: dict[str,
 
 def test_a_release_is_told_of_with_who_orders_it_and_whether_it_is_served(server: Server) -> None:
     run_and_react(server, release)
-    text = "Release 2015-05-03-abc as of 2015-05-03: lists ordered by ranker; it is not served: older."
+    text = (
+        "Release 2015-05-03-abc as of 2015-05-03: lists ordered by ranker; it is not served: older. "
+        "It lacks a.csv (cut)."
+    )
     assert {body["text"] for _, body in server.got} == {text}
     assert len(server.got) == 2
+
+
+@dg.asset(partitions_def=DAYS)
+def staged() -> None:
+    context = dg.AssetExecutionContext.get()
+    waits = {"events_bad.csv": "cut off", "day 2015-08-01": "is held"}
+    context.log_event(dg.AssetObservation("raw_events", metadata={WAITS: waits}))
+    context.log_event(dg.AssetObservation("raw_events", metadata={"files": 2}))
+
+
+@dg.asset_check(asset=other, name="complete", blocking=True)
+def lacking() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=False, metadata={"why": "events_bad.csv (cut off)"})
+
+
+def test_what_waits_for_a_person_is_told_of(server: Server) -> None:
+    run_and_react(server, staged)
+    hook = dict(server.got)[f"/{HIDDEN}"]
+    assert hook["text"] == "The landing zone waits for a person: day 2015-08-01 (is held), events_bad.csv (cut off)."
+    assert hook["waits"] == {"events_bad.csv": "cut off", "day 2015-08-01": "is held"}
+    assert len(server.got) == 2
+
+
+def test_a_failed_check_is_told_of_with_why_it_failed(server: Server) -> None:
+    run_and_react(server, other, lacking)
+    hook = dict(server.got)[f"/{HIDDEN}"]
+    assert hook["error"].endswith("check complete: events_bad.csv (cut off)")
 
 
 def test_runs_without_a_release_and_runs_that_are_tried_again_are_not_told_of(server: Server) -> None:
     run_and_react(server, other)
     run_and_react(server, broken, tags={"dagster/will_retry": "true"})
+    assert server.got == []
+
+
+def test_runs_that_somebody_watches_on_a_console_are_not_told_of(server: Server) -> None:
+    run_and_react(server, release, tags=dict(BY_CONSOLE))
+    run_and_react(server, broken, tags=dict(BY_CONSOLE))
     assert server.got == []
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
-from socket import gethostname
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from recsys_assets.assets import retrieval
+from recsys_assets.automation.runs import InProcessRunner, MaterializeError
 from recsys_assets.automation.staleness import history_tags
+from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.partition_store import PartitionStore, Written
 from recsys_assets_tests.automation.conftest import Files
@@ -126,11 +129,13 @@ def test_two_runs_of_one_partition_never_write_at_once(built: Driver, monkeypatc
 
 def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> None:
     """Neither the pools that its run holds nor the days that its run was about to write."""
-    instance, ended = built.world.instance, subprocess.Popen(["true"])
-    ended.wait()
-    tags = {"recsys/host": gethostname(), "recsys/process": str(ended.pid), **history_tags("2015-05-04", "2015-05-05")}
-    job = built.definitions.resolve_job_def("history")
+    instance, job = built.world.instance, built.definitions.resolve_job_def("history")
+    tags = history_tags("2015-05-04", "2015-05-05")
     left = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    locks = built.world.folder / "dagster" / "history" / "runs" / "running"
+    start = "import os, sys; from pathlib import Path; from recsys_assets.automation.dead_runs import RunLocks; "
+    start += "RunLocks(Path(sys.argv[1])).start(sys.argv[2], 'history'); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", start, str(locks), left.run_id], check=False).returncode == 9
     assert instance.event_log_storage.claim_concurrency_slot("clean_events", left.run_id, "clean_events").is_claimed
     built.put("events_late.csv", HEADER + event("2015-05-05"))
     with built.world.materializer() as materializer:
@@ -139,6 +144,61 @@ def test_what_a_killed_make_run_left_behind_holds_nothing_up(built: Driver) -> N
     assert found is not None
     assert found.status is dg.DagsterRunStatus.CANCELED
     assert [request.partition_key for request in built.requests(AUTOMATION)] == ["2015-05-08"]
+
+
+def test_a_range_that_fails_in_the_middle_leaves_the_days_before_it_good_and_names_the_day(
+    built: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = built.world.store.partitions()
+    for day in ("2015-05-05", "2015-05-06", "2015-05-07"):
+        store.delete("clean_events", day)
+    built.definitions = built.world.definitions()
+    runner = InProcessRunner(built.definitions, built.world.instance, built.world.settings.storage_uri)
+    read, write = LandingZone.events, PartitionStore.write
+
+    def broken(zone: LandingZone, day: str) -> Any:
+        if day == "2015-05-06":
+            raise RuntimeError("the disk is gone")
+        return read(zone, day)
+
+    def full(self: PartitionStore, asset: str, day: str, *args: Any) -> Any:
+        if (asset, day) == ("clean_events", "2015-05-07"):
+            raise OSError("no space is left")
+        return write(self, asset, day, *args)
+
+    for owner, name, fault, told, stored in (
+        (LandingZone, "events", broken, "the disk is gone\nclean_events of 2015-05-06 failed", 1),
+        (PartitionStore, "write", full, "no space is left\nclean_events of 2015-05-07 could not be stored", 2),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fault)
+            with pytest.raises(MaterializeError, match=told):
+                runner.run("history", history_tags("2015-05-05", "2015-05-07"))
+        assert store.days("clean_events")[2 : 2 + stored] == ["2015-05-05", "2015-05-06"][:stored]
+        assert len(store.days("clean_events")) == 5 + stored
+        for day in store.days("clean_events"):
+            store.fetch("clean_events", day, built.world.folder / "fetched")
+    runner.run("history", history_tags("2015-05-05", "2015-05-07"))
+    assert len(store.days("clean_events")) == 8
+
+
+def test_automation_pauses_while_a_person_is_erased(built: Driver) -> None:
+    built.put("events_late.csv", HEADER + event("2015-05-05"))
+    built.land()
+    built.put("events_later.csv", HEADER + event("2015-05-07"))
+    erasing = built.world.instance.create_run_for_job(
+        built.definitions.resolve_job_def("erase_user"),
+        run_config={"ops": {"erase": {"config": {"user_id": "1"}}}},
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    )
+    assert built.requests(AUTOMATION) == []
+    for sensor in ("landing_sensor", "experiments_sensor"):
+        assert built.requests(sensor) == []
+        assert built.told == f"paused: run {erasing.run_id} erases a person"
+    assert [built.schedule(name) for name in ("daily_history", "daily_refresh", "daily_experiments")] == [[], [], []]
+    built.world.instance.report_run_canceled(erasing, "it has ended")
+    assert {request.partition_key for request in built.requests(AUTOMATION)} == {"2015-05-08"}
+    assert built.land() == ["stage_landing", "history 2015-05-07"]
 
 
 def test_runs_for_another_store_on_the_same_instance_say_nothing_about_this_one(built: Driver, tmp_path: Path) -> None:

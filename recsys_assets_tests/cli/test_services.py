@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.cli import services as launch
+from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.services import LaunchError, Service, free_port, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,45 @@ def test_processes_that_ignore_sigterm_are_stopped_with_their_children(
         eventually(lambda: alive.read_text() == "xxx")
         assert not nobody_holds(alive)
     eventually(lambda: nobody_holds(alive), seconds=5)
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from recsys_assets.cli.one_at_a_time import only_one
+from recsys_assets.cli.services import Service
+with Service("Test server", [sys.executable, *sys.argv[2:]], "", Path(sys.argv[1])):
+    time.sleep(600)
+"""
+
+
+def test_processes_end_where_who_started_them_was_killed(tmp_path: Path) -> None:
+    """With kill -9, which nobody can catch: a server, its child and its grandchild."""
+    alive, polite = tmp_path / "alive", STUBBORN.replace("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "")
+    alive.touch()
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, tmp_path / "log", "-c", polite, alive])
+    eventually(lambda: alive.read_text() == "xxx")
+    starter.kill()
+    starter.wait()
+    eventually(lambda: nobody_holds(alive))
+
+
+def test_a_second_command_on_a_store_says_who_works_on_it_and_stops(tmp_path: Path) -> None:
+    holding = "import sys, time; from recsys_assets.cli.one_at_a_time import only_one\n"
+    holding += "with only_one(sys.argv[1], 'make run'): print('held', flush=True); time.sleep(600)"
+    store = f"file://{tmp_path}/a%20store"
+    with subprocess.Popen([sys.executable, "-c", holding, store], stdout=subprocess.PIPE) as first:
+        assert first.stdout
+        assert first.stdout.readline() == b"held\n"
+        second = rf"^make run \(process {first.pid} on .+, since \d{{4}}-.+\) works on {store} already: stop it first"
+        with pytest.raises(LaunchError, match=second):
+            only_one(store, "make run")
+        with only_one(f"file://{tmp_path}/another", "make run"):
+            pass
+        first.kill()
+        first.wait()
+    with only_one(store, "make run"):
+        assert (tmp_path / "a store" / ".make-run.lock").exists()
 
 
 def test_a_server_that_ends_or_never_answers_is_an_error_that_names_its_log(tmp_path: Path) -> None:

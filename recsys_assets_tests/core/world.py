@@ -155,7 +155,7 @@ def properties(seed: int = 0, items: int = 30, days: int = 12, ids: IdTypes = IN
                 value = {
                     "category": f"c{rng.randrange(5)}",
                     "available": rng.choice("01111"),
-                    "price": f"n{rng.randrange(1, 99)}.500",
+                    "price": f"{rng.randrange(1, 99)}.5",
                 }[name]
                 ts = datetime(day.year, day.month, day.day, rng.randrange(24), tzinfo=UTC)
                 row = {"item_id": typed(item, ids.item), "ts": ts, "property": name, "value": value, "dt": day}

@@ -162,11 +162,15 @@ def unicode() -> Raw:
             "item_id": item,
             "ts": at(FIRST, n),
             "property": name,
-            "value": rng.choice([*words, "c1", "n5", "n-3.25"]),
+            "value": rng.choice(values),
             "dt": FIRST,
         }
         for n, item in enumerate(words)
-        for name in ("category", "available", "price")
+        for name, values in (
+            ("category", [*words, "c1"]),
+            ("available", ["1", "0", None]),
+            ("price", ["5", "3.25", "0", "1000000000", "1e-07", None]),
+        )
     ]
     return Raw(parsed(rows, "ünï.csv"), snapshots(stated), [], STRINGS)
 

@@ -104,7 +104,7 @@ def test_the_release_being_served_is_replaced(serve: bool) -> None:
     erasure = erase(toy, 0)
     now = releases.current()
     assert now is not None
-    assert (now.as_of, now.release_id != old.release_id, now.previous) == (DAYS[1], True, None)
+    assert (now.as_of, now.release_id != old.release_id, now.previous, now.pinned) == (DAYS[1], True, None, True)
     assert erasure.serving == now.release_id
     releases.verify(now.release_id)
     assert old.release_id in erasure.releases_deleted

@@ -61,7 +61,7 @@ class MemoryStore(LocalStore):
         return ObjectMeta(key, len(data), etag, datetime(2015, 5, 3, tzinfo=UTC))
 
     def list(self, prefix: str = "") -> list[ObjectMeta]:
-        return [self.head(key) for key in sorted(self.objects) if key.startswith(f"{prefix}/")]
+        return [self.head(key) for key in sorted(self.objects) if not prefix or key.startswith(f"{prefix}/")]
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
@@ -71,6 +71,12 @@ class MemoryStore(LocalStore):
 
     def local_path(self, key: str) -> Path | None:
         return None
+
+    def sweep(self, prefix: str = "", hours: float = 0, *, history: bool = False) -> list[str]:
+        return []
+
+    def unlisted(self, prefix: str = "") -> list[str]:
+        return []
 
 
 DAYS = ("2015-05-04", "2015-05-05", "2015-05-06", "2015-05-07")

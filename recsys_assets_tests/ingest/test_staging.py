@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from recsys_assets.core.contracts import CLEAN_EVENTS, REJECTED_EVENTS, arrow_schema
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.events.clean import CleanParams, clean_day, ingest_counts
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import PARSED_EVENTS
-from recsys_assets.core.events.read import DataFileError
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.staging import NoGoodRowsError, StagedFile, find_staged, stage

@@ -12,6 +12,7 @@ import pytest
 
 from recsys_assets.assets import ranking
 from recsys_assets.sample.generate import SampleConfig, generate
+from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
 
 SAMPLE = SampleConfig(events=12_000, days=30, seed=3)
@@ -66,3 +67,9 @@ def train_on(monkeypatch: pytest.MonkeyPatch, built: World) -> Train:
         monkeypatch.setattr(ranking, "training_table", table)
 
     return choose
+
+
+@pytest.fixture
+def as_if_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that make a part of a day with other settings, where a person would make all that it reads again."""
+    monkeypatch.setattr(PartitionStore, "changes", lambda *_: ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from recsys_assets.partitions import training_days
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, promotion, refresh
@@ -76,6 +78,36 @@ def test_a_report_tells_what_the_days_of_a_backfill_left(world: World) -> None:
     assert world.run("backtest", EARLIER).success
     assert told(world, EARLIER)["days"] == [EARLIER], "nothing of later days"
     assert world.hashes("releases") == before
+
+
+def test_days_that_were_never_judged_are_told_at_the_start_with_what_they_need(world: World) -> None:
+    root = world.folder / "store" / "assets"
+    past = training_days(world.settings, DAY)[-2:]
+    for asset, days in (("ranking_examples", past), ("ranker_evaluation", [EARLIER, DAY])):
+        for day in days:
+            shutil.rmtree(root / asset / f"dt={day}", ignore_errors=True)
+    failed = world.run("backtest", DAY)
+    assert not failed.success
+    [failure] = failed.get_step_failure_events()
+    told = str(failure.step_failure_data)
+    assert "no as-of day was judged: needs ranking_examples of " in told
+    assert all(day in told for day in past)
+    assert f"`recsys as-of {EARLIER} {DAY}` makes them, oldest first" in told
+    trained = materialized(world.run("refresh", DAY))["ranker"]
+    assert str(trained["lacks"].value).startswith(
+        f"needs ranking_examples of {past[0]}, {past[1]}: `recsys as-of {DAY}`"
+    )
+
+    with world.materializer() as materializer:
+        materializer.build_as_of([DAY])
+    made = world.run("backtest", DAY)
+    assert made.success
+    still, _, _ = str(materialized(made)["backtest_report"].get("lacks")).partition(": `recsys")
+    assert not [day for day in past if day in still]
+    for asset in ("promotion", "recommendations", "ranker_evaluation"):
+        shutil.rmtree(root / asset)
+    nothing = world.run("backtest", DAY)
+    assert "no as-of day was made" in str(nothing.get_step_failure_events()[0].step_failure_data)
 
 
 def test_nobody_waits_for_a_backtest(built: World) -> None:

@@ -32,7 +32,7 @@ from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.test_model_life import EARLIER, decide, promotion, refresh
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.usefixtures("as_if_rebuilt")]
 
 FILES = {
     "ranks": "model: logistic_regression\nfeatures: ['*_rank']\nparams: {C: 0.1}\nmetrics: [ndcg_at_5, f_beta]\n",

@@ -216,9 +216,21 @@ def test_older_days_are_released_but_not_served(built: World, tmp_path: Path, in
     config = {"ops": {"point_back": {"config": {"release_id": older}}}}
     assert job.execute_in_process(instance=instance, run_config=config).success
     assert world.served_release() == older
-    # The withdrawn day is not served again by running it again.
-    assert world.run("refresh", DAY).success
+    # The withdrawn day is not served again by running it again, and the UI says that a person keeps another.
+    again = world.run("refresh", DAY)
+    assert again.success
     assert world.served_release() == older
+    assert materialized(again)["release"]["why"].value == "pinned"
+    checks = {check.check_name: check for check in again.get_asset_check_evaluations() if "serving" in check.check_name}
+    assert {name: (check.passed, check.severity.value) for name, check in checks.items()} == {
+        "serving_is_current": (True, "ERROR"),
+        "serving_follows": (False, "WARN"),
+    }
+    assert checks["serving_follows"].metadata["serving"].value == older
+    assert world.definitions().resolve_job_def("unpin_release").execute_in_process(instance=instance).success
+    pointer = releases.current()
+    assert pointer is not None
+    assert not pointer.pinned
 
 
 def test_manual_mode_waits_for_approval(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -36,7 +36,7 @@ from recsys_assets_tests.integration.conftest import DAY, Train
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.usefixtures("as_if_rebuilt")]
 
 EARLIER = "2015-05-27"
 """A horizon before the newest day: its examples are there, so it can have a gate of its own."""

@@ -16,7 +16,7 @@ from recsys_assets_tests.integration.test_insight import parts
 from recsys_assets_tests.integration.test_model_life import refresh
 from recsys_assets_tests.integration.world import World, materialized
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.usefixtures("as_if_rebuilt")]
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "placements.toml"
 RULES = {"exclude_purchased": True, "category_cap": 2, "diversity": 0.2}

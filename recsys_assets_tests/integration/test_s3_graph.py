@@ -70,7 +70,9 @@ def test_a_day_that_lands_on_s3_moves_the_graph_by_itself(
     client = boto3_client(server.options)
     header, *rows = (sample / "events.csv").read_bytes().splitlines()
     root = f"s3://{server.bucket}"
-    driver = Driver(make_world(tmp_path, instance, landing_uri=f"{root}/drop", storage_uri=f"{root}/lake", **FAST))
+    driver = Driver(
+        make_world(tmp_path, instance, landing_uri=f"{root}/drop", storage_uri=f"{root}/lake", deleted_share=1, **FAST)
+    )
 
     def put(day: str, seconds: int) -> None:
         of_day = [row for row in rows if seconds <= int(row.split(b",")[0]) // 1000 < seconds + 86400]

@@ -22,6 +22,7 @@ def seen_inputs(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return seen
 
 
+@pytest.mark.usefixtures("as_if_rebuilt")
 def test_a_ranker_stands_down_where_a_generator_that_it_learned_from_gives_nothing(
     built: World, tmp_path: Path, instance: dg.DagsterInstance, train_on: Train
 ) -> None:

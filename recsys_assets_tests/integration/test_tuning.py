@@ -94,6 +94,7 @@ def test_the_ranker_is_tuned_without_a_row_of_the_test_window(world: World, open
     assert {asset for asset, _ in opened} == {"ranking_examples"}
 
 
+@pytest.mark.usefixtures("as_if_rebuilt")
 def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     world: World, opened: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def test_retrieval_is_tuned_without_a_row_of_the_test_window(
     assert params(world, "retrieval_params", DAY) == before
 
 
+@pytest.mark.usefixtures("as_if_rebuilt")
 def test_a_search_serves_its_period_and_defaults_serve_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The day before searches, DAY carries that forward; the first day of a period searches whatever there is."""
     since_first = (date.fromisoformat(DAY) - world.settings.first_day).days

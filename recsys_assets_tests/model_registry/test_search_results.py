@@ -44,7 +44,7 @@ def params(depth: int, *, searched: bool = True) -> bytes:
 
 
 def reused(store: ObjectStore, day: date, settings: Settings) -> tuple[dict[str, Any], Input] | None:
-    return reused_result(store, ASSET, day, settings, json.loads, lambda found: found["searched"])
+    return reused_result(PartitionStore(store), ASSET, day, settings, json.loads, lambda found: found["searched"])
 
 
 def after(days: int) -> date:

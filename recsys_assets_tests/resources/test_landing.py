@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_assets.core.dataset import load_dataset
 from recsys_assets.definitions import build_resources
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.settings import Settings
+from recsys_assets.settings import load_settings
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.s3_servers import S3Server
 
@@ -29,8 +28,8 @@ def test_a_listing_of_s3_says_what_the_store_does(
     if prefix:
         open_store(f"s3://{moto.bucket}", moto.options).put("drop/here_not/events.csv", b"of others")
 
-    settings = Settings(landing_uri=uri, storage_uri=str(tmp_path))
-    zone: LandingZone = build_resources(settings, load_dataset(settings.dataset))["landing"].zone()
+    settings, dataset = load_settings(landing_uri=uri, storage_uri=str(tmp_path))
+    zone: LandingZone = build_resources(settings, dataset)["landing"].zone()
     expected = {meta.key: (meta.size, meta.etag) for meta in there.list() if meta.key.endswith((".csv", ".csv.gz"))}
     assert {name: (file.size, file.fingerprint) for name, file in zone.listing().items()} == expected
-    assert [meta.key for meta in zone.experiment_files()] == ["experiments/order.yaml"]
+    assert [file.name for file in zone.experiment_files()] == ["experiments/order.yaml"]

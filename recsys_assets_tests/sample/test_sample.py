@@ -298,3 +298,18 @@ def test_memory_does_not_follow_the_number_of_events(tmp_path: Path):
         measured.append((peak, size))
     (small, small_file), (large, large_file) = measured
     assert large - small < 0.5 * (large_file - small_file), measured
+
+
+def test_each_item_has_one_title_and_brand_that_tell_its_taste(properties: pl.DataFrame):
+    values = {name: properties.filter(pl.col("property") == name) for name in ("title", "brand", "categoryid")}
+    described = properties["itemid"].n_unique()
+    for name in ("title", "brand"):
+        each = values[name].group_by("itemid").agg(pl.col("value").n_unique())
+        assert len(each) == described
+        assert (each["value"] == 1).all()
+    assert values["title"].unique("itemid")["value"].is_unique().all()
+    first = values["categoryid"].sort("timestamp").unique("itemid", keep="first")
+    sort = values["title"].unique("itemid").select("itemid", sort=pl.col("value").str.extract(r" (.+) \d+$"))
+    share = first.join(sort, on="itemid").group_by("value").agg(pl.col("sort").mode().first(), pl.len())
+    kept = first.join(sort, on="itemid").join(share, on="value").select((pl.col("sort") == pl.col("sort_right")).mean())
+    assert kept.item() > 0.98, "categories are not of one sort; few items are misfiled"

@@ -66,6 +66,7 @@ def test_a_release_is_its_manifest(publish: Publisher, tmp_path: Path) -> None:
         "generation": 1,
         "withdrawn": [],
         "pinned": False,
+        "rolled_back": 0,
     }
     assert publish.releases.manifest(published.release_id).sha256 == published.manifest_sha256
     assert publish.releases.list() == [published.release_id]
@@ -113,19 +114,27 @@ def test_the_gate_sees_the_stored_bytes_and_can_refuse(publish: Publisher) -> No
     assert publish("2015-08-02", check=lambda files: None).moved
 
 
-def test_a_rollback_lasts_until_something_new_or_another_rollback(publish: Publisher) -> None:
+def test_a_rollback_lasts_until_a_person_lifts_it(publish: Publisher) -> None:
     first, second, third = (publish(f"2015-08-0{day}") for day in (1, 2, 3))
     same_day = publish("2015-08-01", "y")
     pointer = publish.releases.rollback(first.release_id)
     assert (pointer.release_id, pointer.generation, pointer.previous) == (first.release_id, 4, third.release_id)
     assert set(pointer.withdrawn) == {second.release_id, third.release_id, same_day.release_id}
+    assert pointer.pinned
     assert publish.releases.rollback(first.release_id) == pointer
 
+    for day, word in (("2015-08-02", "x"), ("2015-08-02", "other inputs"), ("2015-08-04", "x")):
+        again = publish(day, word)
+        assert (again.moved, again.reason) == (False, "pinned")
+    with pytest.raises(ValueError, match=f"{again.release_id} stays back: {first.release_id} is pinned; unpin it"):
+        publish.releases.approve(again.release_id)
+    assert publish.releases.current() == pointer
+
+    publish.releases.pin(pinned=False)
     for day, word in (("2015-08-02", "x"), ("2015-08-03", "x"), ("2015-08-01", "y")):
         again = publish(day, word)
         assert (again.moved, again.reason) == (False, "withdrawn")
     assert publish.served() == first.release_id
-
     fixed = publish("2015-08-02", "fixed")
     assert (fixed.moved, publish.served()) == (True, fixed.release_id)
     assert not publish("2015-08-03").moved
@@ -138,6 +147,37 @@ def test_a_rollback_lasts_until_something_new_or_another_rollback(publish: Publi
         publish.releases.rollback()
 
 
+def test_a_rollback_to_what_is_served_pins_it(publish: Publisher) -> None:
+    first = publish("2015-08-01")
+    assert publish.releases.rollback(first.release_id).pinned
+    assert not publish("2015-08-02").moved
+
+
+def test_publishing_that_began_before_a_rollback_does_not_undo_it(publish: Publisher) -> None:
+    """Not even after the pin was lifted: the rollback could not withdraw a release that was not there yet."""
+    first, _ = publish("2015-08-01"), publish("2015-08-02")
+
+    def meanwhile(_: Mapping[str, Path]) -> None:
+        publish.releases.rollback(first.release_id)
+        publish.releases.pin(pinned=False)
+
+    late = publish("2015-08-02", "in flight", check=meanwhile)
+    assert (late.moved, late.reason, publish.served()) == (False, "late", first.release_id)
+    other = publish("2015-08-02", "overtaken", check=lambda _: publish("2015-08-02", "faster") and None)
+    assert (other.moved, other.reason) == (True, "published"), "another publisher is no rollback"
+
+
+def test_what_must_not_be_served_is_replaced_by_the_same_day_pinned_or_not(publish: Publisher) -> None:
+    first, _ = publish("2015-08-01"), publish("2015-08-02")
+    publish.releases.rollback(first.release_id)
+    clean = publish("2015-08-01", "clean")
+    pointer = publish.releases.replace_served(clean.release_id)
+    assert (pointer.release_id, pointer.pinned, pointer.previous) == (clean.release_id, True, first.release_id)
+    with pytest.raises(ValueError, match="is not of the day"):
+        publish.releases.replace_served(publish("2015-08-02", "y").release_id)
+    assert publish.served() == clean.release_id
+
+
 def test_a_release_can_wait_for_approval(publish: Publisher) -> None:
     waiting = publish("2015-08-01", serve=False)
     assert (waiting.moved, waiting.reason, waiting.generation) == (False, "waiting", 0)
@@ -146,6 +186,7 @@ def test_a_release_can_wait_for_approval(publish: Publisher) -> None:
     newer = publish("2015-08-02")
     assert publish.releases.approve(waiting.release_id).release_id == newer.release_id
     publish.releases.rollback(waiting.release_id)
+    publish.releases.pin(pinned=False)
     with pytest.raises(ValueError, match="withdrawn by a rollback"):
         publish.releases.approve(newer.release_id)
     assert publish("2015-08-01", serve=False).reason == "current"

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.contracts import ITEM_EMBEDDINGS, IdTypes, arrow_schema
 from recsys_assets.core.dataset import EmbeddingsSpec
+from recsys_assets.core.events.batches import RawBatch
+from recsys_assets.core.events.file_faults import DataFileError, SchemaError, shape
 from recsys_assets.core.events.parse import item_ids
-from recsys_assets.core.events.read import DataFileError, RawBatch, SchemaError
 
 
 def parse_embeddings(batches: Iterable[RawBatch], spec: EmbeddingsSpec, ids: IdTypes, name: str) -> pa.Table:
@@ -38,8 +39,10 @@ def parse_embeddings(batches: Iterable[RawBatch], spec: EmbeddingsSpec, ids: IdT
     for batch in batches:
         if batch.broken.num_rows:
             row = batch.broken.slice(0, 1).to_pylist()[0]
-            raise SchemaError(f"{name}: row {row['source_row']}: {row['reason']}, found {row['raw'][:200]}")
-        items = item_ids(batch, spec.columns.item_id, ids.item)
+            raise SchemaError(
+                f"{name}: row {row['source_row']}: {row['reason']}, found {shape(orjson.loads(row['raw']))}"
+            )
+        items = item_ids(batch, spec.columns.item_id, ids.item, name)
         _expect(items.is_valid(), batch, spec.columns.item_id, f"{name}: ", f"(item_id): expected {ids.item}")
         vectors, length = _vectors(batch, spec.columns.embedding, length, name)
         parts.append(pa.table([items, vectors], schema=schema))
@@ -73,6 +76,8 @@ def _vectors(batch: RawBatch, column: str, length: int | None, name: str) -> tup
     if not len(values):
         return pa.chunked_array([], pa.list_(pa.float32())), length
     about = f"{name}: "
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = pa.chunked_array([[_numbers(text) for text in values.to_pylist()]], pa.list_(pa.float64()))
     elif not (_is_list(values.type) and _is_number(values.type.value_type)):
@@ -105,17 +110,15 @@ def _expect(good: pa.Array | pa.ChunkedArray, batch: RawBatch, column: str, file
     if flags.all():
         return
     row = int(np.argmin(flags))
-    value = str(batch.rows.column(column)[row].as_py())
-    shown = f"{value[:80]}…" if len(value) > 80 else value
-    raise SchemaError(f"{file}column {column!r} {expected}, found {shown} in row {batch.source_row[row]}")
+    value = batch.rows.column(column)[row].as_py()
+    raise SchemaError(f"{file}column {column!r} {expected}, found {shape(value)} in row {batch.source_row[row]}")
 
 
 def _expect_once(items: pa.ChunkedArray, about: str) -> None:
     counts = pc.call_function("value_counts", [items])
     twice = counts.filter(pc.call_function("greater", [counts.field("counts"), pa.scalar(1)]))
     if len(twice):
-        first = min(twice.field("values").to_pylist())
-        raise SchemaError(f"{about}: expected each item once, found {first!r} more than once")
+        raise SchemaError(f"{about}: expected each item once, found {len(twice):,} of them more than once")
 
 
 def _is_list(kind: pa.DataType) -> bool:

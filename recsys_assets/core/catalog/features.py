@@ -9,8 +9,7 @@ import narwhals as nw
 from recsys_assets.core.clock import days_before
 from recsys_assets.core.contracts import ITEM_FEATURES
 from recsys_assets.core.engine import Frame
-
-_NUMBER = r"^n?-?[0-9]+(\.[0-9]+)?$"
+from recsys_assets.core.events.vocabulary import YES
 
 
 def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: datetime, as_of: date) -> Frame:
@@ -27,21 +26,22 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
         as_of: D.
 
     Returns:
-        ITEM_FEATURES. An item that never stated its availability, or stated other than '0', is available. A price is
-        a number with or without the leading 'n' of hashed numbers; anything else is null.
+        ITEM_FEATURES. An item that never stated its availability is available; one whose last availability or price
+        means nothing that is known has null there.
     """
     snapshots = properties.filter((nw.col("dt") <= as_of) & (nw.col("ts") < end))
     newest = snapshots.group_by("item_id", "property").agg(nw.col("ts").max())
     last = snapshots.join(newest, on=["item_id", "property", "ts"], how="semi")
     wide = last.group_by("item_id").agg(
-        *(_value_of(name) for name in ("category", "available", "price", "brand", "title"))
+        *(_value_of(name) for name in ("category", "available", "price", "brand", "title")),
+        nw.when(nw.col("property") == "available").then(nw.lit("stated")).max().alias("__stated"),
     )
-    price = nw.col("price").str.replace_all("n", "", literal=True)
     values = wide.select(
         "item_id",
         nw.col("category").alias("category_id"),
-        (nw.col("available") != "0").alias("available"),
-        nw.when(nw.col("price").str.contains(_NUMBER)).then(price).cast(nw.Float64).alias("price"),
+        (nw.col("available") == YES).alias("available"),
+        nw.col("price").cast(nw.Float64),
+        "__stated",
         "brand",
         "title",
     )
@@ -57,7 +57,7 @@ def item_features(properties: Frame, item_activity: Frame, tree: Frame, end: dat
         seen.join(values, on="item_id", how="left")
         .join(tree.select("category_id", "root_id", "depth"), on="category_id", how="left")
         .with_columns(
-            nw.col("available").fill_null(True),
+            available=nw.when(nw.col("__stated").is_null()).then(nw.lit(True)).otherwise(nw.col("available")),
             days_known=days_before(nw.col("first_seen"), as_of) + 1,
         )
         .select(*ITEM_FEATURES.columns)

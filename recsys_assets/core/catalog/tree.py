@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from recsys_assets.core.contracts import CATEGORY_TREE, IdTypes, arrow_schema
+from recsys_assets.core.file_specs import ROOTS
 
 
 class CategoryTreeError(ValueError):
@@ -27,18 +29,19 @@ class CategoryTree:
     orphans: tuple[str, ...]
 
 
-def build_tree(rows: pa.Table) -> CategoryTree:
+def build_tree(rows: pa.Table, root: Collection[str] = ROOTS) -> CategoryTree:
     """Build the tree from its edges.
 
     Args:
-        rows: columns category_id and parent_id (both cast to string); a null or empty parent makes a root. Duplicate
-            rows are allowed.
+        rows: columns category_id and parent_id (both cast to string). Duplicate rows are allowed.
+        root: what stands for the parent of a root, in any case, unless a row has it as its category; a null parent
+            makes a root too, and so does a category that is its own parent.
 
     Raises:
         CategoryTreeError: a category_id is null, a node has two different parents, or parents form a cycle; the message
             names the nodes.
     """
-    parents = _parents(rows)
+    parents = _parents(rows, root)
     children: dict[str | None, list[str]] = defaultdict(list)
     for node in sorted(parents):
         children[parents[node]].append(node)
@@ -57,12 +60,14 @@ def build_tree(rows: pa.Table) -> CategoryTree:
     return CategoryTree(pa.table(arrays, schema=schema), tuple(sorted(orphans)))
 
 
-def _parents(rows: pa.Table) -> dict[str, str | None]:
+def _parents(rows: pa.Table, root: Collection[str]) -> dict[str, str | None]:
     ids: list[str | None] = rows["category_id"].cast(pa.string()).to_pylist()
     above: list[str | None] = rows["parent_id"].cast(pa.string()).to_pylist()
+    words, defined = {word.lower() for word in root}, set(ids)
     parents: dict[str, str | None] = {}
     for row, (node, text) in enumerate(zip(ids, above, strict=True)):
-        parent = text or None
+        is_root = not text or text == node or (text.lower() in words and text not in defined)
+        parent = None if is_root else text
         if not node:
             raise CategoryTreeError(f"category tree: row {row} has no category_id (its parent_id is {parent!r})")
         if parents.setdefault(node, parent) != parent:

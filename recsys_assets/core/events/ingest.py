@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Literal
 
-from recsys_assets.core.dataset import Dataset, DatasetError
+import narwhals as nw
+import pyarrow as pa
+
+from recsys_assets.core.dataset import Dataset, DatasetError, FileSpec
+from recsys_assets.core.events.batches import RawBatch
+from recsys_assets.core.events.file_faults import UnreadableFileError
 from recsys_assets.core.events.parse import Parsed, event_columns, parse_events, parse_properties
-from recsys_assets.core.events.read import RawBatch, read_rows
+from recsys_assets.core.events.read import read_rows
 
 
 def parse_file(
@@ -25,12 +30,27 @@ def parse_file(
         DataFileError: the file cannot be read or lacks a column; names it.
         DatasetError: the data set has no files of this kind.
     """
-    if kind != "properties":
-        for batch in read_rows(stream, name, dataset.events, event_columns(dataset)):
-            yield batch, parse_events(batch, dataset, name)
-        return
+    read = _events if kind != "properties" else _properties
+    columns, spec, parse = read(name, dataset)
+    for batch in read_rows(stream, name, spec, columns):
+        try:
+            parsed = parse(batch)
+        except (pa.ArrowException, nw.exceptions.NarwhalsError, UnicodeError, OverflowError) as error:
+            # What these libraries say may quote the file.
+            rows = f"rows from {batch.source_row[0]} on" if len(batch.source_row) else "rows"
+            raise UnreadableFileError(f"{name}: {rows} cannot be parsed ({type(error).__name__})") from error
+        yield batch, parsed
+
+
+_Reading = tuple[Mapping[str, str], FileSpec, Callable[[RawBatch], Parsed]]
+
+
+def _events(name: str, dataset: Dataset) -> _Reading:
+    return event_columns(dataset), dataset.events, lambda batch: parse_events(batch, dataset, name)
+
+
+def _properties(name: str, dataset: Dataset) -> _Reading:
     spec = dataset.properties
     if spec is None:
         raise DatasetError(f"{name}: data set {dataset.name!r} has no [properties]")
-    for batch in read_rows(stream, name, spec, dict(spec.columns)):
-        yield batch, parse_properties(batch, dataset, spec, name)
+    return dict(spec.columns), spec, lambda batch: parse_properties(batch, dataset, spec, name)

@@ -7,13 +7,12 @@ kept unchanged. A row that could be rejected for several reasons gets the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import narwhals as nw
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,16 +34,20 @@ from recsys_assets.core.dataset import (
     ServedColumns,
 )
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.events.read import RawBatch
-from recsys_assets.core.events.values import to_float64, to_int64, to_micros, trimmed
+from recsys_assets.core.events.batches import TOO_LONG, RawBatch
+from recsys_assets.core.events.columns import about, texts, timed, whole_id
+from recsys_assets.core.events.plain import plain_texts
+from recsys_assets.core.events.raw import raw_rows
+from recsys_assets.core.events.values import is_number, to_float64, to_int64, to_price
+from recsys_assets.core.events.vocabulary import available_values
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Increase it when the same bytes parse to other rows; files are then parsed again."""
 
 OUTSIDE_SPAN = "time outside the allowed span"
+SKIPPED_TIME = "ts that the clock skips in this time zone"
 _OPEN_END = date(2100, 1, 1)  # For data sets without an end: times in a wrong unit must not pass as far future.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EXACT_FLOAT = 2.0**53
 
 PARSED_EVENTS = Contract(
     "parsed_events",
@@ -72,11 +75,15 @@ class Parsed:
         good: what :func:`parsed_events` says, or ``PARSED_PROPERTIES``, and ``dt`` (date32), in the order of the file.
         rejected: ``REJECTED_EVENTS`` and ``dt``, which is null if the row has no valid time.
         ignored: rows of properties that the data set does not map.
+        unknown: values of good rows that mean nothing that is known, by column or property; null in ``good``.
+        repeated_hour: good rows in an hour that clocks repeat, taken as the first of the two.
     """
 
     good: pa.Table
     rejected: pa.Table
     ignored: int = 0
+    unknown: Mapping[str, pa.Array] = field(default_factory=dict[str, pa.Array])
+    repeated_hour: int = 0
 
 
 def event_columns(dataset: Dataset) -> dict[str, str]:
@@ -92,9 +99,15 @@ def parsed_events(dataset: Dataset) -> Contract:
 
 
 def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
-    """Parse rows of an event file, or of a file of impressions."""
+    """Parse rows of an event file, or of a file of impressions.
+
+    A price that is a number and no price (negative, infinite) is unknown: the event is kept without it.
+
+    Raises:
+        SchemaError: a column is of a type that has no values of this kind; names file, column and type.
+    """
     spec = dataset.events
-    frame = _texts(batch, event_columns(dataset))
+    frame, repeated = timed(batch, event_columns(dataset), spec, source_file)
     if spec.event_type is not None:
         frame = frame.with_columns(nw.lit(spec.event_type).alias("event_type"))
     absent = [name for name in ("order_id", "quantity", "price") if name not in event_columns(dataset)]
@@ -116,11 +129,11 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         nw.when(~is_unknown).then(user_id).alias("user"),
         _id(item, dataset.ids.item).alias("item"),
         event_type.alias("type"),
-        to_micros(nw.col("ts"), spec.time_unit).alias("us"),
-        to_float64(nw.col("quantity")).alias("units"),
-        to_float64(nw.col("price")).alias("unit_price"),
+        to_float64(nw.col("quantity"), spec.numbers).alias("units"),
+        to_price(nw.col("price"), spec.numbers).alias("unit_price"),
     )
     positive = ~(nw.col("units") <= 0) if spec.positive_quantity else nw.lit(True)
+    unpriced = ~nw.col("price").is_null() & nw.col("unit_price").is_null()
     frame = _with_reasons(
         frame,
         dataset,
@@ -134,7 +147,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         },
         {
             "unparsable quantity": ~nw.col("quantity").is_null() & nw.col("units").is_null(),
-            "unparsable price": ~nw.col("price").is_null() & nw.col("unit_price").is_null(),
+            "unparsable price": unpriced & ~is_number(nw.col("price"), spec.numbers),
             "non-positive quantity": ~positive,
         },
     )
@@ -150,25 +163,41 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
     }
     if "position" in contract.columns:
         values["position"] = to_int64(nw.col("position"))
-    frame = frame.select(*(values.get(name, nw.col(name)).alias(name) for name in contract.columns), "dt", "reason")
-    return _split(frame, batch, contract, dataset.ids, source_file)
+    frame = frame.select(
+        *(values.get(name, nw.col(name)).alias(name) for name in contract.columns),
+        "dt",
+        "reason",
+        nw.when(unpriced).then(nw.col("price")).alias("__price"),
+    )
+    table = frame.collect().to_arrow()
+    told = table["__price"].filter(table["reason"].is_null()).drop_null()
+    parsed = _split(
+        table.drop_columns(["__price"]), batch, contract, dataset.ids, source_file, event_columns(dataset).values()
+    )
+    return replace(parsed, unknown={"price": told} if len(told) else {}, repeated_hour=repeated)
 
 
 def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, source_file: str) -> Parsed:
-    """Parse rows of a property file: mapped properties under canonical names, values unchanged.
+    """Parse rows of a property file: mapped properties under canonical names.
 
-    A snapshot from before the data set's first day counts for that day: its values were known then.
+    Availability becomes 1 or 0, a price its number, a category loses the zeros of ``7.0``; other values stay as they
+    are. A value of the first two that means nothing that is known is null. A snapshot from before the data set's first
+    day counts for that day: its values were known then.
+
+    Raises:
+        SchemaError: a column is of a type that has no values of this kind; names file, column and type.
     """
-    frame = _texts(batch, dict(spec.columns), _mapped(batch, spec))
+    frame, repeated = timed(batch, dict(spec.columns), spec, source_file, _mapped(batch, spec, source_file))
     renamed = nw.lit(None, dtype=nw.String)
     for canonical, raw in spec.names.items():
         renamed = nw.when(nw.col("property") == raw).then(nw.lit(canonical)).otherwise(renamed)
-    frame = frame.with_columns(
-        renamed.alias("renamed"),
-        _id(nw.col("item_id"), dataset.ids.item).alias("item"),
-        to_micros(nw.col("ts"), spec.time_unit).alias("us"),
-    )
+    frame = frame.with_columns(renamed.alias("renamed"), _id(nw.col("item_id"), dataset.ids.item).alias("item"))
     frame = frame.filter(~nw.col("renamed").is_null() | nw.col("property").is_null())
+    price = to_price(nw.col("value"), spec.numbers).cast(nw.String).str.replace(r"\.0$", "")
+    values = {"category": whole_id(nw.col("value")), "price": price}
+    known = nw.col("value")
+    for name, value in values.items():
+        known = nw.when(nw.col("renamed") == name).then(value).otherwise(known)
     frame = _with_reasons(
         frame,
         dataset,
@@ -184,62 +213,66 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
         nw.col("item").alias("item_id"),
         _timestamp(),
         nw.col("renamed").alias("property"),
-        "value",
+        known.alias("value"),
         nw.lit(source_file).alias("source_file"),
         "source_row",
         "dt",
         "reason",
+        nw.col("value").alias("__stated"),
     )
-    return _split(frame, batch, PARSED_PROPERTIES, dataset.ids, source_file)
+    table = _with_availability(frame.collect().to_arrow(), spec)
+    told = table.filter(pc.call_function("and", [table["reason"].is_null(), table["value"].is_null()]))
+    names = told["property"].unique().to_pylist()
+    equal = {name: pc.call_function("equal", [told["property"], pa.scalar(name)]) for name in names}
+    unknown = {name: told["__stated"].filter(mask) for name, mask in equal.items()}
+    parsed = _split(
+        table.drop_columns(["__stated"]),
+        batch,
+        PARSED_PROPERTIES,
+        dataset.ids,
+        source_file,
+        dict(spec.columns).values(),
+    )
+    return replace(parsed, unknown=unknown, repeated_hour=repeated)
 
 
-def parse_categories(batch: RawBatch, spec: CategoriesSpec) -> pa.Table:
+def parse_categories(batch: RawBatch, spec: CategoriesSpec, source_file: str) -> pa.Table:
     """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``."""
-    frame = _texts(batch, dict(spec.columns))
+    frame = texts(batch, dict(spec.columns), source_file)
     schema = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
-    whole = {name: nw.col(name).str.contains(r"^[0-9]+\.0+$") for name in schema.names}
-    ids = [
-        nw.when(whole[name]).then(nw.col(name).str.replace(r"\.0+$", "")).otherwise(nw.col(name)).alias(name)
-        for name in schema.names
-    ]
-    return frame.select(*ids).collect().to_arrow().cast(schema)
+    return (
+        frame.select(*(whole_id(nw.col(name)).alias(name) for name in schema.names)).collect().to_arrow().cast(schema)
+    )
 
 
-def item_ids(batch: RawBatch, column: str, kind: IdType) -> pa.ChunkedArray:
+def item_ids(batch: RawBatch, column: str, kind: IdType, source_file: str) -> pa.ChunkedArray:
     """A column as item ids; null if a value is not an id."""
-    frame = _texts(batch, {"item_id": column}).select(_id(nw.col("item_id"), kind).alias("item_id"))
-    return frame.collect().to_arrow()["item_id"].cast(pa.int64() if kind == "int64" else pa.string())
+    frame = texts(batch, {"item_id": column}, source_file)
+    return (
+        frame.select(_id(nw.col("item_id"), kind).alias("item_id"))
+        .collect()
+        .to_arrow()["item_id"]
+        .cast(pa.int64() if kind == "int64" else pa.string())
+    )
 
 
-def _mapped(batch: RawBatch, spec: PropertiesSpec) -> pa.Array:
+def _mapped(batch: RawBatch, spec: PropertiesSpec, source_file: str) -> pa.Array:
     """Mask of the rows with a mapped property or none; most rows have others and are dropped before parsing."""
-    name = pc.call_function("utf8_trim_whitespace", [_as_text(batch.rows.column(spec.columns.property))])
+    raw = spec.columns.property
+    name = pc.call_function("utf8_trim_whitespace", [plain_texts(batch.rows.column(raw), about(source_file, raw))])
     mapped = pc.SetLookupOptions(value_set=pa.array([*spec.names.values(), "", None], pa.string()))
     return pc.call_function("is_in", [name], mapped)
 
 
-def _texts(batch: RawBatch, columns: Mapping[str, str], mask: pa.Array | None = None) -> Frame:
-    """The mapped columns as trimmed text under their canonical names, and source_row; only rows in the mask, if any."""
-    texts = {canonical: _as_text(batch.rows.column(raw)) for canonical, raw in columns.items()}
-    table = pa.table({**texts, "source_row": batch.source_row})
-    frame = nw.from_arrow(table if mask is None else table.filter(mask), backend="polars").lazy()
-    return frame.with_columns(trimmed(nw.col(name)).alias(name) for name in columns)
-
-
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of any plain type as the text that a csv file would contain."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        # Arrow writes 1e15 as '1e+15', but whole numbers may be ids: those that a float holds exactly become integers.
-        values = column.cast(pa.float64()).to_numpy()
-        whole = (np.abs(values) < _EXACT_FLOAT) & (values == np.floor(values))
-        exact = pa.array(np.where(whole, values, 0.0).astype(np.int64)).cast(pa.string())
-        plain = pa.array(values, from_pandas=True).cast(pa.string())
-        return pa.chunked_array([pc.call_function("if_else", [pa.array(whole), exact, plain])])
-    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-        column = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
-    return column.cast(pa.string())
+def _with_availability(table: pa.Table, spec: PropertiesSpec) -> pa.Table:
+    """Values of ``available`` as their meaning; null if they have none."""
+    is_available = pc.call_function("equal", [table["property"], pa.scalar("available")]).fill_null(False)
+    if not pc.call_function("any", [is_available]).as_py():
+        return table
+    values = table["value"].cast(pa.string())
+    meant = pa.chunked_array([available_values(chunk, spec.availability) for chunk in values.chunks], pa.string())
+    column = pc.call_function("if_else", [is_available, meant, values])
+    return table.set_column(table.column_names.index("value"), "value", column)
 
 
 def _id(text: nw.Expr, kind: IdType) -> nw.Expr:
@@ -270,15 +303,18 @@ def _with_reasons(
 ) -> Frame:
     """Add ``reason`` (null if good) and ``dt`` (null if the time is missing or outside the span).
 
-    Needs ``ts`` (text) and ``us``; reasons about time come after those of ``before`` and before those of ``after``.
+    Needs the columns of :func:`timed`. Reasons about time come after those of ``before`` and before those of
+    ``after``.
     """
     us, hours = nw.col("us"), dataset.boundary_hours
     first, end = _micros(dataset.start_date, hours), _micros(dataset.end_date or _OPEN_END, hours)
     assigned_time = nw.when(us < first).then(nw.lit(first)).otherwise(us) if early_is_first_day else us
     inside = (assigned_time >= first) & (assigned_time < end)
     faults = {
+        TOO_LONG: nw.col("long"),
         **before,
         "null ts": nw.col("ts").is_null(),
+        SKIPPED_TIME: nw.col("skipped"),
         "unparsable ts": us.is_null(),
         OUTSIDE_SPAN: ~inside,
         **after,
@@ -290,18 +326,19 @@ def _with_reasons(
     return frame.with_columns(reason.alias("reason"), day.alias("dt"))
 
 
-def _split(frame: Frame, batch: RawBatch, contract: Contract, ids: IdTypes, source_file: str) -> Parsed:
-    """Collect the frame and separate good rows from rejected ones, which get their raw row; add the broken rows."""
+def _split(
+    table: pa.Table, batch: RawBatch, contract: Contract, ids: IdTypes, source_file: str, mapped: Iterable[str]
+) -> Parsed:
+    """Separate good rows from rejected ones, which get their raw row; add the broken rows."""
     with_day = [pa.field("dt", pa.date32())]
-    table = frame.collect().to_arrow()
     good = table.filter(table["reason"].is_null()).drop_columns(["reason"])
     bad = table.filter(table["reason"].is_valid())
     positions = pa.array(np.searchsorted(batch.source_row.to_numpy(), bad["source_row"].to_numpy()))
-    if batch.lines is not None:
-        raw = batch.lines.take(positions)
-    else:
-        rows = batch.rows.take(positions).to_pylist()
-        raw = pa.array([orjson.dumps(row, default=str).decode() for row in rows], pa.string())
+    raw = (
+        batch.lines.take(positions)
+        if batch.lines is not None
+        else pa.array(raw_rows(batch.rows, positions, mapped), pa.string())
+    )
     schema = pa.schema([*arrow_schema(REJECTED_EVENTS, ids), *with_day])
     parts = [
         (bad["source_row"], bad["reason"], raw, bad["dt"]),

@@ -15,9 +15,11 @@ from typing import Any, Literal, cast
 import orjson
 import pyarrow as pa
 
-from recsys_assets.core.dataset import Dataset, FileSpec, TimeUnit
+from recsys_assets.core.dataset import Dataset, TimedFileSpec, TimeUnit
+from recsys_assets.core.events.batches import NESTED, NOT_TEXT, WRONG_COLUMNS
+from recsys_assets.core.events.file_faults import SchemaError, shape
 from recsys_assets.core.events.parse import OUTSIDE_SPAN, Parsed
-from recsys_assets.core.events.read import WRONG_COLUMNS, SchemaError
+from recsys_assets.core.written_times import KNOWN_FORMATS, parse_time
 
 _UNITS: Mapping[TimeUnit, str] = {
     "s": "seconds",
@@ -40,8 +42,8 @@ class SchemaWatch:
         spec = dataset.properties if kind == "properties" else dataset.events
         if spec is None:
             raise ValueError(f"data set {dataset.name!r} has no [{kind}]")
-        self._spec: FileSpec = spec
-        self._unit: TimeUnit = spec.time_unit
+        self._spec: TimedFileSpec = spec
+        self._unit: TimeUnit | None = spec.time_unit
         self._columns = {canonical: raw for canonical, raw in spec.columns if raw is not None}
         self._rows = self._good = 0
         self._reasons: Counter[str] = Counter()
@@ -80,18 +82,25 @@ class SchemaWatch:
         row, raw = self._examples[reason][0]
         if reason == WRONG_COLUMNS:
             named = f" ({', '.join(self._spec.column_names)})" if self._spec.column_names else ""
-            return f"row {row}: expected as many columns as there are names{named}, found {str(raw)[:200]!r}"
+            return f"row {row}: expected as many columns as there are names{named}, found another number"
+        if reason == NOT_TEXT:
+            told = f"if it is of another encoding, state {self._kind}.encoding"
+            return f"row {row}: expected {self._spec.encoding} text; {told}"
+        if reason.startswith(NESTED):
+            return f"column{reason.removeprefix(NESTED)}: expected one value, found a list or an object in row {row}"
         if reason in _TIMES:
             return self._unit_fault(reason)
         canonical = reason.removeprefix("unparsable ")
         if canonical == reason:
             return None
         ids = {"user_id": "user", "item_id": "item"}
-        expected, hint = "a number", ""
+        expected, hint = "a number", f" (if numbers are written otherwise, state {self._kind}.numbers)"
         if canonical in ids:
             expected, hint = "int64", f' (if these ids are text now, state ids.{ids[canonical]} = "string")'
         column = self._columns[canonical]
-        return f"column {column!r} ({canonical}): expected {expected}, found {raw.get(column)!r} in row {row}{hint}"
+        return (
+            f"column {column!r} ({canonical}): expected {expected}, found {shape(raw.get(column))} in row {row}{hint}"
+        )
 
     def _unit_fault(self, reason: str) -> str | None:
         column = self._columns["ts"]
@@ -99,13 +108,25 @@ class SchemaWatch:
         guesses: Counter[TimeUnit | None] = Counter(self._unit_of(value) for _, value in examples)
         unit, votes = guesses.most_common(1)[0]
         row, value = next((row, value) for row, value in examples if self._unit_of(value) == unit)
-        expected = f'expected {_UNITS[self._unit]} ({self._kind}.time_unit = "{self._unit}")'
+        expected = f"expected {self._expected_times()}"
         if unit is not None and unit != self._unit and votes > _MAJORITY * len(examples):
             meaning = _in_unit(value, self._unit)
-            return f"column {column!r} (ts) looks like {_UNITS[unit]}: {value} in row {row} {meaning}; {expected}"
+            return f"column {column!r} (ts) looks like {_UNITS[unit]}: row {row} {meaning}; {expected}"
         if reason == OUTSIDE_SPAN:
             return None
-        return f"column {column!r} (ts): {expected}, found {value!r} in row {row}"
+        found = f"column {column!r} (ts): {expected}, found {shape(value)} in row {row}"
+        return found + self._formats_of([str(one).strip() for _, one in examples])
+
+    def _expected_times(self) -> str:
+        if self._unit is None:
+            return f"times like {self._spec.time_format!r} ({self._kind}.time_format)"
+        return f'{_UNITS[self._unit]} ({self._kind}.time_unit = "{self._unit}")'
+
+    def _formats_of(self, texts: Sequence[str]) -> str:
+        """The known formats that read all the examples."""
+        formats = [one for one in KNOWN_FORMATS if all(parse_time(text, one) is not None for text in texts)]
+        listed = " or ".join(f'{self._kind}.time_format = "{one}"' for one in formats)
+        return f"; {listed} would read it" if listed else ""
 
     def _unit_of(self, value: object) -> TimeUnit | None:
         """The unit in which a time is within the data set's days; None if there is none."""
@@ -119,7 +140,7 @@ class SchemaWatch:
 
     def _add_early(self, good: pa.Table) -> None:
         """Count snapshots from before the first day: they are accepted, so a wrong unit would not reject rows."""
-        if self._unit == "iso":
+        if self._unit is None or self._unit == "iso":
             return
         micros = good["ts"].cast(pa.int64()).to_numpy()
         early = good.filter(pa.array(micros < self._first * 1e6))
@@ -156,10 +177,10 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _in_unit(value: object, unit: TimeUnit) -> str:
+def _in_unit(value: object, unit: TimeUnit | None) -> str:
     """Describes the date that a time would mean in the expected unit."""
     number = _number(str(value))
-    if unit == "iso" or number is None:
+    if unit is None or unit == "iso" or number is None:
         return "is none"
     seconds = number / _PER_SECOND[unit]
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 import narwhals as nw
 
-from recsys_assets.core.dataset import TimeUnit
+from recsys_assets.core.dataset import NumberFormat
+
+EpochUnit = Literal["s", "ms", "us", "ns"]
 
 # [0-9] and not \d, which would also match digits of other scripts.
 _INT64_MAX = "9223372036854775807"
@@ -12,9 +17,11 @@ _INT64_MIN = "9223372036854775808"
 _OUT_OF_RANGE = 2**62  # microseconds: far outside any span of days
 _FRACTION = {"s": 6, "ms": 3, "us": 0, "ns": 0}
 
-_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_CLOCK = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"
-_ZONE = r"( ?(Z|[+-][0-9]{2}:?[0-9]{2}))?"
+_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+PLAIN = NumberFormat()
+HIGHEST_PRICE = 1e9
+"""What is higher is no price: sums of prices times weights have to stay within 64 bits (``exact_sum``)."""
+_SPACES = r" \x{A0}\x{202F}"
 
 
 def trimmed(text: nw.Expr) -> nw.Expr:
@@ -46,22 +53,69 @@ def _any_int64(text: nw.Expr) -> nw.Expr:
     return nw.when(valid & fits).then(nw.concat_str(sign, whole)).cast(nw.Int64)
 
 
-def to_float64(text: nw.Expr) -> nw.Expr:
-    """Trimmed text as a finite float64; -0 becomes 0."""
-    valid = text.str.contains(r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")
+def to_float64(text: nw.Expr, numbers: NumberFormat = PLAIN) -> nw.Expr:
+    """Trimmed text as a finite float64; -0 becomes 0.
+
+    Args:
+        text: the column.
+        numbers: how its numbers are written. A sign between thousands must be between groups of three digits.
+    """
+    if numbers != PLAIN:
+        text = _plain(text, numbers)
+    valid = text.str.contains(_FLOAT)
     value = nw.when(valid).then(text).cast(nw.Float64)
-    return nw.when(value.abs() < float("inf")).then(value + 0.0)
+    positive_zero = nw.when((value.abs() > 0) | value.is_null()).then(value).otherwise(nw.lit(0.0))
+    return nw.when(value.abs() < float("inf")).then(positive_zero)
 
 
-def to_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
+def is_number(text: nw.Expr, numbers: NumberFormat = PLAIN) -> nw.Expr:
+    """Whether trimmed text is a number, however large, or a word for one that is none (``nan``, ``inf``)."""
+    if numbers != PLAIN:
+        text = _plain(text, numbers)
+    word = text.str.contains(r"(?i)^[+-]?(nan|inf|infinity)$")
+    return nw.when(word | text.str.contains(_FLOAT)).then(nw.lit(True)).otherwise(nw.lit(False))
+
+
+def to_price(text: nw.Expr, numbers: NumberFormat = PLAIN) -> nw.Expr:
+    """Trimmed text as a price, from 0 (free) to :data:`HIGHEST_PRICE`; null if it is none."""
+    value = to_float64(text, numbers)
+    return nw.when((value >= 0) & (value <= HIGHEST_PRICE)).then(value)
+
+
+def _plain(text: nw.Expr, numbers: NumberFormat) -> nw.Expr:
+    """Numbers with a decimal point and nothing else; null where the text is not written as stated."""
+    for affix in sorted(numbers.affixes, key=len, reverse=True):
+        text = text.str.replace(rf"(?i)^\s*{re.escape(affix)}\s*|\s*{re.escape(affix)}\s*$", "")
+    decimal, between = re.escape(numbers.decimal), numbers.thousands
+    whole = "[0-9]*"
+    if between:
+        group = f"[{_SPACES}]" if between == " " else re.escape(between)
+        whole = rf"([0-9]*|[0-9]{{1,3}}({group}[0-9]{{3}})+)"
+        valid = text.str.contains(rf"^[+-]?{whole}({decimal}[0-9]*)?$")
+        text = nw.when(valid).then(text).str.replace_all(group, "")
+    else:
+        valid = text.str.contains(rf"^[+-]?{whole}({decimal}[0-9]*)?([eE][+-]?[0-9]+)?$")
+        text = nw.when(valid).then(text)
+    return text if numbers.decimal == "." else text.str.replace(decimal, ".")
+
+
+def to_micros(text: nw.Expr, unit: EpochUnit) -> nw.Expr:
     """Trimmed text as int64 microseconds since 1970, UTC; digits beyond microseconds are truncated.
 
     Numbers too large for int64 become a time outside every span, not null: they are times, but wrong ones.
     """
-    return _iso_micros(text) if unit == "iso" else _epoch_micros(text, unit)
+    return nw.coalesce(_epoch_micros(text, unit), _scientific_micros(text, unit))
 
 
-def _epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
+def _scientific_micros(text: nw.Expr, unit: EpochUnit) -> nw.Expr:
+    """Times such as ``1.7e9``, as some exports write numbers; to the microsecond where a float can tell it."""
+    written = text.str.contains(r"^[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]+$")
+    number = to_float64(nw.when(written).then(text))
+    micros = number / 1000 if unit == "ns" else number * 10.0 ** _FRACTION[unit]
+    return micros.round(0).clip(0, float(_OUT_OF_RANGE)).cast(nw.Int64)
+
+
+def _epoch_micros(text: nw.Expr, unit: EpochUnit) -> nw.Expr:
     places = _FRACTION[unit]
     plain = text.str.contains(rf"^[0-9]{{1,{18 - places}}}$")
     whole = nw.when(plain).then(text).cast(nw.Int64)
@@ -69,7 +123,7 @@ def _epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
     return nw.coalesce(micros, _any_epoch_micros(nw.when(~plain).then(text), unit))
 
 
-def _any_epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
+def _any_epoch_micros(text: nw.Expr, unit: EpochUnit) -> nw.Expr:
     valid = text.str.contains(r"^([+-]?[0-9]+|[0-9]+\.[0-9]*)$")
     out_of_range = nw.when(text.str.starts_with("-")).then(nw.lit(-_OUT_OF_RANGE)).otherwise(nw.lit(_OUT_OF_RANGE))
     whole = nw.coalesce(to_int64(text.str.replace(r"\..*$", "")), out_of_range)
@@ -80,55 +134,3 @@ def _any_epoch_micros(text: nw.Expr, unit: TimeUnit) -> nw.Expr:
         fraction = nw.concat_str(text.str.replace(r"^[^.]*\.?", ""), nw.lit("0" * places)).str.slice(0, places)
         micros = micros + nw.when(valid).then(fraction).cast(nw.Int64)
     return nw.when(valid).then(micros)
-
-
-def _iso_micros(text: nw.Expr) -> nw.Expr:
-    valid = text.str.contains(f"^{_DATE}({_CLOCK}{_ZONE})?$")
-    text = nw.when(valid).then(text)
-
-    def number(part: nw.Expr, present: nw.Expr | None = None) -> nw.Expr:
-        part = part if present is None else nw.when(present).then(part).otherwise(nw.when(valid).then(nw.lit("0")))
-        return part.cast(nw.Int64)
-
-    clock = text.str.len_chars() > 10
-    year, month, day = number(text.str.slice(0, 4)), number(text.str.slice(5, 2)), number(text.str.slice(8, 2))
-    hour, minute = number(text.str.slice(11, 2), clock), number(text.str.slice(14, 2), clock)
-    second = number(text.str.slice(17, 2), text.str.contains(r"^.{16}:"))
-    digits = text.str.slice(20).str.replace(r"[^0-9].*$", "")
-    fraction = number(nw.concat_str(digits, nw.lit("000000")).str.slice(0, 6), text.str.contains(r"^.{19}[.,]"))
-
-    zoned = clock & text.str.contains(r"[+-][0-9]{2}:?[0-9]{2}$")
-    zone = text.str.slice(-6).str.replace_all(":", "", literal=True).str.slice(-5)
-    zone_hour, zone_minute = number(zone.str.slice(1, 2), zoned), number(zone.str.slice(3, 2), zoned)
-    east = nw.when(zone.str.starts_with("-")).then(nw.lit(-1)).otherwise(nw.lit(1))
-
-    exists = (
-        month.is_between(1, 12)
-        & day.is_between(1, _month_days(year, month))
-        & (hour <= 23)
-        & (minute <= 59)
-        & (second <= 59)
-        & (zone_hour <= 23)
-        & (zone_minute <= 59)
-    )
-    minutes = (_days(year, month, day) * 24 + hour) * 60 + minute - east * (zone_hour * 60 + zone_minute)
-    return nw.when(exists).then((minutes * 60 + second) * 1_000_000 + fraction)
-
-
-def _leap(year: nw.Expr) -> nw.Expr:
-    return ((year % 4 == 0) & (year % 100 != 0)) | (year % 400 == 0)
-
-
-def _month_days(year: nw.Expr, month: nw.Expr) -> nw.Expr:
-    february = nw.when(_leap(year)).then(nw.lit(29)).otherwise(nw.lit(28))
-    others = nw.when(month.is_in([4, 6, 9, 11])).then(nw.lit(30)).otherwise(nw.lit(31))
-    return nw.when(month == 2).then(february).otherwise(others)
-
-
-def _days(year: nw.Expr, month: nw.Expr, day: nw.Expr) -> nw.Expr:
-    """Days since 1970-01-01 of a Gregorian date (H. Hinnant, "chrono-compatible low-level date algorithms", 2013)."""
-    # With years that start in March the leap day is last, so that all months before it have fixed lengths.
-    after_february = month > 2
-    year = nw.when(after_february).then(year).otherwise(year - 1)
-    month = nw.when(after_february).then(month - 3).otherwise(month + 9)
-    return year * 365 + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1 - 719_468

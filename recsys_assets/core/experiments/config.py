@@ -20,6 +20,7 @@ from yaml.composer import ComposerError
 from recsys_assets.core.contracts import feature_columns
 from recsys_assets.core.experiments.kinds import KINDS, GeneratorParams, Params
 from recsys_assets.core.experiments.metrics import STANDARD, check_metric
+from recsys_assets.core.faults import message_of, unknown_field
 
 FOLDER = "experiments"
 """The folder of these files within the landing zone."""
@@ -136,15 +137,7 @@ def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
     if name is None:
         raise ExperimentError(f"{key}: expected a file {FOLDER}/<name>.yaml")
     document, lines = _read(data, key)
-    try:
-        file = _File.model_validate(document)
-    except ValidationError as error:
-        raise ExperimentError(_explain(error, key, lines)) from None
-    kind = KINDS[file.model]
-    try:
-        params = kind.params.model_validate(file.params)
-    except ValidationError as error:
-        raise ExperimentError(_explain(error, key, lines, ("params",))) from None
+    file, params = _validated(document, key, lines)
     faults: list[str] = []
     for at, metric in enumerate(file.metrics):
         try:
@@ -175,6 +168,25 @@ def parse(data: bytes, key: str, generators: Sequence[str]) -> Experiment:
         target=file.target,
         seed=file.seed,
     )
+
+
+def _validated(document: dict[str, Any], key: str, lines: Lines) -> tuple[_File, Params]:
+    """The file's fields and the parameters of its model, all of whose faults are told at once."""
+    faults: list[str] = []
+    file, params = None, None
+    try:
+        file = _File.model_validate(document)
+    except ValidationError as error:
+        faults += _explain(error, key, lines, _File)
+    kind, given = KINDS.get(str(document.get("model"))), document.get("params", {})
+    if kind is not None and isinstance(given, dict):
+        try:
+            params = kind.params.model_validate(given)
+        except ValidationError as error:
+            faults += _explain(error, key, lines, kind.params, ("params",))
+    if file is None or params is None:
+        raise ExperimentError("\n".join(faults))
+    return file, params
 
 
 Path = tuple[str | int, ...]
@@ -243,19 +255,20 @@ def _features(
     return tuple(name for name in columns if any(fnmatchcase(name, glob) for glob in globs)), unknown
 
 
-def _explain(error: ValidationError, key: str, lines: Lines, below: Path = ()) -> str:
+def _explain(error: ValidationError, key: str, lines: Lines, model: type[BaseModel], below: Path = ()) -> list[str]:
+    """Each fault of what was validated as a model, which stands below a path of the file."""
     faults: list[str] = []
     for fault in error.errors(include_url=False):
         full_path = (*below, *fault["loc"])
         # For a field of a union type, pydantic appends the type to the path.
         path = next((full_path[:n] for n in range(len(full_path), 0, -1) if full_path[:n] in lines), full_path)
         if fault["type"] == "missing":
-            faults.append(f"{key}:{lines[()]}: {_dotted(full_path)}: {fault['msg']}")
+            faults.append(f"{key}:{lines[()]}: {_dotted(full_path)}: {message_of(fault)}")
         elif fault["type"] == "extra_forbidden":
-            faults.append(f"{key}:{lines[path]}: {_dotted(full_path)}: no such field")
+            faults.append(f"{key}:{lines[path]}: {_dotted(full_path)}: {unknown_field(model, fault['loc'])}")
         else:
-            faults.append(_fault(key, lines, path, fault["msg"].removeprefix("Value error, "), fault["input"]))
-    return "\n".join(dict.fromkeys(faults))
+            faults.append(_fault(key, lines, path, message_of(fault), fault["input"]))
+    return list(dict.fromkeys(faults))
 
 
 def _fault(key: str, lines: Lines, path: Path, what: str, value: object) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from recsys_assets.core.evaluation.compare import FINAL_LISTS
 from recsys_assets.core.gate.rule import INTERVAL_TEXT
-from recsys_assets.core.insight.backtest_charts import backtest_charts
-from recsys_assets.core.insight.drawing import percent
+from recsys_assets.core.insight.drawing import Chart, percent
 from recsys_assets.core.insight.figures import Figures
 from recsys_assets.core.insight.report_page import Card, Table, images, report_page
 
@@ -21,8 +20,8 @@ HEAD = (
 """Columns of :func:`day_rows`; models and generators are given by NDCG."""
 
 
-def backtest_page(figures: Figures) -> bytes:
-    """The page; equal figures give equal bytes."""
+def backtest_page(figures: Figures, charts: Sequence[Chart]) -> bytes:
+    """The page with its charts; equal figures give equal bytes."""
     count = len(figures["days"])
     days = f"{count} as-of days" if count != 1 else "one as-of day"
     return report_page(
@@ -30,7 +29,7 @@ def backtest_page(figures: Figures) -> bytes:
         f"Results of {days} within the {figures['window_days']} days up to {figures['as_of']}. Models and lists of "
         "a day use only what was known at its end, and are evaluated on the targets of the horizon that ended on it.",
         _cards(figures),
-        images(backtest_charts(figures)),
+        images(charts),
         [_means(figures), Table("Days", HEAD, day_rows(figures))],
         figures,
     )

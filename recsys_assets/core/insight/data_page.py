@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from recsys_assets.core.insight.data_charts import data_charts
-from recsys_assets.core.insight.drawing import percent
+from collections.abc import Sequence
+
+from recsys_assets.core.insight.drawing import Chart, percent
 from recsys_assets.core.insight.figures import Figures, change
 from recsys_assets.core.insight.report_page import Card, Table, images, report_page
 
 _OUTCOMES = ("clean", "duplicate", "rejected")
 
 
-def data_page(figures: Figures) -> bytes:
-    """The page; equal figures give equal bytes."""
+def data_page(figures: Figures, charts: Sequence[Chart]) -> bytes:
+    """The page with its charts; equal figures give equal bytes."""
     day, count = figures["as_of"], len(figures["days"])
     days = f"the {count} days up to {day}" if count > 1 else "one day"
     return report_page(
         f"{figures['dataset']}: data of {day}",
         f"Rows that arrived and what became of them, over {days}.",
         _cards(figures),
-        images(data_charts(figures)),
+        images(charts),
         _tables(figures),
         figures,
     )

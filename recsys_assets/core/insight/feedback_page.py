@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from recsys_assets.core.insight.drawing import (
     GRID,
@@ -32,8 +33,8 @@ HEAD = (
 _MOST_BARS, _LINES = 16, (STRONG, SECOND, WARN, PALE)
 
 
-def feedback_page(figures: Figures, dataset: str) -> bytes:
-    """The page; equal figures give equal bytes."""
+def feedback_page(figures: Figures, dataset: str, charts: Sequence[Chart]) -> bytes:
+    """The page with its charts; equal figures give equal bytes."""
     first, last = figures["days"]
     return report_page(
         f"{dataset}: what followed from what was shown, as of {figures['day']}",
@@ -42,7 +43,7 @@ def feedback_page(figures: Figures, dataset: str) -> bytes:
         f"{figures['k']} places that were clicked. Recall: share of the {figures['targets']:,} targets, of users to "
         "whom anything was shown, that follow from an impression.",
         _cards(figures),
-        images(feedback_charts(figures)),
+        images(charts),
         [Table("By placement, source and release", HEAD, group_rows(figures)[:MOST_GROUPS])],
         figures,
     )

@@ -6,7 +6,7 @@ training window, or of a visitor in a request. The result does not depend on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,13 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from recsys_assets.core.ids import Ints, distinct
-from recsys_assets.core.models.cf_models import MODELS, ModelParams
+from recsys_assets.core.models.cf_models import MODELS, Kind, ModelParams
 from recsys_assets.core.models.interactions import Floats, InteractionModel, Interactions, Scores, shape_of
 from recsys_assets.core.models.stored_arrays import from_bytes, rounded, to_bytes
 from recsys_assets.core.models.top_k import best_of_rows
+from recsys_assets.core.threads import FEW, in_threads
 
-_ROWS = 2048
+_ROWS = 1024
 """Histories at a time: a product with the weights of item models has some thousand entries for each."""
 
 
@@ -76,11 +77,13 @@ def fit(interactions: Interactions, params: ModelParams | None = None) -> CfEnse
     """Fit every model; none where there is no pair. Parameters are rounded, as they are stored."""
     if not interactions.matrix.nnz:
         return CfEnsemble(interactions.items, {})
-    models: dict[str, InteractionModel] = {}
-    for name, kind in MODELS.items():
-        fitted = kind.fit(interactions, params or ModelParams())
-        models[name] = kind.of({part: rounded(array) for part, array in fitted.arrays.items()})
-    return CfEnsemble(interactions.items, models)
+
+    def fitted(kind: Kind) -> InteractionModel:
+        arrays = kind.fit(interactions, params or ModelParams()).arrays
+        return kind.of({part: rounded(array) for part, array in arrays.items()})
+
+    models = in_threads(fitted, MODELS.values(), FEW)
+    return CfEnsemble(interactions.items, dict(zip(MODELS, models, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -107,15 +110,18 @@ def candidates(model: CfEnsemble, histories: csr_matrix, k: int, unavailable: In
         k: items per model and history.
         unavailable: positions of items to leave out.
     """
-    parts: list[Candidates] = []
+    items = max(1, len(model.items))
     available = np.ones(len(model.items), np.bool_)
     available[unavailable if unavailable is not None else []] = False
-    for start, block in _blocks(histories):
+
+    def best_of_block(start: int) -> Candidates:
+        block = _block(histories, start)
         scores = [one.scores(block) for one in model.models.values()]
-        items = max(1, len(model.items))
         best = [rows * items + columns for rows, columns in (one.best(k, block, available) for one in scores)]
         rows, columns = np.divmod(distinct(np.concatenate([np.empty(0, np.int64), *best])), items)
-        parts.append(Candidates(rows + start, columns, _standardized(scores, rows, columns)))
+        return Candidates(rows + start, columns, _standardized(scores, rows, columns))
+
+    parts = in_threads(best_of_block, _starts(histories), FEW)
     return Candidates(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.columns for part in parts]),
@@ -132,13 +138,14 @@ def score(model: CfEnsemble, histories: csr_matrix, rows: Ints, columns: Ints) -
         rows: of the pairs, ascending.
         columns: position of the item of each pair.
     """
-    found = np.empty((len(model.models), len(rows)), np.float32)
-    for start, block in _blocks(histories):
-        first, last = np.searchsorted(rows, (start, start + shape_of(block)[0]))
-        pairs = slice(first, last)
+
+    def of_block(start: int) -> Floats:
+        block = _block(histories, start)
+        pairs = slice(*np.searchsorted(rows, (start, start + shape_of(block)[0])))
         scores = [one.scores(block) for one in model.models.values()]
-        found[:, pairs] = _standardized(scores, rows[pairs] - start, columns[pairs])
-    return found
+        return _standardized(scores, rows[pairs] - start, columns[pairs])
+
+    return np.concatenate(in_threads(of_block, _starts(histories), FEW), axis=1)
 
 
 def weighted(found: Candidates, weights: Mapping[str, float], model: CfEnsemble) -> Floats:
@@ -160,7 +167,10 @@ def _standardized(scores: list[Scores], rows: Ints, columns: Ints) -> Floats:
     return np.stack([one.standardized(rows, columns) for one in scores])
 
 
-def _blocks(histories: csr_matrix) -> Iterator[tuple[int, csr_matrix]]:
-    """Ranges of rows with their first row; at least one."""
-    for start in range(0, max(1, shape_of(histories)[0]), _ROWS):
-        yield start, csr_matrix(histories[start : start + _ROWS])
+def _starts(histories: csr_matrix) -> range:
+    """The first row of each block; at least one."""
+    return range(0, max(1, shape_of(histories)[0]), _ROWS)
+
+
+def _block(histories: csr_matrix, start: int) -> csr_matrix:
+    return csr_matrix(histories[start : start + _ROWS])

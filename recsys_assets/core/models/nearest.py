@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from os import sched_getaffinity
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from recsys_assets.core.ids import Ints
+from recsys_assets.core.threads import in_threads
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -59,10 +57,8 @@ class NearestIndex:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
         if len(queries) <= _QUERIES:
             return self._best_of(0, queries, k, forbid)
-        # A block per core, with one BLAS thread each, so that threads do not wait for each other.
-        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(len(sched_getaffinity(0))) as pool:
-            starts = range(0, len(queries), _QUERIES)
-            blocks = list(pool.map(lambda start: self._best_of(start, queries, k, forbid), starts))
+        starts = range(0, len(queries), _QUERIES)
+        blocks = in_threads(lambda start: self._best_of(start, queries, k, forbid), starts)
         rows, columns, values = zip(*blocks, strict=True)
         return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
 

@@ -18,6 +18,7 @@ from recsys_assets.core.models.session_model import Doubles, SessionModel
 from recsys_assets.core.models.session_parts import Visits, visits
 from recsys_assets.core.models.session_scores import SessionScores
 from recsys_assets.core.models.sessions import time_ordered
+from recsys_assets.core.threads import FEW, in_threads
 
 Scored = tuple[Ints, Ints, Doubles]
 
@@ -50,7 +51,7 @@ def recommend(model: SessionModel, sessions: pa.Table, k: int, exclude: pa.Array
         excluded = np.zeros(len(model.items), np.bool_)
         positions = lookup(exclude, model.items)
         excluded[positions[positions >= 0]] = True
-    blocks = [_best(model, block, k, excluded) for block in blocks_of(model, query)]
+    blocks = in_threads(lambda block: _best(model, block, k, excluded), blocks_of(model, query), FEW)
     rows, items, scores = (np.concatenate(part) for part in zip(_NOTHING, *blocks, strict=True))
     return pa.table(
         {

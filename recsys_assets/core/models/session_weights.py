@@ -9,6 +9,7 @@ luck.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from recsys_assets.core.models.session_model import CHOSEN, Doubles, SessionMode
 from recsys_assets.core.models.session_parts import spans, visits
 from recsys_assets.core.models.session_scores import SessionScores
 from recsys_assets.core.models.sessions import fit
+from recsys_assets.core.threads import in_threads
 
 K = 20
 MOST_QUERIES, LEAST_USERS = 2_000, 100
@@ -220,16 +222,23 @@ class _Judge:
         """[users] the mean over the user's examples."""
         if params not in self.known:
             ndcg = np.zeros(len(self._targets))
-            for block in self._blocks(params.click_decay):
-                scores = block.scores(params)
-                inside = np.isin(self._queries, block.sessions)
-                for turn in range(self._turns[inside].max(initial=-1) + 1):
-                    examples = np.flatnonzero(inside & (self._turns == turn))
-                    rows = np.searchsorted(block.sessions, self._queries[examples])
-                    wanted = rows * len(self._model.items) + self._targets[examples]
-                    ndcg[examples] = _ndcg(block, scores, rows, wanted, len(self._model.items))
+            blocks = self._blocks(params.click_decay)
+            for examples, found in chain.from_iterable(in_threads(lambda block: self._judged(block, params), blocks)):
+                ndcg[examples] = found
             self.known[params] = np.bincount(self._users, ndcg) / np.bincount(self._users)
         return self.known[params]
+
+    def _judged(self, block: SessionScores, params: SessionParams) -> list[tuple[Ints, Doubles]]:
+        """Examples of a block of sessions and the NDCG of each."""
+        scores, width = block.scores(params), len(self._model.items)
+        inside = np.isin(self._queries, block.sessions)
+        judged: list[tuple[Ints, Doubles]] = []
+        for turn in range(self._turns[inside].max(initial=-1) + 1):
+            examples = np.flatnonzero(inside & (self._turns == turn))
+            rows = np.searchsorted(block.sessions, self._queries[examples])
+            wanted = rows * width + self._targets[examples]
+            judged.append((examples, _ndcg(block, scores, rows, wanted, width)))
+        return judged
 
     def _blocks(self, click_decay: float) -> list[SessionScores]:
         blocks = self._candidates.pop(click_decay, None)
@@ -237,7 +246,7 @@ class _Judge:
             while len(self._candidates) >= _HELD_DECAYS:
                 del self._candidates[next(iter(self._candidates))]
             model = replace(self._model, params=replace(self._model.params, click_decay=click_decay))
-            blocks = [SessionScores(model, block) for block in blocks_of(model, self._query)]
+            blocks = in_threads(lambda block: SessionScores(model, block), blocks_of(model, self._query))
         self._candidates[click_decay] = blocks
         return blocks
 

@@ -101,7 +101,8 @@ def parse_placements(
     except tomllib.TOMLDecodeError as error:
         raise PlacementsError(f"{source}: not TOML: {error}") from error
     except ValidationError as error:
-        raise PlacementsError(f"{source}: {describe_faults(error, 'placements')}") from error
+        faults = describe_faults(error, "placements", Placements)
+        raise PlacementsError("\n".join(f"{source}: {fault}" for fault in faults)) from error
     faults = [
         *_faults_of_filters(placements, item_ids, fields),
         *_faults_of_ids(placements, item_ids),
@@ -114,7 +115,7 @@ def parse_placements(
                 f" (found {place.goal!r})"
             )
     if faults:
-        raise PlacementsError(f"{source}: {'; '.join(faults)}")
+        raise PlacementsError("\n".join(f"{source}: {fault}" for fault in faults))
     return placements
 
 

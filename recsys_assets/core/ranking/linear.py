@@ -50,6 +50,11 @@ def fit_linear(examples: Split, penalty: float, rows: Bools) -> TransformedLinea
     return TransformedLinear(examples.columns, means, scales, coefficients[: len(columns)], missing)
 
 
+def fit_to_all(examples: Split, penalty: float) -> TransformedLinear:
+    """:func:`fit_linear` to all rows."""
+    return fit_linear(examples, penalty, np.ones(len(examples.held_out), np.bool_))
+
+
 def _scales(columns: NDArray[np.float64]) -> Floats:
     """Standard deviations, 1 for a constant."""
     scales = columns.std(axis=0)

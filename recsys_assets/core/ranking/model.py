@@ -16,7 +16,7 @@ from recsys_assets.core.contracts import IdTypes, arrow_schema, features_contrac
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.ranking.formats import BoostedLinear, Ranker, TransformedLinear, TreesOfCatBoost, read_model
-from recsys_assets.core.ranking.linear import fit_linear
+from recsys_assets.core.ranking.linear import fit_linear, fit_to_all
 from recsys_assets.core.ranking.split import Split, features, split_by_users
 
 if TYPE_CHECKING:
@@ -133,12 +133,15 @@ class Fit:
         base_model: gives the linear model of a penalty, fitted without the held-out lists, where several rankers share
             it; None fits it for this ranker.
         on_tree: called after each tree.
+        full_model: gives the linear model of a penalty, fitted to all lists, where several rankers share it; None fits
+            it for this ranker.
     """
 
     examples: Split
     params: RankerParams
     base_model: Callable[[float], TransformedLinear] | None = None
     on_tree: OnTree | None = None
+    full_model: Callable[[float], TransformedLinear] | None = None
 
     @cached_property
     def evaluated(self) -> Ranker:
@@ -148,8 +151,8 @@ class Fit:
     @cached_property
     def stored(self) -> Ranker:
         """The ranker whose linear part is fitted to all lists."""
-        all_rows = np.ones(len(self.examples.held_out), np.bool_)
-        return self._with_trees(lambda: fit_linear(self.examples, self.params.penalty, all_rows))
+        fit = self.full_model or (lambda penalty: fit_to_all(self.examples, penalty))
+        return self._with_trees(lambda: fit(self.params.penalty))
 
     @property
     def validation_ndcg(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from recsys_assets.core.evaluation.bootstrap import paired_difference
 from recsys_assets.core.evaluation.metrics import Floats
 from recsys_assets.core.gate.rule import CONFIDENCE, beats
 from recsys_assets.core.ranking.formats import TransformedLinear, transform_feature
-from recsys_assets.core.ranking.linear import fit_linear
+from recsys_assets.core.ranking.linear import fit_linear, fit_to_all
 from recsys_assets.core.ranking.model import CUTOFF, Fit, Kind, RankerParams
 from recsys_assets.core.ranking.split import Split, held_out, split_by_time, split_by_users
 from recsys_assets.core.tuning.study import Outcome, Record, Search, Tpe, Trial, best_of
@@ -151,11 +151,12 @@ def _linear_unless_trees_gain(
     data: Split, records: Sequence[Record], base: RankerParams, base_model: BaseModel
 ) -> tuple[RankerParams, HalfScores, tuple[float, float, float] | None]:
     """The chosen parameters, the scores of their ranker, and the gain of trees over linear with its interval."""
+    halves = list(halves_of(data, base.seed))
     with_trees, linear = _best_params(records, base, linear=False), _best_params(records, base, linear=True)
     if with_trees is None or linear is None:
         only = with_trees or linear or base
-        return only, list(cross_scores(data, only, base_model)), None
-    tree_scores, linear_scores = (list(cross_scores(data, params, base_model)) for params in (with_trees, linear))
+        return only, cross_scores(halves, only, base_model), None
+    tree_scores, linear_scores = (cross_scores(halves, params, base_model) for params in (with_trees, linear))
     if not tree_scores:
         return linear, linear_scores, None
     difference = paired_difference(_ndcg(tree_scores), _ndcg(linear_scores), seed=base.seed, level=CONFIDENCE)
@@ -169,24 +170,42 @@ def _best_params(records: Sequence[Record], base: RankerParams, *, linear: bool)
     return _with(base, best_of(part).params) if part else None
 
 
-def cross_scores(data: Split, params: RankerParams, base_model: BaseModel) -> Iterator[tuple[Split, Floats]]:
-    """Both halves of the held-out lists, each with scores of a ranker trained and stopped without that half.
+@dataclass(frozen=True)
+class Half:
+    """Half of the held-out lists, which are scored, and all other lists, on which rankers are trained and stopped."""
 
-    Evaluated on the lists that stopped them, trees look better than they are. So each half of the held-out lists is
-    scored by a ranker that was stopped on the other half. Yields nothing where there is only one list.
+    evaluated: Split
+    others: Split
 
-    Args:
-        data: the training rows and the held-out lists.
-        params: of the ranker.
-        base_model: see :data:`BaseModel`; both rankers start from it.
-    """
+    @cached_property
+    def full_model(self) -> BaseModel:
+        """Gives the linear model of a penalty, fitted to all other lists, once for all rankers."""
+        return cache(lambda penalty: fit_to_all(self.others, penalty))
+
+
+def halves_of(data: Split, seed: int) -> Iterator[Half]:
+    """Both halves of the held-out lists; none where there is only one list."""
     lists = np.unique(data.group[data.held_out])
-    first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, params.seed)])
+    first = np.isin(data.group, lists[held_out(lists.tolist(), 0.5, seed)])
     halves = [data.held_out & half for half in (first, ~first)]
     if all(half.any() for half in halves):
         for half in halves:
-            evaluated = data.of(half)
-            yield evaluated, Fit(data.of(~half), params, base_model).stored.score(evaluated.matrix)
+            yield Half(data.of(half), data.of(~half))
+
+
+def cross_scores(halves: Sequence[Half], params: RankerParams, base_model: BaseModel) -> HalfScores:
+    """Each half of the held-out lists with scores of a ranker trained and stopped without that half.
+
+    Evaluated on the lists that stopped them, trees look better than they are. So each half of the held-out lists is
+    scored by a ranker that was stopped on the other half.
+
+    Args:
+        halves: see :func:`halves_of`.
+        params: of the ranker.
+        base_model: see :data:`BaseModel`; both rankers start from it.
+    """
+    fits = [Fit(half.others, params, base_model, None, half.full_model) for half in halves]
+    return [(half.evaluated, fit.stored.score(half.evaluated.matrix)) for half, fit in zip(halves, fits, strict=True)]
 
 
 def _ndcg(halves: HalfScores, prior_weight: float = 0.0) -> Floats:

@@ -82,10 +82,10 @@ def model_scores(
     both = nw.concat([history, asked], how="vertical")
 
     def scored(rows: pa.Table) -> pa.Table:
-        ordered = rows.sort_by([("user_id", "ascending"), ("item_id", "ascending")])
-        known = ordered["weight"].is_valid()
-        of_pairs = pc.call_function("invert", [known])
-        return score(model, ordered.filter(known), ordered.filter(of_pairs).drop_columns(["weight"]))
+        known = rows["weight"].is_valid()
+        of_pairs = rows.filter(pc.call_function("invert", [known])).drop_columns(["weight"])
+        history = rows.filter(known).sort_by([("user_id", "ascending"), ("item_id", "ascending")])
+        return score(model, history, of_pairs)
 
     types = [(name, arrow_type(dtype)) for name, dtype in both.collect_schema().items() if name != "weight"]
     return engine.map_users(both, scored, pa.schema([*types, *((name, pa.float32()) for name in MODEL_NAMES)]))

@@ -28,7 +28,7 @@ from recsys_assets_tests.core.world import (
 DAY = FIRST + timedelta(days=8)
 
 
-def snapshot(item: int, name: str, value: str, hour: int = 0, day: date = DAY) -> Row:
+def snapshot(item: int, name: str, value: str | None, hour: int = 0, day: date = DAY) -> Row:
     ts = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
     return {"item_id": item, "property": name, "value": value, "ts": ts, "dt": day}
 
@@ -43,7 +43,7 @@ def test_values_by_hand():
         [
             snapshot(0, "category", "c1", 1),
             snapshot(0, "category", "c3", 0),
-            snapshot(0, "price", "n277.200"),
+            snapshot(0, "price", "277.2"),
             snapshot(0, "available", "0"),
             snapshot(0, "brand", "Ada"),
             snapshot(1, "title", "old title", 1),
@@ -51,7 +51,7 @@ def test_values_by_hand():
             snapshot(1, "category", "c4"),
             snapshot(1, "price", "277.2"),
             snapshot(1, "available", "1"),
-            snapshot(2, "price", "n1.0 n2.0", day=FIRST),
+            snapshot(2, "price", None, day=FIRST),
         ],
         [{"item_id": 0, "dt": DAY - timedelta(days=2)}, {"item_id": 3, "dt": DAY}],
     )
@@ -60,6 +60,21 @@ def test_values_by_hand():
     assert tuple(features[2].values())[1:] == (None, None, None, True, None, None, None, FIRST, 9)
     assert tuple(features[3].values())[1:] == (None, None, None, True, None, None, None, DAY, 1)
     assert set(features) == {0, 1, 2, 3}
+
+
+def test_what_means_nothing_known_is_unknown_and_what_was_never_stated_is_available():
+    features = by_item(
+        [
+            snapshot(0, "available", "0", 1),
+            snapshot(0, "available", None, 2),
+            snapshot(0, "price", "5", 1),
+            snapshot(0, "price", None, 2),
+            snapshot(1, "price", "0"),
+            snapshot(2, "available", "0"),
+        ]
+    )
+    found = {item: (row["available"], row["price"]) for item, row in features.items()}
+    assert found == {0: (None, None), 1: (True, 0.0), 2: (False, None)}
 
 
 def test_the_instant_the_day_ends_belongs_to_the_next():
@@ -87,7 +102,7 @@ def test_equals_brute_force(ids: IdTypes):
         price = last.get((item, "price"))
         assert row["category_id"] == last.get((item, "category"))
         assert row["available"] == (last.get((item, "available"), "1") == "1")
-        assert row["price"] == (None if price is None else float(price[1:]))
+        assert row["price"] == (None if price is None else float(price))
         assert row["days_known"] == (DAY - row["first_seen"]).days + 1
 
 

@@ -36,11 +36,24 @@ def test_orphans_are_dropped_with_their_subtree_and_named():
     assert tree.table["category_id"].to_pylist() == ["a", "d"]
 
 
+@pytest.mark.parametrize("word", ["0", "-1", "", None, "NULL", "null", "None", "nan", "N/A", "\\N", "itself"])
+def test_roots_are_known_by_what_exports_write_for_no_parent(word: str | None):
+    top = {name: name if word == "itself" else word for name in ("1", "2")}
+    tree = build_tree(edges(*top.items(), ("11", "1"), ("21", "2")))
+    assert tree.orphans == ()
+    found = [(row["category_id"], row["root_id"], row["depth"]) for row in tree.table.to_pylist()]
+    assert found == [("1", "1", 1), ("11", "1", 2), ("2", "2", 1), ("21", "2", 2)]
+
+
+def test_a_root_word_that_is_a_category_is_one_and_stated_words_replace_the_usual_ones():
+    assert build_tree(edges(("0", ""), ("5", "0"))).table["depth"].to_pylist() == [1, 2]
+    assert build_tree(edges(("5", "Top"), ("6", "0")), root=("top",)).orphans == ("6",)
+
+
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
         ([("a", None), ("b", "c"), ("c", "d"), ("d", "b")], "cycle.*'b', 'c', 'd'"),
-        ([("a", "a")], "cycle.*'a'"),
         ([("a", None), ("c", None), ("b", "a"), ("b", "c")], "'b' has two parents: 'a' and 'c'"),
         ([("a", None), ("b", "a"), ("b", None)], "'b' has two parents: 'a' and None"),
         ([("a", None), (None, "a")], "row 1 has no category_id"),

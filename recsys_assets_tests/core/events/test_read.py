@@ -11,8 +11,9 @@ import pytest
 import zstandard
 
 from recsys_assets.core.dataset import FileSpec
-from recsys_assets.core.events import read
-from recsys_assets.core.events.read import SchemaError, UnreadableFileError, read_rows
+from recsys_assets.core.events import read_csv, read_jsonl
+from recsys_assets.core.events.file_faults import SchemaError, UnreadableFileError
+from recsys_assets.core.events.read import read_rows
 
 COLUMNS = {"user_id": "u", "item_id": "i"}
 SPEC = FileSpec(files=("*",))
@@ -59,7 +60,7 @@ def test_csv_with_quotes_bom_crlf_blank_lines_and_rows_of_another_width():
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("block", [64, 1 << 20])
 def test_row_numbers_hold_across_blocks_and_compressions(monkeypatch: pytest.MonkeyPatch, suffix: str, block: int):
-    monkeypatch.setattr(read, "_BLOCK", block)
+    monkeypatch.setattr(read_csv, "_BLOCK", block)
     lines = [f"{n},{n}" if n % 7 and n % 5 else f"{n}" for n in range(500)]
     good, broken = rows(COMPRESS[suffix]("\n".join(["u,i", *lines]).encode()), f"f.csv{suffix}")
     assert good == [(n, str(n), str(n)) for n in range(500) if n % 7 and n % 5]
@@ -79,19 +80,48 @@ def test_no_header_other_separators_and_quotes_that_mean_nothing():
     assert rows(b"u;i\n1;2\n", spec=FileSpec(files=("*",), separator=";"))[0] == [(0, "1", "2")]
 
 
+def test_broken_rows_do_not_pile_up_where_no_good_rows_come(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(read_csv, "_BLOCK", 64)
+    data = b"u,i\n1,2\n" + b"x\n" * 5000 + b"3,4\n"
+    batches = list(read_rows(io.BytesIO(data), "f.csv", SPEC, COLUMNS))
+    numbers = [n for batch in batches for n in (*batch.source_row.to_pylist(), *batch.broken["source_row"].to_pylist())]
+    assert numbers == list(range(5002))
+    assert max(batch.broken.num_rows for batch in batches) < 200
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_other_encodings(encoding: str):
     spec = FileSpec(files=("*",), encoding=encoding)
     assert rows("u,i\nJosé,né\n".encode(encoding), spec=spec)[0] == [(0, "José", "né")]
-    with pytest.raises(UnreadableFileError, match=r"f\.csv: cannot be read as csv \(utf-8\)"):
-        rows("u,i\nJosé,né\n".encode(encoding))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.csv.gz"])
+def test_a_byte_order_mark_says_the_encoding(encoding: str, name: str):
+    text = '{"u": "José", "i": "né"}\n' if "jsonl" in name else "u,i\nJosé,né\n"
+    data = text.encode(encoding)
+    assert rows(gzip.compress(data) if name.endswith("gz") else data, name)[0] == [(0, "José", "né")]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_rows_with_bytes_of_another_encoding_are_rejected_and_the_others_read(suffix: str):
+    data = COMPRESS[suffix]("u,i,x\n1,2,\nJosé,2,\n3,4,é\n5\xe9\n".encode("latin-1"))
+    good, broken = rows(data, f"f.csv{suffix}")
+    assert good == [(0, "1", "2"), (2, "3", "4")], "a column that is not read may be of any encoding"
+    assert [row[:2] for row in broken] == [
+        (1, "bytes that are no text of the encoding"),
+        (3, "wrong number of columns"),
+    ]
+    lines = '{"u": "José", "i": 1}\n{"u": "a", "i": 2}\n'.encode("latin-1")
+    good, broken = rows(COMPRESS[suffix](lines), f"f.jsonl{suffix}")
+    assert (good, [row[:2] for row in broken]) == ([(1, "a", "2")], [(0, "bytes that are no text of the encoding")])
 
 
 def test_files_without_rows():
-    assert rows(b"u,i\n") == rows(b"u,i") == rows(b"", spec=HEADERLESS) == rows(b"\n\n", spec=HEADERLESS) == ([], [])
+    assert rows(b"u,i\n") == rows(b"u,i") == rows(b"\n", spec=HEADERLESS) == rows(b"\n\n", spec=HEADERLESS) == ([], [])
     assert rows(b"", "f.jsonl") == rows(b"\n\n", "f.jsonl") == ([], [])
     assert rows(gzip.compress(b"u,i\n"), "f.csv.gz") == ([], [])
-    with pytest.raises(SchemaError, match=r"f\.csv: column 'u' \(user_id\) is missing; expected it once, found \[\]"):
+    with pytest.raises(SchemaError, match=r"f\.csv: the file is empty; expected a first line with the names"):
         rows(b"")
 
 
@@ -130,7 +160,11 @@ def test_parquet_rows():
             b"u,item\n1,2\n",
             r"d/f\.csv: column 'i' \(item_id\) is missing; expected it once, found \['u', 'item'\]",
         ),
-        ("f.csv", b"u;i\n1;2\n", r"column 'u' \(user_id\) is missing; expected it once, found \['u;i'\]"),
+        (
+            "f.csv",
+            b"u;i\n1;2\n",
+            r"column 'u' \(user_id\) is missing; expected it once, found one column: the separator is ';'",
+        ),
         ("f.csv", b"u,i,u\n1,2,3\n", r"column 'u' \(user_id\) appears more than once"),
         ("f.jsonl", b'{"u": 1}\n{"u": 2, "item": 3}\n', r"f\.jsonl: column 'i' \(item_id\) is missing"),
     ],
@@ -147,15 +181,17 @@ def test_a_corrupt_or_cut_file_is_named(suffix: str, form: str):
     whole = COMPRESS[suffix]("\n".join(["u,i", *lines] if form == "csv" else lines).encode())
     middle = len(whole) // 2
     damaged = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 50]) + whole[middle + 50 :]
-    for data in (whole[:middle], whole[:-3], b"u,i\n1,2\n", damaged):
+    for data in (whole[:middle], whole[:-3], damaged):
         with pytest.raises(UnreadableFileError, match=rf"^f\.{form}\{suffix}: cannot be read as {form}"):
             rows(data, f"f.{form}{suffix}")
 
 
 def test_a_quote_that_never_ends_is_no_endless_row(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(read, "_BLOCK", 1000)
-    with pytest.raises(UnreadableFileError, match=r"^f\.csv: cannot be read"):
+    monkeypatch.setattr(read_csv, "_BLOCK", 1000)
+    with pytest.raises(UnreadableFileError, match=r"^f\.csv: cannot be read .* a quote may not be closed"):
         rows(b'u,i\n1,"2\n' + b"3,4\n" * 2000)
-    monkeypatch.setattr(read, "_LINE_LIMIT", 100)
-    with pytest.raises(UnreadableFileError, match=r"^f\.jsonl: row 1 is longer than 100 bytes"):
-        rows(b'{"u": 1, "i": 2}\n' + b" " * 200, "f.jsonl")
+    monkeypatch.setattr(read_jsonl, "ROW_BYTES", 100)
+    lines = b'{"u": 1, "i": 2}\n' + b"x" * 350 + b'\n{"u": 3, "i": 4}\n' + b"y" * 120
+    good, broken = rows(lines, "f.jsonl")
+    assert good == [(0, "1", "2"), (2, "3", "4")]
+    assert [row[:2] for row in broken] == [(1, "row or value too long"), (3, "row or value too long")]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys_assets.core.dataset import Dataset, load_dataset
-from recsys_assets.core.events.read import SchemaError
+from recsys_assets.core.events.file_faults import SchemaError
 from recsys_assets.core.events.schema import differences
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.staging import StagedFile, stage
@@ -89,7 +89,6 @@ def seconds(n: int) -> int:
     return int((START + timedelta(hours=n)).timestamp())
 
 
-SEEN = seconds(0)
 CHANGES: dict[str, tuple[list[Row], list[str]]] = {
     "lost": (
         [{k: v for k, v in row.items() if k != "event"} for row in rows()],
@@ -102,19 +101,19 @@ CHANGES: dict[str, tuple[list[Row], list[str]]] = {
     "item ids are text": (
         rows(itemid=lambda n: f"SKU-{n}"),
         [
-            "column 'itemid' (item_id): expected int64, found 'SKU-0' in row 0",
+            "column 'itemid' (item_id): expected int64, found a value like 'AAA-9' in row 0",
             'state ids.item = "string"',
             "in 60 of 60 rows",
         ],
     ),
     "most item ids are text": (
         rows(itemid=lambda n: n if n % 5 == 0 else f"SKU-{n}"),
-        ["column 'itemid' (item_id): expected int64, found 'SKU-1' in row 1", "so in 48 of 60 rows"],
+        ["column 'itemid' (item_id): expected int64, found a value like 'AAA-9' in row 1", "so in 48 of 60 rows"],
     ),
     "seconds": (
         rows(timestamp=seconds),
         [
-            f"column 'timestamp' (ts) looks like seconds: {SEEN} in row 0 would be 1970-01-17; expected milliseconds"
+            "column 'timestamp' (ts) looks like seconds: row 0 would be 1970-01-17; expected milliseconds"
             ' (events.time_unit = "ms")'
         ],
     ),
@@ -128,9 +127,12 @@ CHANGES: dict[str, tuple[list[Row], list[str]]] = {
     ),
     "iso text": (
         rows(timestamp=lambda n: (START + timedelta(hours=n)).isoformat()),
-        ["looks like ISO 8601 text: 2015-05-10"],
+        ["looks like ISO 8601 text: row 0 is none; expected milliseconds"],
     ),
-    "no times": (rows(timestamp=lambda n: "yesterday"), ["(ts): expected milliseconds", "found 'yesterday' in row 0"]),
+    "no times": (
+        rows(timestamp=lambda n: "yesterday"),
+        ["(ts): expected milliseconds", "found a value like 'aaaaaaaaa' in row 0"],
+    ),
 }
 
 
@@ -148,11 +150,11 @@ def test_a_changed_file_is_refused_by_name(name: str, change: str, land: Callabl
 @pytest.mark.parametrize(
     ("unit", "value", "message"),
     [
-        ("s", lambda n: seconds(n) * 1000, f"looks like milliseconds: {SEEN * 1000} in row 0 would be in the year 47"),
+        ("s", lambda n: seconds(n) * 1000, "looks like milliseconds: row 0 would be in the year 47"),
         (
             "iso",
             lambda n: seconds(n) * 1000,
-            f"looks like milliseconds: {SEEN * 1000} in row 0 is none; expected ISO 8601",
+            "looks like milliseconds: row 0 is none; expected ISO 8601",
         ),
         ("iso", seconds, "looks like seconds"),
     ],
@@ -190,9 +192,7 @@ def test_snapshots_in_seconds_are_not_taken_for_very_old_ones(land: Callable[...
         return "\n".join(["timestamp,itemid,property,value", *lines]).encode()
 
     name = "item_properties_part1.csv"
-    message = (
-        rf"{name}: column 'timestamp' \(ts\) looks like seconds: {SEEN} in row 0 would be 1970-01-17; expected milli"
-    )
+    message = rf"{name}: column 'timestamp' \(ts\) looks like seconds: row 0 would be 1970-01-17; expected milli"
     with pytest.raises(SchemaError, match=message):
         land(name, properties(seconds), ROCKET, "properties")
     old = land(name, properties(lambda n: 1_262_304_000_000), ROCKET, "properties")  # 2010: known on the first day
@@ -213,11 +213,11 @@ def test_quantities_and_files_without_a_header(land: Callable[..., StagedFile]):
     """)
     of = Dataset.model_validate(shop)
     with pytest.raises(
-        SchemaError, match=r"events\.csv: column 'q' \(quantity\): expected a number, found 'two' in row 0"
+        SchemaError, match=r"events\.csv: column 'q' \(quantity\): expected a number, found a value like 'aaa' in row 0"
     ):
         land("events.csv", "\n".join(f"1,2,{seconds(n)},two" for n in range(12)).encode(), of)
     with pytest.raises(
-        SchemaError, match=r"row 0: expected as many columns as there are names \(u, i, t, q\), found '1,2,14"
+        SchemaError, match=r"row 0: expected as many columns as there are names \(u, i, t, q\), found another number"
     ):
         land("events.csv", "\n".join(f"1,2,{seconds(n)}" for n in range(12)).encode(), of)
 

@@ -60,17 +60,17 @@ def test_every_field_but_the_model_has_a_default() -> None:
     ("old", "new", "message"),
     [
         ("model: logistic_regression", "model: os.system", "2: model: expected one of catboost_ranker"),
-        ("model: logistic_regression\n", "", "1: model: Field required"),
-        ("  C: 1e-3", "  C: -1", "4: params.C: Input should be greater than or equal to 0.00001 (found '-1')"),
-        ("  C: 1e-3", "  C: true", "4: params.C: Input should be a valid number (found 'True')"),
-        ("  C: 1e-3", "  depth: 3", "4: params.depth: no such field"),
+        ("model: logistic_regression\n", "", "1: model: is missing"),
+        ("  C: 1e-3", "  C: -1", "4: params.C: expected at least 0.00001 (found '-1')"),
+        ("  C: 1e-3", "  C: true", "4: params.C: expected a number (found 'True')"),
+        ("  C: 1e-3", "  depth: 3", "4: params.depth: is not known"),
         ("item_price", "item_prize", "6: features[0]: matches no feature of candidates (found 'item_prize')"),
         ("item_price", "label", "6: features[0]: matches no feature of candidates"),
-        ("  as_of: 2015-06-01", "  as_of: newest", "8: window.as_of: Input should be"),
-        ("training_windows: 3", "training_windows: 0", "9: window.training_windows: Input should be greater"),
+        ("  as_of: 2015-06-01", "  as_of: newest", "8: window.as_of: expected"),
+        ("training_windows: 3", "training_windows: 0", "9: window.training_windows: expected at least 1"),
         ("recall_at_20", "recall_at_0", "10: metrics[0]: expected auc, f_beta, or <metric>_at_<1 to 100>"),
         ("ndcg_at_5", "profit", "11: target: expected auc, f_beta"),
-        ("seed: 7", "sead: 7", "12: sead: no such field"),
+        ("seed: 7", "sead: 7", "12: sead: is not known; did you mean seed?"),
         ("seed: 7", "seed: 7\nseed: 8", "13: seed: stands there twice"),
         ("seed: 7", "seed: !!python/object/apply:os.getcwd []", "12: not YAML: could not determine a constructor"),
         ("seed: 7", "seed: [7", "13: not YAML:"),
@@ -141,3 +141,13 @@ def test_the_documents_name_every_model_parameter_and_default() -> None:
     for name, kind in KINDS.items():
         named = set(re.findall(r"`(\w+)`", rows["catboost_ranker" if name == "catboost_classifier" else name]))
         assert named - ({"loss"} if name == "catboost_classifier" else set()) == kind.params.model_fields.keys()
+
+
+def test_faults_of_the_file_and_of_the_model_are_told_at_once() -> None:
+    text = b"model: random_forest\nparams:\n  depth: 3\nsead: 7\n"
+    with pytest.raises(ExperimentError) as error:
+        parse(text, "experiments/ranks.yaml", ())
+    assert str(error.value).splitlines() == [
+        "experiments/ranks.yaml:4: sead: is not known; did you mean seed?",
+        "experiments/ranks.yaml:3: params.depth: is not known; did you mean max_depth?",
+    ]

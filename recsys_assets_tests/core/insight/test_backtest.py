@@ -159,8 +159,8 @@ def test_figures_match_the_inputs_of_the_days(report: Figures):
 
 def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
     again = backtest(inputs([*NO_USERS, *LATE, *EARLY[::-1]], GATES[::-1], LISTS), LAST, PARAMS)
-    html = backtest_page(report)
-    assert html == backtest_page(again), "the order in which rows come changes nothing"
+    html = backtest_page(report, backtest_charts(report))
+    assert html == backtest_page(again, backtest_charts(again)), "the order in which rows come changes nothing"
     read = Page(html.decode())
     assert (read.open, read.links) == ([], [])
     assert json.loads("".join(read.text["script"])) == report
@@ -191,7 +191,7 @@ CASES = {
 def test_charts_are_legible_for_every_kind_of_window(case: str):
     result = backtest(CASES[case], LAST, PARAMS)
     charts = backtest_charts(result)
-    check_charts(charts, backtest_page(result))
+    check_charts(charts, backtest_page(result, charts))
     if case == "full":
         assert [chart.name for chart in charts] == [
             *(f"{metric}_over_time" for metric in METRICS), "gate_over_time", "list_stability", "lists_by_day",

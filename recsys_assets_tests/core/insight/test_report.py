@@ -24,7 +24,7 @@ from recsys_assets.core.insight.counts import event_counts
 from recsys_assets.core.insight.data_charts import data_charts
 from recsys_assets.core.insight.data_page import data_page
 from recsys_assets.core.insight.drawing import Chart
-from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, figures
+from recsys_assets.core.insight.figures import Figures, ReportInputs, ReportParams, change, figures
 from recsys_assets_tests.core.world import Row, frame, rows
 
 FIRST, DAYS = date(2024, 2, 20), 10
@@ -236,10 +236,9 @@ def check_charts(charts: list[Chart], page: bytes) -> None:
 
 
 def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
-    html = data_page(report)
-    assert html == data_page(figures(marts(sample_events()[::-1], REJECTED), LAST, PARAMS)), (
-        "equal data give equal bytes"
-    )
+    again = figures(marts(sample_events()[::-1], REJECTED), LAST, PARAMS)
+    html = data_page(report, data_charts(report))
+    assert html == data_page(again, data_charts(again)), "equal data give equal bytes"
     page = Page(html.decode())
     assert set(re.findall(r"url\((...)", html.decode())) == {"%23"}, "only to parts of the same chart"
     assert json.loads("".join(page.text["script"])) == report
@@ -253,8 +252,9 @@ def test_page_holds_the_figures_and_needs_nothing_else(report: Figures):
     assert cells[newest + 1 : newest + 4] == [f"{count:,}" for count in events.values()]
     assert "alert" not in html.decode()
     hostile = {**report, "dataset": "</script><script>alert()</script>"}
-    assert b"<script>alert" not in data_page(hostile)
-    assert json.loads("".join(Page(data_page(hostile).decode()).text["script"])) == hostile
+    other = data_page(hostile, data_charts(hostile))
+    assert b"<script>alert" not in other
+    assert json.loads("".join(Page(other.decode()).text["script"])) == hostile
 
 
 def test_charts_do_not_depend_on_the_configuration_of_matplotlib(report: Figures):
@@ -298,4 +298,10 @@ CASES = ["full", "one type", "one day", "nothing yet", "an empty day", "unknown 
 def test_charts_are_legible_for_every_kind_of_data(case: str, cases: dict[str, Figures]):
     charts = data_charts(cases[case])
     assert {"events_per_day", "events_per_user", "item_concentration"} <= {chart.name for chart in charts}
-    check_charts(charts, data_page(cases[case]))
+    check_charts(charts, data_page(cases[case], charts))
+
+
+def test_a_change_is_against_the_median_of_the_days_before() -> None:
+    assert change([4, 6]) == 1.5, "one day before is enough"
+    assert change([1, 9, 2, 6]) == 3.0
+    assert [change(values) for values in ([], [5], [0, 5], [0, 0, 7, 5])] == [None] * 4

@@ -91,8 +91,12 @@ def test_no_candidates_give_no_rows():
 def test_wrong_arguments_are_named():
     table, _ = synthetic.candidates(2, 4)
     frame = ENGINE.from_arrow(table)
-    with pytest.raises(ValueError, match="k is 101, expected 1 to 100"):
-        recommend(frame, "fused", k=101)
+    for k in (0, 101):
+        with pytest.raises(ValueError, match=f"k is {k}, expected 1 to 100"):
+            recommend(frame, "fused", k=k)
+    for k in (1, 100):
+        table = recommend(frame, "fused", k=k).collect(backend="polars")
+        assert len(table) == 2 * min(k, 4), "the bounds themselves are allowed"
     with pytest.raises(ValueError, match="order_by is 'svd', expected one of ranker, fused, popular"):
         recommend(frame, "svd")
     with pytest.raises(ValueError, match="expected the scores"):

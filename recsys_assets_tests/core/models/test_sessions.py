@@ -313,3 +313,8 @@ def test_what_is_not_known_gives_nothing(ids: str) -> None:
     for nothing in (recommend(model, clicks({}, ids), 5), recommend(empty, asked, 5)):
         assert nothing.num_rows == 0
         assert nothing.schema == recommend(model, asked, 5).schema
+
+
+def test_the_newest_session_has_the_whole_weight_and_older_ones_lose_it_by_their_share() -> None:
+    weights = SessionParams(age_decay=0.5).age_weights(np.array([0, 1, 3]), 4)
+    assert weights.tolist() == pytest.approx([math.exp(-1.5), math.exp(-1.0), 1.0])

@@ -5,13 +5,14 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
 from recsys_assets.core.evaluation.metrics import Bools
-from recsys_assets.core.ranking import model, tuning
+from recsys_assets.core.ranking import linear, model, tuning
 from recsys_assets.core.ranking.formats import TransformedLinear
 from recsys_assets.core.ranking.linear import fit_linear
 from recsys_assets.core.ranking.model import Fit, RankerParams
@@ -103,7 +104,7 @@ def test_a_search_cut_off_between_trees_ends_in_the_same_bytes(tmp_path: Path, m
     assert len(fitted) == 9, "two before, the one cut off, what was left, and two of each of the best to compare"
 
 
-def test_a_search_fits_each_linear_base_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_fits_each_linear_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials need one per penalty, fitted without the newest window; the comparison, one with each half of it."""
     fitted: list[tuple[float, int]] = []
 
@@ -111,7 +112,7 @@ def test_a_search_fits_each_linear_base_model_once(monkeypatch: pytest.MonkeyPat
         fitted.append((penalty, int(rows.sum())))
         return fit_linear(examples, penalty, rows)
 
-    for module in (model, tuning):
+    for module in (linear, model, tuning):
         monkeypatch.setattr(module, "fit_linear", spy)
     table = windows()
     data = split_by_time(table, 20, 0.2)
@@ -121,13 +122,13 @@ def test_a_search_fits_each_linear_base_model_once(monkeypatch: pytest.MonkeyPat
     tried = [trial.params["penalty"] for trial in result.trials if "penalty" in trial.params]
     assert tried.count(QUICK.penalty) == 2, "with trees and without"
     assert sorted(penalty for penalty, rows in fitted if rows == older) == sorted(set(tried))
-    linear = [trial.params["kind"] == list(VARIED).index("linear") for trial in result.trials]
+    of_kind = [trial.params["kind"] == list(VARIED).index("linear") for trial in result.trials]
     parts = (
-        [trial for trial, is_linear in zip(result.trials, linear, strict=True) if is_linear is part]
+        [trial for trial, is_linear in zip(result.trials, of_kind, strict=True) if is_linear is part]
         for part in (True, False)
     )
-    best = [params["penalty"] for params in (best_of(part).params for part in parts) if "penalty" in params]
-    assert sorted(penalty for penalty, rows in fitted if rows > older) == sorted(2 * best), "learned from either half"
+    best = {params["penalty"] for params in (best_of(part).params for part in parts) if "penalty" in params}
+    assert sorted(penalty for penalty, rows in fitted if rows > older) == sorted([*best, *best]), "one for either half"
 
 
 def test_trials_are_evaluated_on_the_newest_window_and_trained_on_the_older_ones() -> None:
@@ -170,6 +171,21 @@ def test_trials_below_the_median_are_pruned() -> None:
     assert all(trial.facts["trees"] == 40 for trial in grown)
     assert RankerSearchResult.from_json(result.to_json()) == result
     assert max(trial.value for trial in pruned) < best_of(result.trials).value
+
+
+@pytest.mark.parametrize(("trials", "startup"), [(2, 3), (7, 3), (8, 4)])
+def test_half_of_the_trials_are_drawn_before_any_is_pruned_and_three_at_least(
+    trials: int, startup: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def spy(n_startup_trials: int, **options: int) -> optuna.pruners.NopPruner:
+        begun.append(n_startup_trials)
+        return optuna.pruners.NopPruner()
+
+    monkeypatch.setattr(optuna.pruners, "MedianPruner", spy)
+    tune(windows(), DAY, search(trials), replace(QUICK, iterations=2))
+    assert begun == [startup]
 
 
 def test_too_few_examples_and_foreign_json_raise() -> None:

@@ -53,6 +53,14 @@ def lists(
     return found
 
 
+def test_what_weighs_nothing_is_popular_nowhere():
+    """Neither in a window nor among what was popular before, which fills it up."""
+    window = [activity(0, 0, 1.0), activity(1, 0, 0.0), activity(2, 9, 0.0)]
+    found = lists(window, [feature(item, "c") for item in range(3)], PopularParams())
+    assert found
+    assert {item for of in found.values() for item, _ in of} == {0}
+
+
 def test_segments_by_hand():
     window = [
         activity(0, 0, 4.0), activity(0, 1, 4.0), activity(1, 4, 10.0), activity(2, 5, 99.0), activity(3, 0, 8.0),

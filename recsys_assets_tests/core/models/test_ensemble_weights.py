@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from benchmarks.ensemble_weights import Pool, hits, learn, pool
 from recsys_assets.core.evaluation.metrics import ndcg
 from recsys_assets.core.ids import Ints
-from recsys_assets.core.models.blend import Pool, hits, learn, pool
 from recsys_assets.core.models.cf_ensemble import CfEnsemble, best_of, candidates, weighted
 from recsys_assets.core.models.interactions import Bools
 

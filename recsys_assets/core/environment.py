@@ -1,0 +1,48 @@
+"""The environment variables of the platform, and the file ``.env`` that may keep them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from difflib import get_close_matches
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+from recsys_assets.core.faults import did_you_mean
+
+PREFIX = "RECSYS_"
+_OF_COMPOSE = {"bucket", "tag"}
+"""Variables of ``docker/compose.yaml``, and of what it starts."""
+_OF_THE_API = ("api_", "events_")
+_CLOSE = 0.85
+
+
+def read_env_file() -> None:
+    """Take variables from ``.env`` in the current folder, as far as the environment does not state them."""
+    load_dotenv(Path.cwd() / ".env")
+
+
+def unknown_variables(known: Collection[str], *, of_the_api: bool) -> list[str]:
+    """What is wrong with the names of variables that no part of the platform knows, a line each.
+
+    The graph and the API share one environment. Names of the API's own are judged by the API; of others, it judges
+    those that are all but one of its settings.
+
+    Args:
+        known: names of this process' settings, in lower case and without the prefix.
+        of_the_api: whether this process is the API.
+    """
+    faults: list[str] = []
+    for variable in sorted(os.environ):
+        name = variable.lower().removeprefix(PREFIX.lower())
+        if not variable.upper().startswith(PREFIX) or name in known or name in _OF_COMPOSE:
+            continue
+        is_mine = name.startswith(_OF_THE_API) is of_the_api
+        if is_mine or (of_the_api and get_close_matches(name, known, n=1, cutoff=_CLOSE)):
+            faults.append(f"{variable}: is not a setting{did_you_mean(name, known, _variable)}")
+    return faults
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"

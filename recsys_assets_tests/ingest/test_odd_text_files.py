@@ -1,0 +1,141 @@
+"""Text files as exports really write them: each gives the right rows, or a fault that names it and shows none of it."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from recsys_assets.core.events.file_faults import DataFileError
+from recsys_assets.storage.local import LocalStore
+from recsys_assets_tests.ingest.hostile import HEADER, LINES, TEXT, shop, staged
+
+GZ = gzip.compress(TEXT.encode())
+SWAPPED = "\n".join(",".join(reversed(line.split(","))) for line in [HEADER, *LINES])
+JSONL = "".join(
+    '{{"user": "{}", "item": {}, "action": "{}", "time": "{}"}}\n'.format(*line.split(",")) for line in LINES
+)
+LISTS = JSONL.replace(': "u', ': ["u').replace('", "item', '"], "item')
+
+WHOLE = {
+    "bom": ("events.csv", TEXT.encode("utf-8-sig")),
+    "utf-16": ("events.csv", TEXT.encode("utf-16")),
+    "utf-16, jsonl": ("events.jsonl", JSONL.encode("utf-16")),
+    "utf-32, gz": ("events.csv.gz", gzip.compress(TEXT.encode("utf-32"))),
+    "cr": ("events.csv", TEXT.replace("\n", "\r").encode()),
+    "cr, jsonl": ("events.jsonl", JSONL.replace("\n", "\r").encode()),
+    "cr at the first line only": ("events.csv", TEXT.replace("\n", "\r", 1).encode()),
+    "crlf and cr": ("events.csv", ("\r\n".join([HEADER, *LINES[:4]]) + "\r" + "\r".join(LINES[4:])).encode()),
+    "no end of the last line": ("events.csv", TEXT.strip().encode()),
+    "blank lines": ("events.csv", TEXT.replace("\n", "\n\n\r\n").encode()),
+    "other order": ("events.csv", SWAPPED.encode()),
+    "trailing commas": ("events.csv", TEXT.replace("\n", ",\n").encode()),
+    "unnamed columns": ("events.csv", TEXT.replace("\n", ",,\n").encode()),
+    "sep of Excel": ("events.csv", b"sep=,\r\n" + TEXT.encode()),
+    "sep of Excel is another": ("events.csv", b'\xef\xbb\xbf"sep=;"\n' + TEXT.replace(",", ";").encode()),
+    "gz and zeros": ("events.csv.gz", GZ + b"\0" * 512),
+    "gz of two members": ("events.csv.gz", gzip.compress(TEXT[:200].encode()) + gzip.compress(TEXT[200:].encode())),
+    "gz by name only": ("events.csv.gz", TEXT.encode()),
+    "gz by content only": ("events.csv", GZ),
+    "xz by content only": ("events.jsonl", lzma.compress(JSONL.encode())),
+    "a name in quotes": ("events.csv", TEXT.replace("user", '"user"', 1).encode()),
+    "a name over two lines": (
+        "events.csv",
+        TEXT.replace("time\n", 'time,"two\nlines"\n', 1).replace("Z\n", "Z,x\n").encode(),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_every_row_is_read(case: str, tmp_path: Path) -> None:
+    name, data = WHOLE[case]
+    done, good, bad = staged(LocalStore(tmp_path), name, data)
+    assert (done.total, bad) == (10, [])
+    assert [(row["user_id"], row["item_id"]) for row in sorted(good, key=lambda row: row["source_row"])] == [
+        (f"u{n}", 100 + n) for n in range(10)
+    ]
+
+
+PARTS = {
+    "one byte of Latin-1": (b"x,1,vi\xe9w,2025-01-02\n", "bytes that are no text of the encoding"),
+    "nul": (b"x,1,view,2025-01-09T10:00:00Z\0\n", "unparsable ts"),
+    "header again": (f"{HEADER}\n".encode(), "the header again"),
+    "too few": (b"x,1\n", "wrong number of columns"),
+    "too few, Latin-1": (b"x\xe9,1\n", "wrong number of columns"),
+    "unclosed quote": (b'x,"1,view,2025-01-02\n', "wrong number of columns"),
+    "a value without end": (b"x" * 5000 + b",1,view,2025-01-02\n", "row or value too long"),
+    "a line of a megabyte": (b"x," + b"1" * (1 << 20) + b",view,2025-01-02\n", "row or value too long"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_one_bad_row_is_rejected_and_the_others_are_read(case: str, tmp_path: Path) -> None:
+    line, reason = PARTS[case]
+    done, good, (bad,) = staged(LocalStore(tmp_path), "events.csv", TEXT.encode() + line)
+    assert (done.total, len(good), bad["reason"], bad["source_row"]) == (11, 10, reason, 10)
+    assert len(bad["raw"]) <= 1_100, "clipped"
+
+
+FAULTS = {
+    "gz and others": ("events.csv.gz", GZ + b"-- end of tape --", "damaged or followed by others"),
+    "gz cut": ("events.csv.gz", GZ[:-9], "end too early"),
+    "empty": ("events.csv", b"", "the file is empty; expected a first line"),
+    "empty gz": ("events.csv.gz", gzip.compress(b""), "the file is empty; expected a first line"),
+    "empty with mark": ("events.csv", b"\xef\xbb\xbf", "the file is empty; expected a first line"),
+    "zip": ("events.csv", b"PK\x03\x04" + bytes(50), "a zip archive"),
+    "parquet": ("events.csv", b"PAR1" + bytes(50), "it is parquet"),
+    "semicolons": ("events.csv", TEXT.replace(",", ";").encode(), "the separator is ';'"),
+    "no header": ("events.csv", "\n".join(LINES).encode(), "state column_names"),
+    "all Latin-1": ("events.csv", TEXT.replace("view", "vi\xe9w").encode("latin-1"), "state events.encoding"),
+    "lists": ("events.jsonl", LISTS.encode(), "column 'user'"),
+    "no time": ("events.csv", TEXT.replace("T10", " at 10").encode(), "found a value like '9999-99-99 aa"),
+    "us": ("events.csv", TEXT.replace("2025-01-0", "01/13/2025 0").replace("T10:00:0", ":1").encode(), "mm/dd/yyyy"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_file_at_fault_is_named_and_not_quoted(case: str, tmp_path: Path) -> None:
+    name, data, message = FAULTS[case]
+    with pytest.raises(DataFileError) as error:
+        staged(LocalStore(tmp_path), name, data)
+    assert str(error.value).startswith(f"{name}: ")
+    assert message in str(error.value)
+    assert "u1" not in str(error.value).replace("utf", "")
+    assert "2025" not in str(error.value)
+
+
+def test_damage_anywhere_in_a_file_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    """Bytes are turned over at many places: there is no other error, and no row from nowhere."""
+    store, users = LocalStore(tmp_path), {f"u{n}" for n in range(10)}
+    for name, data in (("events.csv.gz", GZ), ("events.csv.xz", lzma.compress(TEXT.encode()))):
+        for place in range(0, len(data), 7):
+            damaged = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+            with suppress(DataFileError):
+                _, good, _ = staged(store, name, damaged)
+                assert {row["user_id"] for row in good} <= users
+
+
+def test_an_unclosed_quote_that_takes_in_lines_is_told(tmp_path: Path) -> None:
+    text = TEXT + 'x,"1,view,2025-01-02\n' + "\n".join(LINES)
+    _, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode())
+    assert len(good) == 10
+    assert [row["reason"] for row in bad] == ["wrong number of columns over several lines: a quote may not be closed"]
+
+
+def test_the_encoding_that_is_stated_is_read(tmp_path: Path) -> None:
+    text = TEXT.replace("u1,", "jos\xe9,")
+    _, good, _ = staged(LocalStore(tmp_path), "events.csv", text.encode("cp1252"), shop({"encoding": "cp1252"}))
+    assert "jos\xe9" in {row["user_id"] for row in good}
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.csv.gz"])
+def test_a_bomb_is_read_in_little_memory(name: str, tmp_path: Path) -> None:
+    packer = zlib.compressobj(wbits=31)
+    data = packer.compress(f"{HEADER}\n".encode())
+    data += b"".join(packer.compress(b"0" * (1 << 20)) for _ in range(20)) + packer.flush()
+    with pytest.raises(DataFileError, match=r"a row is longer than 8,388,608 bytes"):
+        staged(LocalStore(tmp_path), name, data)
