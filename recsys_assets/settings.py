@@ -7,7 +7,7 @@ films are news for days. What the environment states wins, then the data set, th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
-from recsys_assets.core.environment import PREFIX, read_env_file, unknown_variables
+from recsys_assets.core.environment import PREFIX, read_env_file, reject_renamed, unknown_variables
 from recsys_assets.core.faults import did_you_mean, message_of
 
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
@@ -310,7 +310,7 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         ValueError: naming each variable or key of the data set at fault, a line each.
     """
     read_env_file()
-    _reject_renamed((name for name in os.environ if name.upper().startswith(PREFIX)), PREFIX)
+    reject_renamed((name for name in os.environ if name.upper().startswith(PREFIX)), RENAMED, PREFIX)
     faults = unknown_variables(Settings.model_fields, of_the_api=False)
     try:
         explicit = Settings(**overrides)
@@ -322,7 +322,7 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         dataset = load_dataset(explicit.dataset)
     except DatasetError as error:
         raise ValueError(f"RECSYS_DATASET: {error}") from error
-    _reject_renamed(dataset.defaults, where=f"data set {dataset.name!r}: [defaults]: ")
+    reject_renamed(dataset.defaults, RENAMED, where=f"data set {dataset.name!r}: [defaults]: ")
     if unknown := sorted(set(dataset.defaults) - set(Settings.model_fields)):
         known = Settings.model_fields
         raise ValueError(
@@ -345,21 +345,6 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         raise ValueError("\n".join(where + fault for fault in _explain(error))) from None
     _expect_categories(settings, dataset)
     return settings, dataset
-
-
-def _reject_renamed(names: Iterable[str], prefix: str = "", where: str = "") -> None:
-    """Fail where a setting has the name that it had once.
-
-    Args:
-        names: of settings that are stated, with their prefix.
-        prefix: that of the variables.
-        where: what states them, for the message.
-    """
-    for name in sorted(names):
-        new = RENAMED.get(name[len(prefix) :].lower())
-        if new is not None:
-            new = f"{prefix}{new.upper()}" if prefix else new
-            raise ValueError(f"{where}{name} was renamed: set {new} instead")
 
 
 def _expect_categories(settings: Settings, dataset: Dataset) -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "home": Command("__main__", "where Dagster keeps the history of this store, for DAGSTER_HOME", ("home",)),
     "check": Command("check", "what event files hold, a dataset.toml that reads them, and what would be rejected"),
     "as-of": Command("as_of", "make as-of days of the past, oldest first, with the examples that they lack"),
+    "landing": Command("landing", "what of the landing zone waits for a person, and what the person decides"),
     "releases": Command("releases", "what is served; roll back, pin and unpin, without Dagster's queue"),
     "sql": Command("sql", "DuckDB over the assets"),
     "mlflow": Command("mlflow_ui", "MLflow's UI on the runs, models and plots that were recorded"),

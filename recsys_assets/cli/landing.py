@@ -1,4 +1,4 @@
-"""``python -m recsys_assets.cli.landing``: what of the landing zone waits for a person, and what the person decides."""
+"""``recsys landing``: what of the landing zone waits for a person, and what the person decides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="recsys_assets.cli.landing", description=__doc__)
+    parser = argparse.ArgumentParser(prog="recsys landing", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     acknowledge = commands.add_parser("acknowledge", help="go on without files that are set aside")
     acknowledge.add_argument("files", nargs="+", metavar="FILE")

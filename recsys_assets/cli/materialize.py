@@ -285,7 +285,7 @@ class Materializer:
                     lacks = lacking(read_accepted(self._store.open()), day, self._settings.missing_share)
                     self._progress.note(
                         f"the release as of {day} waits, because files are set aside: {lacks.told()}. Mend or remove "
-                        "them, or go on without them: python -m recsys_assets.cli.landing acknowledge FILE"
+                        "them, or go on without them: recsys landing acknowledge FILE"
                     )
             self._done.add(day)
             if day not in self._untracked:

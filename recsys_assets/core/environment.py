@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -21,6 +21,24 @@ _CLOSE = 0.85
 def read_env_file() -> None:
     """Take variables from ``.env`` in the current folder, as far as the environment does not state them."""
     load_dotenv(Path.cwd() / ".env")
+
+
+def reject_renamed(names: Iterable[str], renamed: Mapping[str, str], prefix: str = "", where: str = "") -> None:
+    """Fail where a setting has the name that it had once.
+
+    Args:
+        names: of settings that are stated, with their prefix.
+        renamed: old name to new one.
+        prefix: that of the variables.
+        where: what states them, for the message.
+
+    Raises:
+        ValueError: names the new one.
+    """
+    for name in sorted(names):
+        new = renamed.get(name[len(prefix) :].lower())
+        if new is not None:
+            raise ValueError(f"{where}{name} was renamed: set {f'{prefix}{new.upper()}' if prefix else new} instead")
 
 
 def unknown_variables(known: Collection[str], *, of_the_api: bool) -> list[str]:

@@ -15,6 +15,7 @@ from recsys_api.events.event import DISLIKE, IMPRESSION, Event
 from recsys_api.snapshot import Snapshot, load_snapshot
 from recsys_api.visitor import EventRules, Visitor
 from recsys_assets.core.placements.config import Placement
+from recsys_assets.storage.lists import RankedItem
 from recsys_assets_tests.api.publishing import publish, releases_at
 from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, ITEMS
 
@@ -101,7 +102,7 @@ def test_pages_are_parts_of_the_longer_answer(
 
 def test_a_history_is_continued_and_not_counted_twice() -> None:
     rules = EventRules(weights={"view": 1.0, "buy": 3.0}, purchase=frozenset({"buy"}), end=1000)
-    released = [(7, 2.0, "interaction"), (8, 1.0, "purchase")]
+    released = [RankedItem(7, 2.0, "interaction"), RankedItem(8, 1.0, "purchase")]
     events = [Event("b", 1, 9, "buy", 2000), Event("a", 1, 7, "view", 500)]
     visitor = Visitor.of(released, events, rules)
     assert visitor.clicks == (8, 7, 9)

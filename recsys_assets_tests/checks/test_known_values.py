@@ -12,7 +12,7 @@ import pytest
 from recsys_assets.assets.events import known_values
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.ingest.listing import LandingFile
+from recsys_assets.ingest.listing import LandingFile, Listing
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.ingest.hostile import shop
 
@@ -31,7 +31,7 @@ def test_values_that_nobody_mapped_are_a_warning_with_the_values_and_their_rows(
         shop(properties={"availability": {"available": words}}),
         LocalStore(tmp_path / "store"),
         lambda: landing,
-        lambda: [LandingFile("", "props.csv", len(data), "1")],
+        lambda wanted, under: Listing((LandingFile("", "props.csv", len(data), "1"),), {}),
         PolarsEngine().scan,
     )
     zone.accept(zone.changes(), said.append)
