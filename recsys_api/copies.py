@@ -97,6 +97,8 @@ class Copies:
                 return
             if remove:
                 shutil.rmtree(self.folder, ignore_errors=True)
+                for lock in (self._lock("users"), self._lock("turn")):
+                    lock.unlink(missing_ok=True)
 
     def _use(self) -> None:
         """Count as one who uses the copies."""
@@ -106,12 +108,15 @@ class Copies:
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
                 what = f"{self.folder}: others may write here; set RECSYS_API_CACHE_DIR to a folder where they may not"
                 raise SnapshotError(what)
-            self._users = self.folder.with_suffix(".users").open("ab")
+            self._users = self._lock("users").open("ab")
             fcntl.flock(self._users, fcntl.LOCK_SH)
+
+    def _lock(self, what: str) -> Path:
+        return self.folder.with_suffix(f".{what}")
 
     @contextmanager
     def _turn(self) -> Generator[None]:
-        with self.folder.with_suffix(".turn").open("ab") as turn:
+        with self._lock("turn").open("ab") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             yield
 

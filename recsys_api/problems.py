@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -103,7 +104,7 @@ def without_paths(text: str, settings: Settings) -> str:
         text = text.replace(f"{place}/", "").replace(place, "the store")
     text = text.replace(str(settings.api_cache_dir), "the cache")
     if events.startswith("sqlite://"):
-        text = text.replace(events.removeprefix("sqlite://"), "the event store")
+        text = text.replace(str(Path(events.removeprefix("sqlite:///")).absolute()), "the event store")
     return _PATH.sub("a place on the server", text)
 
 

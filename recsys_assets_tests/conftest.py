@@ -38,6 +38,14 @@ def descriptions_of_aws_are_parsed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copies_of_releases_go_with_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An API that no test has told otherwise keeps its copies here, not where that of this machine does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_API_CACHE_DIR", str(tmp_path_factory.mktemp("copies")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def moto_process() -> Iterator[S3Server]:
     """Started once: that takes seconds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import mmap
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -35,7 +36,10 @@ class KnownUsers:
                 self._bits = mmap.mmap(self._file.fileno(), _BITS // 8)
             else:
                 self._file.truncate(0)
-                self._file.truncate(_BITS // 8)
+                # All of it is on the disk before it is mapped: to fill a gap on a full disk would end the process.
+                self._file.write(bytes(_BITS // 8))
+                self._file.flush()
+                os.fsync(self._file.fileno())
                 self._bits = mmap.mmap(self._file.fileno(), _BITS // 8)
                 self.add(tokens())
                 fcntl.flock(self._file, fcntl.LOCK_SH)

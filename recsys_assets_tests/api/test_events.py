@@ -219,13 +219,16 @@ def test_a_full_disk_is_a_507_and_everything_else_is_served(client: TestClient) 
 
 
 def test_without_a_place_for_events_the_rest_is_served_and_the_setting_is_named(
-    make_settings: Callable[..., Settings], store_uri: str, tmp_path: Path
+    make_settings: Callable[..., Settings], store_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(store_uri, "2015-08-02", CONTENT)
     broken = tmp_path / "broken"
     broken.write_text("no folder")
     with client_of(make_settings(api_open_writes=True, events_url=f"sqlite:///{broken}/events.sqlite")) as client:
-        assert str(broken) in posted(client, VIEW, 503)["detail"]
+        detail = posted(client, VIEW, 503)["detail"]
+        assert "the event store: " in detail
+        assert str(tmp_path) not in detail
+        assert str(broken) in caplog.text, "the place is told in the log"
         assert client.get("/recommendations/1").status_code == 200
         broken.unlink()
         eventually(lambda: client.post("/events", json=VIEW).status_code == 200)

@@ -131,3 +131,12 @@ async def test_a_file_of_an_earlier_page_size_is_used_as_it_is(tmp_path: Path) -
     await store.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma page_size").fetchone() == (4096,)
+
+
+@pytest.mark.anyio
+async def test_the_filter_has_its_place_on_the_disk_before_it_is_written(tmp_path: Path) -> None:
+    """A gap in a mapped file that is to be filled on a full disk would end the process (SIGBUS)."""
+    store = await opened(tmp_path / "events.sqlite")
+    about = (tmp_path / "events.sqlite.users").stat()
+    assert about.st_blocks * 512 >= about.st_size > 0
+    await store.close()
