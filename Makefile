@@ -18,7 +18,7 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-s3 test-spark test-spark-all test-stack load lint lock clean
+.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack load lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ coverage: setup ## the default test suite, with the branches it covers; fails be
 
 test-graph: setup ## the whole graph over and over: catching up, erasure, engines, gate, experiments, searches
 	@$(BIN)/pytest $(WORKERS) --dist loadfile -m graph
+
+TIMES ?= 3
+
+test-faults: setup ## kills, outages, hostile files and races, TIMES over; then hostile files of whole sizes
+	@for time in $$(seq $(TIMES)); do $(BIN)/pytest $(WORKERS) --dist worksteal -m "faults and not s3_real"; done
+	@$(BIN)/python -m benchmarks.hostile_files
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh

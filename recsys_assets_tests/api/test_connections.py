@@ -19,6 +19,8 @@ from recsys_assets_tests.api.publishing import Content, publish
 from recsys_assets_tests.api.test_metrics import by, samples
 from recsys_assets_tests.api.test_server import Server, running
 
+pytestmark = pytest.mark.faults
+
 CONTENT = Content({0: [1, 2]}, {1: [2]}, {"all": [1]})
 LIMITS = {
     "RECSYS_API_HEADER_SECONDS": "1",

@@ -26,6 +26,8 @@ from recsys_assets_tests.api.publishing import Content, publish, releases_at
 from recsys_assets_tests.api.test_metrics import by, samples
 from recsys_assets_tests.api.test_server import Server, running
 
+pytestmark = pytest.mark.faults
+
 USERS = range(3000)
 OLD = Content({user: [user, user + 1] for user in USERS}, {1: [2]}, {"all": [1, 2]})
 NEW = Content({user: [user + 5000, user + 5001] for user in USERS}, {1: [3]}, {"all": [5000, 5001]})

@@ -9,9 +9,13 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from recsys_assets_tests.api.conftest import eventually
 from recsys_assets_tests.api.publishing import Content, publish
 from recsys_assets_tests.api.test_server import Server, running
+
+pytestmark = pytest.mark.faults
 
 USERS = range(8)
 CONTENT = Content({user: [2, 3] for user in USERS}, {2: [3]}, {"all": [2, 3]})

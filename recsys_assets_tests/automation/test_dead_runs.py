@@ -19,6 +19,8 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage, end_runs_of_dead_processes
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = """
 import os, signal, sys, time

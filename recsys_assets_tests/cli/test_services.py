@@ -17,6 +17,8 @@ from recsys_assets.cli import services as launch
 from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.services import LaunchError, Service, free_port, wait_until_ready
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parents[2]
 STUBBORN = """
 import fcntl, os, signal, sys, time

@@ -12,6 +12,7 @@ from typing import Any
 
 import narwhals as nw
 import pytest
+import scipy.sparse as sp
 
 import recsys_assets.core
 from recsys_assets.core.engine import Engine
@@ -95,7 +96,7 @@ def callables(member: Any) -> list[tuple[str, Any]]:
     ]
 
 
-ONLY_TYPES = {"CfEnsemble": CfEnsemble}
+ONLY_TYPES = {"CfEnsemble": CfEnsemble, "sp": sp}
 """What modules import for their types alone."""
 
 

@@ -18,6 +18,8 @@ from recsys_assets.ingest.quarantine import waiting
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.stores import NewStore, prefixes
 
+pytestmark = pytest.mark.faults
+
 DATASET = load_dataset("retailrocket")
 HEADER = "timestamp,visitorid,event,itemid,transactionid\n"
 FIRST_NOON = 1430654400  # 2015-05-03

@@ -17,6 +17,8 @@ from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import NotFound
 from recsys_assets_tests.s3_servers import S3Server, boto3_client
 
+pytestmark = pytest.mark.faults
+
 DATASET = load_dataset("retailrocket")
 WANTED = ("events-a.csv", "more/events-b.csv")
 UNRELATED = ("notes-caf\udce9.txt", "re\nadme.txt", "a\\b.txt", "weird\x07.log", ".DS_Store")

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.hostile_files import measured
 
+pytestmark = pytest.mark.faults
+
 MOST = 600e6
 """Bytes of memory, libraries included; what these took before was up to 5.5 GB."""
 SIZES = {

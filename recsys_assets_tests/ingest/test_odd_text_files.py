@@ -15,6 +15,8 @@ from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.ingest.hostile import HEADER, LINES, TEXT, shop, staged
 
+pytestmark = pytest.mark.faults
+
 GZ = gzip.compress(TEXT.encode())
 SWAPPED = "\n".join(",".join(reversed(line.split(","))) for line in [HEADER, *LINES])
 JSONL = "".join(

@@ -16,6 +16,8 @@ from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.storage.local import LocalStore
 from recsys_assets_tests.ingest.hostile import parquet, shop, staged
 
+pytestmark = pytest.mark.faults
+
 NOON = datetime(2025, 1, 2, 12, tzinfo=UTC)
 UUIDS = [uuid.UUID(int=0xA0EEBC999C0B4EF8BB6D6BB9BD380000 + n) for n in range(3)]
 GOOD = {

@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.storage import faults
 from recsys_assets_tests.stores import NewStore
+
+pytestmark = pytest.mark.faults
 
 
 def check_old_is_served_and_next_publish_repairs(store: ObjectStore, folder: Path, where: str) -> None:

@@ -28,6 +28,8 @@ from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.faulty_proxy import OK, FaultyProxy, faulty_proxy
 from recsys_assets_tests.s3_servers import S3Server
 
+pytestmark = pytest.mark.faults
+
 QUICK = Retries(first=0.002, longest=0.02, told_after=0.0)
 
 

@@ -12,6 +12,8 @@ from recsys_assets.storage.local import SCRATCH, LocalStore
 from recsys_assets.storage.scratch import Scratch, TemporaryFolder, sweep
 from recsys_assets_tests.storage.killed import TEMPORARY, WRITES, killed
 
+pytestmark = pytest.mark.faults
+
 _LIVE = """
 import sys
 from pathlib import Path
