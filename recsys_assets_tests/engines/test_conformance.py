@@ -27,10 +27,10 @@ from recsys_assets_tests.engines.united import UNITED
 TOLERANCE = {"duckdb": 0.0, "spark": 1e-9}
 """Relative, of floats: one library of mathematics is not the other's, down to the last bit."""
 BEFORE_ANY_ENGINE = frozenset(
-    {"engine", "events.values"}
+    {"engine", "events.columns", "events.values"}
     | {f"insight.{name}" for name in ("drawing", "data_charts", "backtest_charts", "model_charts", "timeline")}
 )
-"""Not frame logic: the protocol of engines, single columns of landing files in memory, drawing."""
+"""Not frame logic: the protocol of engines, columns of landing files in memory, drawing."""
 
 
 def functions_of(engine: str) -> list[str]:
