@@ -68,8 +68,8 @@ def test_a_mistake_stops_the_release_and_is_named(tmp_path: Path, text: str | No
 def test_filters_may_ask_about_what_the_data_set_states() -> None:
     retailrocket = load_dataset("retailrocket")
     known = {"item_id", "age_days"}
-    assert fields_of_items(retailrocket) == known | {"category", "root", "depth", "available", "price"}
+    assert fields_of_items(retailrocket) == known | {"category", "root", "depth", "available", "price", "brand"}
     assert fields_of_items(retailrocket.model_copy(update={"categories": None})) == known | {
-        "category", "available", "price",
+        "category", "available", "price", "brand",
     }  # fmt: skip
     assert fields_of_items(retailrocket.model_copy(update={"properties": None})) == known

@@ -21,6 +21,7 @@ SPAN = ("2015-05-04", "2015-05-31")
 
 class Notes(Progress):
     def __init__(self) -> None:
+        super().__init__()
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:

@@ -18,6 +18,7 @@ BAD = b"when,who\n1,2\n"
 
 class Notes(Progress):
     def __init__(self) -> None:
+        super().__init__()
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:

@@ -10,6 +10,13 @@ from hypothesis import strategies as st
 from recsys_assets.core.contracts import IdTypes
 from recsys_assets_tests.engines.frames import FIRST, INTS, STRINGS, Raw, at, parsed, snapshots
 
+_STATED: list[tuple[str, str | None]] = [
+    *(("category", value) for value in ("c0", "c1", "é", "elsewhere", "")),
+    *(("available", value) for value in ("0", "1", None)),
+    *(("price", value) for value in ("0", "12.5", "100000", "0.001", None)),
+]
+"""Properties and their values, as they are parsed; null is not known."""
+
 SETTINGS = settings(
     max_examples=5,
     deadline=None,
@@ -42,12 +49,11 @@ def raw_frames(draw: st.DrawFn, of_types: st.SearchStrategy[IdTypes] | None = No
         st.sampled_from([None, "", "o1"]),
     )  # fmt: skip
     stated = st.builds(
-        lambda item, name, value, day, second: {
-            "item_id": item, "property": name, "value": value, "ts": at(day, second), "dt": day,
+        lambda item, of, day, second: {
+            "item_id": item, "property": of[0], "value": of[1], "ts": at(day, second), "dt": day,
         },
         ids_of(types),
-        st.sampled_from(["category", "available", "price"]),
-        st.sampled_from(["c0", "c1", "é", "elsewhere", "0", "1", "n-12.50", "n", "1e5", "  3", ""]),
+        st.sampled_from(_STATED),
         days,
         seconds,
     )  # fmt: skip
