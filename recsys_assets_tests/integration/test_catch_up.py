@@ -24,7 +24,9 @@ Started = list[tuple[str, ...]]
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Jobs and their days, recorded instead of run."""
     calls: Started = []
-    monkeypatch.setattr(InProcessRunner, "run", lambda _, job, tags, *assets: calls.append((job, *tags.values())))
+    monkeypatch.setattr(
+        InProcessRunner, "run", lambda _, job, tags, *assets, advance=None: calls.append((job, *tags.values()))
+    )
     return calls
 
 

@@ -115,7 +115,8 @@ def score(model: CfEnsemble, history: pa.Table, pairs: pa.Table) -> pa.Table:
     """
     known = Interactions.onto(history, model.items)
     rows, columns = lookup(pairs["user_id"], known.users), lookup(pairs["item_id"], model.items)
-    inside = np.flatnonzero((rows >= 0) & (columns >= 0) & (np.diff(known.matrix.indptr) > 0)[rows])
+    has_items = np.append(np.diff(known.matrix.indptr) > 0, False)
+    inside = np.flatnonzero(has_items[rows] & (columns >= 0))
     places = rows[inside] * len(model.items) + columns[inside]
     if not (np.diff(places) > 0).all():  # pairs mostly come in order
         inside = inside[np.argsort(places)]
