@@ -124,6 +124,12 @@ def test_every_known_pair_has_a_score_of_every_model() -> None:
     assert all(scores[row["user_id"], row["item_id"]] == row["score"] for row in best.to_pylist())
 
 
+def test_pairs_of_users_of_whom_none_has_a_history_have_no_score() -> None:
+    history = context_of(events(seed=56, items=60)).history()
+    pairs = history.select(["user_id", "item_id"]).slice(0, 3)
+    assert score(fit(history), history.slice(0, 0), pairs).num_rows == 0
+
+
 def test_limits_leave_out_the_rarest_items() -> None:
     history = context_of(events(seed=55, items=60)).history()
     counts: dict[Any, int] = {}
