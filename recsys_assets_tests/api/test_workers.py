@@ -46,6 +46,15 @@ def both_serve(server: Server, both: int = 2) -> bool:
     return found.get(("recsys_workers", frozenset())) == serving == both
 
 
+def wait_until_both_serve(server: Server, both: int = 2) -> None:
+    """Wait for :func:`both_serve`; fails with what the server has logged and counts."""
+    try:
+        eventually(lambda: both_serve(server, both))
+    except AssertionError as error:
+        error.add_note(f"{measured(server)}\n{server.log}")
+        raise
+
+
 def counts(server: Server) -> dict[str, Any]:
     """The counts of ``/stats`` without those of HTTP requests: a request to ``/stats`` is counted too."""
     answer = json.loads(ask(server, "/stats")[1])
@@ -77,7 +86,7 @@ def test_workers_count_together_through_a_kill_and_begin_at_zero(tmp_path: Path)
     (shared / "not ours").touch()
     settings = {**KEYS, "PROMETHEUS_MULTIPROC_DIR": str(shared)}
     with running(tmp_path, uri, "--workers", "2", **settings) as server:
-        eventually(lambda: both_serve(server))
+        wait_until_both_serve(server)
         assert by(measured(server), "recsys_answers_total", "mode") == {}
         assert (shared / "not ours").exists()
         for unread in ("histogram_999999999.db", "gauge_livesum_999999999.db"):
@@ -103,7 +112,7 @@ def test_workers_count_together_through_a_kill_and_begin_at_zero(tmp_path: Path)
         killed = workers(server.process.pid)[0]
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: killed not in workers(server.process.pid) and len(workers(server.process.pid)) == 2)
-        eventually(lambda: both_serve(server))
+        wait_until_both_serve(server)
         assert by(measured(server), "recsys_recommended_items_total", "source") == {(s,): n for s, n in asked.items()}
 
         assert ask(server, "/stats/reset", "POST", key=ADMIN)[0] == 200
@@ -120,7 +129,7 @@ def test_further_workers_share_what_the_application_imports(tmp_path: Path) -> N
     uri = (tmp_path / "store").as_uri()
     publish(uri, "2015-08-02", CONTENT, **FACTS)
     with running(tmp_path, uri, "--workers", "3") as server:
-        eventually(lambda: both_serve(server, 3))
+        wait_until_both_serve(server, 3)
         assert all(ask(server, "/recommendations/1")[0] == 200 for _ in range(30))
         alone = [private_kilobytes(worker) for worker in workers(server.process.pid)]
     assert len(alone) == 3
@@ -133,7 +142,7 @@ def test_a_temporary_folder_goes_with_the_server(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with running(tmp_path, uri, "--workers", "2", TMPDIR=str(temporary)) as server:
-        eventually(lambda: both_serve(server))
+        wait_until_both_serve(server)
         assert len(list(temporary.glob("recsys-api-metrics-*/counter_*.db"))) == 2
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
