@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 
 import uvicorn
@@ -31,6 +32,7 @@ _IMPORTED = [
     "recsys_assets.core.models.next_items",
 ]
 """What workers need, those that serve models among them."""
+_SHORT_FOLDER, _LONGEST_FOLDER = "/tmp", 60  # noqa: S108 (a folder of our own is made in it)
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -70,9 +72,21 @@ def _share_imports() -> None:
     Uvicorn would start each from nothing, with 70 MB of its own. That process does no more than import and fork, so no
     work of it is under way in a copy.
     """
+    if len(tempfile.gettempdir()) > _LONGEST_FOLDER:
+        _keep_sockets_in(_SHORT_FOLDER)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     _subprocess.spawn = context  # pyright: ignore[reportAttributeAccessIssue]  # it has no setting for it
+
+
+def _keep_sockets_in(folder: str) -> None:
+    """Have the processes talk by sockets below a folder: the path of a socket has 107 bytes at most."""
+    stated = tempfile.tempdir
+    tempfile.tempdir = folder
+    try:
+        util.get_temp_dir()  # made once, and removed at the end
+    finally:
+        tempfile.tempdir = stated
 
 
 @contextmanager

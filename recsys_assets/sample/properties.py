@@ -76,8 +76,8 @@ class _Block:
         yield from self._names()
 
     def _names(self) -> Iterator[pl.DataFrame]:
-        """Titles and brands, which the real data do not tell."""
-        item, at = np.nonzero(self._full)
+        """Titles and brands, which the real data do not tell; said once, since they never change."""
+        item, at = np.nonzero(self._full & ~self._later)
         shelves = self._catalog.shelf(self._items)
         for name, values in zip(("title", "brand"), titles_and_brands(self._items, shelves), strict=True):
             frame = pl.DataFrame({"timestamp": self._times[at], "itemid": self._shown[item]})
