@@ -136,8 +136,8 @@ class _Block:
         code = _mix(self._items[:, None] * 64 + slot) % np.where(name % 2 == 0, 3 + name % 7, 90_000)
         code = _mix(name * 100_000 + code) % _TOKENS
         item, at = np.nonzero(self._full)
-        row = np.repeat(np.arange(len(item)), len(slot))
-        item, at, slots = item[row], at[row], np.tile(slot, len(item))
+        slots = np.tile(slot, len(item))
+        item, at = np.repeat(item, len(slot)), np.repeat(at, len(slot))
         names = name[item, slots]
         columns = {"a": code[item, slots], "b": names % 10 == 3}
         value = pl.when(pl.col("b")).then(_number("a")).otherwise(_text("a"))

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.storage.explanations import EXPLANATIONS_FILE, Explanations
+from recsys_assets.storage.lineage import Lineage
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.world import World, dagster_in, make_world, materialized
@@ -91,7 +92,13 @@ def test_the_release_says_why_the_first_items_of_each_list_stand_there(built: Wo
 
 
 def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> None:
-    store = built.store.partitions()
+    store = built.store.partitions()  # once: it takes a look at the whole graph
+
+    def lineage(asset: str, day: str) -> Lineage:
+        record = store.read_lineage(asset, day)
+        assert record is not None, f"{asset} of {day} was not written"
+        return record
+
     seen: set[tuple[str, str]] = set()
     queue = [("recommendations", DAY)]
     while queue:
@@ -100,11 +107,11 @@ def test_lineage_leads_from_the_release_to_the_landing_files(built: World) -> No
             continue
         seen.add((asset, day))
         assert store.fetch(asset, day, built.folder).exists()
-        for read_from in built.lineage(asset, day).inputs:
-            upstream = built.lineage(read_from.asset, read_from.day)
+        for read_from in lineage(asset, day).inputs:
+            upstream = lineage(read_from.asset, read_from.day)
             assert upstream.sha256 == read_from.sha256, f"{asset} {day} was built from other bytes of {read_from}"
             queue.append((read_from.asset, read_from.day))
-    params: list[Any] = [built.lineage(asset, day).params for asset, day in seen if asset == "clean_events"]
+    params: list[Any] = [lineage(asset, day).params for asset, day in seen if asset == "clean_events"]
     assert len({stated["files"][0] for stated in params}) == 1
     assert {asset for asset, _ in seen} >= {"clean_events", "item_properties", "category_tree", "ranker", *AS_OF[:6]}
 
