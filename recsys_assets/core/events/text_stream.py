@@ -32,6 +32,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_MAGIC = {b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 _FOREIGN = {b"PK\x03\x04": "a zip archive", b"BZh": "bzip2", b"PAR1": "parquet", b"7z\xbc\xaf": "7-Zip"}
 
 
@@ -87,15 +88,32 @@ def _read_fully(stream: _Readable, size: int) -> bytes:
     return found
 
 
+def compression_of(head: bytes) -> str:
+    """How a file is compressed, by its first 8 bytes: ``gz``, ``xz``, ``zst``, or empty."""
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "")
+
+
+def first_bytes(stream: BinaryIO, size: int) -> bytes:
+    """The first bytes of a file, decompressed; fewer if it has no more.
+
+    Raises:
+        OSError, EOFError, ValueError, zlib.error: the compressed data are damaged or end too early.
+    """
+    head = _read_fully(stream, 8)
+    return _read_fully(_decompressed(io.BufferedReader(_Raw(stream.read, head)), head), size)
+
+
 def _decompressed(source: io.BufferedReader, head: bytes) -> _Readable:
-    if head.startswith(b"\x1f\x8b"):
-        return cast(_Readable, gzip.GzipFile(fileobj=source, mode="rb"))
-    if head.startswith(b"\xfd7zXZ\x00"):
-        return io.BufferedReader(_Raw(_unxz(source)))
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        # Arrow's decompressor, unlike others, raises an error if a stream ends too early.
-        return cast(_Readable, pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd"))
-    return source
+    match compression_of(head):
+        case "gz":
+            return cast(_Readable, gzip.GzipFile(fileobj=source, mode="rb"))
+        case "xz":
+            return io.BufferedReader(_Raw(_unxz(source)))
+        case "zst":
+            # Arrow's decompressor, unlike others, raises an error if a stream ends too early.
+            return cast(_Readable, pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd"))
+        case _:
+            return source
 
 
 def _unxz(source: io.BufferedReader) -> Callable[[int], bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import lzma
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -15,11 +16,11 @@ import pyarrow.parquet as pq
 from charset_normalizer import from_bytes
 
 from recsys_assets.core.events.file_faults import DataFileError
+from recsys_assets.core.events.text_stream import compression_of, first_bytes
 from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, Format
 
 _HEAD = 1 << 20
 _LINES = 1_000
-_MAGIC = {b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SEPARATORS = (",", ";", "\t", "|")
 _ODD_LINES = ("sep=",)
@@ -59,19 +60,15 @@ def sniff(stream: BinaryIO, name: str) -> tuple[FileSpec, list[str]]:
 
 def _decompressed(stream: BinaryIO, start: bytes, name: str) -> bytes:
     """The first bytes of the file's text."""
-    found = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
+    found = compression_of(start)
     suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
     stated = suffix if suffix in COMPRESSIONS else ""
     if found != stated:
         says = f"a name that ends in .{found}" if found else f"a name without .{stated}"
         raise DataFileError(f"{name}: its bytes are {found or 'not'} compressed; give it {says}")
     try:
-        if found == "xz":
-            return lzma.open(stream).read(_HEAD)
-        native = pa.PythonFile(stream, mode="r")
-        codec = {"gz": "gzip", "zst": "zstd"}.get(found)
-        return (pa.CompressedInputStream(native, codec) if codec else native).read(_HEAD)
-    except (pa.ArrowException, OSError, EOFError, lzma.LZMAError) as error:
+        return first_bytes(stream, _HEAD)
+    except (pa.ArrowException, OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise DataFileError(f"{name}: is damaged {found} ({type(error).__name__})") from None
 
 
