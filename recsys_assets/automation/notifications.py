@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from recsys_assets.automation.runs import is_by_console
+from recsys_assets.automation.runs import is_by_console, root_cause
 from recsys_assets.ingest.quarantine import sentence
 from recsys_assets.jobs import WAITS
 from recsys_assets.resources.notifier import Notifier
@@ -49,7 +49,8 @@ def notification_sensors(notifier: Notifier) -> list[dg.SensorDefinition]:
         run = context.dagster_run
         if run.tags.get(_WILL_RETRY) == "true" or is_by_console(run):
             return
-        steps = [(event.step_key, _root_cause(event)) for event in context.get_step_failure_events()]
+        failed = context.get_step_failure_events()
+        steps = [(event.step_key, root_cause(event.step_failure_data.error)) for event in failed]
         step, error = steps[0] if steps else (None, context.failure_event.message or "no error was recorded")
         error = "; ".join([error, *_failed_checks(context)])
         facts = {
@@ -105,11 +106,3 @@ def _failed_checks(context: dg.RunFailureSensorContext) -> list[str]:
         for check in found
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR and "why" in check.metadata
     ]
-
-
-def _root_cause(event: dg.DagsterEvent) -> str:
-    """The message of the error that a step failed with, without Dagster's wrapping."""
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else "no error was recorded"

@@ -84,10 +84,10 @@ class InProcessRunner:
         if any(map(_is_interruption, result.all_events)):
             raise KeyboardInterrupt
         failures = [
-            f"{event.step_key}: {_root_cause(event.step_failure_data.error)}"
+            f"{event.step_key}: {root_cause(event.step_failure_data.error)}"
             for event in result.get_step_failure_events()
         ] or [
-            _root_cause(event.job_failure_data.error)
+            root_cause(event.job_failure_data.error)
             for event in result.all_events
             if event.event_type == dg.DagsterEventType.RUN_FAILURE
         ]
@@ -158,7 +158,7 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
     return reason is not None and reason.value == "UNEXPECTED_TERMINATION"
 
 
-def _root_cause(error: SerializableErrorInfo | None) -> str:
+def root_cause(error: SerializableErrorInfo | None) -> str:
     """The message of the error that a step or a run failed with, without Dagster's wrapping."""
     while error is not None and error.cause is not None:
         error = error.cause
