@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.cli.home import VARIABLE, dagster_home
+from recsys_assets.cli.home import ROOT, enter_home
 from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from recsys_assets.cli.materialize import Materializer
     from recsys_assets.cli.showcase import Showcase
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_EVENTS = 200_000
 SAMPLE_DAYS = 60
 
@@ -55,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(progress, error)
 
     try:
-        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+        home = enter_home(settings.storage_uri)
         if command == "home":
-            print(os.environ[VARIABLE])  # noqa: T201
+            print(home)  # noqa: T201
             return 0
         # Dagster stores the events of a range of days one by one unless it is told to store them together.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")

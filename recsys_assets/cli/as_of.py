@@ -6,16 +6,12 @@ For a backtest: the days that it is to look at, and then the job ``backtest`` fo
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
-from recsys_assets.cli.home import VARIABLE, dagster_home
+from recsys_assets.cli.home import enter_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import check_day
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         progress.note(f"failed: {error}")
         return 1
-    os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+    enter_home(settings.storage_uri)
     try:
         with Materializer(settings, dataset, progress) as materializer:
             materializer.expect_files()

@@ -15,8 +15,15 @@ from typing import Any, cast
 
 import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "DAGSTER_HOME"
 _CONFIG = "dagster.yaml"
+
+
+def enter_home(storage_uri: str) -> str:
+    """Have this process and those that it starts use the instance of a store; its folder."""
+    os.environ[VARIABLE] = str(dagster_home(ROOT, storage_uri))
+    return os.environ[VARIABLE]
 
 
 def dagster_home(root: Path, storage_uri: str) -> Path:

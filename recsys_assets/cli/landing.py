@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import dagster as dg
 
 from recsys_assets.automation.decisions import Decision, carry_out
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
-from recsys_assets.cli.home import VARIABLE, dagster_home
+from recsys_assets.cli.home import enter_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.ingest.quarantine import waiting
 from recsys_assets.settings import load_settings
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name, why in waiting(landing.accepted()).items() or {"nothing": "waits for a person"}.items():
                 print(f"{name}: {why}")  # noqa: T201
             return 0
-        os.environ[VARIABLE] = str(dagster_home(ROOT, settings.storage_uri))
+        enter_home(settings.storage_uri)
         with dg.DagsterInstance.get() as instance:
             runner = InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri)
             decision = Decision(files=asked.files, days=asked.days, deletions=asked.command == "delete")
