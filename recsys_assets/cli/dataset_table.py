@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from recsys_assets.cli.settings_table import between
 from recsys_assets.core.contracts import IdTypes
 from recsys_assets.core.dataset import (
     BotsSpec,
@@ -59,14 +60,8 @@ def tables() -> str:
 
 
 def with_tables(text: str) -> str:
-    """The reference with the tables between its two markers.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    """The reference with the tables between its two markers; ``ValueError`` if a marker is missing."""
+    return between(text, BEGIN, END, f"\n{tables()}\n")
 
 
 def meanings(model: type[Any]) -> dict[str, str]:

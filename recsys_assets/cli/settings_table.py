@@ -34,14 +34,19 @@ def table() -> str:
 
 
 def with_table(text: str) -> str:
-    """A document with the table between its two markers.
+    """A document with the table between its two markers; ``ValueError`` if a marker is missing."""
+    return between(text, BEGIN, END, table())
+
+
+def between(text: str, begin: str, end: str, content: str) -> str:
+    """A document with other content between two markers.
 
     Raises:
-        ValueError: a marker is missing.
+        ValueError: a marker is missing, or is there twice.
     """
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}{table()}{END}{after}"
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}{content}{end}{after}"
 
 
 def _rows() -> Iterator[str]:
