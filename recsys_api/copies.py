@@ -54,7 +54,7 @@ class Copies:
         Args:
             store: has the file.
             key: of the file.
-            file: what the manifest says of it.
+            file: its entry in the manifest.
             release_id: of its release.
             keep_going: called before every chunk that is read; False cancels.
 

@@ -22,7 +22,7 @@ class Watched:
 
     Attributes:
         path: of it.
-        file: what the manifest says of it.
+        file: its entry in the manifest.
         name: for messages.
         served: whether answers are read from it; else it is the one in the store.
     """

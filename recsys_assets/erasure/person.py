@@ -61,7 +61,7 @@ class Person:
         with store.open(key) as stream:
             if key.rpartition("/")[2] in _USER_LISTS:
                 return _count(matching(pa.ipc.open_file(stream).read_all()["key"], [self.id]))
-            # By content: what a name says of a file is what its writer meant to make of it.
+            # By content: a file name may not tell the format.
             if stream.read(len(_PARQUET)) != _PARQUET:
                 return 0
             stream.seek(0)

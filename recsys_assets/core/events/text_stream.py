@@ -147,7 +147,7 @@ def _utf8(source: _Readable, encoding: str, head: bytes) -> Callable[[int], byte
 
     def more(size: int) -> bytes:
         while True:
-            # One chunk, so that whoever looks ahead sees more than the first bytes.
+            # One chunk, so that a peek sees more than the first bytes.
             chunk = (pending.pop() if pending else b"") + source.read(size)
             text = decoder.decode(chunk, final=not chunk)
             if not is_utf8:
