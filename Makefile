@@ -18,7 +18,7 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack load lint lock clean
+.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack load docs sbom lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,15 @@ load: export RATE := $(RATE)
 load: setup ## visitors on a running API (RECSYS_API_URL): RATE pages a second for SECONDS; EVENTS is a log of them
 	@exec $(BIN)/locust -f benchmarks/load/locustfile.py --headless --only-summary --host $(RECSYS_API_URL) \
 		--users $(RATE) --spawn-rate $(RATE) --run-time $(SECONDS)s --stop-timeout 5
+
+docs: setup ## the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
+sbom: setup ## what the images install: dist/sbom.cdx.json with versions and hashes, dist/licences.md
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements docker/requirements.lock --output-reproducible --of JSON -o dist/sbom.cdx.json
+	@$(BIN)/python -m recsys_assets_tests.licences >dist/licences.md
 
 lint: setup ## ruff, pyright, import rules
 	@$(BIN)/ruff check

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
     placements: str = Field(
         default="",
-        description="path of the `placements.toml` that releases take along ([how to](docs/placements.md))",
+        description="path of the `placements.toml` that releases take along ([how to](placements.md))",
     )
     start_date: date | None = Field(default=None, description="first day of the graph; earlier days are not built")
     end_date: date | None = Field(default=None, description="day after the last one; later days are not built")
@@ -106,7 +106,8 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="share of a day's events, or of all files of a kind, that may be missing because files are set "
-        "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
+        "aside; above it, a release waits for a person ([how to](new-data.md#when-a-file-is-at-fault)); 0: nothing may "
+        "be missing",
     )
     deleted_share: float = Field(
         default=0.1,
@@ -178,7 +179,7 @@ class Settings(BaseSettings):
     generators: str = Field(
         default="",
         description="generators that recommend candidates, such as `popular,covisit,repeat`; empty: those with a "
-        "measured gain ([table](docs/generators.md)); `all`: every one",
+        "measured gain ([table](generators.md)); `all`: every one",
     )
     factors: int = Field(
         default=64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items"

@@ -1,4 +1,4 @@
-"""Writes the table of settings in the README: ``python -m recsys_assets.cli.settings_table``."""
+"""Writes the table of ``docs/settings.md``: ``python -m recsys_assets.cli.settings_table``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.settings import Settings
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
 
 _COMPUTED = {
@@ -64,4 +64,4 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")
