@@ -24,10 +24,12 @@ def licence_of(package: str) -> str:
         PackageNotFoundError: it is not installed here, such as one for another platform.
     """
     about = metadata(package)
-    if expression := about.get("License-Expression"):
-        return expression
-    classified = [one.rpartition(" :: ")[2] for one in about.get_all("Classifier", ()) if one.startswith("License ::")]
-    return "; ".join(classified) or about.get("License", "").strip().partition("\n")[0] or "not stated"
+    if "License-Expression" in about:
+        return about["License-Expression"]
+    classifiers = about.get_all("Classifier") or []
+    classified = [one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")]
+    stated = about["License"].strip().partition("\n")[0] if "License" in about else ""
+    return "; ".join(classified) or stated or "not stated"
 
 
 def table() -> str:
