@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -83,6 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, Any]]:
+        # What was imported stays for good: a full collection that looks at it holds up all answers for 30 ms.
+        gc.freeze()
         async with reloader.running(), events_running(app, settings), gauges_running(app):
             yield {CLOSED: metrics.connection_closed}
         if traces is not None:
