@@ -1,4 +1,4 @@
-"""``recsys metrics``: figures of the pipeline for Prometheus, and alerts of Alertmanager to the channels of the settings.
+"""``recsys metrics``: figures of the pipeline for Prometheus; alerts of Alertmanager to the channels of the settings.
 
 Reads Dagster's instance (``DAGSTER_HOME``, or the one of the store) and the store; writes nothing. Stays until Ctrl-C.
 """
