@@ -86,11 +86,13 @@ class Composed(NamedTuple):
         items: best first, none twice.
         mode: which parts it is made of: ``blend``, ``offline``, ``online``, or ``fallback`` where nothing is personal.
         fallbacks: reason to number of items that stand in for personal ones.
+        offline: number of items that were put there by the lists of last night.
     """
 
     items: Sequence[Placed]
     mode: str
     fallbacks: Mapping[str, int]
+    offline: int
 
 
 def compose(
@@ -122,7 +124,8 @@ def compose(
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
         merged = by_shares(lists, {**place.sources}, gather.most, key=_item)
-        used = "blend" if lists.get("online") else "offline"
+        online = lists.get("online", [])
+        used = "blend" if online else "offline"
     else:
         # Without news, the lists of last night are what the models have to say.
         asked_online = mode == "online" or (mode == "blend" and bool(visitor.fresh))
@@ -130,6 +133,7 @@ def compose(
         offline = gather.of("recommendations") if mode != "online" else []
         merged = blend(online, offline, gather.most, key=_item)
         used = "blend" if online and offline else "online" if online else "offline"
+    from_online = _taken_from(online, merged)
     if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
@@ -149,7 +153,16 @@ def compose(
         if count := sum(item.candidate.item_id in stand_in for item in placed):
             reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
             fallbacks = {reason: count}
-    return Composed(placed, used if personal else "fallback", fallbacks)
+    others = sum(fallbacks.values())
+    if from_online:
+        others += sum(item.candidate.item_id in from_online for item in placed)
+    return Composed(placed, used if personal else "fallback", fallbacks, len(placed) - others)
+
+
+def _taken_from(source: Sequence[Candidate], merged: Sequence[Candidate]) -> set[Key]:
+    """The items of a merged list that come from a source: where several have an item, only one gave it its place."""
+    given = set(map(id, source))
+    return {item.item_id for item in merged if id(item) in given} if given else set()
 
 
 class _Gather:

@@ -33,6 +33,7 @@ Part = Literal["requests", "releases", "events", "events_full", "export", "trim"
 T = TypeVar("T")
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SHARES = tuple(tenths / 10 for tenths in range(11))
 _MOST_WAITING = 50
 """Requests, or answers, that are counted together at most. More of them cost each hardly less, and hold up those that
 are asked meanwhile: 1000 took 2 ms, which was the slowest percentile of all answers."""
@@ -64,6 +65,7 @@ class _Answer(NamedTuple):
     k: int
     fallbacks: Mapping[str, int]
     cold: bool
+    offline: int
 
 
 class Metrics(Collector):
@@ -97,6 +99,12 @@ class Metrics(Collector):
             "recsys_recommended_items_total", "Items in answers, by what put them there.", "source"
         )
         self._answers = self._counts("recsys_answers_total", "Answers with recommendations, by their mode.", "mode")
+        self._offline = Histogram(
+            "recsys_offline_share",
+            "Share of the items of an answer that were put there by the lists of last night.",
+            buckets=_SHARES,
+            registry=self._registry,
+        )
         self._cold = self._counter("recsys_cold_users_total", "Answers to users or visits of whom nothing was known.")
         self._empty = self._counter("recsys_empty_answers_total", "Answers without any item.")
         self._short = self._counter("recsys_short_answers_total", "Answers with fewer items than asked for, but some.")
@@ -216,11 +224,16 @@ class Metrics(Collector):
         self._items.add_all(_summed(((self._source(source),), count) for source, count in items.items()))
         stand_ins = ((reason, count) for answer in answers for reason, count in answer.fallbacks.items())
         self._fallback.add_all(_summed(((reason,), count) for reason, count in stand_ins))
+        for answer in answers:
+            if answer.sources:
+                self._offline.observe(answer.offline / len(answer.sources))
         self._cold.inc(sum(answer.cold for answer in answers))
         self._empty.inc(sum(not answer.sources for answer in answers))
         self._short.inc(sum(0 < len(answer.sources) < answer.k for answer in answers))
 
-    def answer(self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool) -> None:
+    def answer(
+        self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool, offline: int
+    ) -> None:
         """Count an answer with recommendations.
 
         Args:
@@ -229,8 +242,9 @@ class Metrics(Collector):
             k: items that were asked for.
             fallbacks: reason to number of items.
             cold: whether nothing was known of the visitor.
+            offline: number of items that were put there by the lists of last night.
         """
-        self._new_answers.append(_Answer(mode, sources, k, fallbacks, cold))
+        self._new_answers.append(_Answer(mode, sources, k, fallbacks, cold, offline))
         if len(self._new_answers) >= _MOST_WAITING:  # a request may have many
             self._show()
 
