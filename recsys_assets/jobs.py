@@ -117,12 +117,12 @@ def approve(context: dg.OpExecutionContext, config: ReleaseChoice, store: StoreR
     context.log.info(f"serving {pointer.release_id}, generation {pointer.generation}")
 
 
-_AT_ONCE = {"dagster/priority": "100"}
-"""Of jobs that take seconds and that a person waits for: they are ahead of whatever else is queued."""
+AT_ONCE = {"dagster/priority": "100"}
+"""Of jobs that a person waits for: they are ahead of whatever else is queued."""
 
 
 @dg.job(
-    tags=_AT_ONCE,
+    tags=AT_ONCE,
     description="Serve an older release and keep it until unpin_release. Config: ops.point_back.config.release_id.",
 )
 def rollback_release() -> None:
@@ -130,20 +130,20 @@ def rollback_release() -> None:
     point_back()
 
 
-@dg.job(tags=_AT_ONCE, description="Keep serving the current release, whatever is published, until unpin_release.")
+@dg.job(tags=AT_ONCE, description="Keep serving the current release, whatever is published, until unpin_release.")
 def pin_release() -> None:
     """Stay at a release."""
     pin()
 
 
-@dg.job(tags=_AT_ONCE, description="Follow new releases again, after a rollback or pin_release.")
+@dg.job(tags=AT_ONCE, description="Follow new releases again, after a rollback or pin_release.")
 def unpin_release() -> None:
     """Follow new releases."""
     unpin()
 
 
 @dg.job(
-    tags=_AT_ONCE,
+    tags=AT_ONCE,
     description="Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.",
 )
 def approve_release() -> None:

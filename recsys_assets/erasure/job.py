@@ -15,6 +15,7 @@ from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
+from recsys_assets.jobs import AT_ONCE
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.erasure_requests import close_request
 
@@ -85,6 +86,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
 
     @dg.job(
         name=JOB,
+        tags=AT_ONCE,
         description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
         "Config: ops.erase.config.user_id.",
     )
