@@ -26,6 +26,7 @@ from recsys_assets.assets import (
     insight,
     promotion,
     ranking,
+    recommendations_table,
     release,
     retrieval,
     served,
@@ -47,6 +48,7 @@ from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.automation.settings_sensor import settings_check, settings_sensor
 from recsys_assets.automation.staleness import marts_of
+from recsys_assets.automation.table_sensor import table_job, table_sensor
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
@@ -78,6 +80,7 @@ _GROUPS = (
     serving,
     explanations,
     release,
+    recommendations_table,
     tracking,
     insight,
     backtest,
@@ -193,8 +196,9 @@ def build_definitions(
             jobs.approve_model,
             jobs.reject_model,
             rebuild_job(looks, runner_on),
-            erase_job(dataset, rebuild_on),
+            erase_job(settings, dataset, rebuild_on),
             acknowledge_job(settings, dataset, rebuild_on),
+            *table_job(settings),
         ],
         sensors=[
             *(
@@ -206,6 +210,7 @@ def build_definitions(
                     erasure_sensor(settings),
                     dead_runs_sensor,
                     freshness_sensor(settings),
+                    *table_sensor(settings),
                 ]
                 if on
                 else []

@@ -258,6 +258,17 @@ class Settings(BaseSettings):
     )
     mlflow_port: int = Field(default=5000, ge=0, le=65535, description="port of `make mlflow`")
 
+    recommendations_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="PostgreSQL that gets the lists of the served release as tables, `postgresql://…` "
+        "([how to](docs/serving-table.md)); secret; empty: none, and the graph has no `recommendations_table`",
+    )
+    recommendations_schema: str = Field(
+        default="recsys",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="schema of those tables; one for each data set",
+    )
+
     notify_webhook_url: SecretStr = Field(
         default=SecretStr(""), description="gets a JSON document by POST for every release and every failed run; secret"
     )

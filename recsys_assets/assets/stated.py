@@ -80,6 +80,7 @@ READS: Mapping[str, Sequence[str]] = {
     "data_report": ("report_days", *_TYPES),
     "feedback_report": ("report_days", "attribution_hours", *_TYPES),
     "backtest_report": ("backtest_days",),
+    "recommendations_table": (),
     "model_tracking": (),
     "experiment_model": ("horizon_days", "seed"),
     "experiment_validation": _GATE,
@@ -106,6 +107,7 @@ NOT_DECIDING: frozenset[str] = frozenset(
         *("missing_share", "deleted_share", "keep_logs_days", "keep_releases"),
         *("tuning_storage_uri", "mlflow_port", "mlflow_tracking_uri", "mlflow_artifacts_uri", "mlflow_experiment"),
         *("notify_webhook_url", "telegram_token", "telegram_chat_id"),
+        *("recommendations_url", "recommendations_schema"),
         # The last day of the graph. The content of placements.toml is part of a release, not its path.
         *("RECSYS_END_DATE", "placements"),
         # The store's own name, the values of settings that it brings, and files whose contents are compared.
