@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from recsys_api.lifecycle import add_events, events_running
 from recsys_api.limits import CLOSED, add_limits
-from recsys_api.metrics import FOLDER_VARIABLE, Metrics
+from recsys_api.metrics import Metrics
+from recsys_api.metrics_folder import FOLDER_VARIABLE
 from recsys_api.observing import Observed, Observer, PostedEvents, gauges_running
 from recsys_api.pages import add_pages
 from recsys_api.problems import add_problems

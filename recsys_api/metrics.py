@@ -8,7 +8,6 @@ them all; the folder must be emptied before the workers start (``python -m recsy
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,14 +19,13 @@ from typing import Literal, NamedTuple, TypeVar
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from recsys_api.metrics_folder import begun_files, forget_dead_workers
+
 OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
-BASELINE = "baseline.json"
-"""File of the folder with the counts at the last reset of ``/stats``."""
 Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure", "traces"]
 
 T = TypeVar("T")
@@ -334,8 +332,8 @@ class Metrics(Collector):
         """All metrics, of all workers."""
         self._show()
         if self.folder:
-            _forget_dead_workers(self.folder)
-            families = MultiProcessCollector.merge(_begun_files(self.folder))
+            forget_dead_workers(self.folder)
+            families = MultiProcessCollector.merge(begun_files(self.folder))
         else:
             families = self._registry.collect()
         for family in sorted(families, key=lambda family: family.name):
@@ -373,34 +371,3 @@ def known(name: str | None, names: Collection[str]) -> str:
         names: those that exist.
     """
     return NONE if name is None else name if name in names else OTHER
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    """Drop the gauges of workers that were killed; their counts stay."""
-    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*.db")}:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was quicker
-                mark_process_dead(pid, str(folder))
-        except PermissionError:  # another user's: alive
-            continue
-
-
-def _begun_files(folder: Path) -> Iterator[str]:
-    """The files that workers count in, without those that are still empty.
-
-    A worker makes its file before it gives it a size, and one that is killed in between leaves it empty for ever;
-    the library cannot read such a file (https://github.com/prometheus/client_python/issues/1199).
-    """
-    for path in folder.glob("*.db"):
-        with suppress(FileNotFoundError):  # of a dead worker, dropped by another one
-            if path.stat().st_size:
-                yield str(path)
-
-
-def empty_folder(folder: Path) -> None:
-    """Make the folder of shared counts, without what earlier workers left in it; nothing else in it is touched."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (*folder.glob("*.db"), folder / BASELINE):
-        path.unlink(missing_ok=True)

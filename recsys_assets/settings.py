@@ -261,7 +261,7 @@ class Settings(BaseSettings):
     recommendations_url: SecretStr = Field(
         default=SecretStr(""),
         description="PostgreSQL that gets the lists of the served release as tables, `postgresql://…` "
-        "([how to](docs/serving-table.md)); secret; empty: none, and the graph has no `recommendations_table`",
+        "([how to](serving-table.md)); secret; empty: none, and the graph has no `recommendations_table`",
     )
     recommendations_schema: str = Field(
         default="recsys",

@@ -185,8 +185,12 @@ def test_the_s3_server_gives_the_api_what_its_policy_says(tmp_path: Path) -> Non
     )
     assert f"-s3.config={identities}" in done.stdout
     platform, api = json.loads(identities.read_text())["identities"]
-    assert platform["credentials"] == [{"accessKey": "of-S3_ACCESS_KEY", "secretKey": "of-S3_SECRET_KEY"}]
-    assert api["credentials"] == [{"accessKey": "of-S3_API_ACCESS_KEY", "secretKey": "of-S3_API_SECRET_KEY"}]
+    assert platform["credentials"] == [
+        {"accessKey": environment["S3_ACCESS_KEY"], "secretKey": environment["S3_SECRET_KEY"]}
+    ]
+    assert api["credentials"] == [
+        {"accessKey": environment["S3_API_ACCESS_KEY"], "secretKey": environment["S3_API_SECRET_KEY"]}
+    ]
     words = {"s3:ListBucket": "List", "s3:GetObject": "Read", "s3:PutObject": "Write"}
     policy = json.loads((DOCKER / "s3/api_policy.json").read_text())
     assert sorted(api["actions"]) == sorted(
