@@ -297,6 +297,13 @@ def test_runs_that_died_with_the_code_server_fail_for_it_and_are_retried(tmp_pat
         assert script("end_lost_runs").end_lost_runs(instance) == []
 
 
+def test_a_container_for_each_run_is_told_what_the_daemon_is_told() -> None:
+    fragment = yaml.safe_load((DOCKER / "run_launcher.docker.yaml").read_text())
+    assert not fragment.keys() & yaml.safe_load((DOCKER / "dagster.yaml").read_text()).keys()
+    names = set(SERVICES["daemon"]["environment"]) - {"DAGSTER_CODE_HOST", "DAGSTER_CODE_PORT"}
+    assert set(fragment["run_launcher"]["config"]["env_vars"]) == names
+
+
 def test_what_a_person_waits_for_is_ahead_of_the_queue() -> None:
     jobs = build_definitions(*load_settings(dataset="retailrocket")).jobs or ()
     ahead = {job.name for job in jobs if int((job.tags or {}).get("dagster/priority", 0)) > 0}

@@ -10,8 +10,9 @@ import argparse
 import signal
 import sys
 import tempfile
-import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from recsys_assets.cli.services import free_port
 from recsys_assets_tests.stack.loopback import PORTS
@@ -23,27 +24,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make stack", description=__doc__)
     parser.add_argument("--sample", action=argparse.BooleanOptionalAction, default=True, help="put the sample in")
     asked = parser.parse_args()
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    signal.signal(signal.SIGTERM, _interrupt)
+    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="recsys-stack-") as name:
+        _stay(Path(name), put_sample=asked.sample)
 
-    def tell(line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
 
-    variables = made_up()
-    with tempfile.TemporaryDirectory(prefix="recsys-stack-") as name:
-        folder = Path(name)
-        with stack_in(folder, variables, {}, lambda service: free_port(PORTS[service])) as stack:
-            stack.start_all(tell)
-            if asked.sample:
-                tell(stack.once("sample"))
-            loopback = stack.loopback
-            tell(
-                f"PostgreSQL: 127.0.0.1:{loopback.ports['postgres']}; S3: {loopback.address('s3')}; logs: {folder}/logs"
-            )
-            tell("Ctrl-C stops all, and removes what was kept")
-            ended.wait()
+def _stay(folder: Path, *, put_sample: bool) -> None:
+    with stack_in(folder, made_up(), {}, lambda service: free_port(PORTS[service])) as stack:
+        stack.start_all(_tell)
+        if put_sample:
+            _tell(stack.once("sample"))
+        ports = stack.loopback.ports
+        _tell(f"PostgreSQL: 127.0.0.1:{ports['postgres']}; S3: {stack.loopback.address('s3')}; logs: {folder}/logs")
+        _tell("Ctrl-C stops all, and removes what was kept")
+        signal.pause()
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
