@@ -60,14 +60,14 @@ def _ours(records: Sequence[dg.RunRecord], store: str) -> list[dg.RunRecord]:
 
 
 def _counted(records: Sequence[dg.RunRecord]) -> Iterator[Metric]:
-    runs = gauge("runs", f"Runs of the last {DAYS} days, of the newest {MOST_RUNS:,}.", "job", "status")
+    runs = gauge("runs", f"Runs of the last {DAYS} days, of the newest {MOST_RUNS:,}.", "dagster_job", "status")
     _add_counts(runs, Counter((r.dagster_run.job_name, r.dagster_run.status.value.lower()) for r in records))
     yield runs
 
 
 def _last(records: Sequence[dg.RunRecord]) -> Iterator[Metric]:
-    ended = gauge("last_run_timestamp_seconds", "When a run last ended, by how it ended.", "job", "status")
-    took = gauge("last_run_duration_seconds", "How long the last run took, by how it ended.", "job", "status")
+    ended = gauge("last_run_timestamp_seconds", "When a run last ended, by how it ended.", "dagster_job", "status")
+    took = gauge("last_run_duration_seconds", "How long the last run took, by how it ended.", "dagster_job", "status")
     newest: dict[tuple[str, str], dg.RunRecord] = {}
     for record in records:
         run = record.dagster_run
