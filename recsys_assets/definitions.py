@@ -41,6 +41,7 @@ from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.freshness import freshness_checks, freshness_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
+from recsys_assets.automation.openlineage_sensor import openlineage_sensor
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.prune import prune_job, prune_schedule
 from recsys_assets.automation.rebuild import Looks, as_of_assets, rebuild_job
@@ -211,6 +212,7 @@ def build_definitions(
                     dead_runs_sensor,
                     freshness_sensor(settings),
                     *table_sensor(settings),
+                    *openlineage_sensor(graph),
                 ]
                 if on
                 else []

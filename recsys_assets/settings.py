@@ -264,9 +264,7 @@ class Settings(BaseSettings):
         "([how to](serving-table.md)); secret; empty: none, and the graph has no `recommendations_table`",
     )
     recommendations_schema: str = Field(
-        default="recsys",
-        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
-        description="schema of those tables; one for each data set",
+        default="recsys", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="their schema; one for each data set"
     )
 
     notify_webhook_url: SecretStr = Field(
@@ -276,6 +274,12 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="of the Telegram bot that tells of releases and failed runs; secret"
     )
     telegram_chat_id: str = Field(default="", description="the chat that the bot writes to")
+
+    openlineage_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="gets [OpenLineage events](lineage-events.md): `file:///….ndjson` or `https://…`; empty: none",
+    )
+    openlineage_api_key: SecretStr = Field(default=SecretStr(""), description="bearer key for that address; secret")
 
     api_port: int = Field(
         default=8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0"

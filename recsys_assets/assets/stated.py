@@ -107,7 +107,7 @@ NOT_DECIDING: frozenset[str] = frozenset(
         *("missing_share", "deleted_share", "keep_logs_days", "keep_releases"),
         *("tuning_storage_uri", "mlflow_port", "mlflow_tracking_uri", "mlflow_artifacts_uri", "mlflow_experiment"),
         *("notify_webhook_url", "telegram_token", "telegram_chat_id"),
-        *("recommendations_url", "recommendations_schema"),
+        *("recommendations_url", "recommendations_schema", "openlineage_url", "openlineage_api_key"),
         # The last day of the graph. The content of placements.toml is part of a release, not its path.
         *("RECSYS_END_DATE", "placements"),
         # The store's own name, the values of settings that it brings, and files whose contents are compared.
