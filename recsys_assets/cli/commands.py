@@ -36,6 +36,7 @@ COMMANDS = {
     "releases": Command("releases", "what is served; roll back, pin and unpin, without Dagster's queue"),
     "store": Command("store", "what storage holds and how large it is; show rows, drop old releases"),
     "metrics": Command("metrics", "figures of the pipeline for Prometheus; alerts to the channels of the settings"),
+    "store": Command("store", "what storage holds and how large it is; show rows, drop old releases"),
     "sql": Command("sql", "DuckDB over the assets"),
     "mlflow": Command("mlflow_ui", "MLflow's UI on the runs, models and plots that were recorded"),
 }
