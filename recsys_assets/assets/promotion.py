@@ -27,6 +27,7 @@ from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.cross_validation import earlier_contests
 from recsys_assets.core.retrieval.candidates import fuse_again
 from recsys_assets.core.retrieval.params import weights_without
+from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
@@ -69,6 +70,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
     horizon = settings.horizon_days
     policy = reranking_policy(graph)
+    retrieval = candidate_parameters(graph)
 
     def evaluated_and_promoted(
         context: dg.AssetExecutionContext,
@@ -88,7 +90,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         candidates, activity = ranking_examples.frame(day).drop("dt"), user_activity.frame()
         scores = model.scores_by_model(frames.run, candidates, models, graph.ids)
         window = collect_window(candidates, activity, graph.day(day) - timedelta(days=horizon))
-        params, fused = stored_ranker_params(ranker_params, day), fused_without(graph, retrieval_params, day)
+        params, fused = stored_ranker_params(ranker_params, day), fused_without(retrieval, retrieval_params, day)
         contests = earlier_contests(
             frames.run, ranking_examples.days, ranking_examples.scan, activity, horizon, params, graph.ids, fused
         )
@@ -150,9 +152,9 @@ def judge(contests: Sequence[Contest], seed: int) -> Judged:
     return Judged(newest, [gain for gain in gains if gain and gain.users], baseline)
 
 
-def fused_without(graph: GraphBuilder, retrieval_params: Partitions, day: str) -> Callable[[Frame, str], Frame]:
+def fused_without(params: CandidateParams, retrieval_params: Partitions, day: str) -> Callable[[Frame, str], Frame]:
     """Fuses the candidates of a window by the weights of a day, but for what the window told of them."""
-    stored, params = stored_params(retrieval_params, day), candidate_parameters(graph)
+    stored = stored_params(retrieval_params, day)
 
     def fused(candidates: Frame, window: str) -> Frame:
         return fuse_again(candidates, weights_without(stored, window, params), params.fusion_constant)
