@@ -66,7 +66,7 @@ test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from De
 	@recsys_assets_tests/ceph/install.sh
 	@$(BIN)/pytest -m s3_real
 
-test-stack: setup ## all services of docker/compose.yaml as processes: from a file to Prometheus, and each one killed
+test-stack: setup ## all services of docker/compose.yaml as processes: from a landed file to a served release
 	@recsys_assets_tests/stack/install.sh
 	@$(BIN)/pytest -m stack
 

@@ -17,6 +17,7 @@ SETTLED = {
     "RECSYS_EVENTS_URL": "by compose.yaml",
     "RECSYS_LANDING_URI": "by RECSYS_BUCKET in docker/.env",
     "RECSYS_MLFLOW_TRACKING_URI": "by compose.yaml",
+    "RECSYS_RECOMMENDATIONS_URL": "by compose.yaml",
     "RECSYS_STORAGE_URI": "by RECSYS_BUCKET in docker/.env",
 }
 """Settings that compose.yaml states, and where they are chosen: in settings.env they would be ignored."""

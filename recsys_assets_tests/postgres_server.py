@@ -37,7 +37,13 @@ def postgres_cluster(password: str, port: int) -> Generator[list[str]]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     assert found, "PostgreSQL's server programs are missing; make test-stack installs them"
     # PostgreSQL refuses to run as root; its Debian package brings a user of its own.
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    become = [
+        "setpriv",
+        "--reuid=postgres",
+        "--regid=postgres",
+        "--clear-groups",
+    ]  # becomes it, unlike runuser
+    prefix = become if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="recsys-postgres-"))
     try:
         (folder / "password").write_text(password)

@@ -68,7 +68,7 @@ class Stack:
             name: of the service.
             command: in place of the container's.
         """
-        command = self._commands.setdefault(name, command or self.loopback.command(name))
+        command = self._commands[name] = command or self._commands.get(name) or self.loopback.command(name)
         service = Service(
             name=name,
             command=command,
