@@ -1,9 +1,8 @@
 """The rule of the gate: when a gain counts, who orders the lists of a day, and whether its ranker may become champion.
 
 The fused generators order the lists unless something beats them: the best single generator, and then a model that beats
-the better of the two (the baseline). Fusion is the safest choice, so it needs no proof. On one window, a model has to
-prove its gain; on several, a likely gain is enough. A ranker becomes champion if it passes so and, where there is a
-champion, beats that one too.
+the better of the two (the baseline). Fusion is the safest choice, so it needs no proof. A ranker becomes champion if it
+beats the baseline and, where there is a champion, that one too.
 
 Day rankers and the best of a day's experiments go through :func:`decide`; nothing outside this module repeats the rule.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Protocol
 
 import pyarrow as pa
@@ -23,15 +21,8 @@ from recsys_assets.core.evaluation.pooled_gain import DECISIVE_K, Gain, pooled_g
 CONFIDENCE = 0.95
 """Level of every interval that the platform computes."""
 
-_STANDARD_ERRORS = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-"""Of which half an interval consists."""
-
 INTERVAL_TEXT = f"{100 * CONFIDENCE:g} % interval"
 """What reports call such an interval."""
-
-
-LEAST_EARLIER = 2
-"""Earlier windows with which a gain that is likely is enough; with fewer, a lucky week would pass."""
 
 
 class Bounded(Protocol):
@@ -51,18 +42,6 @@ class Bounded(Protocol):
 def beats(gain: Bounded) -> bool:
     """Whether a gain counts: the whole interval of the paired difference is above zero. A tie does not count."""
     return gain.low > 0
-
-
-def is_likely(gain: Bounded) -> bool:
-    """Whether a gain that was pooled over windows is more likely real than not: it exceeds its standard error.
-
-    To wait for the whole interval costs more than it saves: of two models one has to order the lists, and where neither
-    is proven better, the one that is ahead is the better guess. In units of the standard error, the most that a rule
-    can lose on average is 1.0 with the whole interval, 0.5 with one standard error and 0.2 with any gain, which
-    would change the order by chance every other time.
-    """
-    center = (gain.low + gain.high) / 2
-    return center > (gain.high - gain.low) / 2 / _STANDARD_ERRORS
 
 
 def falls_behind(gain: Bounded) -> bool:
@@ -98,7 +77,7 @@ class GateResult:
     """How a new ranker did against the champion, or against the baseline where there is no champion.
 
     Attributes:
-        passed: it is ahead of the baseline as the rule asks, and beats the champion if there is one.
+        passed: it beats the baseline, and the champion if there is one.
         against: 'champion', 'fused' or a generator; None where nothing was evaluated.
         gain: mean paired difference of NDCG@10 over the same users; None where nothing was evaluated.
         low: lower bound of its interval.
@@ -182,8 +161,7 @@ def decide(evaluation: pa.Table, min_users: int, earlier: Sequence[Gain] = (), b
         min_users: with fewer users evaluated, no model wins and the fused generators order the lists.
         earlier: gains of rankers over the baseline on earlier windows, which share no target with this one or each
             other. The gain on all windows together decides, unless the model is behind on this one by more than
-            chance explains: neither a lucky window nor an unlucky one decides alone. From two earlier ones on, a gain
-            that is likely is enough.
+            chance explains: neither a lucky window nor an unlucky one decides alone.
         baseline: what the gains are over; None for :func:`baseline_of` this window.
     """
     figures = _read(evaluation)
@@ -244,12 +222,10 @@ def _winner(figures: _Figures, model: str, min_users: int, earlier: Sequence[Gai
     bounds = (gain.value, gain.low, gain.high)
     if gain.users < min_users:
         return Winner("fused", baseline, *bounds, gain.users, _too_few(gain.users, min_users))
-    proven = beats(gain)
-    won = (proven or (len(earlier) >= LEAST_EARLIER and is_likely(gain))) and not falls_behind(today)
+    won = beats(gain) and not falls_behind(today)
     windows = "" if gain is today else f", on {1 + len(earlier)} windows"
-    verb = ("beat" if proven else "is likely ahead of") if won else "did not beat"
     why = (
-        f"the {model} {verb} {baseline} in NDCG@10: {figures.ndcg[model]:.4f} against "
+        f"the {model} {'beat' if won else 'did not beat'} {baseline} in NDCG@10: {figures.ndcg[model]:.4f} against "
         f"{figures.ndcg[baseline]:.4f}, difference{windows} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] "
         f"over {gain.users} users"
     )
