@@ -68,6 +68,7 @@ test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from De
 
 test-stack: setup ## the services of docker/compose.yaml as processes, on a real PostgreSQL
 	@compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || .ci/apt-install postgresql
+	@command -v prometheus prometheus-alertmanager >/dev/null || .ci/apt-install prometheus prometheus-alertmanager
 	@$(BIN)/pytest -m stack
 
 # JVMs that live for minutes do best without the compiler that takes minutes to pay off.
