@@ -160,7 +160,7 @@ def watching(built: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def scraped(watching: Watching) -> float:
     try:
         return sum(float(series["value"][1]) for series in watching.ask("query", query="up")["result"])
-    except httpx.TransportError:
+    except (httpx.TransportError, json.JSONDecodeError):  # it starts: no answer, or a 503 in plain text
         return 0
 
 
@@ -200,7 +200,7 @@ def test_every_query_of_the_dashboards_returns_data(watching: Watching) -> None:
         return [float(series["value"][1]) for series in watching.ask("query", query=expr)["result"]]
 
     asked = expressions()
-    assert len(asked) > 40
+    assert len(asked) > 30
     # Live figures are up to two seconds old.
     until(lambda: not any(isnan(value) for value in values(asked["serving: Live precision"][0])), 20)
     silent = {
