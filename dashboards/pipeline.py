@@ -93,7 +93,7 @@ def _now() -> list[panels.stat.Panel]:
     ]
 
 
-def _by_day() -> list[panels.barchart.Panel]:
+def _by_day() -> list[panels.barchart.Panel | panels.bargauge.Panel]:
     """Two rows by day of the data."""
     return [
         panels.days(
