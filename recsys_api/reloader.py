@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -81,26 +81,28 @@ class Reloader:
     async def running(self) -> AsyncGenerator[None]:
         """Poll in the background for as long as the context lasts."""
         self._stopping.clear()
-        task = asyncio.create_task(self._poll())
+        # Without a release nobody is answered, so the first is loaded at full speed.
+        first, later = ThreadPoolExecutor(1, "reloader"), ThreadPoolExecutor(1, "reloader", initializer=_prefer_others)
+        task = asyncio.create_task(self._poll(first, later))
         try:
             yield
         finally:
             self._stopping.set()  # stops a load in progress, which cancelling the task does not
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            # A look that still goes on would take the removal of the copies for damage.
+            for threads in (first, later):
+                await asyncio.to_thread(threads.shutdown)
             # A local store is soon copied again, and who is erased while the API is down is erased here too.
             await asyncio.to_thread(self._copies.close, remove=self._uri.startswith("file://"))
 
-    async def _poll(self) -> None:
-        await asyncio.to_thread(self.refresh)  # at full speed: without a release nobody is answered
-        loading = ThreadPoolExecutor(1, "reloader", initializer=_prefer_others)
-        try:
-            while True:
-                # Jitter keeps many workers from reading at the same moment.
-                await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
-                await asyncio.get_running_loop().run_in_executor(loading, self.refresh)
-        finally:
-            loading.shutdown(wait=False)
+    async def _poll(self, first: Executor, later: Executor) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(first, self.refresh)
+        while True:
+            # Jitter keeps many workers from reading at the same moment.
+            await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))
+            await loop.run_in_executor(later, self.refresh)
 
     def change_items(self, arrived: Iterable[tuple[int, ItemChange]]) -> None:
         """Serve with changes of items, now and after each reload; thread-safe, and it may be repeated.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import json
 import logging
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +20,7 @@ from recsys_api.copies import Copies, LoadStoppedError
 from recsys_api.reloader import Reloader
 from recsys_api.settings import Settings
 from recsys_api.snapshot import load_snapshot
+from recsys_api.watching import Watch, Watched
 from recsys_assets.storage.manifest import encode_pointer
 from recsys_assets.storage.releases import POINTER
 from recsys_assets_tests.api.publishing import Content, publish, releases_at
@@ -198,6 +202,31 @@ def test_loading_gives_up_when_the_application_stops(store_uri: str, tmp_path: P
     assert pointer is not None
     with pytest.raises(LoadStoppedError):
         load_snapshot(releases.store, pointer, Copies(tmp_path / "cache" / "store"), keep_going=lambda: False)
+
+
+def test_a_look_that_goes_on_while_the_application_stops_finds_the_copies(
+    make_settings: Callable[..., Settings], store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store_uri, "2015-08-01", GOOD)
+    looking, leaving, found = threading.Event(), threading.Event(), list[bool]()
+
+    def slowly(watch: Watch) -> dict[Watched, str]:
+        looking.set()
+        leaving.wait(30)
+        time.sleep(0.2)  # the application has gone on by then, if nothing makes it wait
+        found.append(all(copy.exists() for copy in reloader.current.copies.values()) if reloader.current else False)
+        return {}
+
+    monkeypatch.setattr(Watch, "look", slowly)
+    reloader = Reloader(make_settings(api_poll_seconds=0.01))
+
+    async def run_and_stop() -> None:
+        async with reloader.running():
+            await asyncio.to_thread(looking.wait, 30)
+            leaving.set()
+
+    asyncio.run(run_and_stop())
+    assert found == [True]
 
 
 @pytest.fixture
