@@ -46,6 +46,13 @@ class Settings(BaseSettings):
         "files in the folder `served`, from which `erase_user` takes persons out",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
+    key_prefix: str = Field(
+        default="",
+        max_length=48,
+        pattern=r"^$|^[A-Za-z0-9]+([_/][A-Za-z0-9]+)*$",
+        description="before all asset keys, such as `shop/de`, where a Dagster project has several data sets or assets "
+        "of others ([how to](docs/embedding.md)); jobs, sensors and the like begin with `shop__de__`",
+    )
     placements: str = Field(
         default="",
         description="path of the `placements.toml` that releases take along ([how to](docs/placements.md))",

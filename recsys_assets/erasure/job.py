@@ -15,7 +15,9 @@ from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
+from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import close_request
 
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
@@ -36,16 +38,19 @@ class EraseUserConfig(dg.Config):
     requested_at: str = ""
 
 
-def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebuild]) -> dg.JobDefinition:
+def erase_job(
+    settings: Settings, dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebuild]
+) -> dg.JobDefinition:
     """The job for a data set; it starts further runs.
 
     Args:
+        settings: name the graph.
         dataset: defines the type of user ids.
         rebuild_on: returns the function that rebuilds assets in runs on an instance.
     """
+    names = Names.of(settings)
 
     # The pool keeps two erasures apart, and keeps files from being staged meanwhile.
-    @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
         context: dg.OpExecutionContext,
         config: EraseUserConfig,
@@ -57,7 +62,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
             person = Person(parse_user(config.user_id, dataset.ids.user), dataset)
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        wait_for_other_runs(context, config.wait_minutes)
+        wait_for_other_runs(context, config.wait_minutes, names)
         if not landing.accepted().files:
             # Everything was built by hand so far, but the runs below read accepted files only.
             landing.accept(landing.changes(), context.log.info)
@@ -68,7 +73,7 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
             person,
             lambda day, assets: rebuild(day, assets, _OWN_RUNS),
             context.log.info,
-            lambda: wait_for_other_runs(context, config.wait_minutes),
+            lambda: wait_for_other_runs(context, config.wait_minutes, names),
         )
         try:
             erasure = eraser.run()
@@ -83,18 +88,17 @@ def erase_job(dataset: Dataset, rebuild_on: Callable[[dg.DagsterInstance], Rebui
             close_request(store.open(), config.request, config.requested_at)
         context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")
 
-    @dg.job(
-        name=JOB,
+    return names.job(
+        JOB,
+        erase,
+        pool="landing",
+        out=dg.Out(dg.Nothing),
         description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
         "Config: ops.erase.config.user_id.",
     )
-    def erase_user() -> None:
-        erase()
-
-    return erase_user
 
 
-def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
+def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: Names) -> bool:
     """Wait for other runs, which may still store rows that they have read. Returns whether there were any.
 
     Raises:
@@ -107,17 +111,17 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
         f"{run.run_id} ({run.job_name})"
         for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
         # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
-        if run.job_name != JOB and not _OWN_RUNS.items() <= run.tags.items()
+        if run.job_name != names(JOB) and not _OWN_RUNS.items() <= run.tags.items() and not names.is_foreign(run)
     ]:
-        names = ", ".join(others)
+        running = ", ".join(others)
         if time.monotonic() > deadline:
             raise dg.Failure(
-                f"runs are in progress and may store rows of the person that they have read: {names}; "
+                f"runs are in progress and may store rows of the person that they have read: {running}; "
                 "start erase_user again when they have ended",
                 allow_retries=False,
             )
         if not waited:
-            context.log.info(f"waiting for runs in progress: {names}")
+            context.log.info(f"waiting for runs in progress: {running}")
         waited = True
         time.sleep(_POLL_SECONDS)
         end_runs_of_dead_processes(context.instance)
