@@ -18,7 +18,7 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
 
-.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack load lint lock clean
+.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack up stack load docs sbom lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,9 +66,16 @@ test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from De
 	@recsys_assets_tests/ceph/install.sh
 	@$(BIN)/pytest -m s3_real
 
-test-stack: setup ## the services of docker/compose.yaml as processes, on a real PostgreSQL
-	@compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || .ci/apt-install postgresql
+test-stack: setup ## all services of docker/compose.yaml as processes: from a landed file to a served release
+	@recsys_assets_tests/stack/install.sh
 	@$(BIN)/pytest -m stack
+
+up: ## the whole platform in containers, with the sample; needs Docker and docker/.env
+	@exec docker/up
+
+stack: setup ## the same services as processes of this machine, without Docker; stays until Ctrl-C
+	@recsys_assets_tests/stack/install.sh
+	@exec $(BIN)/python -m recsys_assets_tests.stack
 
 # JVMs that live for minutes do best without the compiler that takes minutes to pay off.
 test-spark test-spark-all: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
@@ -89,6 +96,15 @@ load: export RATE := $(RATE)
 load: setup ## visitors on a running API (RECSYS_API_URL): RATE pages a second for SECONDS; EVENTS is a log of them
 	@exec $(BIN)/locust -f benchmarks/load/locustfile.py --headless --only-summary --host $(RECSYS_API_URL) \
 		--users $(RATE) --spawn-rate $(RATE) --run-time $(SECONDS)s --stop-timeout 5
+
+docs: setup ## the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'open site/index.html'
+
+sbom: setup ## what the images install: dist/sbom.cdx.json with versions and hashes, dist/licences.md
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements docker/requirements.lock --output-reproducible --of JSON -o dist/sbom.cdx.json
+	@$(BIN)/python -m recsys_assets_tests.licences >dist/licences.md
 
 lint: setup ## ruff, pyright, import rules
 	@$(BIN)/ruff check

@@ -99,7 +99,7 @@ def _shared_folder(*, several: bool) -> Generator[None]:
     folder = Path(named or tempfile.mkdtemp(prefix="recsys-api-metrics-"))
     os.environ[_FOLDER_VARIABLE] = str(folder)
     # Not at the top: where it is imported, prometheus-client settles whether counts go into files.
-    from recsys_api.metrics import empty_folder
+    from recsys_api.metrics_folder import empty_folder
 
     empty_folder(folder)
     try:

@@ -93,6 +93,7 @@ async def recommend(
         wanted.k,
         fallbacks,
         cold=composed.mode == "fallback" and not asking.visitor.clicks,
+        offline=composed.offline,
     )
     items: list[dict[str, Any]] = [
         {"item_id": item_id, "score": score, "rank": rank, "source": source}

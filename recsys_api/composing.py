@@ -86,11 +86,13 @@ class Composed(NamedTuple):
         items: best first, none twice.
         mode: which parts it is made of: ``blend``, ``offline``, ``online``, or ``fallback`` where nothing is personal.
         fallbacks: reason to number of items that stand in for personal ones.
+        offline: number of items that were put there by the lists of last night.
     """
 
     items: Sequence[Placed]
     mode: str
     fallbacks: Mapping[str, int]
+    offline: int
 
 
 def compose(
@@ -117,12 +119,13 @@ def compose(
     rules = [*snapshot.placements.rules, *wanted.rules]
     # What sinks by rotation makes room for others, and rules may leave some out.
     most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
-    gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most)
+    gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most, live)
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
         merged = by_shares(lists, {**place.sources}, gather.most, key=_item)
-        used = "blend" if lists.get("online") else "offline"
+        online = lists.get("online", [])
+        used = "blend" if online else "offline"
     else:
         # Without news, the lists of last night are what the models have to say.
         asked_online = mode == "online" or (mode == "blend" and bool(visitor.fresh))
@@ -130,13 +133,14 @@ def compose(
         offline = gather.of("recommendations") if mode != "online" else []
         merged = blend(online, offline, gather.most, key=_item)
         used = "blend" if online and offline else "online" if online else "offline"
+    from_online = _taken_from(online, merged)
     if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
     personal = len(merged)
     filled = merged
     if personal < gather.most:
-        filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category, live)]
+        filled = [*merged, *gather.fallback({item.item_id for item in merged}, wanted.category)]
     if rules:
         placed = apply_rules(
             filled, rules, snapshot.filters, now, wanted.depth, excluded=forbidden, passing=gather.mask
@@ -149,7 +153,16 @@ def compose(
         if count := sum(item.candidate.item_id in stand_in for item in placed):
             reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
             fallbacks = {reason: count}
-    return Composed(placed, used if personal else "fallback", fallbacks)
+    others = sum(fallbacks.values())
+    if from_online:
+        others += sum(item.candidate.item_id in from_online for item in placed)
+    return Composed(placed, used if personal else "fallback", fallbacks, len(placed) - others)
+
+
+def _taken_from(source: Sequence[Candidate], merged: Sequence[Candidate]) -> set[Key]:
+    """The items of a merged list that come from a source: where several have an item, only one gave it its place."""
+    given = set(map(id, source))
+    return {item.item_id for item in merged if id(item) in given} if given else set()
 
 
 class _Gather:
@@ -162,6 +175,7 @@ class _Gather:
         forbidden: items that are left out.
         filters: items that do not pass all of them are left out.
         most: items of a list.
+        live: what is popular right now.
     """
 
     def __init__(
@@ -172,9 +186,10 @@ class _Gather:
         forbidden: Collection[Key],
         filters: Sequence[str],
         most: int,
+        live: Sequence[Candidate],
     ) -> None:
         self._snapshot, self._user, self._visitor = snapshot, user, visitor
-        self._forbidden, self.most = forbidden, most
+        self._forbidden, self.most, self._live = forbidden, most, live
         masks = [snapshot.filters.mask(text) for text in filters]
         self.mask = reduce(np.logical_and, masks) if masks else None
 
@@ -196,7 +211,7 @@ class _Gather:
                 }
                 return by_shares(lists, dict.fromkeys(lists, 1.0), most, key=_item) if lists else []
             case "trending":
-                return self._segment(TRENDING, most)
+                return self._going_on(self._segment(TRENDING, most), most)
             case _:
                 return self._segment("all", most)
 
@@ -211,25 +226,31 @@ class _Gather:
             kept = self._kept(self._snapshot.recommendations.get(self._user, DEPTH))
         return kept
 
-    def fallback(self, held: Collection[Key], category: str | None, live: Sequence[Candidate]) -> list[Candidate]:
+    def fallback(self, held: Collection[Key], category: str | None) -> list[Candidate]:
         """Items that are not personal, to fill an answer up.
 
         Args:
             held: items of the answer.
             category: to which the request is limited.
-            live: what is popular right now.
         """
         most = self.most + len(held)
         segment = f"category:{category}" if category else self._snapshot.fallback
         found = self._segment(segment, most)
-        if live and not category:  # what trends now continues what trended when the release was made
-            some_out = self.mask is not None or self._snapshot.withdrawn
-            now = self._kept([*live] if some_out else [*live[: most + len(self._forbidden)]])
-            held_now = {item.item_id for item in now}
-            found = [*now, *(item for item in found if item.item_id not in held_now)][:most]
+        if not category:
+            found = self._going_on(found, most)
         if len(found) < most and self.mask is not None:
             found += self._any_that_pass({*held, *(item.item_id for item in found)}, most - len(found))
         return [item for item in found if item.item_id not in held]
+
+    def _going_on(self, found: list[Candidate], most: int) -> list[Candidate]:
+        """What trends now, which continues what trended when the release was made; then a list of the release."""
+        live = self._live
+        if not live:
+            return found
+        some_out = self.mask is not None or self._snapshot.withdrawn
+        now = self._kept([*live] if some_out else [*live[: most + len(self._forbidden)]])
+        held = {item.item_id for item in now}
+        return [*now, *(item for item in found if item.item_id not in held)][:most]
 
     def _segment(self, segment: str, k: int) -> list[Candidate]:
         # As many more as may be left out.

@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,8 +25,8 @@ from recsys_assets.storage.objects import ObjectStore
 CHUNK = 1 << 18
 """Bytes that are read at once: they stay in the cache of the processor while they are hashed and written."""
 KeepGoing = Callable[[], bool]
-_FICLONE = 0x40049409
-"""Linux: have a file share the blocks of another (ioctl_ficlone(2))."""
+_AT_ONCE = 1 << 24
+"""Bytes that the system copies at once."""
 
 
 class SnapshotError(Exception):
@@ -147,11 +147,8 @@ def _copy(store: ObjectStore, key: str, file: ReleaseFile, copy: Path, keep_goin
     handle, temporary = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
     try:
         with os.fdopen(handle, "w+b") as sink, store.open(key) as source:
-            shared = _share_blocks(store.local_path(key), sink)
-            if not shared and file.bytes and sys.platform == "linux":
-                with suppress(OSError):  # not every file system can; where it can, writing costs a third
-                    os.posix_fallocate(sink.fileno(), 0, file.bytes)
-            digest = digest_of(sink, keep_going) if shared else digest_of(source, keep_going, sink)
+            copied = _copied_by_system(store.local_path(key), sink, keep_going)
+            digest = digest_of(sink, keep_going) if copied else digest_of(source, keep_going, sink)
         if digest != file.sha256:
             raise SnapshotError(f"{store.uri(key)}: the manifest says sha256 {file.sha256}, found {digest}")
         Path(temporary).chmod(0o400)
@@ -160,13 +157,21 @@ def _copy(store: ObjectStore, key: str, file: ReleaseFile, copy: Path, keep_goin
         Path(temporary).unlink(missing_ok=True)
 
 
-def _share_blocks(path: Path | None, sink: BinaryIO) -> bool:
-    """Have a new file share the blocks of a local one, where the file system can."""
+def _copied_by_system(path: Path | None, sink: BinaryIO, keep_going: KeepGoing) -> bool:
+    """Have the system copy a local file, which shares its blocks or costs half of reading and writing; False: it can't.
+
+    Nothing is in the new file then, and the place in it is the beginning either way.
+    """
     if path is None or sys.platform != "linux":
         return False
-    try:
-        with path.open("rb") as source:
-            fcntl.ioctl(sink, _FICLONE, source.fileno())
-    except OSError:
-        return False
+    with path.open("rb") as source:
+        try:
+            while os.copy_file_range(source.fileno(), sink.fileno(), _AT_ONCE):
+                if not keep_going():
+                    raise LoadStoppedError
+        except OSError:  # not every pair of file systems can
+            sink.truncate(0)
+            return False
+        finally:
+            sink.seek(0)
     return True

@@ -30,6 +30,25 @@ _LEAST_USERS = 3
 _DAY = 86_400_000_000
 
 
+def half_life_of(snapshot: Snapshot) -> float:
+    """Days in which the weight of an event halves for what trends; one where the release states none."""
+    facts: Mapping[str, Any] = snapshot.manifest.facts
+    return float(facts.get(TRENDING_FACT) or 1.0)
+
+
+def follows_live(fallback: str, half_life: float) -> bool:
+    """Whether users who are not known get what trends right now.
+
+    They do where the release would give them its trending items; and where an event counts half within hours, whichever
+    list the last nights spoke for: by the next night, neither is of any use (docs/benchmarks.md, "Live popularity").
+
+    Args:
+        fallback: the segment that the release states for them.
+        half_life: of trending items, days.
+    """
+    return fallback == TRENDING or half_life < 1
+
+
 class Arrivals:
     """Reads what has arrived in a store, each event once, beginning with the newest ones that count."""
 
@@ -57,7 +76,7 @@ class LivePopularity:
         self._items: Sequence[Candidate] = ()
 
     def items(self, snapshot: Snapshot) -> Sequence[Candidate]:
-        """The items that trend now, best first; none where the release serves another list to unknown users."""
+        """The items that trend now, best first; none where unknown users get another list of the release."""
         return self._items if self._made_for == snapshot.release_id else ()
 
     async def refresh(self, arrived: Iterable[Event], snapshot: Snapshot, now: int) -> None:
@@ -70,14 +89,16 @@ class LivePopularity:
         """
         news = [event for event in arrived if event.event_type not in SIGNALS]
         self._events.extend(news)
-        if snapshot.fallback != TRENDING:
+        if not follows_live(snapshot.fallback, half_life_of(snapshot)):
             self._made_for = ""
             return
         if self._sums is None or self._made_for != snapshot.release_id:
             self._sums, news = LiveSums(snapshot), list(self._events)
         sums = self._sums
         trending = await asyncio.to_thread(sums.continued, news, now)
-        self._items = snapshot.online.available(trending)
+        # Where nothing is posted, nothing speaks against the list that the release states.
+        speaks = snapshot.fallback == TRENDING or sums.moved
+        self._items = snapshot.online.available(trending) if speaks else ()
         self._made_for = snapshot.release_id
 
 
@@ -89,8 +110,7 @@ class LiveSums:
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        facts: Mapping[str, Any] = snapshot.manifest.facts
-        self._half_life = float(facts.get(TRENDING_FACT) or 1.0) * _DAY
+        self._half_life = half_life_of(snapshot) * _DAY
         self._end, self._weights = snapshot.rules.end, snapshot.rules.weights
         self._released = {item: score for item, score, _ in snapshot.top_popular.get(TRENDING, _LENGTH)}
         self._added: dict[Key, float] = {}
@@ -118,6 +138,11 @@ class LiveSums:
         decayed = 1.0 / self._growth(now)
         best = nsmallest(_LENGTH, scores.items(), key=lambda row: (-row[1], str(row[0])))
         return [Candidate(item, score * decayed, TRENDING) for item, score in best if score > 0]
+
+    @property
+    def moved(self) -> bool:
+        """Whether any item has a place by what happened since."""
+        return any(len(users) >= _LEAST_USERS for users in self._users.values())
 
     def _growth(self, ts: int) -> float:
         return 2.0 ** min(500.0, max(0.0, (ts - self._end) / self._half_life))

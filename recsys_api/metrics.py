@@ -8,7 +8,6 @@ them all; the folder must be emptied before the workers start (``python -m recsy
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,21 +19,22 @@ from typing import Literal, NamedTuple, TypeVar
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from recsys_api.metrics_folder import begun_files, forget_dead_workers
+
 OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
-BASELINE = "baseline.json"
-"""File of the folder with the counts at the last reset of ``/stats``."""
 Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure", "traces"]
 
 T = TypeVar("T")
 _RELEASE = "recsys_release_info"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_MOST_WAITING = 1000
-"""Requests, or answers, that are counted together at most."""
+_SHARES = tuple(tenths / 10 for tenths in range(11))
+_MOST_WAITING = 50
+"""Requests, or answers, that are counted together at most. More of them cost each hardly less, and hold up those that
+are asked meanwhile: 1000 took 2 ms, which was the slowest percentile of all answers."""
 _MOST_NAMES = 200
 """Most names of sources that the releases of a process bring; those of one release are far fewer."""
 
@@ -63,6 +63,7 @@ class _Answer(NamedTuple):
     k: int
     fallbacks: Mapping[str, int]
     cold: bool
+    offline: int
 
 
 class Metrics(Collector):
@@ -96,6 +97,12 @@ class Metrics(Collector):
             "recsys_recommended_items_total", "Items in answers, by what put them there.", "source"
         )
         self._answers = self._counts("recsys_answers_total", "Answers with recommendations, by their mode.", "mode")
+        self._offline = Histogram(
+            "recsys_offline_share",
+            "Share of the items of an answer that were put there by the lists of last night.",
+            buckets=_SHARES,
+            registry=self._registry,
+        )
         self._cold = self._counter("recsys_cold_users_total", "Answers to users or visits of whom nothing was known.")
         self._empty = self._counter("recsys_empty_answers_total", "Answers without any item.")
         self._short = self._counter("recsys_short_answers_total", "Answers with fewer items than asked for, but some.")
@@ -215,11 +222,16 @@ class Metrics(Collector):
         self._items.add_all(_summed(((self._source(source),), count) for source, count in items.items()))
         stand_ins = ((reason, count) for answer in answers for reason, count in answer.fallbacks.items())
         self._fallback.add_all(_summed(((reason,), count) for reason, count in stand_ins))
+        for answer in answers:
+            if answer.sources:
+                self._offline.observe(answer.offline / len(answer.sources))
         self._cold.inc(sum(answer.cold for answer in answers))
         self._empty.inc(sum(not answer.sources for answer in answers))
         self._short.inc(sum(0 < len(answer.sources) < answer.k for answer in answers))
 
-    def answer(self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool) -> None:
+    def answer(
+        self, mode: str, sources: Sequence[str], k: int, fallbacks: Mapping[str, int], *, cold: bool, offline: int
+    ) -> None:
         """Count an answer with recommendations.
 
         Args:
@@ -228,8 +240,9 @@ class Metrics(Collector):
             k: items that were asked for.
             fallbacks: reason to number of items.
             cold: whether nothing was known of the visitor.
+            offline: number of items that were put there by the lists of last night.
         """
-        self._new_answers.append(_Answer(mode, sources, k, fallbacks, cold))
+        self._new_answers.append(_Answer(mode, sources, k, fallbacks, cold, offline))
         if len(self._new_answers) >= _MOST_WAITING:  # a request may have many
             self._show()
 
@@ -319,8 +332,8 @@ class Metrics(Collector):
         """All metrics, of all workers."""
         self._show()
         if self.folder:
-            _forget_dead_workers(self.folder)
-            families = MultiProcessCollector.merge(_begun_files(self.folder))
+            forget_dead_workers(self.folder)
+            families = MultiProcessCollector.merge(begun_files(self.folder))
         else:
             families = self._registry.collect()
         for family in sorted(families, key=lambda family: family.name):
@@ -358,34 +371,3 @@ def known(name: str | None, names: Collection[str]) -> str:
         names: those that exist.
     """
     return NONE if name is None else name if name in names else OTHER
-
-
-def _forget_dead_workers(folder: Path) -> None:
-    """Drop the gauges of workers that were killed; their counts stay."""
-    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*.db")}:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was quicker
-                mark_process_dead(pid, str(folder))
-        except PermissionError:  # another user's: alive
-            continue
-
-
-def _begun_files(folder: Path) -> Iterator[str]:
-    """The files that workers count in, without those that are still empty.
-
-    A worker makes its file before it gives it a size, and one that is killed in between leaves it empty for ever;
-    the library cannot read such a file (https://github.com/prometheus/client_python/issues/1199).
-    """
-    for path in folder.glob("*.db"):
-        with suppress(FileNotFoundError):  # of a dead worker, dropped by another one
-            if path.stat().st_size:
-                yield str(path)
-
-
-def empty_folder(folder: Path) -> None:
-    """Make the folder of shared counts, without what earlier workers left in it; nothing else in it is touched."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (*folder.glob("*.db"), folder / BASELINE):
-        path.unlink(missing_ok=True)

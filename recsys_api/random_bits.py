@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import random
-from functools import cache
+
+_generator = random.Random()
+os.register_at_fork(after_in_child=_generator.seed)  # else forked workers would give the same names
 
 
 def random_bits(count: int) -> int:
     """A random number of so many bits. Processes that are forked have a generator each."""
-    return _generator(os.getpid()).getrandbits(count)
-
-
-@cache
-def _generator(process: int) -> random.Random:
-    return random.Random()
+    return _generator.getrandbits(count)

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys_api.metrics import BASELINE, Metrics
+from recsys_api.metrics import Metrics
+from recsys_api.metrics_folder import BASELINE
 
 _Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -26,6 +26,7 @@ from recsys_assets.assets import (
     insight,
     promotion,
     ranking,
+    recommendations_table,
     release,
     retrieval,
     served,
@@ -40,6 +41,7 @@ from recsys_assets.automation.experiments_sensor import experiments_sensor
 from recsys_assets.automation.freshness import freshness_checks, freshness_sensor
 from recsys_assets.automation.landing_sensor import landing_sensor
 from recsys_assets.automation.notifications import notification_sensors
+from recsys_assets.automation.openlineage_sensor import openlineage_sensor
 from recsys_assets.automation.policy import as_of_policy, automation_sensor
 from recsys_assets.automation.prune import prune_job, prune_schedule
 from recsys_assets.automation.rebuild import Looks, as_of_assets, rebuild_job
@@ -47,6 +49,7 @@ from recsys_assets.automation.runs import InProcessRunner
 from recsys_assets.automation.schedules import daily_schedules
 from recsys_assets.automation.settings_sensor import settings_check, settings_sensor
 from recsys_assets.automation.staleness import marts_of
+from recsys_assets.automation.table_sensor import table_job, table_sensor
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
@@ -78,6 +81,7 @@ _GROUPS = (
     serving,
     explanations,
     release,
+    recommendations_table,
     tracking,
     insight,
     backtest,
@@ -188,6 +192,7 @@ def build_definitions(
             rebuild_job(looks, runner_on),
             erase_job(settings, dataset, rebuild_on),
             acknowledge_job(settings, dataset, rebuild_on),
+            *table_job(settings),
         ],
         sensors=[
             *(
@@ -199,6 +204,8 @@ def build_definitions(
                     erasure_sensor(settings),
                     dead_runs_sensor(names),
                     freshness_sensor(settings),
+                    *table_sensor(settings),
+                    *openlineage_sensor(graph),
                 ]
                 if on
                 else []

@@ -23,8 +23,8 @@ WAITS = "waits_for_a_person"
 """Metadata of an observation of ``raw_events``: what has newly been set aside or held, and why."""
 RAW = "raw_events"
 _TOLD = 100
-_AT_ONCE = {"dagster/priority": "100"}
-"""Of jobs that take seconds and that a person waits for: they are ahead of whatever else is queued."""
+AT_ONCE = {"dagster/priority": "100"}
+"""Of jobs that a person waits for: they are ahead of whatever else is queued."""
 
 HISTORY = "history"
 EXAMPLES = "examples"
@@ -110,7 +110,7 @@ def _release_jobs(names: Names) -> dict[str, Job]:
             "Serve a release that waits (RECSYS_MODE=manual). Config: ops.approve.config.release_id.",
         ),
     }
-    return {name: names.job(name, op, description=about, tags=_AT_ONCE) for name, (op, about) in ops.items()}
+    return {name: names.job(name, op, description=about, tags=AT_ONCE) for name, (op, about) in ops.items()}
 
 
 def _model_jobs(names: Names) -> dict[str, Job]:

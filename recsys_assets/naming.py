@@ -105,13 +105,14 @@ class Names:
     def is_foreign(self, run: dg.DagsterRun) -> bool:
         """Whether a run is surely about assets of others; nothing is sure where keys are flat."""
         selected = run.asset_selection
-        return bool(self.prefix and selected) and not any(map(self._is_ours, selected or ()))
+        return bool(self.prefix and selected) and not any(map(self.is_ours, selected or ()))
 
     def is_own(self, run: dg.DagsterRun) -> bool:
         """Whether a run is of a job or of assets of this graph; where keys are flat, every run is."""
-        return run.job_name.startswith(self("")) or any(map(self._is_ours, run.asset_selection or ()))
+        return run.job_name.startswith(self("")) or any(map(self.is_ours, run.asset_selection or ()))
 
-    def _is_ours(self, key: dg.AssetKey) -> bool:
+    def is_ours(self, key: dg.AssetKey) -> bool:
+        """Whether a key has this prefix and no more."""
         return tuple(key.path[:-1]) == self.prefix
 
 

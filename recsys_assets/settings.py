@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +21,7 @@ from recsys_assets.core.faults import did_you_mean, message_of
 
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 """Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _days(default: int, about: str) -> Any:
@@ -50,12 +51,12 @@ class Settings(BaseSettings):
         default="",
         max_length=48,
         pattern=r"^$|^[A-Za-z0-9]+([_/][A-Za-z0-9]+)*$",
-        description="before all asset keys, such as `shop/de`, where a Dagster project has several data sets or assets "
-        "of others ([how to](docs/embedding.md)); jobs, sensors and the like begin with `shop__de__`",
+        description="before all asset keys, such as `shop/de`, where a project has several data sets "
+        "([how to](embedding.md)); jobs, sensors and the like begin with `shop__de__`",
     )
     placements: str = Field(
         default="",
-        description="path of the `placements.toml` that releases take along ([how to](docs/placements.md))",
+        description="path of the `placements.toml` that releases take along ([how to](placements.md))",
     )
     start_date: date | None = Field(default=None, description="first day of the graph; earlier days are not built")
     end_date: date | None = Field(default=None, description="day after the last one; later days are not built")
@@ -108,17 +109,13 @@ class Settings(BaseSettings):
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
-    missing_share: float = Field(
+    missing_share: _Share = Field(
         default=0.05,
-        ge=0,
-        le=1,
         description="share of a day's events, or of all files of a kind, that may be missing because files are set "
-        "aside; above it, a release waits for a person ([how to](#when-a-file-is-at-fault)); 0: nothing may be missing",
+        "aside; above it, a release waits for a person ([how to](new-data.md#when-a-file-is-at-fault)); 0: none",
     )
-    deleted_share: float = Field(
+    deleted_share: _Share = Field(
         default=0.1,
-        ge=0,
-        le=1,
         description="share of all events or properties that may vanish with their files at once; above it, their rows "
         "stay until a person agrees; 1: they always go",
     )
@@ -185,7 +182,7 @@ class Settings(BaseSettings):
     generators: str = Field(
         default="",
         description="generators that recommend candidates, such as `popular,covisit,repeat`; empty: those with a "
-        "measured gain ([table](docs/generators.md)); `all`: every one",
+        "measured gain ([table](generators.md)); `all`: every one",
     )
     factors: int = Field(
         default=64, ge=1, le=1024, description="length of the vectors that ALS makes of users and items"
@@ -235,10 +232,8 @@ class Settings(BaseSettings):
     category_cap: int = Field(
         default=0, ge=0, le=100, description="most items of one category in a list; 0: any number"
     )
-    diversity: float = Field(
+    diversity: _Share = Field(
         default=0.0,
-        ge=0,
-        le=1,
         description="how much lists vary in categories at the cost of relevance: 0 not at all, 0.1 to 0.3 a little "
         "(maximal marginal relevance); `ranker_evaluation` shows what it costs",
     )
@@ -264,6 +259,15 @@ class Settings(BaseSettings):
     )
     mlflow_port: int = Field(default=5000, ge=0, le=65535, description="port of `make mlflow`")
 
+    recommendations_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="PostgreSQL that gets the [lists of the served release](serving-table.md) as tables, "
+        "`postgresql://…`; secret; empty: none, and the graph has no `recommendations_table`",
+    )
+    recommendations_schema: str = Field(
+        default="recsys", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="their schema; one for each data set"
+    )
+
     notify_webhook_url: SecretStr = Field(
         default=SecretStr(""), description="gets a JSON document by POST for every release and every failed run; secret"
     )
@@ -271,6 +275,12 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="of the Telegram bot that tells of releases and failed runs; secret"
     )
     telegram_chat_id: str = Field(default="", description="the chat that the bot writes to")
+
+    openlineage_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="gets [OpenLineage events](lineage-events.md): `file:///….ndjson` or `https://…`; empty: none",
+    )
+    openlineage_api_key: SecretStr = Field(default=SecretStr(""), description="bearer key for that address; secret")
 
     api_port: int = Field(
         default=8000, ge=0, le=65535, description="port of the API in `make run`; any free one if taken or 0"

@@ -1,4 +1,4 @@
-"""The rules of the house, as far as a machine can hold them (CONTRIBUTING.md states them for people)."""
+"""The rules of the house, as far as a machine can hold them (docs/contributing.md states them for people)."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ CHECKS: Mapping[str, str] = {
     "serving_is_current": "What is served is this day or a newer one, or a person keeps another, and its bytes verify.",
     "fresh": "The newest day was written within RECSYS_FRESH_HOURS, whatever was backfilled.",
     "serving_follows": "No person has pinned what is served, so that it follows new releases.",
+    "table_is_served": "The tables in PostgreSQL show the release that is served.",
     "settings_of_now": "Every day is made with the settings and the code of now; the job `rebuild` sees to it.",
 }
 """Every check of the graph and what it asserts."""

@@ -8,9 +8,11 @@ import dagster as dg
 import pyarrow as pa
 
 from recsys_assets.assets.builder import GraphBuilder, Output
+from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.assets.charts import evaluation_metadata
 from recsys_assets.assets.ranking import stored_ranker_params
 from recsys_assets.assets.reranking import policy_cost, reranking_policy
+from recsys_assets.assets.retrieval_params import stored_params
 from recsys_assets.checks.partition import beats_generators
 from recsys_assets.core.contracts import Contract
 from recsys_assets.core.engine import Frame
@@ -23,6 +25,9 @@ from recsys_assets.core.lists.recommend import recommend
 from recsys_assets.core.lists.reranking import RerankingPolicy
 from recsys_assets.core.ranking import model
 from recsys_assets.core.ranking.cross_validation import earlier_contests
+from recsys_assets.core.retrieval.candidates import fuse_again
+from recsys_assets.core.retrieval.params import weights_without
+from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
 from recsys_assets.model_registry.state import StoredState, approval, registry_state_before
@@ -40,7 +45,7 @@ _OUTPUTS = {
     "ranker_evaluation": Output(
         "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
         "on; and the lists that their winner would have given, after re-ranking.",
-        code_version="4",
+        code_version="5",
         checks=("contract",),
         advisory=("ranker_beats_generators",),
     ),
@@ -48,13 +53,13 @@ _OUTPUTS = {
         "The model that may order the lists: the ranker of the day if it passed the gate, else the champion of the day "
         "before. An empty file as long as there is none.",
         kinds=("catboost",),
-        code_version="2",
+        code_version="3",
         file="model.cbm",
     ),
     "promotion": Output(
         "What the gate decided: figures and interval, both models, who waits, and who orders the lists.",
         kinds=("json",),
-        code_version="2",
+        code_version="3",
         file="promotion.json",
     ),
 }
@@ -65,6 +70,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
     horizon = settings.horizon_days
     policy = reranking_policy(graph)
+    retrieval = candidate_parameters(graph)
 
     def evaluated_and_promoted(
         context: dg.AssetExecutionContext,
@@ -73,6 +79,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         ranker: Partitions,
         ranker_params: Partitions,
         item_features: Partitions,
+        retrieval_params: Partitions,
         frames: FrameWriter,
         store: StoreResource,
     ) -> tuple[Result, Result, Result]:
@@ -83,10 +90,11 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         candidates, activity = ranking_examples.frame(day).drop("dt"), user_activity.frame()
         scores = model.scores_by_model(frames.run, candidates, models, graph.ids)
         window = collect_window(candidates, activity, graph.day(day) - timedelta(days=horizon))
-        params = stored_ranker_params(ranker_params, day)
+        params, fused = stored_ranker_params(ranker_params, day), fused_without(retrieval, retrieval_params, day)
         contests = earlier_contests(
-            frames.run, ranking_examples.days, ranking_examples.scan, activity, horizon, params, graph.ids
+            frames.run, ranking_examples.days, ranking_examples.scan, activity, horizon, params, graph.ids, fused
         )
+        candidates = fused(candidates, day)
         judged = judge([*contests, Contest(window, candidates, scores)], settings.seed)
         decision = decide(judged.newest, settings.min_evaluated_users, judged.gains, judged.baseline)
         promotion = promoted(opened, day, settings.mode, state, models["ranker"], decision)
@@ -109,6 +117,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "user_activity": window(settings.activity_days + horizon * (settings.training_windows + 1)),
             "ranker": None,
             "ranker_params": None,
+            "retrieval_params": None,
             # Of the day that the candidates are of.
             "item_features": window(1, lag=horizon),
         },
@@ -141,6 +150,16 @@ def judge(contests: Sequence[Contest], seed: int) -> Judged:
     ]
     gains = [gain_of(table, "ranker") for table in earlier]
     return Judged(newest, [gain for gain in gains if gain and gain.users], baseline)
+
+
+def fused_without(params: CandidateParams, retrieval_params: Partitions, day: str) -> Callable[[Frame, str], Frame]:
+    """Fuses the candidates of a window by the weights of a day, but for what the window told of them."""
+    stored = stored_params(retrieval_params, day)
+
+    def fused(candidates: Frame, window: str) -> Frame:
+        return fuse_again(candidates, weights_without(stored, window, params), params.fusion_constant)
+
+    return fused
 
 
 def partition_bytes(partitions: Partitions, day: str) -> bytes:

@@ -1,6 +1,6 @@
 """Group retrieval, its beginning: parameters that are searched on earlier days."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from recsys_assets.storage.lineage import Input
 
 Result = dg.MaterializeResult[Staged]
 
-_VERSION = "3"
+_VERSION = "4"
 """Of the code that searches: another version searches again."""
 
 
@@ -61,10 +61,11 @@ def build(graph: GraphBuilder, candidate_params: CandidateParams) -> list[dg.Ass
         """
         day = graph.day(context.partition_key)
         searches = _Searches(graph, candidate_params, day, store, frames, context.log.info)
+        windows = len(searches.window_days)
         params = RetrievalParams(
             als=searches.reused("als") or searches.als(user_activity, bot_users),
-            weights=searches.reused("weights") or searches.weights(),
-            ensemble=searches.reused("ensemble") or searches.ensemble(),
+            weights=searches.reused("weights", windows) or searches.weights(),
+            ensemble=searches.reused("ensemble", windows) or searches.ensemble(),
         )
         return frames.write_bytes(
             context,
@@ -113,15 +114,29 @@ class _Searches:
         """The last day of the window that a search is evaluated on."""
         return self.day - timedelta(days=self.graph.settings.horizon_days)
 
-    def reused(self, part: str) -> SearchResult | None:
-        """The result of the latest earlier day of the period that searched; None where this day has to."""
+    @property
+    def window_days(self) -> list[str]:
+        """The training windows that are stored, by day, the oldest first; none where no trial is allowed."""
+        settings = self.graph.settings
+        steps = reversed(range(settings.training_windows if settings.tuning_fusion_trials else 0))
+        days = [(self.validation_end - timedelta(days=step * settings.horizon_days)).isoformat() for step in steps]
+        stored = set(self.store.partitions().days("ranking_examples"))
+        return [day for day in days if day in stored]
+
+    def reused(self, part: str, windows: int = 0) -> SearchResult | None:
+        """The result of the latest earlier day of the period that searched; None where this day has to.
+
+        Args:
+            part: of the parameters.
+            windows: fewest windows that the search read: while there are few, each further one tells much.
+        """
         earlier = reused_result(
             self.store.partitions(),
             "retrieval_params",
             self.day,
             self.graph.settings,
             RetrievalParams.from_json,
-            lambda params: bool(getattr(params, part).trials),
+            lambda params: bool(getattr(params, part).trials) and len(getattr(params, part).held_out) >= windows,
         )
         if earlier is None:
             return None
@@ -158,7 +173,7 @@ class _Searches:
         constant = self.candidate_params.fusion_constant
         base = {name: quota.weight for name, quota in self.candidate_params.quotas.items()}
         windows = self._windows(*(f"{name}_rank" for name in base))
-        data = fusion_scores(windows, tuple(base), constant, self.graph.settings.seed)
+        data = fusion_scores([*windows.values()], tuple(base), constant, self.graph.settings.seed)
         return self._tuned("weights", windows, data, base, constant)
 
     def ensemble(self) -> SearchResult:
@@ -167,28 +182,27 @@ class _Searches:
         if "cf_ensemble" not in self.candidate_params.quotas:
             return SearchResult(base)
         windows = self._windows("ui_events", *(f"ui_{name}" for name in MODEL_NAMES))
-        data = ensemble_scores(windows, self.graph.settings.seed)
+        data = ensemble_scores([*windows.values()], self.graph.settings.seed)
         return self._tuned("ensemble", windows, data, base)
 
-    def _windows(self, *columns: str) -> list[pa.Table]:
-        """The examples of all training windows that are stored, the oldest first; none where no trial is allowed."""
-        settings, contract = self.graph.settings, self.graph.contracts["ranking_examples"]
-        tables: list[pa.Table] = []
-        for step in reversed(range(settings.training_windows if settings.tuning_fusion_trials else 0)):
-            day = self.validation_end - timedelta(days=step * settings.horizon_days)
-            if stored := stored_frame(self.store, self.frames, contract, day.isoformat()):
+    def _windows(self, *columns: str) -> dict[str, pa.Table]:
+        """The examples of :attr:`window_days`, by day."""
+        contract = self.graph.contracts["ranking_examples"]
+        tables: dict[str, pa.Table] = {}
+        for day in self.window_days:
+            if stored := stored_frame(self.store, self.frames, contract, day):
                 examples, read = stored
                 self.inputs.append(read)
                 rows = training_rows(examples.select("user_id", "item_id", "label", *columns))
-                tables.append(rows.sort("user_id", "item_id").collect(backend="polars").to_arrow())
+                tables[day] = rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
         return tables
 
     def _tuned(
-        self, of: str, windows: Sequence[pa.Table], data: LabelledScores, base: Mapping[str, float], *parts: object
+        self, of: str, windows: Mapping[str, pa.Table], data: LabelledScores, base: Mapping[str, float], *parts: object
     ) -> SearchResult:
         settings, trials = self.graph.settings, self.graph.settings.tuning_fusion_trials
-        study = self._study(of, trials, *(content_of(rows) for rows in windows), base, *parts)
-        return tune_weights(data, base, self.day.isoformat(), study, trials, settings.min_evaluated_users)
+        study = self._study(of, trials, *(content_of(rows) for rows in windows.values()), base, *parts)
+        return tune_weights(data, base, self.day.isoformat(), study, trials, settings.min_evaluated_users, [*windows])
 
     def _study(self, of: str, trials: int, *parts: object) -> str:
         """The name of a search, by all that its result depends on."""

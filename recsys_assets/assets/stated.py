@@ -70,9 +70,9 @@ READS: Mapping[str, Sequence[str]] = {
     "ranking_examples": (*_CANDIDATES, *_TYPES),
     "ranker_params": (*_PERIOD, "tuning_trials", "training_windows", "horizon_days"),
     "ranker": ("training_windows", "horizon_days", "seed"),
-    "ranker_evaluation": (*_GATE, *_POLICY, *_TYPES),
-    "champion": _GATE,
-    "promotion": _GATE,
+    "ranker_evaluation": (*_CANDIDATES, *_GATE, *_POLICY, *_TYPES),
+    "champion": (*_CANDIDATES, *_GATE),
+    "promotion": (*_CANDIDATES, *_GATE),
     "served_ranker": ("training_windows", "horizon_days", "refit"),
     "recommendations": (*_CANDIDATES, *_POLICY, *_TYPES, "recommendations_k"),
     "explanations": (*_CANDIDATES, "explained_items"),
@@ -81,6 +81,7 @@ READS: Mapping[str, Sequence[str]] = {
     "data_report": ("report_days", *_TYPES),
     "feedback_report": ("report_days", "attribution_hours", *_TYPES),
     "backtest_report": ("backtest_days",),
+    "recommendations_table": (),
     "model_tracking": (),
     "experiment_model": ("horizon_days", "seed"),
     "experiment_validation": _GATE,
@@ -107,6 +108,7 @@ NOT_DECIDING: frozenset[str] = frozenset(
         *("missing_share", "deleted_share", "keep_logs_days", "keep_releases"),
         *("tuning_storage_uri", "mlflow_port", "mlflow_tracking_uri", "mlflow_artifacts_uri", "mlflow_experiment"),
         *("notify_webhook_url", "telegram_token", "telegram_chat_id"),
+        *("recommendations_url", "recommendations_schema", "openlineage_url", "openlineage_api_key"),
         # The last day of the graph. The content of placements.toml is part of a release, not its path.
         *("RECSYS_END_DATE", "placements"),
         # The store's own name, the values of settings that it brings, and files whose contents are compared.

@@ -17,6 +17,11 @@ def store_tag(uri: str) -> dict[str, str]:
     return {_STORE: uri}
 
 
+def is_of_store(run: dg.DagsterRun, uri: str) -> bool:
+    """Whether a run wrote to a store; true for a run that names none."""
+    return run.tags.get(_STORE, uri) == uri
+
+
 @dataclass(frozen=True)
 class Attempt:
     """The last attempt to write a partition. Dagster logs it as planned when a run is created.
@@ -47,7 +52,7 @@ class EventLog:
         """Whether a run wrote to this store; true for a run that names no store."""
         if run_id not in self._ours:
             run = self.instance.get_run_by_id(run_id)
-            self._ours[run_id] = run is None or run.tags.get(_STORE, self.store) == self.store
+            self._ours[run_id] = run is None or is_of_store(run, self.store)
         return self._ours[run_id]
 
     def last_attempt(self, key: dg.AssetKey, day: str) -> Attempt | None:

@@ -30,7 +30,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._utils.concurrency import ConcurrencyClaimStatus
 from dagster._utils.interrupts import check_captured_interrupt
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.event import listen
 from sqlalchemy.pool import StaticPool
 
@@ -53,6 +53,8 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         self._open: OrderedDict[str, Engine] = OrderedDict()
         self._in_use: dict[str, Connection] = {}
         self._told: dict[tuple[str, str], str] = {}
+        self._overwritten: set[int] = set()
+        self._tables = self._asset_columns = frozenset[str]()
         self.locks = RunLocks(Path(base_dir).absolute() / "running")
         # Two first commands at once would create the same tables.
         with alone(Path(base_dir).absolute()):
@@ -141,8 +143,28 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         with ExitStack() as transactions:
             for shard in (INDEX_SHARD_NAME, *sorted({event.run_id for event in events})):
                 transactions.enter_context(self._connect(shard))
+            self._overwritten = _overwritten(events)
+            transactions.callback(self._overwritten.clear)
             for event in events:
                 self.store_event(event)
+
+    def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
+        """Update what the index says of an asset, unless a later event of the same batch writes the same columns."""
+        if id(event) not in self._overwritten:
+            super()._store_asset_event(conn, event, event_id)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; asked once, since Dagster asks at each materialization."""
+        if table_name not in self._tables:
+            with self.index_connection() as connection:
+                self._tables = frozenset(inspect(connection).get_table_names())
+        return table_name in self._tables
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        """Whether the index's table of assets has a column; asked once, like :meth:`has_table`."""
+        if column_name not in self._asset_columns:
+            self._asset_columns = frozenset(column["name"] for column in inspect(conn).get_columns("asset_keys"))
+        return column_name in self._asset_columns
 
     @contextmanager
     def _connect(self, shard: str) -> Generator[Connection]:
@@ -196,6 +218,15 @@ def end_runs_of_dead_processes(instance: dg.DagsterInstance) -> list[dg.DagsterR
     """
     storage = instance.event_log_storage
     return end_dead_runs(instance, storage.locks) if isinstance(storage, KeptSqliteEventLogStorage) else []
+
+
+def _overwritten(events: Sequence[dg.EventLogEntry]) -> set[int]:
+    """The ids, as of ``id``, of all events of an asset but the last one of each type.
+
+    Each event of a type writes the same columns of the row that Dagster's index has for its asset.
+    """
+    last = {(found.event_type, found.asset_key): id(event) for event in events if (found := event.dagster_event)}
+    return {id(event) for event in events} - set(last.values())
 
 
 def _wait_for_checkpoints_only(connection: Any, _: object) -> None:

@@ -19,6 +19,7 @@ from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore
+from recsys_assets.storage.pointer import why_needed
 from recsys_assets.storage.releases import Releases
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -119,8 +120,7 @@ def old_releases(store: ObjectStore, keep: int, now: datetime) -> list[Old]:
     unfinished = [name for name in releases.leftovers() if _is_old(files.get(name, []), now)]
     if current is None:
         return [old("releases never completed", name) for name in unfinished]
-    needed = {current.release_id, current.previous}
-    beyond = [name for name in releases.list() if name not in needed and name[:10] < current.as_of]
+    beyond = [name for name in releases.list() if why_needed(name, current) is None]
     kept = max(0, keep - len(releases.list()) + len(beyond))
     gone = beyond[: len(beyond) - kept]
     return [old("releases", name) for name in gone] + [old("releases never completed", name) for name in unfinished]

@@ -91,7 +91,7 @@ def _failed(progress: Progress, error: Exception) -> int:
 def _rebuild(materializer: Materializer, progress: Progress) -> int:
     materializer.expect_files()
     materializer.rebuild()
-    materializer.track()
+    materializer.tell()
     served = materializer.served()
     progress.note(f"release {served.release_id} is served" if served else "nothing is served before approve_release")
     return 0
@@ -149,9 +149,9 @@ def _serve(settings: Settings, materializer: Materializer, progress: Progress, *
         if stay and passed:
             if newest:
                 materializer.build_all_windows(newest)
-            materializer.track()
+            materializer.tell()
             _stay(daemon, settings, progress)
-        materializer.track()
+        materializer.tell()
         if newest is None:
             return 1
         if left := materializer.windows_left(newest):

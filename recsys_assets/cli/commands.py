@@ -34,6 +34,8 @@ COMMANDS = {
     "as-of": Command("as_of", "make as-of days of the past, oldest first, with the examples that they lack"),
     "landing": Command("landing", "what of the landing zone waits for a person, and what the person decides"),
     "releases": Command("releases", "what is served; roll back, pin and unpin, without Dagster's queue"),
+    "metrics": Command("metrics", "figures of the pipeline for Prometheus; alerts to the channels of the settings"),
+    "store": Command("store", "what storage holds and how large it is; show rows, drop old releases"),
     "sql": Command("sql", "DuckDB over the assets"),
     "mlflow": Command("mlflow_ui", "MLflow's UI on the runs, models and plots that were recorded"),
 }

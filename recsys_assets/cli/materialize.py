@@ -34,6 +34,8 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.stated import Change, described
 
 _TRACKING = ("model_tracking",)
+_TELLING = ("data_report", "feedback_report", *_TRACKING)
+"""What tells people of a day, and nothing is made from."""
 _FILES_TOLD = 20
 _UPLOAD_HOURS = 24
 """Age from which an unfinished upload to S3 is one of a dead process: no upload takes a day."""
@@ -71,7 +73,7 @@ class Materializer:
         self._other: OtherSettings | None = None
         self._outdated: list[str] = []
         self._done: set[str] = set()
-        self._untracked: list[str] = []
+        self._untold: dict[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Materializer:
         return self
@@ -96,7 +98,8 @@ class Materializer:
 
         Args:
             first_answer: whether the first release of a store is to be there soon: it is made with the newest
-                :data:`FIRST_WINDOWS` training windows, and :meth:`build_all_windows` goes on from there.
+                :data:`FIRST_WINDOWS` training windows and before the reports; :meth:`build_all_windows` and
+                :meth:`tell` go on from there.
 
         Raises:
             OtherSettingsFound: days that the release would read were made with other settings.
@@ -113,7 +116,7 @@ class Materializer:
         if remade:
             self._progress.note(f"the newest day follows other settings: {described(remade)}")
         self.build_training_windows(newest, FIRST_WINDOWS if first_answer and pointer is None else None)
-        self.refresh([newest])
+        self.refresh([newest], first_answer=first_answer and pointer is None)
         return newest
 
     def catch_up_or_keep(self) -> str | None:
@@ -191,7 +194,7 @@ class Materializer:
                 self._progress.note(f"{day} {how_to_make(lacking, [day])}")
             self.build_training_windows(day)
             self.refresh([day])
-        self.track()
+        self.tell()
 
     def catch_up_history(self) -> str:
         """Stage new files, materialize the days whose files changed; returns the newest day of the landing zone.
@@ -271,13 +274,15 @@ class Materializer:
                 self._runner.run("examples", {"dagster/partition": day}, advance=advance)
             self._done.add(day)
 
-    def refresh(self, days: Iterable[str]) -> None:
-        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`track`.
+    def refresh(self, days: Iterable[str], *, first_answer: bool = False) -> None:
+        """Materialize everything as of each day, up to its release; MLflow comes with :meth:`tell`.
 
-        A release that lacks too much waits for a person; that is told and no failure.
+        Where somebody waits for the first answer, the reports come with it too. A release that lacks too much waits
+        for a person; that is told and no failure.
         """
         graph = self._definitions.resolve_asset_graph()
-        chosen = jobs.refreshed(self._names) - self._names.assets(*_TRACKING)
+        later = _TELLING if first_answer else _TRACKING
+        chosen = jobs.refreshed(self._names) - self._names.assets(*later)
         for day in days:
             with self._progress.step(f"release as of {day}") as advance:
                 try:
@@ -291,15 +296,15 @@ class Materializer:
                         "them, or go on without them: recsys landing acknowledge FILE"
                     )
             self._done.add(day)
-            if day not in self._untracked:
-                self._untracked.append(day)
+            self._untold[day] = later
 
-    def track(self) -> None:
-        """Record in MLflow what was refreshed; a step of its own, so that serving need not wait for it."""
-        while self._untracked:
-            day = self._untracked.pop(0)
-            with self._progress.step(f"MLflow as of {day}"):
-                self._runner.run("refresh", {"dagster/partition": day}, list(map(self._names.key, _TRACKING)))
+    def tell(self) -> None:
+        """Make the reports that are left, and record in MLflow what was refreshed; serving need not wait for it."""
+        while self._untold:
+            day = next(iter(self._untold))
+            assets = list(map(self._names.key, self._untold.pop(day)))
+            with self._progress.step(f"{'MLflow' if len(assets) == 1 else 'reports and MLflow'} as of {day}"):
+                self._runner.run("refresh", {"dagster/partition": day}, assets)
 
     def served(self) -> Pointer | None:
         """The release being served; None before the first, which may wait for an approval."""

@@ -39,6 +39,7 @@ class Service:
     url: str
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
     _process: subprocess.Popen[bytes] | None = None
     _guard: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +52,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **self.environment},
+                cwd=self.folder,
                 start_new_session=True,
             )
         self._guard = subprocess.Popen(  # noqa: S603 (our own program)
@@ -70,10 +72,19 @@ class Service:
         deadline = time.monotonic() + _STOP_SECONDS
         while self._group_lives() and time.monotonic() < deadline:
             time.sleep(0.1)
-        self._signal(signal.SIGKILL)
-        self._started.wait()
+        self.kill()
         if self._guard:
             self._guard.communicate(b"done")
+
+    def kill(self) -> None:
+        """End the group at once, as a machine does that loses its power."""
+        self._signal(signal.SIGKILL)
+        self._started.wait()
+
+    @property
+    def pid(self) -> int:
+        """Id of the server's first process, and of its group."""
+        return self._started.pid
 
     @property
     def exit_code(self) -> int | None:

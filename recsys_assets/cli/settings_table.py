@@ -1,7 +1,12 @@
-"""Writes the table of settings in the README: ``python -m recsys_assets.cli.settings_table``."""
+"""Writes the table of ``docs/settings.md``, and ``docker/settings.env.example``.
+
+``python -m recsys_assets.cli.settings_table``
+"""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +15,9 @@ from pydantic.fields import FieldInfo
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.settings import Settings
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+_ROOT = Path(__file__).resolve().parents[2]
+PAGE = _ROOT / "docs" / "settings.md"
+ENV_EXAMPLE, _COMPOSE = _ROOT / "docker" / "settings.env.example", _ROOT / "docker" / "compose.yaml"
 BEGIN, END = "<!-- settings:begin -->\n", "<!-- settings:end -->"
 
 _COMPUTED = {
@@ -33,6 +40,21 @@ def table() -> str:
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *_rows()]) + "\n"
 
 
+def env_example() -> str:
+    """Every setting with its default, commented out, but those that the compose file states."""
+    stated = set(re.findall(r"^ +(RECSYS_[A-Z_]+):", _COMPOSE.read_text("utf-8"), re.MULTILINE))
+    lines = [
+        "# Copy to docker/settings.env and take the # from what you change. compose.yaml states the other settings."
+    ]
+    for name, field in _fields().items():
+        variable = f"RECSYS_{name.upper()}"
+        if variable not in stated:
+            default = "" if name in _COMPUTED else _default(name, field).strip("`")
+            lines += ["", *textwrap.wrap(str(field.description), 118, initial_indent="## ", subsequent_indent="## ")]
+            lines.append(f"# {variable}={default}")
+    return "\n".join(lines) + "\n"
+
+
 def with_table(text: str) -> str:
     """A document with the table between its two markers; ``ValueError`` if a marker is missing."""
     return between(text, BEGIN, END, table())
@@ -50,10 +72,16 @@ def between(text: str, begin: str, end: str, content: str) -> str:
 
 
 def _rows() -> Iterator[str]:
-    both: dict[str, FieldInfo] = {**ApiSettings.model_fields, **Settings.model_fields}
-    # The API's own come last; those that it shares are the graph's.
-    for name in dict.fromkeys([*Settings.model_fields, *both]):
-        yield f"| `RECSYS_{name.upper()}` | {_default(name, both[name])} | {both[name].description} |"
+    for name, field in _fields().items():
+        yield f"| `RECSYS_{name.upper()}` | {_default(name, field)} | {field.description} |"
+
+
+def _fields() -> dict[str, FieldInfo]:
+    """All settings by name: the API's own come last; those that it shares are the graph's."""
+    return {
+        **Settings.model_fields,
+        **{k: v for k, v in ApiSettings.model_fields.items() if k not in Settings.model_fields},
+    }
 
 
 def _default(name: str, field: FieldInfo) -> str:
@@ -64,4 +92,5 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")
+    ENV_EXAMPLE.write_text(env_example(), "utf-8")

@@ -45,7 +45,9 @@ class IdIndex:
 
     def __init__(self, ids: pa.Array) -> None:
         self.ids = ids
-        self._numbers = np.asarray(np.from_dlpack(ids), np.int64) if pa.types.is_integer(ids.type) else None
+        # Python reads single numbers from a memoryview in a tenth of the time that numpy's search takes for one.
+        numbers = np.asarray(np.from_dlpack(ids), np.int64) if pa.types.is_integer(ids.type) else None
+        self._numbers: memoryview[int] | None = None if numbers is None else numbers.data
 
     def __len__(self) -> int:
         """Number of ids."""
@@ -58,16 +60,16 @@ class IdIndex:
     def take(self, places: Iterable[int]) -> list[int | str]:
         """The ids at places."""
         if self._numbers is not None:
-            return [int(self._numbers[place]) for place in places]
+            return [self._numbers[place] for place in places]
         return [self.ids[place].as_py() for place in places]
 
     def _place(self, key: int | str) -> int:
         count = len(self.ids)
         if self._numbers is not None:
-            if isinstance(key, str) or not -(2**63) <= key < 2**63:
+            if isinstance(key, str):
                 return -1
-            place = int(np.searchsorted(self._numbers, np.int64(key)))
-            return place if place < count and int(self._numbers[place]) == key else -1
+            place = bisect_left(self._numbers, key)
+            return place if place < count and self._numbers[place] == key else -1
         if not isinstance(key, str):
             return -1
         # Comparing str by code point is comparing UTF-8 by byte, the order of the ids.

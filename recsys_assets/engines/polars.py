@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -200,5 +201,6 @@ def _from_arrow(table: pa.Table) -> pl.DataFrame:
     return cast("pl.DataFrame", pl.from_arrow(table))  # a Series only for an array
 
 
+@lru_cache
 def _polars_schema(schema: pa.Schema) -> pl.Schema:
     return _from_arrow(schema.empty_table()).schema

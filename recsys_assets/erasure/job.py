@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from recsys_assets.assets.recommendations_table import table_of
 from recsys_assets.automation.event_storage import end_runs_of_dead_processes
 from recsys_assets.automation.pause import ERASURE
 from recsys_assets.automation.runs import MaterializeError
@@ -15,10 +16,13 @@ from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
+from recsys_assets.jobs import AT_ONCE
 from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import close_request
+from recsys_assets.storage.recommendations_table import RecommendationsTable
+from recsys_assets.storage.table_loads import TableError
 
 Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
 """Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
@@ -44,11 +48,11 @@ def erase_job(
     """The job for a data set; it starts further runs.
 
     Args:
-        settings: name the graph.
+        settings: name the graph, and the database that holds lists, if one does.
         dataset: defines the type of user ids.
         rebuild_on: returns the function that rebuilds assets in runs on an instance.
     """
-    names = Names.of(settings)
+    names, table = Names.of(settings), table_of(settings)
 
     # The pool keeps two erasures apart, and keeps files from being staged meanwhile.
     def erase(
@@ -77,7 +81,9 @@ def erase_job(
         )
         try:
             erasure = eraser.run()
-        except (MaterializeError, ErasureError) as error:
+            if table is not None:
+                erase_from_table(table, store, person)
+        except (MaterializeError, ErasureError, TableError) as error:
             raise dg.Failure(
                 f"{error}; something of the person is left: erase_user goes on when it is started again",
                 allow_retries=False,
@@ -93,9 +99,22 @@ def erase_job(
         erase,
         pool="landing",
         out=dg.Out(dg.Nothing),
+        tags=AT_ONCE,
         description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
         "Config: ops.erase.config.user_id.",
     )
+
+
+def erase_from_table(table: RecommendationsTable, store: StoreResource, person: Person) -> None:
+    """Load what is served now, which has nothing of the person, and drop what was loaded before.
+
+    Raises:
+        ErasureError: rows of the person are left.
+        TableError: the database cannot be reached or written to.
+    """
+    table.follow(store.releases())
+    if rows := table.rows_of(person.id):
+        raise ErasureError(f"{table.address}: {rows} rows of the person are left, since somebody reads them")
 
 
 def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: Names) -> bool:

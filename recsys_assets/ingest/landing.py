@@ -13,13 +13,13 @@ from recsys_assets.core.contracts import IMPRESSIONS, REJECTED_EVENTS, Contract,
 from recsys_assets.core.dataset import Dataset, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
-from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
+from recsys_assets.core.events.parse import EDGES, PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
 from recsys_assets.core.events.schema import differences
 from recsys_assets.ingest.accepted import UNDATED, Accepted
 from recsys_assets.ingest.intake import Intake
 from recsys_assets.ingest.listing import ListFiles
 from recsys_assets.ingest.staging import StagedFile, StagedKind
-from recsys_assets.ingest.undated import EDGES, UndatedKind, read_table
+from recsys_assets.ingest.undated import UndatedKind, read_table
 from recsys_assets.storage.objects import ObjectStore
 
 Scan = Callable[[Sequence[str], pa.Schema], Frame]
@@ -119,8 +119,10 @@ class LandingZone(Intake):
         return clean_properties(rows)
 
     def categories(self) -> pa.Table:
-        """Edges of the category tree: category_id, parent_id; empty if the data set has no tree."""
-        return pa.concat_tables([EDGES.empty_table(), *self._tables("categories").values()])
+        """Edges of the category tree (``EDGES``); empty if the data set has no tree."""
+        staged = self._tables("categories").values()
+        # Tables of before this version do not say where their rows stand.
+        return pa.concat_tables([EDGES.empty_table(), *staged], promote_options="default")
 
     def embeddings(self) -> pa.Table:
         """Vectors of items (``ITEM_EMBEDDINGS``).

@@ -2,7 +2,7 @@
 
 ::
 
-    staging/categories/<digest>/edges.parquet     category_id, parent_id
+    staging/categories/<digest>/edges.parquet     category_id, parent_id, source_file, source_row
     staging/embeddings/<digest>/vectors.parquet   ITEM_EMBEDDINGS
 
 The digest names the file, its content and all that decides how it is read, as it does for files of days.
@@ -21,15 +21,12 @@ import pyarrow.parquet as pq
 from recsys_assets.core.catalog.embeddings import parse_embeddings
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.file_faults import DataFileError
-from recsys_assets.core.events.parse import PARSER_VERSION, parse_categories
+from recsys_assets.core.events.parse import EDGES, PARSER_VERSION, parse_categories
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.scratch import TemporaryFolder
 
 UndatedKind = Literal["categories", "embeddings"]
-
-EDGES = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
-"""Edges of the category tree, child to parent."""
 
 _OBJECTS: Mapping[UndatedKind, str] = {"categories": "edges.parquet", "embeddings": "vectors.parquet"}
 

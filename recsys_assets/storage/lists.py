@@ -17,7 +17,7 @@ stops where the next one starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -168,6 +168,25 @@ class RankedLists:
     def source_names(self) -> list[str]:
         """Every name that is the source of an item."""
         return self._source_names
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """All rows by key and rank, so many at a time: ``key``, ``rank`` from 1, ``item_id``, ``score``, ``source``."""
+        starts = np.asarray(self._starts).astype(np.int64)
+        entries, scores, sources = map(np.asarray, (self._entries, self._scores, self._sources))
+        names = pa.array(self._source_names, pa.string())
+        for first in range(0, self.rows, rows):
+            entry = entries[first : first + rows]
+            row = np.arange(first, first + len(entry))
+            of = np.searchsorted(starts, row, side="right") - 1
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "key": self.keys.take(pa.array(of)),
+                    "rank": pa.array(row - starts[of] + 1),
+                    "item_id": self._item_ids.take(pa.array(entry)),
+                    "score": pa.array(scores[first : first + rows]),
+                    "source": names.take(pa.array(sources[entry])),
+                }
+            )
 
     def listed(self) -> pa.Array:
         """Every item that a list names, once."""

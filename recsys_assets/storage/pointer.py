@@ -86,6 +86,24 @@ def after_delete(release_id: str, current: Pointer) -> tuple[Pointer, Reason]:
     return (replace(current, previous=None) if current.previous == release_id else current), "current"
 
 
+def why_needed(release_id: str, current: Pointer | None) -> str | None:
+    """Why a release must stay; None: it is old, and nothing needs it.
+
+    Args:
+        release_id: complete or not.
+        current: the pointer now.
+    """
+    if current is None:
+        return "nothing is served yet, and it may be what comes first"
+    if release_id == current.release_id:
+        return "it is served and pinned" if current.pinned else "it is served"
+    if release_id == current.previous:
+        return "it was served before, and a rollback goes to it"
+    if release_id[:10] >= current.as_of:
+        return "it is not older than what is served: it may wait for an approval, or be published now"
+    return None
+
+
 def _next(target: Pointer, current: Pointer, withdrawn: tuple[str, ...]) -> Pointer:
     return replace(
         target,

@@ -39,7 +39,15 @@ from recsys_assets.storage.objects import (
     sha256_file,
     sha256_object,
 )
-from recsys_assets.storage.pointer import Reason, after_delete, after_pin, after_publish, after_replace, after_rollback
+from recsys_assets.storage.pointer import (
+    Reason,
+    after_delete,
+    after_pin,
+    after_publish,
+    after_replace,
+    after_rollback,
+    why_needed,
+)
 from recsys_assets.storage.scratch import TemporaryFolder
 
 ROOT = "releases"
@@ -236,6 +244,16 @@ class Releases:
         keys = [meta.key for meta in self.store.list(_key(release_id))]
         for key in sorted(keys, key=lambda key: key.endswith(f"/{MANIFEST}")):
             self.store.delete(key)
+
+    def drop(self, release_id: str) -> None:
+        """Delete a release that is old and that nothing needs.
+
+        Raises:
+            ValueError: it is needed; says why.
+        """
+        if reason := why_needed(release_id, self.current()):
+            raise ValueError(f"release {release_id} stays: {reason}")
+        self.delete(release_id)
 
     def leftovers(self) -> list[str]:
         """Folders of releases that were never completed, ascending."""

@@ -290,3 +290,24 @@ def test_what_trends_now_reaches_strangers_where_the_release_serves_what_trends(
         eventually(lambda: len(client.get("/events/603").json()["events"]) == 5)
         act(client, 604, 33)
         eventually(lambda: items(ask(client, 500, k=3)) == [33, 7, 8])
+
+
+def test_what_trends_now_reaches_strangers_and_places_where_events_count_half_within_hours(
+    make_settings: Callable[..., Settings], store_uri: str
+) -> None:
+    """Whichever list the last nights spoke for: news of the night are old in the morning."""
+    places = "[places.ticker]\nsources = { trending = 1 }\n"
+    content = replace(CONTENT, top_popular={"all": [1, 2, 3], "trending": [7, 8, 9]}, fallback="all", placements=places)
+    publish(store_uri, DAY, content, **FACTS, trending_half_life_days=0.125)
+    with client_of(make_settings(api_open_writes=True)) as client:
+        for user in (601, 602):
+            act(client, user, 33)
+        assert items(ask(client, 500, k=3)) == [1, 2, 3], "nothing speaks against the list of the release"
+        act(client, 603, 33)
+        eventually(lambda: items(ask(client, 500, k=6)) == [33, 7, 8, 9, 1, 2])
+        assert items(ask(client, 1, placement="ticker", k=3)) == [33, 7, 8]
+        publish(store_uri, "2015-08-03", content, **FACTS, trending_half_life_days=1.0)
+        client.post("/admin/reload")
+        eventually(lambda: ask(client, 500)["as_of"] == "2015-08-03")
+        assert items(ask(client, 500, k=3)) == [1, 2, 3], "what counts for days can wait for the night"
+        assert items(ask(client, 1, placement="ticker", k=3)) == [7, 8, 9]

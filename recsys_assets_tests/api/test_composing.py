@@ -65,6 +65,9 @@ def test_an_answer_is_whole(
     visitor = visitor_of(snapshot, user, acted, seen)
     found = compose(snapshot, user, visitor, wanted, NOW)
     items = [placed.candidate.item_id for placed in found.items]
+    personal = len(items) - sum(found.fallbacks.values())
+    assert {"offline": personal, "blend": found.offline, "online": 0, "fallback": 0}[found.mode] == found.offline
+    assert 0 <= found.offline <= personal
     assert len(items) <= wanted.k
     assert len(set(items)) == len(items), "an item twice"
     forbidden = {*wanted.exclude, *visitor.disliked, *visitor.purchased, UNAVAILABLE, BLOCKED, wanted.current}

@@ -74,6 +74,12 @@ def test_answers_count_by_mode_source_and_reason(client: TestClient) -> None:
         reasons.update(answer["fallbacks"])
     assert set(reasons) >= {"short_list", "unknown_user"}
     assert by(metrics, "recsys_fallback_items_total", "reason") == {(reason,): n for reason, n in reasons.items()}
+    full = [answer for answer in asked if answer["items"]]
+    lists = [answer for answer in full if answer["mode"] == "offline"]
+    offline = [1 - sum(answer["fallbacks"].values()) / len(answer["items"]) for answer in lists]
+    assert len(offline) >= 2
+    assert by(metrics, "recsys_offline_share_sum") == {(): pytest.approx(sum(offline))}
+    assert by(metrics, "recsys_offline_share_count") == {(): len(full)}
     assert by(metrics, "recsys_cold_users_total") == {(): 2}
     assert by(metrics, "recsys_empty_answers_total") == {(): 1}
     assert by(metrics, "recsys_short_answers_total") == {(): 1}
@@ -157,7 +163,7 @@ def test_types_of_a_release_that_states_none_are_no_labels(
 def test_sources_of_releases_without_end_are_no_labels_without_end() -> None:
     metrics = Metrics()
     for n in range(1000):
-        metrics.answer("offline", [f"source {n}"], 1, {}, cold=False)
+        metrics.answer("offline", [f"source {n}"], 1, {}, cold=False, offline=0)
     counted = by(samples(metrics.exposition().decode()), "recsys_recommended_items_total", "source")
     assert len(counted) <= 201
     assert sum(counted.values()) == 1000

@@ -9,6 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    DagsterEvent,
+    DagsterEventType,
+    StepMaterializationData,
+)
 from sqlalchemy import event
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
@@ -135,6 +141,49 @@ def test_events_of_a_range_of_days_are_stored_together_or_not_at_all(tmp_path: P
             storage.store_event_batch([others[8], "no event"])  # type: ignore[list-item]
         assert numbers(instance) == list(range(9))
         assert len(list(filter(is_materialization, instance.all_logs(run.run_id)))) == 9
+
+
+def test_what_is_said_of_an_asset_is_the_same_stored_one_by_one_or_together(tmp_path: Path) -> None:
+    def told(folder: Path, together: bool) -> list[Any]:
+        with dagster_in(folder) as instance:
+            storage = instance.event_log_storage
+            for entry_batch in batches:
+                if together:
+                    storage.store_event_batch(entry_batch)
+                else:
+                    for entry in entry_batch:
+                        storage.store_event(entry)
+            keys = [dg.AssetKey("a"), dg.AssetKey("b")]
+            return [record.asset_entry for record in storage.get_asset_records(keys)]
+
+    def entry(name: str, day: int, at: float, run: str, planned: bool) -> dg.EventLogEntry:
+        key, partition = dg.AssetKey(name), f"{day:02}"
+        found = (
+            DagsterEvent(
+                DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value,
+                "a job",
+                event_specific_data=AssetMaterializationPlannedData(key, partition=partition),
+            )
+            if planned
+            else DagsterEvent(
+                DagsterEventType.ASSET_MATERIALIZATION.value,
+                "a job",
+                event_specific_data=StepMaterializationData(
+                    dg.AssetMaterialization(key, partition=partition, tags={"day": partition})
+                ),
+            )
+        )
+        return dg.EventLogEntry(None, "info", "", run, at, dagster_event=found)
+
+    batches = [
+        [entry("a", 1, 1.0, "first", True), entry("b", 1, 2.0, "first", True), entry("a", 2, 3.0, "first", True)],
+        [entry("a", 1, 4.0, "first", False), entry("b", 1, 5.0, "first", False), entry("a", 2, 6.0, "first", False)],
+        [entry("b", 2, 7.0, "second", False), entry("a", 3, 8.0, "second", True)],
+        [entry("a", 4, 9.0, "third", False), entry("a", 5, 10.0, "third", True)],
+    ]
+    (together := tmp_path / "together").mkdir()
+    (one_by_one := tmp_path / "one by one").mkdir()
+    assert told(together, True) == told(one_by_one, False)
 
 
 def is_materialization(entry: dg.EventLogEntry) -> bool:

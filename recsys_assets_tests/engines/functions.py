@@ -151,7 +151,14 @@ FUNCTIONS: Mapping[str, Call] = {
         _window(inputs), inputs["candidates"], {"ranker": inputs["scores"]}
     ).evaluate(0, **GATE_RULE),
     "ranking.cross_validation.earlier_contests": lambda inputs: cross_validation.earlier_contests(
-        inputs.engine, [], lambda _: inputs["candidates"], inputs["user_activity"], 1, model.RankerParams(), inputs.ids
+        inputs.engine,
+        [],
+        lambda _: inputs["candidates"],
+        inputs["user_activity"],
+        1,
+        model.RankerParams(),
+        inputs.ids,
+        lambda rows, _: rows,
     ),
     "evaluation.window.targets_after": lambda inputs: window.targets_after(inputs["user_activity"], CUT),
     "experiments.window.with_targets": lambda inputs: with_targets(inputs["ranking_examples"], inputs["targets"]),
@@ -219,6 +226,9 @@ FUNCTIONS: Mapping[str, Call] = {
     "retrieval.candidates.retrieval_context": lambda inputs: inputs.derived_context.history,
     "retrieval.candidates.candidates": lambda inputs: candidates.candidates(
         inputs.engine, inputs.candidate_inputs, LAST, END, CANDIDATES, BUILT_IN
+    ),
+    "retrieval.candidates.fuse_again": lambda inputs: candidates.fuse_again(
+        inputs["candidates"], {"popular": 2.0, "covisit": 0.5}, CANDIDATES.fusion_constant
     ),
     "retrieval.candidates.fuse": lambda inputs: candidates.fuse(inputs.generator_scores, CANDIDATES, BUILT_IN.names),
     "retrieval.candidates.split_inputs": lambda inputs: tuple(

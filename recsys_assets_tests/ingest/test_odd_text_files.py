@@ -26,6 +26,8 @@ LISTS = JSONL.replace(': "u', ': ["u').replace('", "item', '"], "item')
 
 WHOLE = {
     "bom": ("events.csv", TEXT.encode("utf-8-sig")),
+    "bom twice": ("events.csv", b"\xef\xbb\xbf" + TEXT.encode("utf-8-sig")),
+    "empty gz members": ("events.csv.gz", gzip.compress(b"") + GZ + gzip.compress(b"")),
     "utf-16": ("events.csv", TEXT.encode("utf-16")),
     "utf-16, jsonl": ("events.jsonl", JSONL.encode("utf-16")),
     "utf-32, gz": ("events.csv.gz", gzip.compress(TEXT.encode("utf-32"))),
@@ -89,6 +91,15 @@ FAULTS = {
     "empty": ("events.csv", b"", "the file is empty; expected a first line"),
     "empty gz": ("events.csv.gz", gzip.compress(b""), "the file is empty; expected a first line"),
     "empty with mark": ("events.csv", b"\xef\xbb\xbf", "the file is empty; expected a first line"),
+    "gz of gz": ("events.csv.gz", gzip.compress(GZ), "what is unpacked is gz again"),
+    "gz of tar": ("events.csv.gz", gzip.compress(b"events.csv" + bytes(90) + TEXT.encode()), "zero bytes"),
+    "lzma": ("events.csv.xz", lzma.compress(TEXT.encode(), format=lzma.FORMAT_ALONE), "it is lzma"),
+    "empty zip": ("events.csv", b"PK\x05\x06" + bytes(18), "a zip archive"),
+    "old Office": ("events.csv", b"\xd0\xcf\x11\xe0" + bytes(50), "old Office"),
+    "utf-16 without mark": ("events.csv", TEXT.encode("utf-16-le"), 'state encoding = "utf-16-le"'),
+    "zeros": ("events.jsonl", bytes(100), "zero bytes"),
+    "rows like names": ("events.csv", TEXT.split("\n", 1)[1].replace("u0", "user1").encode(), "state column_names"),
+    "jsonl as csv": ("events.csv", JSONL.encode(), "found 4 others"),
     "zip": ("events.csv", b"PK\x03\x04" + bytes(50), "a zip archive"),
     "parquet": ("events.csv", b"PAR1" + bytes(50), "it is parquet"),
     "semicolons": ("events.csv", TEXT.replace(",", ";").encode(), "the separator is ';'"),
@@ -141,6 +152,14 @@ def test_the_lines_that_an_unclosed_quote_takes_in_are_rows(
         9: "wrong number of columns and a quote that is not closed",
         10: "wrong number of columns",
     }
+
+
+def test_files_with_a_mark_each_may_be_put_together(tmp_path: Path) -> None:
+    """The header comes again, and no id begins with the mark."""
+    whole, headerless = TEXT.encode("utf-8-sig"), "\n".join([*LINES, ""]).encode("utf-8-sig")
+    done, good, _ = staged(LocalStore(tmp_path), "events.csv", whole + whole + headerless)
+    assert (done.reasons, len(good)) == ({"the header again": 1}, 30)
+    assert {row["user_id"] for row in good} == {f"u{n}" for n in range(10)}
 
 
 def test_the_encoding_that_is_stated_is_read(tmp_path: Path) -> None:

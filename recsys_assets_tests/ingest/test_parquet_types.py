@@ -52,7 +52,6 @@ READ: dict[str, tuple[str, Any, list[Any]]] = {
     "dictionary of large_string": ("user", pa.array(TEXT, pa.large_string()).dictionary_encode(), TEXT),
     "int64 as text": ("user", pa.array([2**63 - 1, -5, 0]), [str(2**63 - 1), "-5", "0"]),
     "uint64 as text": ("user", pa.array([2**64 - 1, 0, 5], pa.uint64()), [str(2**64 - 1), "0", "5"]),
-    "boolean": ("user", pa.array([True, False, True]), ["true", "false", "true"]),
     "uint64": ("item", pa.array(IDS, pa.uint64()), IDS),
     "int8": ("item", pa.array(IDS, pa.int8()), IDS),
     "float16": ("item", pa.array(np.array(IDS, np.float16)), IDS),

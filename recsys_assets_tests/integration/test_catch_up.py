@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -86,6 +87,10 @@ def test_a_first_answer_comes_early_and_what_follows_equals_what_is_built_in_ord
         first, left = materializer.served(), materializer.windows_left(DAY)
         assert first is not None
         assert len(left) == 3, "the oldest window, and those after it, which learn from it"
+        reported = partial(world.store.partitions().days, "data_report")
+        assert reported() == [], "an answer waits for no report"
+        materializer.tell()
+        assert reported() == [DAY]
         materializer.build_all_windows(DAY)
         assert materializer.windows_left(DAY) == []
         last, in_order = materializer.served(), built.store.releases().current()

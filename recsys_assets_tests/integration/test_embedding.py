@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -27,6 +28,10 @@ from recsys_assets_tests.integration.world import SMALL, Silent, dagster_in
 DAYS = 12
 NEWEST = "2015-05-14"
 FEW = {**SMALL, "generators": "popular,covisit", "horizon_days": 2, "training_windows": 1, "tuning_trials": 1}
+UP_TO_EXAMPLES = (
+    *("top_popular", "covisited_items", "item_factors", "item_features"),
+    *("retrieval_params", "ranking_examples"),
+)
 PROJECT = """
 [project]
 name = "host"
@@ -54,6 +59,12 @@ def defs() -> dg.Definitions:
     own = dg.Definitions([release], executor=dg.in_process_executor, resources={"io_manager": Nothing(), "store": 1})
     return dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=Path(__file__).parent), own)
 '''
+
+
+def with_all_there_is(folder: Path, name: str) -> dict[str, Any]:
+    """Settings by which a graph has its tables and lineage events too; nothing here opens the database."""
+    events = (folder / f"{name}.ndjson").as_uri()
+    return {**FEW, "recommendations_url": "postgresql://nobody@127.0.0.1/none", "openlineage_url": events}
 
 
 def dg_command(project: Path, *arguments: str) -> str:
@@ -88,7 +99,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attributes = {key: str(of).replace("shop_a", name) for key, of in scaffolded["attributes"].items()}
         folder = root / "host/defs" / name
         folder.mkdir(exist_ok=True)
-        written = {"type": scaffolded["type"], "attributes": {**attributes, "settings": FEW}}
+        written = {"type": scaffolded["type"], "attributes": {**attributes, "settings": with_all_there_is(root, name)}}
         (folder / "defs.yaml").write_text(yaml.safe_dump(written))
         generate(SampleConfig(events=3_000, days=DAYS, seed=seed), root / attributes["landing"])
     return root
@@ -105,7 +116,7 @@ def definitions(project: Path) -> Iterator[dg.Definitions]:
 
 def test_dg_lists_all_of_both_data_sets_under_their_prefixes(project: Path) -> None:
     listed = json.loads(dg_command(project, "list", "defs", "--json"))
-    flat = build_definitions(*load_settings(**FEW))
+    flat = build_definitions(*load_settings(**with_all_there_is(project, "flat")))
     graph = flat.resolve_asset_graph()
     bare = {key.to_user_string() for key in graph.get_all_asset_keys()}
     found = {asset["asset_key"] for asset in listed["assets"]}
@@ -121,6 +132,18 @@ def test_dg_lists_all_of_both_data_sets_under_their_prefixes(project: Path) -> N
     assert {"shop_a__serving", "shop_b__serving"} <= groups
 
 
+def lineage_events(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, file: Path
+) -> list[dict[str, Any]]:
+    """What the sensor of a data set sends in a tick."""
+    repository, store = definitions.get_repository_def(), f"{name}__store"
+    resources = {store: (definitions.resources or {})[store]}
+    with dg.build_sensor_context(instance=instance, repository_def=repository, resources=resources) as context:
+        repository.get_sensor_def(f"{name}__openlineage_sensor").evaluate_tick(context)
+    return list(map(json.loads, file.read_text("utf-8").splitlines()))
+
+
+@pytest.mark.graph
 def test_two_data_sets_live_side_by_side_and_each_keeps_to_its_own(
     project: Path, definitions: dg.Definitions, tmp_path: Path
 ) -> None:
@@ -132,6 +155,7 @@ def test_two_data_sets_live_side_by_side_and_each_keeps_to_its_own(
         )  # fmt: skip
         with Materializer(settings, dataset, Silent(), instance) as materializer:
             assert materializer.catch_up() == NEWEST
+            materializer.tell()
         assert instance.get_materialized_partitions(dg.AssetKey(["shop_a", "release"])) == {NEWEST}
         first = history_tags("2015-05-03", NEWEST)
         history = definitions.resolve_job_def("shop_b__history")
@@ -142,10 +166,16 @@ def test_two_data_sets_live_side_by_side_and_each_keeps_to_its_own(
         assert len({record.sha256 for record in events.values() if record}) == 2
         released = {name: Releases(stored.store).list() for name, stored in stores.items()}
         assert {name: [one[:10] for one in of] for name, of in released.items()} == {"shop_a": [NEWEST], "shop_b": []}
-        # The second data set lacks its as-of day, and its own policy asks for it.
+        for name in stores:
+            sent = lineage_events(definitions, instance, name, project / f"{name}.ndjson")
+            assert {event["job"]["namespace"] for event in sent} == {(places["store"] / name).as_uri()}
+            made = {output["name"] for event in sent for output in event["outputs"]}
+            assert {"clean_events", "item_pairs"} <= made
+            assert ("release" in made) == (name == "shop_a")
+        # The first data set is complete. The second lacks an earlier as-of day first, and its own policy asks for it.
         requested = dg.evaluate_automation_conditions(definitions, instance)
-        due = {one.key for one in requested.results if one.true_subset.size}
-        assert "shop_b" in {key.path[0] for key in due}
+        due = {one.key.to_user_string() for one in requested.results if one.true_subset.size}
+        assert due == {f"shop_b/{name}" for name in UP_TO_EXAMPLES}
 
 
 def test_flat_keys_merge_into_definitions_of_others() -> None:

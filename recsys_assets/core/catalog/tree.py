@@ -13,7 +13,7 @@ from recsys_assets.core.file_specs import ROOTS
 
 
 class CategoryTreeError(ValueError):
-    """The rows do not form a tree."""
+    """The rows do not form a tree. The message names places in files, never what stands there."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,14 @@ def build_tree(rows: pa.Table, root: Collection[str] = ROOTS) -> CategoryTree:
     """Build the tree from its edges.
 
     Args:
-        rows: columns category_id and parent_id (both cast to string). Duplicate rows are allowed.
+        rows: columns category_id and parent_id (both cast to string); source_file and source_row, if they are there,
+            say where a row is from. Duplicate rows are allowed.
         root: what stands for the parent of a root, in any case, unless a row has it as its category; a null parent
             makes a root too, and so does a category that is its own parent.
 
     Raises:
         CategoryTreeError: a category_id is null, a node has two different parents, or parents form a cycle; the message
-            names the nodes.
+            names the rows.
     """
     parents = _parents(rows, root)
     children: dict[str | None, list[str]] = defaultdict(list)
@@ -52,7 +53,7 @@ def build_tree(rows: pa.Table, root: Collection[str] = ROOTS) -> CategoryTree:
     _walk(children, [(node, node, 1, node) for parent in unknown for node in children[parent]], orphans)
     circular = sorted(set(parents) - set(nodes) - set(orphans))
     if circular:
-        raise CategoryTreeError(f"category tree: parents form a cycle through or above {_some(circular)}")
+        raise CategoryTreeError(f"category tree: parents form a cycle through or above {_some(rows, circular)}")
     ids = sorted(nodes)
     columns = [ids, [parents[i] for i in ids], *([nodes[i][part] for i in ids] for part in range(3))]
     schema = arrow_schema(CATEGORY_TREE, IdTypes())
@@ -65,13 +66,16 @@ def _parents(rows: pa.Table, root: Collection[str]) -> dict[str, str | None]:
     above: list[str | None] = rows["parent_id"].cast(pa.string()).to_pylist()
     words, defined = {word.lower() for word in root}, set(ids)
     parents: dict[str, str | None] = {}
+    first: dict[str, int] = {}
     for row, (node, text) in enumerate(zip(ids, above, strict=True)):
         is_root = not text or text == node or (text.lower() in words and text not in defined)
         parent = None if is_root else text
         if not node:
-            raise CategoryTreeError(f"category tree: row {row} has no category_id (its parent_id is {parent!r})")
+            raise CategoryTreeError(f"category tree: {_place(rows, row)} has no category_id")
         if parents.setdefault(node, parent) != parent:
-            raise CategoryTreeError(f"category tree: {node!r} has two parents: {parents[node]!r} and {parent!r}")
+            places = f"{_place(rows, first[node])} and {_place(rows, row)}"
+            raise CategoryTreeError(f"category tree: one category has two parents: {places}")
+        first.setdefault(node, row)
     return parents
 
 
@@ -87,5 +91,19 @@ def _walk(
         frontier.extend((child, root, depth + 1, f"{path}/{child}") for child in children.get(node, ()))
 
 
-def _some(nodes: list[str], limit: int = 10) -> str:
-    return ", ".join(map(repr, nodes[:limit])) + (f" and {len(nodes) - limit} more" if len(nodes) > limit else "")
+def _some(rows: pa.Table, nodes: list[str], limit: int = 10) -> str:
+    """The first rows of some nodes."""
+    wanted, places = set(nodes), list[str]()
+    for row, node in enumerate(rows["category_id"].cast(pa.string()).to_pylist()):
+        if node in wanted:
+            wanted.remove(node)
+            places.append(_place(rows, row))
+    more = len(places) - limit
+    return ", ".join(places[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def _place(rows: pa.Table, row: int) -> str:
+    """Where a row stands."""
+    if "source_row" not in rows.column_names:
+        return f"row {row}"
+    return f"{rows['source_file'][row].as_py()} row {rows['source_row'][row].as_py()}"

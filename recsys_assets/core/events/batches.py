@@ -107,7 +107,7 @@ def _found(raw: str, canonical: str, columns: Mapping[str, str], present: Sequen
         return f"one column: the separator is {other!r}, which the data set has to state"
     unmapped = [column for column in present if column not in wanted]
     similar = None if raw in present else _most_similar(raw, canonical, unmapped)
-    if first_line and not similar and not wanted & {*present}:
+    if first_line and not {_plain(one) for one in wanted} & {_plain(one) for one in present}:
         return f"{len(present)} others (if the file has no header, state column_names; if it has, its separator)"
     return _names(present) + (f"; its new name may be {similar!r}" if similar else "")
 
@@ -117,12 +117,17 @@ def _names(present: Sequence[str]) -> str:
     return shown if len(present) <= _MOST_NAMES else f"{shown} and {len(present) - _MOST_NAMES:,} more"
 
 
+def _plain(name: str) -> str:
+    """A name without what people write in several ways."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def _most_similar(missing: str, canonical: str, candidates: Sequence[str]) -> str | None:
     """The column that a missing one may have become: similar to its old or its canonical name, ignoring case."""
     some = [column for column in candidates if len(column) <= _NAME_CHARACTERS][:1000]
-    column_of = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(some)}
+    column_of = {_plain(column): column for column in reversed(some)}
     for name in (missing, canonical):
-        matches = get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), list(column_of), n=1, cutoff=0.6)
+        matches = get_close_matches(_plain(name), list(column_of), n=1, cutoff=0.6)
         if matches:
             return column_of[matches[0]]
     return None

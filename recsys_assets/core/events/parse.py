@@ -2,7 +2,8 @@
 
 White space around a value is ignored, also in string ids; an empty value is null. Ids of type int64 accept ``7.0`` and
 ``007`` (both 7) and negative numbers; a value beyond int64 is unparsable and never becomes another id. String ids are
-kept unchanged. A row that could be rejected for several reasons gets the first.
+kept unchanged; one with characters that nobody sees is unparsable, and a word such as ``NULL`` is no id. A row that
+could be rejected for several reasons gets the first.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from recsys_assets.core.events.batches import TOO_LONG, RawBatch
 from recsys_assets.core.events.columns import about, texts, timed, whole_id
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.raw import raw_rows
-from recsys_assets.core.events.values import is_number, to_float64, to_int64, to_price
+from recsys_assets.core.events.values import is_number, stated_id, to_float64, to_int64, to_price, to_text_id
 from recsys_assets.core.events.vocabulary import available_values
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Increase it when the same bytes parse to other rows; files are then parsed again."""
 
 OUTSIDE_SPAN = "time outside the allowed span"
@@ -49,6 +50,13 @@ SKIPPED_TIME = "ts that the clock skips in this time zone"
 _OPEN_END = date(2100, 1, 1)  # For data sets without an end: times in a wrong unit must not pass as far future.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+EDGES = pa.schema(
+    [
+        *(("category_id", pa.string()), ("parent_id", pa.string())),
+        *(("source_file", pa.string()), ("source_row", pa.int64())),
+    ]
+)
+"""Edges of the category tree, child to parent, and where they stand."""
 PARSED_EVENTS = Contract(
     "parsed_events",
     {name: column for name, column in CLEAN_EVENTS.columns.items() if name != "session_id"},
@@ -114,10 +122,10 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
     frame = frame.with_columns(nw.lit(None, dtype=nw.String).alias(name) for name in absent)
 
     unknown_values = {value.strip() for value in spec.unknown.user_id}
-    user, item = nw.col("user_id"), nw.col("item_id")
+    user, item = stated_id(nw.col("user_id")), stated_id(nw.col("item_id"))
     user_id = _id(user, dataset.ids.user)
     is_unknown = _flag(
-        user.is_in(sorted(unknown_values - {""})) | user_id.cast(nw.String).is_in(sorted(unknown_values))
+        nw.col("user_id").is_in(sorted(unknown_values - {""})) | user_id.cast(nw.String).is_in(sorted(unknown_values))
     )
     if "" in unknown_values:
         is_unknown = is_unknown | user.is_null()
@@ -191,7 +199,8 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
     renamed = nw.lit(None, dtype=nw.String)
     for canonical, raw in spec.names.items():
         renamed = nw.when(nw.col("property") == raw).then(nw.lit(canonical)).otherwise(renamed)
-    frame = frame.with_columns(renamed.alias("renamed"), _id(nw.col("item_id"), dataset.ids.item).alias("item"))
+    item = stated_id(nw.col("item_id"))
+    frame = frame.with_columns(renamed.alias("renamed"), _id(item, dataset.ids.item).alias("item"))
     frame = frame.filter(~nw.col("renamed").is_null() | nw.col("property").is_null())
     price = to_price(nw.col("value"), spec.numbers).cast(nw.String).str.replace(r"\.0$", "")
     values = {"category": whole_id(nw.col("value")), "price": price}
@@ -202,7 +211,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
         frame,
         dataset,
         {
-            "null item_id": nw.col("item_id").is_null(),
+            "null item_id": item.is_null(),
             "unparsable item_id": nw.col("item").is_null(),
             "null property": nw.col("renamed").is_null(),
             "null value": nw.col("value").is_null(),
@@ -237,12 +246,11 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
 
 
 def parse_categories(batch: RawBatch, spec: CategoriesSpec, source_file: str) -> pa.Table:
-    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``."""
+    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``; and where they stand."""
     frame = texts(batch, dict(spec.columns), source_file)
-    schema = pa.schema([("category_id", pa.string()), ("parent_id", pa.string())])
-    return (
-        frame.select(*(whole_id(nw.col(name)).alias(name) for name in schema.names)).collect().to_arrow().cast(schema)
-    )
+    ids = [whole_id(nw.col(name)).alias(name) for name in ("category_id", "parent_id")]
+    frame = frame.select(*ids, nw.lit(source_file).alias("source_file"), "source_row")
+    return frame.collect().to_arrow().cast(EDGES)
 
 
 def item_ids(batch: RawBatch, column: str, kind: IdType, source_file: str) -> pa.ChunkedArray:
@@ -276,7 +284,7 @@ def _with_availability(table: pa.Table, spec: PropertiesSpec) -> pa.Table:
 
 
 def _id(text: nw.Expr, kind: IdType) -> nw.Expr:
-    return to_int64(text) if kind == "int64" else text
+    return to_int64(text) if kind == "int64" else to_text_id(text)
 
 
 def _flag(condition: nw.Expr) -> nw.Expr:

@@ -33,7 +33,24 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MAGIC = {b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
-_FOREIGN = {b"PK\x03\x04": "a zip archive", b"BZh": "bzip2", b"PAR1": "parquet", b"7z\xbc\xaf": "7-Zip"}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "a zip archive",
+    b"7z\xbc\xaf": "7-Zip",
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress (.Z)",
+    b"\x5d\0\0": "lzma",
+    b"%PDF-": "PDF",
+    b"PAR1": "parquet",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+    b"ARROW1": "Arrow IPC",
+    b"SQLite f": "SQLite",
+    b"\xd0\xcf\x11\xe0": "a file of old Office",
+}
+_FIRST_BYTES = 64
+_BOM = "\ufeff"
 
 
 class _Readable(Protocol):
@@ -70,15 +87,26 @@ def open_text(stream: BinaryIO, name: str, encoding: str, *, lf_only: bool = Fal
         OSError, EOFError, ValueError: while it is read: the compressed data are damaged or end too early.
     """
     head = _read_fully(stream, 8)
-    for magic, kind in _FOREIGN.items():
-        if head.startswith(magic):
-            raise UnreadableFileError(f"{name}: cannot be read as text: it is {kind}")
+    _expect_text(head, name)
     plain = _decompressed(io.BufferedReader(_Raw(stream.read, head)), head)
-    first = _read_fully(plain, 4)
+    first = _read_fully(plain, _FIRST_BYTES)
+    if compression_of(head):
+        _expect_text(first, name)
+        if twice := compression_of(first):
+            raise UnreadableFileError(f"{name}: cannot be read as text: what is unpacked is {twice} again")
     bom, found = next(((bom, kind) for bom, kind in _BOMS if first.startswith(bom)), (b"", encoding))
+    if b"\0" in first and "16" not in found and "32" not in found:
+        said = 'zero bytes at its beginning; if it is UTF-16 without a mark, state encoding = "utf-16-le"'
+        raise UnreadableFileError(f"{name}: cannot be read as text of {found}: {said}")
     more = _utf8(plain, found, first[len(bom) :])
     lines = (lambda size: more(size).replace(b"\r", b"\n")) if lf_only else more
     return io.BufferedReader(_Raw(lines), buffer_size=1 << 20)
+
+
+def _expect_text(head: bytes, name: str) -> None:
+    kind = next((kind for magic, kind in _FOREIGN.items() if head.startswith(magic)), None)
+    if kind is not None:
+        raise UnreadableFileError(f"{name}: cannot be read as text: it is {kind}")
 
 
 def _read_fully(stream: _Readable, size: int) -> bytes:
@@ -150,6 +178,8 @@ def _utf8(source: _Readable, encoding: str, head: bytes) -> Callable[[int], byte
             # One chunk, so that a peek sees more than the first bytes.
             chunk = (pending.pop() if pending else b"") + source.read(size)
             text = decoder.decode(chunk, final=not chunk)
+            if _BOM in text:  # where files with a mark each were put together
+                text = text.replace(_BOM, "")
             if not is_utf8:
                 text = text.replace("\ufffd", MARK)
             try:

@@ -21,6 +21,11 @@ _FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 PLAIN = NumberFormat()
 HIGHEST_PRICE = 1e9
 """What is higher is no price: sums of prices times weights have to stay within 64 bits (``exact_sum``)."""
+NO_ID = ("null", "(null)", "none", "nan", "<na>", "\\n", "undefined", "true", "false")
+"""What SQL, Python, pandas, MySQL, JavaScript and PHP write where there is no value, in lower case. Taken for an id,
+one such word would make a person of all who have none."""
+_UNSEEN = r"[\x00-\x1f\x7f-\x9f\x{200B}\x{200E}\x{200F}\x{2028}-\x{202E}\x{2060}-\x{206F}]"
+"""Control characters, ends of lines, and those that have no width or turn the direction."""
 _SPACES = r" \x{A0}\x{202F}"
 
 
@@ -28,6 +33,16 @@ def trimmed(text: nw.Expr) -> nw.Expr:
     """Text without surrounding white space; null if nothing is left."""
     stripped = text.str.strip_chars()
     return nw.when(stripped != "").then(stripped)
+
+
+def stated_id(text: nw.Expr) -> nw.Expr:
+    """Trimmed text of an id; null for the words by which exports write that there is none (:data:`NO_ID`)."""
+    return nw.when(~text.str.to_lowercase().is_in(NO_ID)).then(text)
+
+
+def to_text_id(text: nw.Expr) -> nw.Expr:
+    """Trimmed text as a string id; null if it holds what nobody sees, as an id with it only looks like another one."""
+    return nw.when(~text.str.contains(_UNSEEN)).then(text)
 
 
 def to_int64(text: nw.Expr) -> nw.Expr:

@@ -7,7 +7,6 @@ import lzma
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import orjson
@@ -17,7 +16,7 @@ from charset_normalizer import from_bytes
 
 from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.text_stream import compression_of, first_bytes
-from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, Format
+from recsys_assets.core.file_specs import FileSpec, Format
 
 _HEAD = 1 << 20
 _LINES = 1_000
@@ -39,8 +38,7 @@ def sniff(stream: BinaryIO, name: str) -> tuple[FileSpec, list[str]]:
         name: of the file; only its suffix matters.
 
     Raises:
-        DataFileError: nothing that can be read: empty, damaged, a JSON array, or compressed in a way that the name
-            does not say.
+        DataFileError: nothing that can be read: empty, damaged, no text or a JSON array.
     """
     start = stream.read(8)
     stream.seek(0)
@@ -52,20 +50,14 @@ def sniff(stream: BinaryIO, name: str) -> tuple[FileSpec, list[str]]:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataFileError(f"{name}: is damaged parquet ({type(error).__name__})") from None
         return FileSpec(files=(name,), format="parquet"), columns
-    head, encoding = _text(_decompressed(stream, start, name), name)
+    head, encoding = _text(_decompressed(stream, compression_of(start), name), name)
     if head.lstrip()[:1] in ("{", "["):
         return FileSpec(files=(name,), format="jsonl", encoding=encoding), _json_columns(head, name)
     return _delimited(head, name, encoding)
 
 
-def _decompressed(stream: BinaryIO, start: bytes, name: str) -> bytes:
-    """The first bytes of the file's text."""
-    found = compression_of(start)
-    suffix = PurePosixPath(name).suffix.lower().removeprefix(".")
-    stated = suffix if suffix in COMPRESSIONS else ""
-    if found != stated:
-        says = f"a name that ends in .{found}" if found else f"a name without .{stated}"
-        raise DataFileError(f"{name}: its bytes are {found or 'not'} compressed; give it {says}")
+def _decompressed(stream: BinaryIO, found: str, name: str) -> bytes:
+    """The first bytes of the file's text, however its name says that it is compressed, as the reader takes it."""
     try:
         return first_bytes(stream, _HEAD)
     except (pa.ArrowException, OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:

@@ -109,6 +109,9 @@ def _best(model: SessionModel, query: Visits, k: int, excluded: npt.NDArray[np.b
     candidates = SessionScores(model, query)
     keys, scores = candidates.keys, candidates.scores(model.params)
     allowed = scores > 0 if excluded is None else (scores > 0) & ~excluded[keys % width]
+    if len(candidates.sessions) == 1 and np.count_nonzero(allowed) > k > 0:
+        # What is below the k-th best need not be sorted.
+        allowed &= scores >= np.partition(np.where(allowed, scores, 0.0), -k)[-k]
     keys, scores = keys[allowed], scores[allowed]
     candidate_rows = keys // width
     # Keys are ascending and the sort is stable: equal scores go by item.

@@ -34,6 +34,7 @@ def earlier_contests(
     horizon: int,
     params: RankerParams,
     ids: IdTypes,
+    fused: Callable[[Frame, str], Frame],
 ) -> list[Contest]:
     """Contests on the windows before the newest one; the ranker of each learned from the others, without the newest.
 
@@ -48,6 +49,9 @@ def earlier_contests(
         horizon: h.
         params: of the rankers.
         ids: the data set's id types.
+        fused: gives the candidates of a window, named by its day, with the fused ranks of the weights in force, but for
+            what the window told of them. The stored ranks are by weights of then, which are gone. Rankers score the
+            stored candidates.
 
     Returns:
         The oldest window first; none where there is a single one. A window beside which there are too few examples has
@@ -70,6 +74,6 @@ def earlier_contests(
             scores = {"ranker": score_candidates(engine, candidates, model, ids)}
         except NotEnoughExamples:
             scores = {}
-        contests.append(Contest(window, candidates, scores))
+        contests.append(Contest(window, fused(candidates, windows[at]), scores))
         users += len(window.evaluator.targets)
     return contests[::-1]

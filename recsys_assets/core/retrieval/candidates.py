@@ -116,6 +116,18 @@ def fuse(by_generator: Mapping[str, Frame], params: CandidateParams, generators:
     return _with_fused_rank(_fused(by_generator, params, generators))
 
 
+def fuse_again(candidates: Frame, weights: Mapping[str, float], constant: float) -> Frame:
+    """Candidates with the fused scores and ranks that other weights give.
+
+    Args:
+        candidates: with the columns of contract CANDIDATES.
+        weights: by generator; the ranks of others do not count.
+        constant: of the fusion.
+    """
+    others = candidates.drop("fused_score", "fused_rank")
+    return _with_fused_rank(others.with_columns(fused_score=_fused_score(weights, constant)))
+
+
 def _fused(by_generator: Mapping[str, Frame], params: CandidateParams, names: Sequence[str]) -> Frame:
     """The columns of :func:`fuse` without fused_rank."""
     present = [name for name in names if name in by_generator]
@@ -130,15 +142,20 @@ def _fused(by_generator: Mapping[str, Frame], params: CandidateParams, names: Se
     ]
     columns = [f"{name}_{what}" for name in present for what in ("score", "rank")]
     wide = nw.concat(parts, how="diagonal").group_by("user_id", "item_id").agg(nw.col(*columns).max())
-    # One fixed order of addition, so that the sum has the same bits each time.
-    score = nw.lit(0.0)
-    for name in present:
-        rank = nw.col(f"{name}_rank").cast(nw.Float64)
-        score = score + (params.quotas[name].weight / (params.fusion_constant + rank)).fill_null(0.0)
+    score = _fused_score({name: params.quotas[name].weight for name in present}, params.fusion_constant)
     types = {"score": nw.Float32, "rank": nw.Int32}
     absent = [name for name in names if name not in by_generator]
     nulls = {f"{name}_{what}": nw.lit(None, dtype) for name in absent for what, dtype in types.items()}
     return wide.with_columns(fused_score=score, **nulls)
+
+
+def _fused_score(weights: Mapping[str, float], constant: float) -> nw.Expr:
+    """The fused score: terms are added in the order of the weights, so that the sum has the same bits each time."""
+    score = nw.lit(0.0)
+    for name, weight in weights.items():
+        rank = nw.col(f"{name}_rank").cast(nw.Float64)
+        score = score + (weight / (constant + rank)).fill_null(0.0)
+    return score
 
 
 def _with_fused_rank(fused: Frame) -> Frame:

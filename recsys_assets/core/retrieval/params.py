@@ -22,6 +22,8 @@ class SearchResult:
         tuned_on: the day of the search, or None; an earlier day where its result is reused.
         study: name of the search; None where there was none.
         facts: figures on how good the values are.
+        held_out: per day of a window that was searched on, what the other windows gave: how good a search like this one
+            is on a window can only be told by values that it did not give.
     """
 
     values: dict[str, float]
@@ -29,6 +31,7 @@ class SearchResult:
     tuned_on: str | None = None
     study: str | None = None
     facts: dict[str, float] = field(default_factory=dict[str, float])
+    held_out: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,19 @@ def weights_in_force(stored: RetrievalParams | None, base: CandidateParams) -> C
     quotas = {name: GeneratorQuota(quota.k, weights.get(name, quota.weight)) for name, quota in base.quotas.items()}
     ensemble = stored.ensemble.values if stored else base.ensemble_weights
     return replace(base, quotas=quotas, ensemble_weights=ensemble, als=factors_in_force(stored, base.als))
+
+
+def weights_without(stored: RetrievalParams | None, window: str, base: CandidateParams) -> dict[str, float]:
+    """The weights of the generators that are in force on a day, but for what a window told of them.
+
+    Args:
+        stored: as for :func:`factors_in_force`.
+        window: the day with which it ends; a window that the search did not read told nothing.
+        base: as for :func:`weights_in_force`.
+    """
+    in_force = {name: quota.weight for name, quota in weights_in_force(stored, base).quotas.items()}
+    found = stored.weights.held_out.get(window, {}) if stored else {}
+    return {name: found.get(name, weight) for name, weight in in_force.items()}
 
 
 def _search_result(part: dict[str, Any]) -> SearchResult:

@@ -133,6 +133,7 @@ def tune_weights(
     study: str,
     evaluations: int,
     min_users: int,
+    windows: Sequence[str] = (),
 ) -> SearchResult:
     """Search the weights with the highest NDCG@10 of past lists, and shrink them towards the base.
 
@@ -150,23 +151,29 @@ def tune_weights(
         study: name of the search.
         evaluations: most weights to evaluate in an ascent.
         min_users: fewest users; with fewer, the base stays.
+        windows: the day of each window, the oldest first.
 
     Returns:
-        The weights, and as trials the improvements that the search made on all users.
+        The weights; as trials the improvements that the search made on all users; and of each window the weights that
+        the folds without it gave, which are the base where no other window has users.
     """
     users = len(data.positive)
     folds = _folds(data)
     if users < max(2, min_users) or len(np.unique(folds)) < 2:
         return SearchResult(dict(base))
     held: dict[float, Floats] = {share: np.zeros(users) for share in SHARES}
+    found: dict[int, dict[str, float]] = {}
     for fold in np.unique(folds):
-        found = _ascend(data.of(folds != fold), base, evaluations)[-1].weights
+        found[fold] = _named(data, _ascend(data.of(folds != fold), base, evaluations)[-1].weights)
         validation = data.of(folds == fold)
         for share, values in held.items():
-            values[folds == fold] = validation.ndcg(shrunk(base, _named(data, found), share))
+            values[folds == fold] = validation.ndcg(shrunk(base, found[fold], share))
     share = _share(held)
+    alone = len(np.unique(data.window)) < 2
+    fold_of = dict(zip(data.window.tolist(), folds.tolist(), strict=True))
     path = _ascend(data, base, evaluations)
-    values = shrunk(base, _named(data, path[-1].weights), share)
+    ascended = _named(data, path[-1].weights)
+    values = shrunk(base, ascended, share)
     nearest = min(SHARES, key=lambda one: abs(one - share))
     return SearchResult(
         values={**base, **values},
@@ -179,6 +186,10 @@ def tune_weights(
             "share": share,
             "ndcg_before": float(held[0.0].mean()),
             "ndcg_after": float(held[nearest].mean()),
+        },
+        held_out={
+            day: dict(base) if alone else {**base, **shrunk(base, found.get(fold_of.get(at, -1), ascended), share)}
+            for at, day in enumerate(windows)
         },
     )
 

@@ -168,10 +168,26 @@ def test_unavailable_items_that_show(client: TestClient) -> None:
     assert items(client.post("/rerank", json={"items": [30, 50]}).json()) == [30, 50]
 
 
-def test_an_item_that_the_release_has_as_unavailable_can_be_had_again(client: TestClient) -> None:
-    assert 39 not in items(client.get("/similar/58?k=3").json())
-    put(client, {"available": True}, 39)
-    assert 39 in items(client.get("/similar/58?k=3").json())
+def test_an_item_that_the_release_has_as_unavailable_comes_back_by_what_happens_now(
+    make_settings: Callable[..., Settings], store_uri: str
+) -> None:
+    """No list of last night has it: models and visitors bring it. The same holds for an item that is new."""
+    publish(store_uri, DAY, CONTENT, **FACTS, trending_half_life_days=0.25)
+    with client_of(make_settings(api_open_writes=True)) as client:
+        act(client, 1, 38)
+        ways: dict[str, Callable[[], list[int]]] = {
+            "similar": lambda: items(client.get("/similar/58?k=3").json()),
+            "session": lambda: items(ask(client, 1, mode="online", k=3)),
+            "filter": lambda: items(ask(client, 404, filter="price == 39")),
+            "stranger": lambda: items(ask(client, 404, k=1)),
+        }
+        assert [way for way, shown in ways.items() if 39 in shown()] == []
+        put(client, [{"item_id": 39, "available": True}, {"item_id": 777, "price": 1}])
+        assert [way for way, shown in ways.items() if 39 in shown()] == ["similar", "session", "filter"]
+        for item in (39, 39, 777):
+            for user in (901, 902, 903):
+                act(client, user, item)
+        eventually(lambda: items(ask(client, 404, k=2)) == [39, 777])
 
 
 def test_what_trends_and_is_not_available_is_not_shown(make_settings: Callable[..., Settings], store_uri: str) -> None:

@@ -53,15 +53,29 @@ def test_a_root_word_that_is_a_category_is_one_and_stated_words_replace_the_usua
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ([("a", None), ("b", "c"), ("c", "d"), ("d", "b")], "cycle.*'b', 'c', 'd'"),
-        ([("a", None), ("c", None), ("b", "a"), ("b", "c")], "'b' has two parents: 'a' and 'c'"),
-        ([("a", None), ("b", "a"), ("b", None)], "'b' has two parents: 'a' and None"),
+        ([("a", None), ("b", "c"), ("c", "d"), ("d", "b")], "cycle through or above row 1, row 2, row 3$"),
+        ([("a", None), ("c", None), ("b", "a"), ("b", "c")], "one category has two parents: row 2 and row 3$"),
+        ([("a", None), ("b", "a"), ("b", None)], "one category has two parents: row 1 and row 2$"),
         ([("a", None), (None, "a")], "row 1 has no category_id"),
     ],
 )
 def test_what_is_not_a_tree_is_refused_by_name(pairs: list[tuple[str | None, str | None]], message: str):
     with pytest.raises(CategoryTreeError, match=message):
         build_tree(edges(*pairs))
+
+
+def test_errors_name_file_and_row_and_nothing_that_stands_there():
+    places = {"source_file": ["a.csv", "a.csv", "b.csv"], "source_row": [0, 4, 7]}
+    for parents, told in (
+        (["secret-2", "secret-1", "secret-1"], "cycle through or above a.csv row 0, a.csv row 4"),
+        ([None, "secret-1", "secret-9"], "two parents: a.csv row 4 and b.csv row 7"),
+    ):
+        rows = pa.table({"category_id": ["secret-1", "secret-2", "secret-2"], "parent_id": parents, **places})
+        if told.startswith("cycle"):
+            rows = rows.slice(0, 2)
+        with pytest.raises(CategoryTreeError, match=told) as error:
+            build_tree(rows)
+        assert "secret" not in str(error.value)
 
 
 def test_integer_ids_deep_chains_and_no_rows():

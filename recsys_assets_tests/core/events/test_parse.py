@@ -131,7 +131,7 @@ def test_the_first_fault_is_the_reason_and_the_raw_row_is_kept():
         ({"u": None}, "null user_id"),
         ({"u": " "}, "null user_id"),
         ({"u": "x", "i": "y", "t": 3}, "unparsable user_id"),
-        ({"u": True}, "unparsable user_id"),
+        ({"u": True}, "null user_id"),
         ({"i": ""}, "null item_id"),
         ({"i": "9223372036854775808"}, "unparsable item_id"),
         ({"e": None}, "null event_type"),
@@ -180,10 +180,35 @@ def test_good_rows_are_canonical_and_days_start_at_the_boundary():
 
 
 def test_string_ids_stay_as_they_stand():
-    rows = [{**GOOD, "u": u, "i": i} for u, i in (("007", " 79323P "), (0, "7.0"), ("nan", "é,\ta"))]
+    rows = [{**GOOD, "u": u, "i": i} for u, i in (("007", " 79323P "), (0, "7.0"), ("Nane", "é, a"))]
     good = parse(rows, shop({"user": "string", "item": "string"})).good
-    assert good["user_id"].to_pylist() == ["007", "0", "nan"]
-    assert good["item_id"].to_pylist() == ["79323P", "7.0", "é,\ta"]
+    assert good["user_id"].to_pylist() == ["007", "0", "Nane"]
+    assert good["item_id"].to_pylist() == ["79323P", "7.0", "é, a"]
+
+
+@pytest.mark.parametrize("word", ["NULL", "None", "NaN", "<NA>", "\\N", "undefined", "(null)", False, True])
+@pytest.mark.parametrize("kind", ["string", "int64"])
+def test_a_word_for_no_value_makes_no_person_of_all_who_have_none(word: object, kind: str):
+    rows = [{**GOOD, "u": word}, {**GOOD, "i": word}]
+    ids: dict[str, Any] = {"user": kind, "item": kind}
+    assert parse(rows, shop(ids)).rejected["reason"].to_pylist() == ["null user_id", "null item_id"]
+    nobody = parse(rows, shop(ids, unknown={"user_id": [str(word).lower() if word in (True, False) else word]}))
+    assert nobody.good["user_id"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("unseen", ["\0", "\n", "\x1b", "\x85", "\u200b", "\u202e", "\u2028", "\u2060"])
+def test_an_id_that_only_looks_like_another_one_is_told(unseen: str):
+    rows = [
+        {**GOOD, "u": f"u{unseen}1"},
+        {**GOOD, "i": f"i{unseen}1"},
+        {**GOOD, "u": "Zoë 7 👩\u200d💻", "i": "می\u200cخ"},
+    ]
+    parsed = parse(rows, shop({"user": "string", "item": "string"}))
+    assert parsed.rejected["reason"].to_pylist() == ["unparsable user_id", "unparsable item_id"]
+    assert (parsed.good["user_id"].to_pylist(), parsed.good["item_id"].to_pylist()) == (
+        ["Zoë 7 👩\u200d💻"],
+        ["می\u200cخ"],
+    )
 
 
 def test_unknown_users_stay_events_of_nobody_only_where_the_data_set_says_so():
@@ -265,4 +290,8 @@ def test_categories_are_edges():
     data = b"c,p\n1016,213\n809,169.0\n231,\n"
     (batch,) = read_rows(io.BytesIO(data), "c", dataset.categories, dict(dataset.categories.columns))
     edges = parse_categories(batch, dataset.categories, "c").to_pylist()
-    assert [tuple(e.values()) for e in edges] == [("1016", "213"), ("809", "169"), ("231", None)]
+    assert [tuple(e.values()) for e in edges] == [
+        ("1016", "213", "c", 0),
+        ("809", "169", "c", 1),
+        ("231", None, "c", 2),
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
+import narwhals as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -44,13 +45,21 @@ def activity(windows: dict[str, pa.Table]) -> Frame:
     return ENGINE.from_arrow(pa.concat_tables(parts))
 
 
-def contests_of(windows: dict[str, pa.Table], read: list[Sequence[str]] | None = None) -> list[Contest]:
+def as_stored(candidates: Frame, _window: str) -> Frame:
+    return candidates
+
+
+def contests_of(
+    windows: dict[str, pa.Table],
+    read: list[Sequence[str]] | None = None,
+    fused: Callable[[Frame, str], Frame] = as_stored,
+) -> list[Contest]:
     def scan(days: Sequence[str]) -> Frame:
         if read is not None:
             read.append(tuple(days))
         return ENGINE.from_arrow(pa.concat_tables([windows[day] for day in days]))
 
-    return earlier_contests(ENGINE, DAYS, scan, activity(windows), HORIZON, PARAMS, IdTypes())
+    return earlier_contests(ENGINE, DAYS, scan, activity(windows), HORIZON, PARAMS, IdTypes(), fused)
 
 
 def test_each_ranker_learns_from_the_other_windows_but_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +95,26 @@ def test_neither_the_newest_window_nor_its_own_labels_reach_a_ranker() -> None:
     assert not _scores(before[1]).equals(_scores(changed[1])), "the others learn from it"
 
 
+def test_the_fusion_contends_by_other_weights_and_rankers_score_the_stored_one() -> None:
+    """Weights by window: each window is fused by its own, and no ranker sees it."""
+    windows = examples(60)
+    named: list[str] = []
+
+    def backwards(candidates: Frame, window: str) -> Frame:
+        named.append(window)
+        return candidates.with_columns(fused_rank=-nw.col("fused_rank"))
+
+    for one, other in zip(contests_of(windows), contests_of(windows, fused=backwards), strict=True):
+        assert _scores(one).equals(_scores(other))
+        ranks, turned = (_ranks(contest) for contest in (one, other))
+        assert turned.equals(pc.call_function("negate", [ranks]))
+    assert named == DAYS[-2::-1]
+
+
+def _ranks(contest: Contest) -> pa.ChunkedArray:
+    return contest.candidates.sort("user_id", "item_id").collect("polars").to_arrow()["fused_rank"]
+
+
 def _scores(contest: Contest) -> pa.Table:
     return contest.scores["ranker"].collect("polars").to_arrow()
 
@@ -93,7 +122,7 @@ def _scores(contest: Contest) -> pa.Table:
 def test_one_earlier_window_has_no_contest() -> None:
     windows = examples(60)
     scan = lambda days: ENGINE.from_arrow(pa.concat_tables([windows[day] for day in days]))  # noqa: E731
-    assert not earlier_contests(ENGINE, DAYS[-2:], scan, activity(windows), HORIZON, PARAMS, IdTypes())
+    assert not earlier_contests(ENGINE, DAYS[-2:], scan, activity(windows), HORIZON, PARAMS, IdTypes(), as_stored)
 
 
 def test_too_few_examples_leave_a_window_without_a_ranker() -> None:

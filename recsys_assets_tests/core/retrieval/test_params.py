@@ -11,6 +11,7 @@ from recsys_assets.core.retrieval.params import (
     als_values,
     factors_in_force,
     weights_in_force,
+    weights_without,
 )
 from recsys_assets.core.retrieval.protocol import CandidateParams, GeneratorQuota
 
@@ -35,3 +36,12 @@ def test_what_was_searched_replaces_the_defaults():
 def test_without_stored_parameters_the_defaults_apply():
     assert factors_in_force(None, BASE) == BASE
     assert weights_in_force(None, CandidateParams(quotas=QUOTAS)) == CandidateParams(quotas=QUOTAS)
+
+
+def test_a_window_is_compared_by_weights_that_it_did_not_give():
+    weights = replace(STORED.weights, held_out={"2024-01-08": {"popular": 2.0}})
+    stored, base = replace(STORED, weights=weights), CandidateParams(quotas=QUOTAS)
+    assert weights_without(stored, "2024-01-08", base) == {"popular": 2.0, "new": 1.5}
+    assert weights_without(stored, "2024-01-15", base) == {"popular": 3.0, "new": 1.5}, "the search did not read it"
+    assert weights_without(None, "2024-01-08", base) == {"popular": 0.5, "new": 1.5}
+    assert RetrievalParams.from_json(stored.to_json()) == stored

@@ -44,6 +44,35 @@ def learn(*windows: pa.Table, min_users: int = 30, base: dict[str, float] = EVEN
     return tune_weights(data, base, "2020-01-15", "weights", 500, min_users)
 
 
+DAYS = ("2020-01-01", "2020-01-08", "2020-01-15")
+
+
+def held_out_of(*windows: pa.Table) -> dict[str, dict[str, float]]:
+    data = fusion_scores(windows, NAMES, CONSTANT)
+    return tune_weights(data, EVEN, "2020-01-22", "weights", 500, 30, DAYS[: len(windows)]).held_out
+
+
+def test_what_is_held_out_of_a_window_does_not_know_its_labels() -> None:
+    """Weights by which the fusion is compared on a window that the weights in force were learned on."""
+    windows = [window(seed) for seed in range(3)]
+    before = held_out_of(*windows)
+    assert tuple(sorted(before)) == DAYS
+    assert all(weights["repeat"] > max(weights["popular"], weights["covisit"]) for weights in before.values())
+    flipped = windows[1].set_column(2, "label", pa.array(1 - windows[1]["label"].to_numpy()))
+    after = held_out_of(windows[0], flipped, windows[2])
+    assert _relative(after[DAYS[1]]) == pytest.approx(_relative(before[DAYS[1]]), rel=1e-3), (
+        "but for how far all of them go"
+    )
+    assert _relative(after[DAYS[0]]) != pytest.approx(_relative(before[DAYS[0]]), rel=1e-3)
+    assert held_out_of(windows[0]) == {DAYS[0]: EVEN}, "there is no other window"
+
+
+def _relative(weights: dict[str, float]) -> list[float]:
+    """The direction in which weights were moved: logarithms over the largest, which no share of the way changes."""
+    moved = np.log([weights[name] / weights["popular"] for name in NAMES])
+    return (moved / np.abs(moved).max()).tolist()
+
+
 def noise(seed: int, users: int = 60) -> pa.Table:
     """Labels that nothing explains."""
     table = window(seed, users)

@@ -1,0 +1,29 @@
+"""Writes the dashboards for Grafana to provision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from dashboards.pipeline import pipeline
+from dashboards.serving import serving
+
+FOLDER = Path(__file__).resolve().parent.parent / "docker" / "grafana" / "dashboards"
+
+
+def built() -> dict[str, Dashboard]:
+    """The dashboards by the names of their files."""
+    return {"serving.json": serving(), "pipeline.json": pipeline()}
+
+
+def encoded(dashboard: Dashboard) -> str:
+    """The JSON of a dashboard, as it is committed."""
+    return json.dumps(dashboard, cls=JSONEncoder, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for name, dashboard in built().items():
+        (FOLDER / name).write_text(encoded(dashboard), "utf-8")
