@@ -31,6 +31,7 @@ from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
     BigValueGraphMode,
+    BigValueTextMode,
     DataSourceRef,
     GraphThresholdsStyleMode,
     LegendDisplayMode,
@@ -125,7 +126,7 @@ def name(title: str, about: str, expr: str, label: str) -> stat.Panel:
     """The value of a label as text."""
     panel = stat.Panel().graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.NONE)
     panel = _common(panel, title, about, {f"{{{{{label}}}}}": expr}, "none", instant=True)
-    return panel.text_mode(stat.common.BigValueTextMode.NAME).span(3).height(4)
+    return panel.text_mode(BigValueTextMode.NAME).span(3).height(4)
 
 
 def share_gauge(title: str, about: str, expr: str) -> gauge.Panel:
