@@ -149,6 +149,7 @@ def build_definitions(
     *,
     resources: Mapping[str, Any] | None = None,
     registry: GeneratorRegistry | None = None,
+    standalone: bool = True,
 ) -> dg.Definitions:
     """The graph for given settings.
 
@@ -157,6 +158,8 @@ def build_definitions(
         dataset: the data set that the settings name.
         resources: replacements by name, for tests.
         registry: the generators; None for the built-in ones and those of installed packages.
+        standalone: whether it is all of its code location; False: a project of others merges it into its own, whose
+            executor runs the steps.
 
     Raises:
         ValueError: a setting or an entry point of a package names an invalid generator.
@@ -166,36 +169,26 @@ def build_definitions(
     graph = GraphBuilder(settings, dataset, daily(settings, dataset), registry, as_of_policy(settings) if on else None)
     assets = assets_of(graph)
     stated = stated_of(settings, dataset, [spec for asset in assets for spec in specs_of(asset)], registry)
-    marts = marts_of(spec for asset in assets for spec in specs_of(asset))
+    names = graph.names
+    marts = marts_of((spec for asset in assets for spec in specs_of(asset)), names)
 
     def runner_on(instance: dg.DagsterInstance) -> InProcessRunner:
         # Built when a job runs: the graph of its own runs has the same settings.
         definitions = build_definitions(settings, dataset, registry=registry)
-        return InProcessRunner(definitions, instance, settings.storage_uri)
+        return InProcessRunner(definitions, instance, settings.storage_uri, names)
 
     def rebuild_on(instance: dg.DagsterInstance) -> Rebuild:
         return runner_on(instance).rebuild
 
     executor = dg.in_process_executor if settings.executor == "in_process" else dg.multiprocess_executor
-    looks = Looks(settings, graph.partitions, marts, as_of_assets(assets))
+    looks = Looks(settings, graph.partitions, marts, as_of_assets(assets, names))
+    built = jobs.build(names)
     return dg.Definitions(
         assets=assets,
         asset_checks=[settings_check(looks), *freshness_checks(settings)],
         jobs=[
-            jobs.stage_landing,
-            jobs.history,
-            jobs.examples,
-            jobs.refresh,
-            jobs.train_experiment,
-            jobs.validate_experiments,
-            jobs.backtest,
-            jobs.rollback_release,
-            jobs.pin_release,
-            jobs.unpin_release,
-            jobs.approve_release,
+            *built.values(),
             prune := prune_job(settings),
-            jobs.approve_model,
-            jobs.reject_model,
             rebuild_job(looks, runner_on),
             erase_job(settings, dataset, rebuild_on),
             acknowledge_job(settings, dataset, rebuild_on),
@@ -204,12 +197,12 @@ def build_definitions(
         sensors=[
             *(
                 [
-                    landing_sensor(graph.partitions, settings, marts),
+                    landing_sensor(graph.partitions, settings, marts, built),
                     settings_sensor(looks),
                     automation_sensor(settings),
-                    experiments_sensor(settings, registry.names),
+                    experiments_sensor(settings, registry.names, built[jobs.TRAIN_EXPERIMENT]),
                     erasure_sensor(settings),
-                    dead_runs_sensor,
+                    dead_runs_sensor(names),
                     freshness_sensor(settings),
                     *table_sensor(settings),
                     *openlineage_sensor(graph),
@@ -217,11 +210,16 @@ def build_definitions(
                 if on
                 else []
             ),
-            *notification_sensors(notifier_of(settings)),
+            *notification_sensors(notifier_of(settings), names),
         ],
-        schedules=[*daily_schedules(graph.partitions, settings, marts), prune_schedule(prune)] if on else [],
-        resources={**build_resources(settings, dataset, registry, stated), **(resources or {})},
-        executor=executor,
+        schedules=[*daily_schedules(graph.partitions, settings, marts, built), prune_schedule(prune, names)]
+        if on
+        else [],
+        resources={
+            names(name): resource
+            for name, resource in {**build_resources(settings, dataset, registry, stated), **(resources or {})}.items()
+        },
+        executor=executor if standalone else None,
     )
 
 

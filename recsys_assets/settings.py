@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +21,7 @@ from recsys_assets.core.faults import did_you_mean, message_of
 
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 """Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _days(default: int, about: str) -> Any:
@@ -46,6 +47,13 @@ class Settings(BaseSettings):
         "files in the folder `served`, from which `erase_user` takes persons out",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
+    key_prefix: str = Field(
+        default="",
+        max_length=48,
+        pattern=r"^$|^[A-Za-z0-9]+([_/][A-Za-z0-9]+)*$",
+        description="before all asset keys, such as `shop/de`, where a project has several data sets "
+        "([how to](embedding.md)); jobs, sensors and the like begin with `shop__de__`",
+    )
     placements: str = Field(
         default="",
         description="path of the `placements.toml` that releases take along ([how to](placements.md))",
@@ -101,18 +109,13 @@ class Settings(BaseSettings):
         default=36, ge=1, le=8760, description="hours without new events or a new release after which the UI says so"
     )
 
-    missing_share: float = Field(
+    missing_share: _Share = Field(
         default=0.05,
-        ge=0,
-        le=1,
         description="share of a day's events, or of all files of a kind, that may be missing because files are set "
-        "aside; above it, a release waits for a person ([how to](new-data.md#when-a-file-is-at-fault)); 0: nothing may "
-        "be missing",
+        "aside; above it, a release waits for a person ([how to](new-data.md#when-a-file-is-at-fault)); 0: none",
     )
-    deleted_share: float = Field(
+    deleted_share: _Share = Field(
         default=0.1,
-        ge=0,
-        le=1,
         description="share of all events or properties that may vanish with their files at once; above it, their rows "
         "stay until a person agrees; 1: they always go",
     )
@@ -229,10 +232,8 @@ class Settings(BaseSettings):
     category_cap: int = Field(
         default=0, ge=0, le=100, description="most items of one category in a list; 0: any number"
     )
-    diversity: float = Field(
+    diversity: _Share = Field(
         default=0.0,
-        ge=0,
-        le=1,
         description="how much lists vary in categories at the cost of relevance: 0 not at all, 0.1 to 0.3 a little "
         "(maximal marginal relevance); `ranker_evaluation` shows what it costs",
     )

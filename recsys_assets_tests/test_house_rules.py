@@ -101,15 +101,21 @@ def dotted(path: Path) -> str:
 def test_rooms_say_what_belongs_there_and_wire_nothing() -> None:
     for path in (path for path in SOURCES if path.name == "__init__.py"):
         body = ast.parse(path.read_text()).body
+        if path.parent == PLATFORM:
+            # Where `dg` looks for the component, which is loaded when asked for.
+            assert [type(node) for node in body[1:]] == [ast.ImportFrom, ast.FunctionDef, ast.FunctionDef]
+            continue
         assert len(body) == 1, f"{path} holds more than a docstring"
-        assert "Belongs here:" in (ast.get_docstring(ast.parse(path.read_text())) or "") or path.parent == PLATFORM
+        assert "Belongs here:" in (ast.get_docstring(ast.parse(path.read_text())) or "")
 
 
 def test_the_root_holds_what_a_reader_opens_first() -> None:
     assert {path.name for path in PLATFORM.glob("*.py")} == {
         "__init__.py",
+        "component.py",
         "definitions.py",
         "jobs.py",
+        "naming.py",
         "partitions.py",
         "settings.py",
     }

@@ -14,6 +14,8 @@ from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contra
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.io_managers.handles import ANY_SETTINGS, FILE, WHOLE
+from recsys_assets.model_registry.experiment_models import experiments_of
+from recsys_assets.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import DATA_FILE
 
@@ -49,8 +51,6 @@ CHECKS: Mapping[str, str] = {
 }
 """Every check of the graph and what it asserts."""
 
-GRAIN = "recsys/grain"
-"""The tag that says what an asset's partitions depend on; see :meth:`GraphBuilder.asset`."""
 Grain = Literal["day", "as_of", "experiment"]
 DAILY = frozenset(
     {
@@ -84,6 +84,16 @@ class GraphBuilder:
     registry: GeneratorRegistry
     as_of_policy: dg.AutomationCondition[Any] | None = None
     """The automation condition of as-of assets; None: they only run on request."""
+
+    @property
+    def names(self) -> Names:
+        """How what it declares is named."""
+        return Names.of(self.settings)
+
+    @property
+    def experiments(self) -> dg.DynamicPartitionsDefinition:
+        """One partition per file ``experiments/<name>.yaml`` of the landing zone."""
+        return experiments_of(self.names)
 
     @property
     def ids(self) -> IdTypes:
@@ -149,22 +159,23 @@ class GraphBuilder:
             name = function.__name__
             through_io_manager(function)
             return dg.asset(
-                name=name,
-                group_name=group,
+                key=self.names.key(name),
+                group_name=self.names(group),
                 partitions_def=self.partitions,
-                ins=inputs(reads, grain, any_settings=any_settings),
-                deps=list(deps),
-                pool=pool or name,
+                ins=self.inputs(reads, grain, any_settings=any_settings),
+                deps=list(map(self.names.key, deps)),
+                io_manager_key=self.names("io_manager"),
+                pool=self.names(pool or name),
                 automation_condition=None if asked_for else self.automation(grain),
                 kinds=set(kinds),
                 owners=OWNERS,
                 code_version=code_version,
-                tags={GRAIN: grain},
+                tags={self.names.grain: grain},
                 op_tags={"dagster/priority": "-1"} if last else None,
                 metadata=self.metadata(name, file),
                 backfill_policy=backfill_policy(grain),
                 check_specs=self.checks(name, checks, advisory),
-            )(function)
+            )(self.names.bind(function))
 
         return decorate
 
@@ -176,7 +187,7 @@ class GraphBuilder:
         *,
         reads: Reads | None = None,
         grain: Grain = "as_of",
-        deps: Sequence[dg.AssetDep] = (),
+        deps: Mapping[str, dg.PartitionMapping] | None = None,
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """Decorate a function that makes several assets in one step and returns a result for each, in their order.
 
@@ -186,39 +197,60 @@ class GraphBuilder:
             outputs: the assets by name.
             reads: as of :meth:`asset`, for all of them.
             grain: as of :meth:`asset`.
-            deps: upstream assets that it does not load.
+            deps: upstream assets that it does not load, and their partitions.
         """
 
         def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
             through_io_manager(function)
             return dg.multi_asset(
-                name=step,
+                name=self.names(step),
                 outs={
                     name: dg.AssetOut(
-                        group_name=group,
+                        key=self.names.key(name),
+                        io_manager_key=self.names("io_manager"),
+                        group_name=self.names(group),
                         kinds=set(output.kinds),
                         owners=OWNERS,
                         code_version=output.code_version,
-                        tags={GRAIN: grain},
+                        tags={self.names.grain: grain},
                         automation_condition=self.automation(grain),
                         description=output.description,
                         metadata=self.metadata(name, output.file),
                     )
                     for name, output in outputs.items()
                 },
-                ins=inputs(reads, grain),
-                deps=list(deps),
+                ins=self.inputs(reads, grain),
+                deps=self.deps(deps or {}),
                 partitions_def=self.partitions,
                 backfill_policy=backfill_policy(grain),
-                pool=step,
+                pool=self.names(step),
                 check_specs=[
                     spec
                     for name, output in outputs.items()
                     for spec in self.checks(name, output.checks, output.advisory)
                 ],
-            )(function)
+            )(self.names.bind(function))
 
         return decorate
+
+    def inputs(self, reads: Reads | None, grain: Grain, *, any_settings: bool = False) -> dict[str, dg.AssetIn]:
+        """Upstream assets as Dagster takes them.
+
+        What is as of a day needs all days of daily assets. Those themselves are built in any order: attribution is
+        outdated as long as it lacks impressions.
+        """
+        return {
+            name: dg.AssetIn(
+                key=self.names.key(name),
+                partition_mapping=mapping,
+                metadata={WHOLE: grain != "day" and name in DAILY, ANY_SETTINGS: any_settings},
+            )
+            for name, mapping in (reads or {}).items()
+        }
+
+    def deps(self, mappings: Mapping[str, dg.PartitionMapping]) -> list[dg.AssetDep]:
+        """Upstream assets that are not loaded, and their partitions."""
+        return [dg.AssetDep(self.names.key(name), partition_mapping=of) for name, of in mappings.items()]
 
     def automation(self, grain: Grain) -> dg.AutomationCondition[Any] | None:
         """The automation condition of an asset. The landing sensor requests days; as-of days follow them."""
@@ -228,7 +260,11 @@ class GraphBuilder:
         """Specs of an asset's checks; the only place that uses their partitioned preview."""
         return [
             dg.AssetCheckSpec(
-                name, asset=asset, blocking=name in blocking, description=CHECKS[name], partitions_def=self.partitions
+                name,
+                asset=self.names.key(asset),
+                blocking=name in blocking,
+                description=CHECKS[name],
+                partitions_def=self.partitions,
             )
             for name in (*blocking, *advisory)
         ]
@@ -257,21 +293,6 @@ class GraphBuilder:
                 constraints=dg.TableConstraints([unique]),
             )
         }
-
-
-def inputs(reads: Reads | None, grain: Grain, *, any_settings: bool = False) -> dict[str, dg.AssetIn]:
-    """Upstream assets as Dagster takes them.
-
-    What is as of a day needs all days of daily assets. Those themselves are built in any order: attribution is outdated
-    as long as it lacks impressions.
-    """
-    return {
-        key: dg.AssetIn(
-            partition_mapping=mapping,
-            metadata={WHOLE: grain != "day" and key in DAILY, ANY_SETTINGS: any_settings},
-        )
-        for key, mapping in (reads or {}).items()
-    }
 
 
 def backfill_policy(grain: Grain) -> dg.BackfillPolicy:

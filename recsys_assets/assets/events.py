@@ -23,8 +23,8 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Raw events, and the clean and rejected events made of them."""
     params = CleanParams(graph.dataset.session_gap_minutes)
     raw_events = dg.AssetSpec(
-        "raw_events",
-        group_name="events",
+        graph.names.key("raw_events"),
+        group_name=graph.names("events"),
         description="Event files in the landing zone, written by others; observed, never changed.",
         partitions_def=graph.partitions,
         owners=OWNERS,
@@ -48,7 +48,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition | dg.AssetSpec]:
         """Events of the day in canonical columns: exact duplicates removed, sessions named, each row's source kept."""
         for day in context.partition_keys:
             metadata = {"files": landing.digests("events", day), "schema": landing.differences(day)}
-            context.log_event(dg.AssetObservation("raw_events", partition=day, metadata=metadata))
+            context.log_event(dg.AssetObservation(graph.names.key("raw_events"), partition=day, metadata=metadata))
         return frames.write(
             context,
             lambda day: clean_day(landing.events(day), params),

@@ -18,7 +18,7 @@ from recsys_assets.core.insight.model_charts import Bar, bar_panels
 from recsys_assets.core.insight.report_page import Table, png_image, report_page
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.io_managers.handles import Partitions, Staged
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS, ExperimentModel, models_to_test
+from recsys_assets.model_registry.experiment_models import ASSET, ExperimentModel, models_to_test
 from recsys_assets.model_registry.state import current_registry_state
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Recorded, Tracking
@@ -61,12 +61,12 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         """
         day = context.partition_key
         rows = experiment_validation.frame().drop("dt").collect("polars").to_arrow().to_pylist()
-        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        names = context.instance.get_dynamic_partitions(str(graph.experiments.name))
         models = validated(models_to_test(store.partitions(), names, day, horizon), rows)
         best = best_of(rows, {model.name: model.facts["target"] for model in models})
         winning = stored_promotion(promotion, day).winner
         served = f"served: {winning}"  # no experiment has a colon in its name
-        seconds = {model.name: fit_seconds(context.instance, model) for model in models}
+        seconds = {model.name: fit_seconds(context.instance, graph.names.key(ASSET), model) for model in models}
         evaluation = ranker_evaluation.frame().drop("dt").collect("polars").to_arrow()
         figures = with_served(compared(rows, models, seconds), served, of_lists(evaluation, winning))
         chart = bar_panels(f"Experiments on the test window of {day}", figures, served) if figures else b""
@@ -160,9 +160,9 @@ def of_lists(evaluation: pa.Table, model: str) -> dict[str, Bar]:
     }
 
 
-def fit_seconds(instance: dg.DagsterInstance, model: ExperimentModel) -> float:
+def fit_seconds(instance: dg.DagsterInstance, key: dg.AssetKey, model: ExperimentModel) -> float:
     """Seconds of training from the event log, since stored data hold no times; NaN where the log has no such event."""
-    records_filter = dg.AssetRecordsFilter(asset_key=dg.AssetKey(ASSET), asset_partitions=[model.name])
+    records_filter = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[model.name])
     for record in instance.fetch_materializations(records_filter, limit=20).records:
         event = record.asset_materialization
         if event and event.metadata["sha256"].value == model.lineage.sha256:

@@ -22,7 +22,6 @@ from recsys_assets.model_registry.experiment_gate import (
 )
 from recsys_assets.model_registry.experiment_models import (
     ASSET,
-    EXPERIMENTS,
     ExperimentModel,
     models_to_test,
     read_model_bytes,
@@ -83,7 +82,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         tracking: dg.ResourceParam[Tracking],
     ) -> tuple[Result, Result, Result]:
         day = context.partition_key
-        names = context.instance.get_dynamic_partitions(str(EXPERIMENTS.name))
+        names = context.instance.get_dynamic_partitions(str(graph.experiments.name))
         models = models_to_test(store.partitions(), names, day, horizon)
         test = EvaluationWindow(
             ranking_examples.frame().drop("dt"), user_activity.frame(), graph.day(day) - timedelta(days=horizon)
@@ -116,7 +115,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
             "promotion": None,
         },
         grain="experiment",
-        deps=[dg.AssetDep(ASSET, partition_mapping=dg.AllPartitionMapping())],
+        deps={ASSET: dg.AllPartitionMapping()},
     )(validate_and_gate)
     return [gated]
 

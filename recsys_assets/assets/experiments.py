@@ -23,7 +23,6 @@ from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.frame_writer import FrameWriter
 from recsys_assets.model_registry.experiment_models import (
     ASSET,
-    EXPERIMENTS,
     MODEL_FILE,
     ExperimentModel,
     stored_as,
@@ -45,18 +44,20 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     settings = graph.settings
 
     @dg.asset(
-        name=ASSET,
-        group_name="experiments",
-        partitions_def=EXPERIMENTS,
+        key=graph.names.key(ASSET),
+        group_name=graph.names("experiments"),
+        partitions_def=graph.experiments,
         # The file says which days are read, so the asset reads the store itself and records the days in its lineage.
-        deps=[dg.AssetDep(EXAMPLES, partition_mapping=dg.AllPartitionMapping())],
-        pool=ASSET,
+        deps=graph.deps({EXAMPLES: dg.AllPartitionMapping()}),
+        io_manager_key=graph.names("io_manager"),
+        pool=graph.names(ASSET),
         kinds={"catboost", "scikitlearn", "mlflow"},
         owners=OWNERS,
         code_version=CODE_VERSION,
-        tags={"recsys/grain": "experiment"},
+        tags={graph.names.grain: "experiment"},
         backfill_policy=dg.BackfillPolicy.multi_run(1),
     )
+    @graph.names.bind
     def experiment_model(
         context: dg.AssetExecutionContext,
         landing: dg.ResourceParam[LandingZone],

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import CHECKS, OWNERS, GraphBuilder
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.recommendations_table import Followed, RecommendationsTable
@@ -28,19 +29,21 @@ def table_of(settings: Settings) -> RecommendationsTable | None:
 
 def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """The tables, where a database is stated."""
-    table = table_of(graph.settings)
+    names, table = graph.names, table_of(graph.settings)
     if table is None:
         return []
 
     @dg.asset(
-        group_name="serving",
-        deps=["release"],
+        key=names.key(TABLE),
+        group_name=names("serving"),
+        deps=[names.key("release")],
         kinds={"postgres", "table"},
         owners=OWNERS,
         code_version="1",
-        pool=TABLE,
-        check_specs=[dg.AssetCheckSpec(FOLLOWS, asset=TABLE, description=CHECKS[FOLLOWS])],
+        pool=names(TABLE),
+        check_specs=[dg.AssetCheckSpec(FOLLOWS, asset=names.key(TABLE), description=CHECKS[FOLLOWS])],
     )
+    @names.bind
     def recommendations_table(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument]
         """Recommendations, similar and popular items of the served release in PostgreSQL: one state, and no days.
 
@@ -56,7 +59,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(
             metadata=described(table, followed),
             data_version=dg.DataVersion(followed.loaded.manifest_sha256),
-            check_results=[follows(followed.loaded.release_id, served.release_id if served else None)],
+            check_results=[follows(names, followed.loaded.release_id, served.release_id if served else None)],
         )
 
     return [recommendations_table]
@@ -78,15 +81,16 @@ def described(table: RecommendationsTable, followed: Followed) -> dict[str, Any]
     }
 
 
-def follows(loaded: str | None, served: str | None) -> dg.AssetCheckResult:
+def follows(names: Names, loaded: str | None, served: str | None) -> dg.AssetCheckResult:
     """Whether the tables show the served release.
 
     Args:
+        names: of the graph.
         loaded: the release that they show.
         served: the release that the pointer names.
     """
     return dg.AssetCheckResult(
-        asset_key=TABLE,
+        asset_key=names.key(TABLE),
         check_name=FOLLOWS,
         passed=loaded == served,
         metadata={"loaded": loaded or "nothing yet", "served": served or "nothing yet"},

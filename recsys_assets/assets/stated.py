@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.parse import PARSER_VERSION
 from recsys_assets.core.generator_registry import GeneratorRegistry
+from recsys_assets.naming import asset_name
 from recsys_assets.settings import PREFIX, Settings
 from recsys_assets.storage.objects import Json
 from recsys_assets.storage.stated import Stated
@@ -100,7 +101,7 @@ READS_EARLIER: Mapping[str, Sequence[str]] = {"retrieval_params": ("ranking_exam
 NOT_DECIDING: frozenset[str] = frozenset(
     {
         # Where things are, what runs them and who is told.
-        *("dataset", "landing_uri", "storage_uri", "engine", "memory_limit", "spill_folder", "executor"),
+        *("dataset", "landing_uri", "storage_uri", "key_prefix", "engine", "memory_limit", "spill_folder", "executor"),
         *("spark_cluster", "spark_workers", "spark_memory", "emr_role_arn", "emr_release", "emr_image"),
         *("automation", "sensor_seconds", "fresh_hours", "api_port", "ui_port"),
         # What waits for a person, and what is kept.
@@ -139,13 +140,13 @@ def stated_of(
     own: dict[str, dict[str, Json]] = {}
     upstream: dict[str, list[str]] = {}
     for spec in assets:
-        asset = spec.key.to_user_string()
+        asset = asset_name(spec.key)
         if spec.code_version is None:  # files of others
             continue
         patterns = READS[asset] if asset in READS or asset not in models else _FITTED
         own[asset] = {name: value for name, (value, _) in fields.items() if is_read(name, patterns)}
         own[asset][f"code_version of {asset}"] = spec.code_version
-        upstream[asset] = [*(dep.asset_key.to_user_string() for dep in spec.deps), *READS_EARLIER.get(asset, ())]
+        upstream[asset] = [*(asset_name(dep.asset_key) for dep in spec.deps), *READS_EARLIER.get(asset, ())]
     return Stated(own, upstream, {name for name, (_, is_default) in fields.items() if is_default})
 
 

@@ -9,6 +9,7 @@ from recsys_assets.automation.staleness import newest_day
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
+from recsys_assets.naming import Names
 from recsys_assets.partitions import daily, span
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -62,7 +63,6 @@ def acknowledge_job(
         rebuild_on: returns the function that rebuilds assets in runs on an instance.
     """
 
-    @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def decide(
         context: dg.OpExecutionContext,
         config: Decision,
@@ -75,12 +75,11 @@ def acknowledge_job(
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 
-    @dg.job(
-        name="acknowledge",
+    return Names.of(settings).job(
+        "acknowledge",
+        decide,
+        pool="landing",
+        out=dg.Out(dg.Nothing),
         description="Go on without landing files that are set aside, take days that are held, let go of files that "
         "vanished. Config: ops.decide.config: files, days, deletions.",
     )
-    def acknowledge() -> None:
-        decide()
-
-    return acknowledge

@@ -16,7 +16,8 @@ from recsys_assets.automation.pause import paused
 from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, name_of, parse
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import LandingFile
-from recsys_assets.model_registry.experiment_models import ASSET, EXPERIMENTS
+from recsys_assets.model_registry.experiment_models import ASSET, experiments_of
+from recsys_assets.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import NotFound
 
@@ -56,24 +57,27 @@ class ExperimentsCursor:
     seen: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.SensorDefinition:
+def experiments_sensor(settings: Settings, generators: Sequence[str], job: jobs.Job) -> dg.SensorDefinition:
     """The sensor of a graph.
 
     Args:
         settings: where its store is.
         generators: names of those that the graph has.
+        job: trains the model of an experiment.
     """
-    tags = store_tag(settings.storage_uri)
+    tags, names = store_tag(settings.storage_uri), Names.of(settings)
+    experiments = experiments_of(names)
 
     @dg.sensor(
-        name="experiments_sensor",
-        job=jobs.train_experiment,
+        name=names("experiments_sensor"),
+        job=job,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a model for each new and edited file experiments/<name>.yaml of the landing zone.",
     )
+    @names.bind
     def sensor(context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone]) -> dg.SensorResult:
-        if reason := paused(context.instance):
+        if reason := paused(context.instance, names):
             return dg.SensorResult(skip_reason=reason)
         cursor = read_cursor(ExperimentsCursor, context.cursor)
         files = {file.name: file for file in landing.experiment_files()}
@@ -101,7 +105,7 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
                         run_key=f"{name}:{handled[key].sha256}:{handled[key].edition}", partition_key=name, tags=tags
                     )
                 )
-        partitions = set(context.instance.get_dynamic_partitions(str(EXPERIMENTS.name)))
+        partitions = set(context.instance.get_dynamic_partitions(str(experiments.name)))
         # A faulty file may have been an experiment: its model is kept until the file is repaired.
         removed = {
             name
@@ -119,9 +123,9 @@ def experiments_sensor(settings: Settings, generators: Sequence[str]) -> dg.Sens
             skip_reason=None if requests else "; ".join([*faults, *waiting]) or "nothing is new among the experiments",
             cursor=write_cursor(ExperimentsCursor(handled=handled, seen=seen)),
             dynamic_partitions_requests=partitions_requests(
-                set(file_of_name) - partitions, {name for name in removed if name}
+                experiments, set(file_of_name) - partitions, {name for name in removed if name}
             ),
-            asset_events=[dg.AssetObservation(ASSET, description=fault) for fault in new_faults],
+            asset_events=[dg.AssetObservation(names.key(ASSET), description=fault) for fault in new_faults],
         )
 
     return sensor
@@ -152,10 +156,10 @@ def inspect_file(
     return looked if sha256 == before.sha256 else replace(looked, sha256=sha256, edition=before.edition + 1)
 
 
-def partitions_requests(new: set[str], removed: set[str]) -> list[Any]:
+def partitions_requests(experiments: dg.DynamicPartitionsDefinition, new: set[str], removed: set[str]) -> list[Any]:
     """Requests to add and delete partitions, one per experiment."""
-    added = [EXPERIMENTS.build_add_request(sorted(new))] if new else []
-    return [*added, *([EXPERIMENTS.build_delete_request(sorted(removed))] if removed else [])]
+    added = [experiments.build_add_request(sorted(new))] if new else []
+    return [*added, *([experiments.build_delete_request(sorted(removed))] if removed else [])]
 
 
 def _name(key: str) -> str | None:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import CHECKS
 from recsys_assets.automation.cursors import read_cursor, write_cursor
+from recsys_assets.naming import Names, asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.partition_store import PartitionStore
@@ -30,21 +31,26 @@ class FreshnessCursor:
 
 def freshness_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """A check of each watched asset; it runs after each materialization, whatever the partition."""
-    return [_check(asset, settings.fresh_hours) for asset in WATCHED]
+    return [_check(Names.of(settings), asset, settings.fresh_hours) for asset in WATCHED]
 
 
 def freshness_sensor(settings: Settings) -> dg.SensorDefinition:
     """Says when an asset that nobody materializes any more gets old. It starts nothing."""
+    names = Names.of(settings)
 
     @dg.sensor(
-        name="freshness_sensor",
+        name=names("freshness_sensor"),
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Evaluates the checks 'fresh' while nothing is materialized. Starts nothing.",
     )
+    @names.bind
     def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         told = read_cursor(FreshnessCursor, context.cursor).told
-        results = {asset: judge(context.instance, store.partitions(), asset, settings.fresh_hours) for asset in WATCHED}
+        results = {
+            asset: judge(context.instance, store.partitions(), names.key(asset), settings.fresh_hours)
+            for asset in WATCHED
+        }
         now = {
             asset: f"{result.passed} {result.metadata['newest'].value}" for asset, result in results.items() if result
         }
@@ -53,7 +59,7 @@ def freshness_sensor(settings: Settings) -> dg.SensorDefinition:
             cursor=write_cursor(FreshnessCursor(told=now)),
             asset_events=[
                 dg.AssetCheckEvaluation(
-                    asset_key=dg.AssetKey(asset),
+                    asset_key=names.key(asset),
                     check_name=NAME,
                     passed=result.passed,
                     severity=result.severity,
@@ -68,7 +74,7 @@ def freshness_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def judge(
-    instance: dg.DagsterInstance, stored: PartitionStore, asset: str, hours: int, now: float | None = None
+    instance: dg.DagsterInstance, stored: PartitionStore, asset: dg.AssetKey, hours: int, now: float | None = None
 ) -> dg.AssetCheckResult | None:
     """Whether the newest partition of an asset was written within some hours; None where there is no partition.
 
@@ -79,13 +85,11 @@ def judge(
         hours: how old the newest partition may be.
         now: seconds of Unix time; None for now.
     """
-    days = instance.get_materialized_partitions(dg.AssetKey(asset))
-    newest = next(
-        (day for day in sorted(days, reverse=True) if asset != "clean_events" or _has_rows(stored, day)), None
-    )
+    days, of_events = instance.get_materialized_partitions(asset), asset_name(asset) == "clean_events"
+    newest = next((day for day in sorted(days, reverse=True) if not of_events or _has_rows(stored, day)), None)
     if newest is None:
         return None
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[newest])
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[newest])
     written = instance.fetch_materializations(wanted, limit=1).records[0].timestamp
     age = ((time.time() if now is None else now) - written) / 3600
     return dg.AssetCheckResult(
@@ -96,10 +100,11 @@ def judge(
     )
 
 
-def _check(asset: str, hours: int) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=NAME, description=CHECKS[NAME])
+def _check(names: Names, asset: str, hours: int) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=names.key(asset), name=NAME, description=CHECKS[NAME])
+    @names.bind
     def fresh(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
-        result = judge(context.instance, store.partitions(), asset, hours)
+        result = judge(context.instance, store.partitions(), names.key(asset), hours)
         return result or dg.AssetCheckResult(passed=True, metadata={"newest": "no day was written yet"})
 
     return fresh

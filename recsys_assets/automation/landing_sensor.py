@@ -19,6 +19,7 @@ from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.quarantine import MOST_NAMED, sentence, waiting
+from recsys_assets.naming import Names
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 from recsys_assets.resources.store import StoreResource
@@ -54,7 +55,7 @@ class LandingCursor:
 
 
 def landing_sensor(
-    partitions: dg.DailyPartitionsDefinition, settings: Settings, marts: Sequence[str]
+    partitions: dg.DailyPartitionsDefinition, settings: Settings, marts: Sequence[str], built: Mapping[str, jobs.Job]
 ) -> dg.SensorDefinition:
     """The sensor of a graph.
 
@@ -65,20 +66,23 @@ def landing_sensor(
         partitions: the days of the graph.
         settings: where its store is, and how often to look.
         marts: names of its marts.
+        built: its jobs.
     """
+    names = Names.of(settings)
     tags, reach = {**ACCEPTED_ONLY, **store_tag(settings.storage_uri)}, days_reached(settings.attribution_hours)
 
     @dg.sensor(
-        name="landing_sensor",
-        jobs=[jobs.stage_landing, jobs.history],
+        name=names("landing_sensor"),
+        jobs=[built[jobs.STAGE_LANDING], built[jobs.HISTORY]],
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests the days that new, changed and deleted files of the landing zone touch.",
     )
+    @names.bind
     def sensor(
         context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
-        if reason := paused(context.instance):
+        if reason := paused(context.instance, names):
             return dg.SkipReason(reason)
         accepted, cursor = landing.accepted(), read_cursor(LandingCursor, context.cursor)
         if cursor.id != accepted.id:
@@ -91,7 +95,7 @@ def landing_sensor(
         requests = [
             dg.RunRequest(
                 run_key=f"history:{accepted.id}:{accepted.generation}:{first}:{last}",
-                job_name=jobs.history.name,
+                job_name=names(jobs.HISTORY),
                 tags={**history_tags(first, last), **tags},
             )
             for first, last in ranges(outdated, accepted.changed)
@@ -101,14 +105,14 @@ def landing_sensor(
         waits += [f"{name} waits for a person: {why}" for name, why in islice(waiting(accepted).items(), MOST_NAMED)]
         if landing.skipped:
             waits.append(f"{len(landing.skipped):,} skipped: {sentence(landing.skipped)}")
-        if whole and (running := _unfinished(context.instance)):
+        if whole and (running := _unfinished(context.instance, names(jobs.STAGE_LANDING))):
             waits.append(f"run {running} is still reading files")
         elif whole:
             requests.append(
                 dg.RunRequest(
                     run_key=_stage_key(accepted, cursor.lines, whole),
                     tags=tags,
-                    job_name=jobs.stage_landing.name,
+                    job_name=names(jobs.STAGE_LANDING),
                     run_config=dg.RunConfig(ops={"accept_files": jobs.Changes(files=whole)}),
                 )
             )
@@ -146,7 +150,7 @@ def _stage_key(accepted: Accepted, line: int, whole: Mapping[str, str]) -> str:
     return f"stage:{line}:{accepted.id}:{accepted.generation}:{files}:{datetime.now(UTC).date()}"
 
 
-def _unfinished(instance: dg.DagsterInstance) -> str | None:
-    """Id of the run that is reading files now; None if there is none."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=jobs.stage_landing.name, statuses=list(UNFINISHED)), limit=1)
+def _unfinished(instance: dg.DagsterInstance, job: str) -> str | None:
+    """Id of the run of the job that is reading files now; None if there is none."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=list(UNFINISHED)), limit=1)
     return runs[0].run_id if runs else None

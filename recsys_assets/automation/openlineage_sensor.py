@@ -14,6 +14,7 @@ from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.dead_runs import UNFINISHED
 from recsys_assets.automation.event_log import EventLog
 from recsys_assets.automation.lineage_events import Made, events_of
+from recsys_assets.naming import asset_name
 from recsys_assets.resources.lineage_sink import LineageSink, NotSentError, RefusedError, sink_of
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partition_store import PartitionStore
@@ -42,11 +43,12 @@ def openlineage_sensor(graph: GraphBuilder) -> list[dg.SensorDefinition]:
         return []
 
     @dg.sensor(
-        name="openlineage_sensor",
+        name=graph.names("openlineage_sensor"),
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends each materialization as OpenLineage events once its run has ended. Starts nothing.",
     )
+    @graph.names.bind
     def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         repository = context.repository_def
         if repository is None:
@@ -110,8 +112,8 @@ class Outbox:
         """What was not sent yet and whose run has ended, in the order of the event log, a limited number."""
         log = EventLog(self.instance, self.graph.settings.storage_uri)
         found: list[dg.EventLogRecord] = []
-        for key in sorted(self.assets.get_all_asset_keys()):
-            wanted = dg.AssetRecordsFilter(asset_key=key, after_storage_id=cursor.last.get(key.to_user_string(), 0))
+        for key in sorted(filter(self.graph.names.is_ours, self.assets.get_all_asset_keys())):
+            wanted = dg.AssetRecordsFilter(asset_key=key, after_storage_id=cursor.last.get(asset_name(key), 0))
             records = self.instance.fetch_materializations(wanted, limit=_AT_ONCE, ascending=True).records
             # An event of a run that goes on, and those after it, wait for what its checks find.
             found += takewhile(lambda record: self._has_ended(record.run_id), records)
@@ -129,9 +131,9 @@ class Outbox:
         return self._runs[run_id]
 
     def _made(self, record: dg.EventLogRecord, event: dg.AssetMaterialization) -> Made:
-        asset, day = event.asset_key.to_user_string(), event.partition
+        asset, day = asset_name(event.asset_key), event.partition
         node, run = self.assets.get(event.asset_key), self._run(record.run_id)
-        lineage = self.partitions.read_lineage(asset, day) if day and "/" not in asset else None
+        lineage = self.partitions.read_lineage(asset, day) if day else None
         schema = node.metadata.get("dagster/column_schema")
         stats = self.instance.get_run_stats(record.run_id) if run else None
         return Made(
@@ -143,7 +145,7 @@ class Outbox:
             job=run.job_name if run else "unknown",
             started=(stats.start_time if stats else None) or record.timestamp,
             ended=record.timestamp,
-            inputs=[parent.to_user_string() for parent in sorted(node.parent_keys)],
+            inputs=[asset_name(parent) for parent in sorted(node.parent_keys)],
             columns=[(column.name, column.type, column.description) for column in schema.columns] if schema else (),
             version=(event.tags or {}).get("dagster/data_version"),
             lineage=lineage if lineage and lineage.run_id == record.run_id else None,

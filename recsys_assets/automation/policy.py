@@ -12,16 +12,15 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from recsys_assets.assets.builder import GRAIN
 from recsys_assets.automation.event_log import EventLog, store_tag
 from recsys_assets.automation.pause import paused
 from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.naming import Names
 from recsys_assets.partitions import training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
-EXAMPLES = dg.AssetKey("ranking_examples")
-AS_OF = dg.AssetSelection.tag(GRAIN, "as_of")
+EXAMPLES = "ranking_examples"
 
 # Dagster types what a condition is evaluated with, but does not export all of those types.
 Context = dg.AutomationContext[Any]
@@ -51,9 +50,10 @@ def as_of_policy(settings: Settings) -> dg.AutomationCondition[Any]:
 
 def automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:
     """Evaluates the policy."""
+    names = Names.of(settings)
     return dg.AutomationConditionSensorDefinition(
-        "as_of_automation",
-        target=AS_OF,
+        names("as_of_automation"),
+        target=_as_of(names),
         # Our own conditions can only be evaluated in the process that has our code.
         use_user_code_server=True,
         run_tags=store_tag(settings.storage_uri),
@@ -100,7 +100,7 @@ class DueDay(_Condition):
         """See the class."""
         view = context.asset_graph_view
         due = due_day(view, self._settings)
-        if due is None or (due.examples_only and context.key not in _up_to_examples(view)):
+        if due is None or (due.examples_only and context.key not in _up_to_examples(view, self._settings)):
             return _true_for(context, [])
         return _true_for(context, [due.day])
 
@@ -111,7 +111,7 @@ class UpstreamIsWhole(_Condition):
     async def evaluate(self, context: Context) -> Result:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See the class."""
         view = context.asset_graph_view
-        due, whole = due_day(view, self._settings), _cached(view, "whole")
+        due, whole = due_day(view, self._settings), _cached(view, self._settings, "whole")
         if due is None or context.candidate_subset.is_empty:
             return _true_for(context, [])
         if due not in whole:
@@ -139,7 +139,8 @@ class Changed(_Condition):
             return True
         partition = _subset(view, context.key, [day])
         upstream = {
-            parent: partition.compute_mapped_subset(parent, direction="up") for parent in _parents(view, context.key)
+            parent: partition.compute_mapped_subset(parent, direction="up")
+            for parent in _parents(view, context.key, self._settings)
         }
         return any(
             log.changed_since(attempt, parent, sorted(days.expensively_compute_partition_keys()))
@@ -154,11 +155,11 @@ class StoppedByGate(_Condition):
         """See the class."""
         view, stopped = context.asset_graph_view, context.get_empty_subset()
         if not context.candidate_subset.is_empty:
-            for parent in _parents(view, context.key, "as_of"):
+            for parent in _parents(view, context.key, self._settings, "as_of"):
                 read = context.candidate_subset.compute_mapped_subset(parent, direction="up")
                 if (requested := context.request_subsets_by_key.get(parent)) is not None:
                     read = read.compute_difference(requested)
-                failed = await _failed(view, event_log(view, self._settings), parent, read)
+                failed = await _failed(view, self._settings, parent, read)
                 stopped = stopped.compute_union(failed.compute_mapped_subset(context.key, direction="down"))
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stopped))
 
@@ -170,7 +171,7 @@ _answers: dict[tuple[str, str], tuple[int, Answers]] = {}
 
 def _answers_of(view: View, settings: Settings) -> Answers:
     """What was found out since the newest event before this tick."""
-    cache = _cached(view, "answers")
+    cache = _cached(view, settings, "answers")
     if "known" not in cache:
         instance = view.instance
         log = (instance.run_storage.get_run_storage_id(), settings.storage_uri)
@@ -188,7 +189,7 @@ def due_day(view: View, settings: Settings) -> Due | None:
         view: of the asset graph in this tick.
         settings: the store, and horizon and windows of the ranker.
     """
-    cache = _cached(view, "due")
+    cache = _cached(view, settings, "due")
     if "due" not in cache:
         cache["due"] = _due_day(view, settings)
     return cache["due"]
@@ -196,11 +197,12 @@ def due_day(view: View, settings: Settings) -> Due | None:
 
 def event_log(view: View, settings: Settings) -> EventLog:
     """The event log, restricted to the store of the settings."""
-    return _cached(view, "log").setdefault(0, EventLog(view.instance, settings.storage_uri))
+    return _cached(view, settings, "log").setdefault(0, EventLog(view.instance, settings.storage_uri))
 
 
 def _due_day(view: View, settings: Settings) -> Due | None:
-    log, partitions = event_log(view, settings), view.asset_graph.get(EXAMPLES).partitions_def
+    log, examples = event_log(view, settings), Names.of(settings).key(EXAMPLES)
+    partitions = view.asset_graph.get(examples).partitions_def
     store = StoreResource(uri=settings.storage_uri, s3=S3Resource())
     stored, held = store.partitions(), read_accepted(store.open()).held
     days = [day for day in stored.days("clean_events") if partitions.has_partition_key(day) and day not in held]
@@ -213,48 +215,55 @@ def _due_day(view: View, settings: Settings) -> Due | None:
     if newest is None:
         return None
     first = next(filter(has_events, days), newest)
-    lacking = [day for day in training_days(settings, newest, first) if log.last_attempt(EXAMPLES, day) is None]
+    lacking = [day for day in training_days(settings, newest, first) if log.last_attempt(examples, day) is None]
     return Due(lacking[0] if lacking else newest, newest)
 
 
 async def _is_whole(view: View, due: Due, settings: Settings) -> bool:
     """Whether all that the chains of a day and of the newest day read is whole and at rest, and nobody is erased."""
-    if paused(view.instance):
+    names = Names.of(settings)
+    if paused(view.instance, names):
         return False
-    days, log = sorted({due.day, due.newest}), event_log(view, settings)
-    for key in sorted(AS_OF.resolve(view.asset_graph)):
+    days = sorted({due.day, due.newest})
+    for key in sorted(_as_of(names).resolve(view.asset_graph)):
         own = _subset(view, key, sorted({*days, *training_days(settings, due.newest)}))
         if not (await view.compute_run_in_progress_subset(key=key, from_subset=own)).compute_intersection(own).is_empty:
             return False
-        for parent in _parents(view, key, "day"):
+        for parent in _parents(view, key, settings, "day"):
             upstream = _subset(view, key, days).compute_mapped_subset(parent, direction="up")
             busy = await view.compute_run_in_progress_subset(key=parent, from_subset=upstream)
             if not busy.compute_intersection(upstream).is_empty:
                 return False
-            if not (await _failed(view, log, parent, upstream)).is_empty:
+            if not (await _failed(view, settings, parent, upstream)).is_empty:
                 return False
     return True
 
 
-async def _failed(view: View, log: EventLog, key: dg.AssetKey, among: Subset) -> Subset:
+async def _failed(view: View, settings: Settings, key: dg.AssetKey, among: Subset) -> Subset:
     """The partitions whose last run ended before they were written, or that failed a blocking check when they were."""
+    log = event_log(view, settings)
     failed = (await view.compute_execution_failed_subset(key=key, from_subset=among)).compute_intersection(among)
     unwritten = log.attempted(key, failed.expensively_compute_partition_keys())
-    failed_checks = _cached(view, "checks")
+    failed_checks = _cached(view, settings, "checks")
     if key not in failed_checks:
         checks = [check for check in view.asset_graph.get(key).check_keys if view.asset_graph.get(check).blocking]
         failed_checks[key] = log.failed_days(checks)
     return _subset(view, key, [*unwritten, *(failed_checks[key] & set(among.expensively_compute_partition_keys()))])
 
 
-def _parents(view: View, key: dg.AssetKey, grain: str | None = None) -> list[dg.AssetKey]:
+def _as_of(names: Names) -> dg.AssetSelection:
+    return dg.AssetSelection.tag(names.grain, "as_of")
+
+
+def _parents(view: View, key: dg.AssetKey, settings: Settings, grain: str | None = None) -> list[dg.AssetKey]:
     """The upstream assets of one grain, or of any grain; files of the landing zone have none."""
-    grains = {parent: view.asset_graph.get(parent).tags.get(GRAIN) for parent in view.asset_graph.get(key).parent_keys}
-    return sorted(parent for parent, tag in grains.items() if tag is not None and grain in (None, tag))
+    graph, tag = view.asset_graph, Names.of(settings).grain
+    grains = {parent: graph.get(parent).tags.get(tag) for parent in graph.get(key).parent_keys}
+    return sorted(parent for parent, of in grains.items() if of is not None and grain in (None, of))
 
 
-def _up_to_examples(view: View) -> set[dg.AssetKey]:
-    return set(dg.AssetSelection.assets(EXAMPLES).upstream().resolve(view.asset_graph))
+def _up_to_examples(view: View, settings: Settings) -> set[dg.AssetKey]:
+    return set(Names.of(settings).assets(EXAMPLES).upstream().resolve(view.asset_graph))
 
 
 def _subset(view: View, key: dg.AssetKey, days: Sequence[str]) -> Subset:
@@ -268,9 +277,9 @@ def _true_for(context: Context, days: Sequence[str]) -> Result:
     return dg.AutomationResult(context, context.candidate_subset.compute_intersection(subset))
 
 
-_caches: WeakKeyDictionary[Any, dict[str, dict[Any, Any]]] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[Any, dict[tuple[str, str], dict[Any, Any]]] = WeakKeyDictionary()
 
 
-def _cached(view: View, question: str) -> dict[Any, Any]:
-    """A cache of answers that are the same for all assets of a tick; each tick has a view of its own."""
-    return _caches.setdefault(view, {}).setdefault(question, {})
+def _cached(view: View, settings: Settings, question: str) -> dict[Any, Any]:
+    """A cache of answers that are the same for all assets of a graph in a tick; each tick has a view of its own."""
+    return _caches.setdefault(view, {}).setdefault((settings.storage_uri, question), {})

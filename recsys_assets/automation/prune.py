@@ -15,6 +15,7 @@ import dagster as dg
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
 from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore
@@ -54,7 +55,6 @@ def prune_job(settings: Settings) -> dg.JobDefinition:
     """The job of a graph."""
 
     # The pool keeps files from being staged meanwhile, and persons from being erased.
-    @dg.op(pool="landing")
     def delete_old(context: dg.OpExecutionContext, config: PruneConfig, store: StoreResource) -> None:
         """Delete, or say what would be deleted, by kind."""
         opened, now = store.open(), time.time()
@@ -72,21 +72,19 @@ def prune_job(settings: Settings) -> dg.JobDefinition:
         for line in lines(old, dry_run=config.dry_run):
             context.log.info(line)
 
-    @dg.job(
-        name="prune",
+    return Names.of(settings).job(
+        "prune",
+        delete_old,
+        pool="landing",
         description="Delete old logs, releases and staged files that no longer count; never what is served or was "
         "served before. It only says what would go, unless ops.delete_old.config.dry_run is false.",
     )
-    def prune() -> None:
-        delete_old()
-
-    return prune
 
 
-def prune_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+def prune_schedule(job: dg.JobDefinition, names: Names) -> dg.ScheduleDefinition:
     """Prunes once a week; to be switched on in the UI."""
     return dg.ScheduleDefinition(
-        name="weekly_prune",
+        name=names("weekly_prune"),
         job=job,
         cron_schedule="0 4 * * 0",
         run_config={"ops": {"delete_old": {"config": {"dry_run": False}}}},

@@ -22,6 +22,7 @@ from recsys_assets.automation.staleness import (
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.naming import Names, asset_name
 from recsys_assets.partitions import span, training_days
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -120,13 +121,13 @@ class Looks:
         """The runs that make everything current, in order; the release of the newest day comes after them."""
         days = sorted({*history.outdated, *history.other_settings})
         runs = [
-            Planned(f"events and marts {first} to {last}", jobs.history.name, history_tags(first, last))
+            Planned(f"events and marts {first} to {last}", jobs.HISTORY, history_tags(first, last))
             for first, last in ranges(days, accepted.changed)
         ]
         # Candidates read trailing windows, and weights are learned on the windows before: all later ones follow.
         first = min([*days, *other.examples], default="9999")
         return runs + [
-            Planned(f"examples as of {day}", jobs.examples.name, {"dagster/partition": day})
+            Planned(f"examples as of {day}", jobs.EXAMPLES, {"dagster/partition": day})
             for day in self.learned_from(accepted)
             if day >= first
         ]
@@ -140,7 +141,6 @@ def rebuild_job(looks: Looks, runner_on: Callable[[dg.DagsterInstance], InProces
         runner_on: runs jobs of the graph on an instance.
     """
 
-    @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def rebuild_history(
         context: dg.OpExecutionContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> None:
@@ -153,7 +153,7 @@ def rebuild_job(looks: Looks, runner_on: Callable[[dg.DagsterInstance], InProces
             return
         context.log.info(str(other) if other else f"not built: {days_as_text(history.outdated)}")
         runner = runner_on(context.instance)
-        release = Planned(f"release as of {newest}", jobs.refresh.name, {"dagster/partition": newest})
+        release = Planned(f"release as of {newest}", jobs.REFRESH, {"dagster/partition": newest})
         try:
             for run in (*looks.plan(accepted, history, other), release):
                 context.log.info(run.title)
@@ -161,14 +161,13 @@ def rebuild_job(looks: Looks, runner_on: Callable[[dg.DagsterInstance], InProces
         except MaterializeError as error:
             raise dg.Failure(f"{error}; `{JOB}` goes on when it is started again", allow_retries=False) from error
 
-    @dg.job(
-        name=JOB,
+    return Names.of(looks.settings).job(
+        JOB,
+        rebuild_history,
+        pool="landing",
+        out=dg.Out(dg.Nothing),
         description="Build again what was made with other settings than those of now, and the newest release.",
     )
-    def rebuild() -> None:
-        rebuild_history()
-
-    return rebuild
 
 
 def refusal(other: OtherSettings, served: str | None) -> str:
@@ -181,7 +180,7 @@ def _count(by_day: Mapping[str, Sequence[Lineage]]) -> int:
     return sum(map(len, by_day.values()))
 
 
-def as_of_assets(assets: Iterable[object]) -> list[str]:
+def as_of_assets(assets: Iterable[object], names: Names) -> list[str]:
     """Of the definitions of a graph, those of assets that an as-of day of examples is made of."""
     made = [asset for asset in assets if isinstance(asset, dg.AssetsDefinition)]
-    return sorted(key.to_user_string() for key in jobs.examples.selection.resolve(made))
+    return sorted(asset_name(key) for key in jobs.examples_of(names).resolve(made))

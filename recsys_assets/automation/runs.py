@@ -15,6 +15,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.event_storage import end_runs_of_dead_processes
+from recsys_assets.naming import Names, asset_name
 from recsys_assets.resources.landing import ACCEPTED_ONLY
 
 # Dagster's own job of all assets, which the UI's "Materialize" uses too.
@@ -44,10 +45,13 @@ class MaterializeError(RuntimeError):
 class InProcessRunner:
     """Runs the jobs of given definitions on an instance, in this process."""
 
-    def __init__(self, definitions: dg.Definitions, instance: dg.DagsterInstance, storage_uri: str):
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, storage_uri: str, names: Names | None = None
+    ):
         self._definitions = definitions
         self._instance = instance
         self._storage_uri = storage_uri
+        self._names = names or Names()
 
     def run(
         self,
@@ -59,7 +63,7 @@ class InProcessRunner:
         """Run a job, or some assets of it, on the files that were accepted.
 
         Args:
-            job: its name.
+            job: its bare name.
             tags: of the run.
             assets: those to materialize; None for all of the job.
             advance: told how many partitions are materialized, and of how many, whenever one is.
@@ -68,6 +72,7 @@ class InProcessRunner:
             MaterializeError: the run failed.
             KeyboardInterrupt: a signal stopped it.
         """
+        job = job if job == _ANY_ASSETS else self._names(job)
         run_id = str(uuid4())
         self._instance.add_event_listener(run_id, _Materialized(advance))
         result = self._definitions.resolve_job_def(job).execute_in_process(
@@ -92,7 +97,7 @@ class InProcessRunner:
             if event.event_type == dg.DagsterEventType.RUN_FAILURE
         ]
         stopping = [
-            (check.asset_key.to_user_string(), check.check_name)
+            (asset_name(check.asset_key), check.check_name)
             for check in result.get_asset_check_evaluations()
             if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
@@ -100,7 +105,7 @@ class InProcessRunner:
         steps = {event.step_key for event in result.get_step_failure_events()}
         raise MaterializeError(
             f"run {result.run_id} of {job} {dict(tags)}: " + "; ".join(dict.fromkeys(checks + failures)),
-            stopping[0] if len(stopping) == 1 and steps == {stopping[0][0]} else None,
+            stopping[0] if len(stopping) == 1 and steps == {self._names(stopping[0][0])} else None,
         )
 
     def _assign_to_location(self, run_id: str, job: str) -> None:
@@ -119,7 +124,7 @@ class InProcessRunner:
             MaterializeError: the run failed.
         """
         graph = self._definitions.resolve_asset_graph()
-        chosen = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors().resolve(graph)
+        chosen = self._names.assets(*assets).required_multi_asset_neighbors().resolve(graph)
         self.run(_ANY_ASSETS, {"dagster/partition": day, **tags}, sorted(chosen))
 
     def end_dead_runs(self) -> list[str]:

@@ -10,6 +10,7 @@ from recsys_assets.assets.builder import CHECKS
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.rebuild import Looks, OtherSettings
 from recsys_assets.ingest.landing import LandingZone
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
 from recsys_assets.storage.partition_store import REBUILD, PartitionStore
@@ -42,8 +43,10 @@ def settings_check(looks: Looks) -> dg.AssetChecksDefinition:
     Args:
         looks: find what is not current.
     """
+    names = Names.of(looks.settings)
 
-    @dg.asset_check(asset=_ASSET, name=CHECK, description=CHECKS[CHECK])
+    @dg.asset_check(asset=names.key(_ASSET), name=CHECK, description=CHECKS[CHECK])
+    @names.bind
     def settings_of_now(landing: dg.ResourceParam[LandingZone], store: StoreResource) -> dg.AssetCheckResult:
         other = _look(looks, landing, store.partitions())
         return dg.AssetCheckResult(passed=not other, severity=dg.AssetCheckSeverity.WARN, metadata=_metadata(other))
@@ -59,13 +62,15 @@ def settings_sensor(looks: Looks) -> dg.SensorDefinition:
     Args:
         looks: find what is not current.
     """
+    names = Names.of(looks.settings)
 
     @dg.sensor(
-        name="settings_sensor",
+        name=names("settings_sensor"),
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Says which days were made with other settings than those of now; the job `rebuild` is up to you.",
     )
+    @names.bind
     def sensor(
         context: dg.SensorEvaluationContext, landing: dg.ResourceParam[LandingZone], store: StoreResource
     ) -> dg.SensorResult | dg.SkipReason:
@@ -82,7 +87,7 @@ def settings_sensor(looks: Looks) -> dg.SensorDefinition:
         other = _look(looks, landing, partitions)
         first = next((record for of in (*other.history.values(), *other.examples.values()) for record in of), None)
         evaluation = dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(_ASSET),
+            asset_key=names.key(_ASSET),
             check_name=CHECK,
             passed=not other,
             severity=dg.AssetCheckSeverity.WARN,

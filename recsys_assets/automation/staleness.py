@@ -9,8 +9,8 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from recsys_assets.assets.builder import GRAIN
 from recsys_assets.ingest.accepted import Accepted
+from recsys_assets.naming import Names, asset_name
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.partition_store import PartitionStore
 
@@ -37,13 +37,13 @@ Span = tuple[str, str]
 """The first and the last day that the graph has a partition for."""
 
 
-def marts_of(specs: Iterable[dg.AssetSpec]) -> tuple[str, ...]:
+def marts_of(specs: Iterable[dg.AssetSpec], names: Names) -> tuple[str, ...]:
     """The marts among some assets: those that depend on one day alone and read its events."""
     return tuple(
         sorted(
-            spec.key.to_user_string()
+            asset_name(spec.key)
             for spec in specs
-            if spec.tags.get(GRAIN) == "day" and dg.AssetKey(EVENTS) in {dep.asset_key for dep in spec.deps}
+            if spec.tags.get(names.grain) == "day" and names.key(EVENTS) in {dep.asset_key for dep in spec.deps}
         )
     )
 

@@ -10,9 +10,11 @@ from recsys_assets.assets.recommendations_table import TABLE, follows, table_of
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.pause import paused
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 
+_JOB = "load_table"
 SECONDS = 15
 AGAIN_SECONDS = 600
 """After how long a load that has failed is started again."""
@@ -30,9 +32,10 @@ def table_job(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":
     """The job that loads; none where no database is stated."""
     if table_of(settings) is None:
         return []
+    names = Names.of(settings)
     job = dg.define_asset_job(
-        "load_table",
-        selection=dg.AssetSelection.assets(TABLE),
+        names(_JOB),
+        selection=names.assets(TABLE),
         description="Load the lists of the served release into PostgreSQL; nothing to do where they are there.",
     )
     return [job]
@@ -44,26 +47,29 @@ def table_sensor(settings: Settings) -> list[dg.SensorDefinition]:
     if table is None:
         return []
 
+    names = Names.of(settings)
+
     @dg.sensor(
-        name="table_sensor",
-        job_name="load_table",
+        name=names("table_sensor"),
+        job_name=names(_JOB),
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Loads the tables in PostgreSQL when another release is served, and says when they are behind.",
     )
+    @names.bind
     def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
-        if reason := paused(context.instance):
+        if reason := paused(context.instance, names):
             return dg.SkipReason(reason)
         served = store.releases().current()
         if served is None:
             return dg.SkipReason("nothing is served yet")
         loaded = table.loaded()
         shown = loaded.release_id if loaded else None
-        result = follows(shown, served.release_id)
+        result = follows(names, shown, served.release_id)
         now = f"{result.passed} {shown} {served.release_id}"
         told = read_cursor(TableCursor, context.cursor).told
         request = dg.RunRequest(
-            job_name="load_table",
+            job_name=names(_JOB),
             # A rollback and back again are moves of their own; a load that has failed is tried again later.
             run_key=f"{served.generation}:{served.release_id}:{shown}:{int(time.time() // AGAIN_SECONDS)}",
             tags=store_tag(settings.storage_uri),
@@ -74,7 +80,7 @@ def table_sensor(settings: Settings) -> list[dg.SensorDefinition]:
             cursor=write_cursor(TableCursor(told=now)),
             asset_events=[
                 dg.AssetCheckEvaluation(
-                    asset_key=dg.AssetKey(TABLE),
+                    asset_key=names.key(TABLE),
                     check_name=result.check_name or "",
                     passed=result.passed,
                     metadata=dict(result.metadata or {}),

@@ -12,6 +12,7 @@ from recsys_assets.cli.home import enter_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.ingest.quarantine import waiting
+from recsys_assets.naming import Names
 from recsys_assets.settings import load_settings
 
 
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         enter_home(settings.storage_uri)
         with dg.DagsterInstance.get() as instance:
-            runner = InProcessRunner(build_definitions(settings, dataset), instance, settings.storage_uri)
+            definitions = build_definitions(settings, dataset)
+            runner = InProcessRunner(definitions, instance, settings.storage_uri, Names.of(settings))
             decision = Decision(files=asked.files, days=asked.days, deletions=asked.command == "delete")
             carry_out(decision, landing, store, settings, dataset, runner.rebuild, progress.note)
     except (ValueError, OSError, MaterializeError) as error:

@@ -24,6 +24,7 @@ from recsys_assets.definitions import build_definitions
 from recsys_assets.ingest.accepted import Accepted, read_accepted
 from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
+from recsys_assets.naming import Names
 from recsys_assets.partitions import daily, examples_lacking, how_to_make, span, training_days
 from recsys_assets.resources.landing import LandingResource
 from recsys_assets.resources.store import StoreResource
@@ -57,14 +58,16 @@ class Materializer:
         self._progress = progress
         registry = GeneratorRegistry.installed()
         self._definitions = build_definitions(settings, dataset, registry=registry)
-        marts = marts_of(self._definitions.resolve_all_asset_specs())
-        self._looks = Looks(settings, daily(settings, dataset), marts, as_of_assets(self._definitions.assets or ()))
+        self._names = Names.of(settings)
+        marts = marts_of(self._definitions.resolve_all_asset_specs(), self._names)
+        as_of = as_of_assets(self._definitions.assets or (), self._names)
+        self._looks = Looks(settings, daily(settings, dataset), marts, as_of)
         self._instance = instance or dg.DagsterInstance.get()
         self._owns_instance = instance is None
-        self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri)
+        self._runner = InProcessRunner(self._definitions, self._instance, settings.storage_uri, self._names)
         resources = self._definitions.resources or {}
-        self._store: StoreResource = resources["store"]
-        self._landing: LandingResource = resources["landing"]
+        self._store: StoreResource = resources[self._names("store")]
+        self._landing: LandingResource = resources[self._names("landing")]
         self._sweep(self._store.open())  # another data set's is refused before anything is read
         self._first: str | None = None
         self._other: OtherSettings | None = None
@@ -279,7 +282,7 @@ class Materializer:
         """
         graph = self._definitions.resolve_asset_graph()
         later = _TELLING if first_answer else _TRACKING
-        chosen = jobs.refresh.selection - dg.AssetSelection.assets(*later)
+        chosen = jobs.refreshed(self._names) - self._names.assets(*later)
         for day in days:
             with self._progress.step(f"release as of {day}") as advance:
                 try:
@@ -299,7 +302,7 @@ class Materializer:
         """Make the reports that are left, and record in MLflow what was refreshed; serving need not wait for it."""
         while self._untold:
             day = next(iter(self._untold))
-            assets = [dg.AssetKey(name) for name in self._untold.pop(day)]
+            assets = list(map(self._names.key, self._untold.pop(day)))
             with self._progress.step(f"{'MLflow' if len(assets) == 1 else 'reports and MLflow'} as of {day}"):
                 self._runner.run("refresh", {"dagster/partition": day}, assets)
 

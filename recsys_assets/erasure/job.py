@@ -17,6 +17,7 @@ from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.jobs import AT_ONCE
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import close_request
@@ -47,14 +48,13 @@ def erase_job(
     """The job for a data set; it starts further runs.
 
     Args:
-        settings: name the database that holds lists, if one does.
+        settings: name the graph, and the database that holds lists, if one does.
         dataset: defines the type of user ids.
         rebuild_on: returns the function that rebuilds assets in runs on an instance.
     """
-    table = table_of(settings)
+    names, table = Names.of(settings), table_of(settings)
 
     # The pool keeps two erasures apart, and keeps files from being staged meanwhile.
-    @dg.op(pool="landing", out=dg.Out(dg.Nothing))
     def erase(
         context: dg.OpExecutionContext,
         config: EraseUserConfig,
@@ -66,7 +66,7 @@ def erase_job(
             person = Person(parse_user(config.user_id, dataset.ids.user), dataset)
         except ValueError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        wait_for_other_runs(context, config.wait_minutes)
+        wait_for_other_runs(context, config.wait_minutes, names)
         if not landing.accepted().files:
             # Everything was built by hand so far, but the runs below read accepted files only.
             landing.accept(landing.changes(), context.log.info)
@@ -77,7 +77,7 @@ def erase_job(
             person,
             lambda day, assets: rebuild(day, assets, _OWN_RUNS),
             context.log.info,
-            lambda: wait_for_other_runs(context, config.wait_minutes),
+            lambda: wait_for_other_runs(context, config.wait_minutes, names),
         )
         try:
             erasure = eraser.run()
@@ -94,16 +94,15 @@ def erase_job(
             close_request(store.open(), config.request, config.requested_at)
         context.log.info("erased" if erasure.rewritten or erasure.staged_rows else "nothing was found of this user")
 
-    @dg.job(
-        name=JOB,
+    return names.job(
+        JOB,
+        erase,
+        pool="landing",
+        out=dg.Out(dg.Nothing),
         tags=AT_ONCE,
         description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
         "Config: ops.erase.config.user_id.",
     )
-    def erase_user() -> None:
-        erase()
-
-    return erase_user
 
 
 def erase_from_table(table: RecommendationsTable, store: StoreResource, person: Person) -> None:
@@ -118,7 +117,7 @@ def erase_from_table(table: RecommendationsTable, store: StoreResource, person: 
         raise ErasureError(f"{table.address}: {rows} rows of the person are left, since somebody reads them")
 
 
-def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
+def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: Names) -> bool:
     """Wait for other runs, which may still store rows that they have read. Returns whether there were any.
 
     Raises:
@@ -131,17 +130,17 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float) -> bool:
         f"{run.run_id} ({run.job_name})"
         for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
         # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
-        if run.job_name != JOB and not _OWN_RUNS.items() <= run.tags.items()
+        if run.job_name != names(JOB) and not _OWN_RUNS.items() <= run.tags.items() and not names.is_foreign(run)
     ]:
-        names = ", ".join(others)
+        running = ", ".join(others)
         if time.monotonic() > deadline:
             raise dg.Failure(
-                f"runs are in progress and may store rows of the person that they have read: {names}; "
+                f"runs are in progress and may store rows of the person that they have read: {running}; "
                 "start erase_user again when they have ended",
                 allow_retries=False,
             )
         if not waited:
-            context.log.info(f"waiting for runs in progress: {names}")
+            context.log.info(f"waiting for runs in progress: {running}")
         waited = True
         time.sleep(_POLL_SECONDS)
         end_runs_of_dead_processes(context.instance)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.erasure.job import JOB, EraseUserConfig
+from recsys_assets.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import list_requests, read_request
@@ -23,15 +24,16 @@ def erasure_sensor(settings: Settings) -> dg.SensorDefinition:
     Args:
         settings: where its store is.
     """
-    tags = store_tag(settings.storage_uri)
+    tags, names = store_tag(settings.storage_uri), Names.of(settings)
 
     @dg.sensor(
-        name="erasure_sensor",
-        job_name=JOB,
+        name=names("erasure_sensor"),
+        job_name=names(JOB),
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts erase_user for each request of the API, DELETE /users/{user_id}.",
     )
+    @names.bind
     def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
         opened, today = store.open(), datetime.now(UTC).date()
         requests: list[dg.RunRequest] = []

@@ -16,6 +16,7 @@ from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contra
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import Audit, audit
 from recsys_assets.io_managers.handles import FILE, Staged, StagedFile
+from recsys_assets.naming import asset_name
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
@@ -101,7 +102,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             inputs: partitions that were read past the IO manager, for the lineage record.
             days_read: of a run over several days, the trailing days of an input that each day is made of, likewise.
         """
-        asset = asset or context.asset_key.to_user_string()
+        asset = asset or asset_name(context.asset_key)
         contract = contracts_of(tuple(self.generators))[asset]
         files: dict[str, StagedFile] = {}
         failure: Exception | None = None
@@ -123,8 +124,8 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         ]
         if len(files) > 1:
             _log_failed_days(context, asset, results)
-        return self._result(
-            asset,
+        return _result(
+            _key(context, asset),
             Staged(files, seed, tuple(inputs), days_read or {}, failure),
             [*merge_results(results), *checks],
             metadata,
@@ -143,13 +144,15 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         inputs: Sequence[Input] = (),
     ) -> dg.MaterializeResult[Staged]:
         """Stage a file that is not a frame (a model, parameters); arguments as of :meth:`write`."""
-        asset = asset or context.asset_key.to_user_string()
+        asset = asset or asset_name(context.asset_key)
         path = self._path(asset, context.partition_key, file_of(context, asset))
         path.write_bytes(content)
         staged = StagedFile(path, rows=0, sha256=hashlib.sha256(content).hexdigest(), params=params or {})
         output = Staged({context.partition_key: staged}, seed, tuple(inputs))
-        context.add_asset_metadata({"sha256": staged.sha256}, asset_key=asset, partition_key=context.partition_key)
-        return self._result(asset, output, checks, metadata)
+        context.add_asset_metadata(
+            {"sha256": staged.sha256}, asset_key=_key(context, asset), partition_key=context.partition_key
+        )
+        return _result(_key(context, asset), output, checks, metadata)
 
     def _stage(
         self,
@@ -166,7 +169,7 @@ class FrameWriter(dg.ConfigurableResource[Any]):
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         # The data version is one for all days of a run; automation asks which of them have changed.
         facts = {"dagster/partition_row_count": rows, "sha256": sha256, **_preview(path, contract)}
-        context.add_asset_metadata(facts, asset_key=contract.name, partition_key=day)
+        context.add_asset_metadata(facts, asset_key=_key(context, contract.name), partition_key=day)
         return StagedFile(path, rows, sha256, params)
 
     def _scan(self, contract: Contract, files: Sequence[StagedFile]) -> Frame:
@@ -189,19 +192,6 @@ class FrameWriter(dg.ConfigurableResource[Any]):
                     (day, audit(self.run, self._scan(contract, [files[day]]).drop("dt"), contract)) for day in days
                 )
 
-    def _result(
-        self, asset: str, staged: Staged, checks: Sequence[dg.AssetCheckResult], metadata: Mapping[str, Any] | None
-    ) -> dg.MaterializeResult[Staged]:
-        hashes = [file.sha256 for _, file in sorted(staged.files.items())]
-        version = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-        return dg.MaterializeResult(
-            asset_key=asset,
-            value=staged,
-            data_version=dg.DataVersion(version),
-            check_results=[check._replace(asset_key=dg.AssetKey(asset)) for check in checks],
-            metadata=metadata or {},
-        )
-
     def _path(self, asset: str, day: str, file_name: str) -> Path:
         if self._folder is None:
             raise RuntimeError(_OUTSIDE)
@@ -211,13 +201,32 @@ class FrameWriter(dg.ConfigurableResource[Any]):
         return folder / file_name
 
 
+def _result(
+    key: dg.AssetKey, staged: Staged, checks: Sequence[dg.AssetCheckResult], metadata: Mapping[str, Any] | None
+) -> dg.MaterializeResult[Staged]:
+    hashes = [file.sha256 for _, file in sorted(staged.files.items())]
+    version = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return dg.MaterializeResult(
+        asset_key=key,
+        value=staged,
+        data_version=dg.DataVersion(version),
+        check_results=[check._replace(asset_key=key) for check in checks],
+        metadata=metadata or {},
+    )
+
+
+def _key(context: dg.AssetExecutionContext, asset: str) -> dg.AssetKey:
+    """The key of an asset that the running step makes."""
+    return next(key for key in context.assets_def.keys if asset_name(key) == asset)
+
+
 def file_of(context: dg.AssetExecutionContext, asset: str) -> str:
     """The name of an asset's file, as declared at the asset.
 
     Raises:
         KeyError: it declares none, so its partitions are parquet.
     """
-    declared = context.assets_def.get_asset_spec(dg.AssetKey(asset)).metadata
+    declared = context.assets_def.get_asset_spec(_key(context, asset)).metadata
     if FILE not in declared:
         raise KeyError(f"asset {asset} writes bytes and declares no file name: graph.asset(..., file=...)")
     return declared[FILE]
@@ -225,7 +234,7 @@ def file_of(context: dg.AssetExecutionContext, asset: str) -> str:
 
 def partition_uri(context: dg.AssetExecutionContext, store: StoreResource) -> str:
     """The address in the store of the file that this step writes for its day."""
-    asset = context.asset_key.to_user_string()
+    asset = asset_name(context.asset_key)
     return store.open().uri(partition_key(asset, context.partition_key, file_of(context, asset)))
 
 
@@ -258,7 +267,7 @@ def _log_failed_days(
     for day, check in results:
         if check.check_name and not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
             failed = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(asset),
+                asset_key=_key(context, asset),
                 check_name=check.check_name,
                 passed=False,
                 metadata=check.metadata,

@@ -17,6 +17,7 @@ from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
 from recsys_assets.ingest.accepted import Accepted, FileKind, read_accepted
 from recsys_assets.io_managers.handles import ANY_SETTINGS, WHOLE, Partitions, Staged
+from recsys_assets.naming import asset_name
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input, Lineage
@@ -63,7 +64,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         Raises:
             NotBuiltError: some were never made, although there are files for their days.
         """
-        asset = context.asset_key.to_user_string()
+        asset = asset_name(context.asset_key)
         partitions, engine = self.store.partitions(), self.engine.open()
         expected = sorted(context.asset_partition_keys)
         uris = dict(partitions.uris(asset, expected))
@@ -100,7 +101,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         Raises:
             Exception: a day could not be made or stored. Those before it are stored, and the error names it.
         """
-        asset = context.asset_key.to_user_string()
+        asset = asset_name(context.asset_key)
         days, partitions = context.asset_partition_keys, self.store.partitions()
         # A step may have several outputs, and a retried step loads its inputs again.
         reads = list(dict.fromkeys([*self._reads[_step(context)], *obj.inputs]))

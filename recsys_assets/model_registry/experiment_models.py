@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import dagster as dg
 
+from recsys_assets.naming import Names
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
@@ -21,8 +22,6 @@ from recsys_assets.storage.scratch import TemporaryFolder
 
 ASSET = "experiment_model"
 MODEL_FILE = "model.bin"
-EXPERIMENTS = dg.DynamicPartitionsDefinition(name="experiments")
-"""One partition per file ``experiments/<name>.yaml`` of the landing zone."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class ExperimentModel:
     def tags(self) -> dict[str, str]:
         """The tags that identify its run in MLflow: equal bytes of equal configuration are one run."""
         return {"experiment": self.name, "config_sha256": self.facts["config_sha256"], "sha256": self.lineage.sha256}
+
+
+def experiments_of(names: Names) -> dg.DynamicPartitionsDefinition:
+    """The partitions of the models: one per file ``experiments/<name>.yaml`` of the landing zone."""
+    return dg.DynamicPartitionsDefinition(name=names("experiments"))
 
 
 def stored_as(experiment: str) -> str:

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from recsys_assets.automation.event_log import EventLog
 from recsys_assets.monitoring.collector import gauge
+from recsys_assets.naming import asset_name
 
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 _OUTCOMES = ("clean", "duplicates", "rejected", "erased")
@@ -23,7 +24,7 @@ def asset_figures(log: EventLog, keys: Collection[dg.AssetKey]) -> Iterator[Metr
         entry = record.asset_entry
         made = entry.last_materialization_record
         if made is not None and log.is_ours(made.run_id):
-            last.add_metric([entry.asset_key.to_user_string()], made.timestamp)
+            last.add_metric([asset_name(entry.asset_key)], made.timestamp)
     yield last
 
 
@@ -36,7 +37,7 @@ def check_figures(log: EventLog, keys: Sequence[dg.AssetCheckKey]) -> Iterator[M
         if record.status.value not in ("SUCCEEDED", "FAILED") or evaluated is None or not log.is_ours(record.run_id):
             continue
         result = evaluated.asset_check_evaluation_data
-        passed.add_metric([key.asset_key.to_user_string(), key.name, result.severity.value.lower()], result.passed)
+        passed.add_metric([asset_name(key.asset_key), key.name, result.severity.value.lower()], result.passed)
     yield passed
 
 

@@ -18,7 +18,7 @@ HOURS = 36
 @pytest.mark.parametrize("asset", freshness.WATCHED)
 def test_an_old_backfill_never_turns_freshness_green(asset: str, built: Driver) -> None:
     instance, stored = built.world.instance, built.world.store.partitions()
-    written = judge(instance, stored, asset, HOURS)
+    written = judge(instance, stored, dg.AssetKey(asset), HOURS)
     assert written is not None
     assert (written.passed, written.metadata["newest"].value) == (True, "2015-05-08")
     later = time.time() + (HOURS + 1) * 3600
@@ -27,7 +27,7 @@ def test_an_old_backfill_never_turns_freshness_green(asset: str, built: Driver) 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time", lambda: later)
             instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day))
-    old = judge(instance, stored, asset, HOURS, now=later)
+    old = judge(instance, stored, dg.AssetKey(asset), HOURS, now=later)
     assert old is not None
     assert (old.passed, old.severity, old.metadata["newest"].value) == (False, dg.AssetCheckSeverity.WARN, "2015-05-08")
 

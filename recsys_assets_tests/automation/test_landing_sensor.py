@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.automation.staleness import marts_of, outdated_days
+from recsys_assets.naming import Names
 from recsys_assets_tests.automation.conftest import FIRST, Files
 from recsys_assets_tests.automation.driver import Driver
 
@@ -197,7 +198,7 @@ def test_days_that_changed_are_asked_for_until_lineage_says_they_are_built(
     accepted = read_accepted(built.world.store.open())
     span = ("2015-05-03", "2015-05-30")
     partitions = built.world.store.partitions()
-    marts = marts_of(built.definitions.resolve_all_asset_specs())
+    marts = marts_of(built.definitions.resolve_all_asset_specs(), Names())
     assert set(marts) >= {"user_activity", "item_activity", "item_pairs", "bot_users", "event_counts"}
     assert outdated_days(
         accepted, partitions, marts, span, since=accepted.generation, until="2016", retry_queue=retry_queue, reach=1

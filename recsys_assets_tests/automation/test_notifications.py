@@ -19,6 +19,7 @@ from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.runs import BY_CONSOLE
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import WAITS
+from recsys_assets.naming import Names
 from recsys_assets.resources.notifier import Notifier, notifier_of
 from recsys_assets.settings import load_settings
 
@@ -138,7 +139,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
 
 
 def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert notification_sensors(Notifier()) == []
+    assert notification_sensors(Notifier(), Names()) == []
     for name, value in (("NOTIFY_WEBHOOK_URL", f"https://x/{HIDDEN}"), ("TELEGRAM_TOKEN", TOKEN)):
         monkeypatch.setenv(f"RECSYS_{name}", value)
     monkeypatch.setenv("RECSYS_TELEGRAM_CHAT_ID", "-100")
@@ -187,7 +188,7 @@ def broken() -> None:
 
 def run_and_react(server: Server, *assets: dg.AssetsDefinition, tags: dict[str, str] | None = None) -> None:
     """Run some assets and give its end to the sensor that is for it, as the daemon would."""
-    success, failure = notification_sensors(notifier(server.url))
+    success, failure = notification_sensors(notifier(server.url), Names())
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(assets, instance=instance, partition_key=DAY, raise_on_error=False, tags=tags)
         run = instance.get_run_by_id(result.run_id)

@@ -9,6 +9,7 @@ import yaml
 
 from recsys_assets import jobs
 from recsys_assets.cli import releases as cli
+from recsys_assets.naming import Names
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 
@@ -63,7 +64,8 @@ def test_a_rollback_finds_a_free_place_while_backfills_and_automation_run(file: 
     assert tagged.keys() == {"dagster/backfill", "recsys/store"}
     assert tagged["dagster/backfill"] == 1, "oldest day first"
     assert limits["max_concurrent_runs"] - sum(tagged.values()) >= 2
-    for job in (jobs.rollback_release, jobs.pin_release, jobs.unpin_release, jobs.approve_release):
+    built = jobs.build(Names())
+    for job in map(built.__getitem__, ("rollback_release", "pin_release", "unpin_release", "approve_release")):
         assert int(job.tags["dagster/priority"]) > 0
         assert not job.tags.keys() & tagged
         assert [node.definition.pools for node in job.nodes] == [set()], "it waits for nothing that publishes"

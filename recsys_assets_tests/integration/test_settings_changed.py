@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from recsys_assets.assets.builder import DAILY, GRAIN
+from recsys_assets.assets.builder import DAILY
 from recsys_assets.assets.stated import (
     READS,
     dataset_values,
@@ -32,6 +32,7 @@ from recsys_assets.core.dataset import Dataset, load_dataset, presets
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, specs_of, stated_of_graph
 from recsys_assets.ingest.accepted import read_accepted
+from recsys_assets.naming import Names
 from recsys_assets.resources import landing as landing_resource
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.identity import IdentityError
@@ -173,7 +174,7 @@ def test_every_field_decides_some_asset_or_is_declared_to_decide_none(preset: st
 def test_assets_that_have_a_partition_for_each_day_with_files() -> None:
     settings, dataset = load_settings()
     specs = [spec for asset in build_definitions(settings, dataset).assets or () for spec in specs_of(asset)]  # type: ignore[arg-type]
-    daily = {spec.key.to_user_string() for spec in specs if spec.tags.get(GRAIN) == "day"}
+    daily = {spec.key.to_user_string() for spec in specs if spec.tags.get(Names().grain) == "day"}
     # Nothing reads the rejected rows of a window; the tree is of the newest day.
     assert daily - {"rejected_events", "category_tree"} == DAILY
 
