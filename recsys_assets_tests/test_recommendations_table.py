@@ -362,7 +362,7 @@ def test_an_erased_person_is_in_no_load(world: World, url: str) -> None:
 
 def test_the_password_is_nowhere(world: World, url: str, capfd: pytest.CaptureFixture[str]) -> None:
     publish(world.settings.storage_uri, "2025-01-01", numbered(100), dataset="retailrocket")
-    wrong = make_world(world.folder, world.instance, recommendations_url=url.replace(USER, "nobody"), automation=True)
+    wrong = make_world(world.folder, world.instance, recommendations_url=url.replace(f"//{USER}", "//nobody"), automation=True)
     for made in (world, wrong):
         job = made.definitions().resolve_job_def("load_table")
         done = job.execute_in_process(instance=made.instance, raise_on_error=False)
