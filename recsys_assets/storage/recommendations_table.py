@@ -6,9 +6,10 @@
     <schema>.<list>                a view of that load: recommendations, similar_items, top_popular
     <schema>.<list>_loads          the table behind it, with a partition for each load
 
-A load is one transaction: new partitions are filled, indexed and attached, and the row of ``loaded_release`` changes.
-So a query sees the old load or the new one, whatever it joins, and a load that is cut off leaves nothing. Attaching
-waits for no reader. Old partitions are dropped afterwards, in a moment in which nobody reads.
+One transaction fills, indexes and attaches new partitions. When no statement is left that was planned before, another
+one changes the row of ``loaded_release``. So a query sees the old load or the new one, whatever it joins, and a load
+that is cut off leaves what is shown as it was. Neither waits for readers that stay. Partitions that are not shown are
+dropped afterwards, in a moment in which nobody reads.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class RecommendationsTable:
             if served is None:
                 return None
             changed = self._load(releases) or changed
-            if served == releases.current():
+            loaded, now = self.loaded(), releases.current()
+            if loaded and now and loaded.manifest_sha256 == now.manifest_sha256:
                 break
         old_left = not self.drop_old(_PATIENCE)
         with self._transaction() as loads:
@@ -147,8 +149,27 @@ class RecommendationsTable:
             load = loads.next_load()
             for table in TABLES:
                 loads.fill(table, lists[table.name], load)
+        self._wait_for_plans()
+        with self._transaction() as loads:
+            loads.lock()
+            if load not in {number for _, number in loads.partitions()}:
+                return False  # another load was quicker, and dropped what was not shown yet
             loads.switch(load, dataset, manifest)
         return True
+
+    def _wait_for_plans(self) -> None:
+        """Wait for statements that were planned before the new partitions were there.
+
+        Such a statement, begun after the switch, would look for the new load in the old partitions alone and find
+        nothing. From plan to execution are milliseconds; transactions that stay are not waited for.
+        """
+        deadline = time.monotonic() + min(_PATIENCE, 1.0)
+        with self._transaction() as loads:
+            before = loads.readers()
+        while before and time.monotonic() < deadline:
+            time.sleep(0.02)
+            with self._transaction() as loads:
+                before &= loads.readers()
 
     @contextmanager
     def _transaction(self) -> Generator[Loads]:

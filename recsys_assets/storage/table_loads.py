@@ -173,6 +173,17 @@ class Loads:
         )
         return [(str(name), int(str(name).rpartition("_")[2])) for (name,) in self._cursor.fetchall()]
 
+    def readers(self) -> set[str]:
+        """The transactions of others that read the tables now."""
+        parents = [self._quoted(f"{table.name}_loads") for table in TABLES]
+        self._cursor.execute(
+            "select distinct virtualtransaction from pg_locks where pid <> pg_backend_pid() and granted"
+            " and database = (select oid from pg_database where datname = current_database())"
+            " and relation = any(array(select to_regclass(name)::oid from unnest(%s::text[]) as names (name)))",
+            [parents],
+        )
+        return {str(transaction) for (transaction,) in self._cursor.fetchall()}
+
     def _expect_types(self, table: str, types: Mapping[str, str]) -> None:
         self._cursor.execute(
             "select attname::text, format_type(atttypid, null) from pg_attribute where attrelid = to_regclass(%s)",
