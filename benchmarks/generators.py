@@ -32,7 +32,8 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.definitions import build_definitions
-from recsys_assets.jobs import examples
+from recsys_assets.jobs import examples_of
+from recsys_assets.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store
@@ -106,7 +107,7 @@ def build(one: Backtest, data: Path | None, work: Path, windows: int, progress: 
         days = list(one.days(settings, materializer.catch_up_history()))
         definitions = build_definitions(settings, dataset)
         runner = InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri)
-        selection = examples.selection | dg.AssetSelection.assets("candidates")
+        selection = examples_of(Names.of(settings)) | dg.AssetSelection.assets("candidates")
         wanted = sorted(key.to_user_string() for key in selection.resolve(definitions.resolve_asset_graph()))
         back = [timedelta(days=settings.horizon_days * window) for window in reversed(range(windows + 1))]
         asked = [(date.fromisoformat(day) - ago).isoformat() for day in days for ago in back]

@@ -41,7 +41,8 @@ from recsys_assets.core.retrieval.candidates import candidates, split_inputs
 from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidateParams, active_users
 from recsys_assets.definitions import build_definitions
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.jobs import examples
+from recsys_assets.jobs import examples_of
+from recsys_assets.naming import Names
 from recsys_assets.partitions import daily
 from recsys_assets.sample.config import REAL_EVENTS, SampleConfig
 from recsys_assets.sample.generate import generate
@@ -87,7 +88,7 @@ def run(work: Path, events: int, share: float) -> str:
         stored = PartitionStore(open_store(settings.storage_uri)).days("candidates")
         if not stored:
             definitions = build_definitions(settings, dataset)
-            selection = examples.selection | dg.AssetSelection.assets("candidates")
+            selection = examples_of(Names.of(settings)) | dg.AssetSelection.assets("candidates")
             wanted = sorted(key.to_user_string() for key in selection.resolve(definitions.resolve_asset_graph()))
             InProcessRunner(definitions, dg.DagsterInstance.get(), settings.storage_uri).rebuild(newest, wanted, {})
     day = max(stored, default=newest)
