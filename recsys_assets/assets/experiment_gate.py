@@ -7,8 +7,15 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import GraphBuilder, Output
+from recsys_assets.assets.candidates import candidate_parameters
 from recsys_assets.assets.experiment_metrics import log_validation, record, validation_output
-from recsys_assets.assets.promotion import described, partition_bytes, stored_promotion, without_unusable_champion
+from recsys_assets.assets.promotion import (
+    described,
+    fused_without,
+    partition_bytes,
+    stored_promotion,
+    without_unusable_champion,
+)
 from recsys_assets.assets.tracking import register_model
 from recsys_assets.core.gate.promotion import ModelRef, Promotion
 from recsys_assets.io_managers.frame_writer import FrameWriter
@@ -70,11 +77,13 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     """Validation and gate of experiments: one step, because both use the same rows."""
     settings = graph.settings
     horizon = settings.horizon_days
+    retrieval = candidate_parameters(graph)
 
     def validate_and_gate(
         context: dg.AssetExecutionContext,
         ranking_examples: Partitions,
         user_activity: Partitions,
+        retrieval_params: Partitions,
         champion: Partitions,
         promotion: Partitions,
         frames: FrameWriter,
@@ -84,10 +93,10 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         day = context.partition_key
         names = context.instance.get_dynamic_partitions(str(graph.experiments.name))
         models = models_to_test(store.partitions(), names, day, horizon)
-        test = EvaluationWindow(
-            ranking_examples.frame().drop("dt"), user_activity.frame(), graph.day(day) - timedelta(days=horizon)
-        )
-        window_hash = window_sha256(store.partitions(), day, ranking_examples, user_activity)
+        examples, fused = ranking_examples.frame().drop("dt"), fused_without(retrieval, retrieval_params, day)
+        cut = graph.day(day) - timedelta(days=horizon)
+        test = EvaluationWindow(examples, fused(examples, day), user_activity.frame(), cut)
+        window_hash = window_sha256(store.partitions(), day, ranking_examples, user_activity, retrieval_params)
         validation = validate(store.partitions(), models, day, window_hash, test.rows, settings.seed)
         log_validation(context, validation)
         unrecorded = [
@@ -111,6 +120,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         reads={
             "ranking_examples": None,
             "user_activity": window(settings.activity_days + horizon),
+            "retrieval_params": None,
             "champion": None,
             "promotion": None,
         },

@@ -84,9 +84,9 @@ READS: Mapping[str, Sequence[str]] = {
     "recommendations_table": (),
     "model_tracking": (),
     "experiment_model": ("horizon_days", "seed"),
-    "experiment_validation": _GATE,
-    "experiment_challenger": _GATE,
-    "experiment_promotion": _GATE,
+    "experiment_validation": (*_CANDIDATES, *_GATE),
+    "experiment_challenger": (*_CANDIDATES, *_GATE),
+    "experiment_promotion": (*_CANDIDATES, *_GATE),
     "model_comparison": ("horizon_days",),
 }
 """By asset: fields of the settings by name, and values of the data set by path, with ``*`` for any rest and ``!``

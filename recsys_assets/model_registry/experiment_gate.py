@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+import narwhals as nw
 import pyarrow as pa
 
 from recsys_assets.core.contracts import RANKER_EVALUATION, IdTypes, arrow_schema
@@ -25,18 +26,22 @@ class EvaluationWindow:
     """What a day's experiments are tested on.
 
     Attributes:
-        examples: RANKING_EXAMPLES of the day.
+        examples: RANKING_EXAMPLES of the day, which models score.
+        fused: the same with the fused ranks that count on this window, as in the gate of rankers.
         activity: USER_ACTIVITY with ``dt``, which holds the targets.
         cut: the last day before the window.
     """
 
     examples: Frame
+    fused: Frame
     activity: Frame
     cut: date
 
     def rows(self) -> pa.Table:
-        """The examples with the number of targets of their users, sorted."""
-        rows = with_targets(self.examples, targets_after(self.activity, self.cut))
+        """The examples with the number of targets of their users and the fused rank that counts, sorted."""
+        baseline = self.fused.select("user_id", "item_id", baseline_rank=nw.col("fused_rank"))
+        examples = self.examples.join(baseline, on=["user_id", "item_id"], how="inner")
+        rows = with_targets(examples, targets_after(self.activity, self.cut))
         return rows.sort("user_id", "item_id").collect(backend="polars").to_arrow()
 
     def evaluate(self, engine: Engine, models: Mapping[str, bytes], ids: IdTypes, seed: int, level: float) -> pa.Table:
@@ -54,7 +59,7 @@ class EvaluationWindow:
         """
         scores = scores_by_model(engine, self.examples, models, ids)
         window = collect_window(self.examples, self.activity, self.cut)
-        return evaluate_window(window, self.examples, scores, seed, level=level, pick_baseline=pick_baseline)
+        return evaluate_window(window, self.fused, scores, seed, level=level, pick_baseline=pick_baseline)
 
 
 @dataclass(frozen=True)

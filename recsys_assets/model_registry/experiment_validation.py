@@ -21,7 +21,7 @@ from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key
 
 VALIDATION = "experiment_validation"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 Row = dict[str, Any]
 StoredRows = Mapping[tuple[str, str], Sequence[Row]]
 """Rows of contract EXPERIMENT_VALIDATION by experiment and hash of its model's record."""

@@ -191,7 +191,8 @@ CUT = date(2015, 5, 3)
 
 def window_of(examples: pa.Table, activity: pl.DataFrame) -> EvaluationWindow:
     engine = PolarsEngine()
-    return EvaluationWindow(engine.from_arrow(examples), engine.from_arrow(activity.to_arrow()), CUT)
+    scored = engine.from_arrow(examples)
+    return EvaluationWindow(scored, scored, engine.from_arrow(activity.to_arrow()), CUT)
 
 
 def activity_of(rows: list[tuple[int, int, int, date]]) -> pl.DataFrame:

@@ -30,8 +30,8 @@ def lists_to_evaluate(rows: pa.Table) -> EvaluatedLists:
 
     Args:
         rows: table of contract RANKING_EXAMPLES, sorted by (``dt``,) ``user_id`` and ``item_id``, with or without
-            ``targets``. Without it, the targets among the candidates are counted, at least one per group: all these
-            users acted.
+            ``targets`` and ``baseline_rank``. Without the first, the targets among the candidates are counted, at least
+            one per group: all these users acted. Without the second, the stored fused rank is that of the baseline.
     """
     group = _groups(rows)
     labels = rows.column("label").to_numpy() > 0
@@ -41,7 +41,8 @@ def lists_to_evaluate(rows: pa.Table) -> EvaluatedLists:
         targets = np.maximum(rows.column("targets").to_numpy()[first], candidate_targets)
     else:
         targets = np.maximum(candidate_targets, 1)
-    return EvaluatedLists(group, labels, targets, -rows.column("fused_rank").to_numpy().astype(np.float64))
+    baseline = "baseline_rank" if "baseline_rank" in rows.column_names else "fused_rank"
+    return EvaluatedLists(group, labels, targets, -rows.column(baseline).to_numpy().astype(np.float64))
 
 
 def _groups(rows: pa.Table) -> Ints:
