@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -201,9 +200,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.stage is not None:
         _stage(arguments.stage)
-        sys.stdout.flush()
-        # Arrow may still read ahead in a thread of its own, and aborts where the interpreter ends meanwhile.
-        os._exit(0)
+        return
     print("| file | MB packed | peak MB | CPU s | outcome |\n|---|---|---|---|---|")
     for case in arguments.cases or CASES:
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:

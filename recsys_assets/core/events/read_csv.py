@@ -39,7 +39,13 @@ _MOST_PENDING = 250_000
 
 def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
     """Stream the rows of a csv or tsv file."""
-    text = open_text(stream, name, spec.encoding)
+    # Closed in the end: Arrow reads ahead in a thread of its own, which goes on after a fault, and aborts the process
+    # if the interpreter ends meanwhile.
+    with open_text(stream, name, spec.encoding) as text:
+        yield from _rows(text, name, spec, columns)
+
+
+def _rows(text: io.BufferedReader, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
     separator, header = _header(text, name, spec)
     if not header and not text.peek(1):
         raise SchemaError(f"{name}: the file is empty; expected a first line with the names of the columns")
