@@ -64,6 +64,7 @@ Queries = Mapping[str, str]
 """Expressions by the legend of what they give."""
 Limits = tuple[float, float]
 """Where yellow begins, and where red does; descending where less is worse."""
+_FULL: Limits = (0.7, 0.9)
 Panel = TypeVar(
     "Panel",
     stat.Panel,
@@ -132,7 +133,7 @@ def name(title: str, about: str, expr: str, label: str) -> stat.Panel:
 def share_gauge(title: str, about: str, expr: str) -> gauge.Panel:
     """A share of a limit: yellow from 70 %, red from 90 % on."""
     panel = _common(gauge.Panel(), title, about, {"": expr}, "percentunit")
-    return panel.min(0).max(1).decimals(0).thresholds(_thresholds((0.7, 0.9))).span(3).height(4)
+    return panel.min(0).max(1).decimals(0).thresholds(_thresholds(_FULL)).span(3).height(4)
 
 
 def lines(
@@ -164,6 +165,11 @@ def lines(
         dashed = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         panel.thresholds(_thresholds(limits)).thresholds_style(dashed)
     return panel
+
+
+def share_over_time(title: str, about: str, expr: str) -> timeseries.Panel:
+    """A share of a limit as a line, with the limits of :func:`share_gauge`."""
+    return lines(title, about, {"used": expr}, "percentunit", span=6, limits=_FULL, most=1)
 
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:

@@ -157,24 +157,8 @@ def _over_time() -> list[panels.timeseries.Panel | panels.piechart.Panel]:
             "{{source}}",
             span=8,
         ),
-        lines(
-            "CPU",
-            "Share of the limit that Cores states; dashed at 70 % and 90 %.",
-            {"used": _CPU},
-            "percentunit",
-            span=6,
-            limits=(0.7, 0.9),
-            most=1,
-        ),
-        lines(
-            "Memory",
-            "Share of the limit that GiB states; dashed at 70 % and 90 %.",
-            {"used": _MEMORY},
-            "percentunit",
-            span=6,
-            limits=(0.7, 0.9),
-            most=1,
-        ),
+        panels.share_over_time("CPU", "Share of the limit that Cores states; dashed at 70 % and 90 %.", _CPU),
+        panels.share_over_time("Memory", "Share of the limit that GiB states; dashed at 70 % and 90 %.", _MEMORY),
         coloured(
             lines(
                 "Offline share of answers",

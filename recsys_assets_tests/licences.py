@@ -18,7 +18,7 @@ def locked() -> dict[str, str]:
 
 
 def licence_of(package: str) -> str:
-    """What an installed package says of its licence: SPDX expression, else classifiers, else the field's first line.
+    """The licence in a package's metadata: SPDX expression, else classifiers, else the field's first line.
 
     Raises:
         PackageNotFoundError: it is not installed here, such as one for another platform.

@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recsys_assets.storage.s3 import S3Options
+from recsys_assets_tests.processes import end
 
 BUCKET = "recsys-tests"
 REGION = "us-east-1"
@@ -161,12 +162,7 @@ def process(command: Sequence[str], log: Path) -> Generator[subprocess.Popen[byt
     try:
         yield started
     finally:
-        started.terminate()
-        try:
-            started.wait(5)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
+        end(started, 5)
 
 
 def wait_for(done: Callable[[], bool], what: str, seconds: float = 60) -> None:

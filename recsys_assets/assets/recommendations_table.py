@@ -47,7 +47,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
     def recommendations_table(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:  # pyright: ignore[reportMissingTypeArgument]
         """Recommendations, similar and popular items of the served release in PostgreSQL: one state, and no days.
 
-        It follows the pointer, whoever moves it: a release, an approval, a rollback, an erasure.
+        It follows the pointer after each of its moves: a release, an approval, a rollback, an erasure.
         """
         releases = store.releases()
         followed = table.follow(releases)

@@ -149,7 +149,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 self.store_event(event)
 
     def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
-        """Update what the index says of an asset, unless a later event of the same batch writes the same columns."""
+        """Update the row of an asset in the index, unless a later event of the batch writes the same columns."""
         if id(event) not in self._overwritten:
             super()._store_asset_event(conn, event, event_id)
 

@@ -1,4 +1,4 @@
-"""Loads the tables in PostgreSQL whenever another release is served, whoever moved the pointer."""
+"""Loads the tables in PostgreSQL whenever another release is served, however the pointer was moved."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reads figures part by part, each in its own rhythm, and shows the last ones to whoever asks.
+"""Reads each part of the figures at its own interval, and serves the latest ones to scrapes.
 
 A scrape reads nothing: it takes milliseconds however large the history or the store is. A part that cannot be read
 shows nothing rather than what was so once, counts an error, and stops no other part.

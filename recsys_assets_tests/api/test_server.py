@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from recsys_assets_tests.api.conftest import eventually
 from recsys_assets_tests.api.publishing import Content, publish, releases_at
+from recsys_assets_tests.processes import end
 
 DAYS = [f"2015-08-{day:02}" for day in range(1, 6)]
 ODD_IDS = ["a/b", "/", "//", "ünï→", "50%", "%2F", "a b?c#d&e", "..", ".", "line\nbreak", "0", "'", '"', "\x00", "?k=0"]
@@ -71,12 +72,7 @@ def running(folder: Path, storage_uri: str, *options: str, **env: str) -> Genera
     try:
         yield Server(process, log)
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, 30)
 
 
 def numbered(number: int) -> Content:

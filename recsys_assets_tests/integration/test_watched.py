@@ -34,6 +34,7 @@ from recsys_assets_tests.api.test_server import running
 from recsys_assets_tests.compose import DOCKER
 from recsys_assets_tests.integration.world import SMALL, World
 from recsys_assets_tests.postgres_server import free_port
+from recsys_assets_tests.processes import end
 from recsys_assets_tests.test_monitoring import alerts, expressions, metrics_in
 
 pytestmark = pytest.mark.stack
@@ -85,12 +86,7 @@ def process(command: list[str], log: Path, **env: str) -> Generator[None]:
         error.add_note(log.read_text()[-3000:])
         raise
     finally:
-        started.terminate()
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
+        end(started, 20)
 
 
 @contextmanager
