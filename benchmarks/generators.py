@@ -33,7 +33,7 @@ from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.retrieval.protocol import CandidateParams
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import examples_of
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.uri import open_store

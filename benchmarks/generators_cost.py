@@ -42,8 +42,8 @@ from recsys_assets.core.retrieval.protocol import CandidateInputs, CandidatePara
 from recsys_assets.definitions import build_definitions
 from recsys_assets.engines.polars import PolarsEngine
 from recsys_assets.jobs import examples_of
-from recsys_assets.naming import Names
 from recsys_assets.partitions import daily
+from recsys_assets.resources.naming import Names
 from recsys_assets.sample.config import REAL_EVENTS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.settings import load_settings

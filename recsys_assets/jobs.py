@@ -15,7 +15,7 @@ from recsys_assets.model_registry.decisions import ApprovalRecord, ApprovalRecor
 from recsys_assets.model_registry.experiment_models import ASSET
 from recsys_assets.model_registry.experiment_validation import VALIDATION
 from recsys_assets.model_registry.state import EXPERIMENT_CHALLENGER, EXPERIMENT_PROMOTION, current_registry_state
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.resources.tracking import Tracking
 

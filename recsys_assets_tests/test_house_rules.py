@@ -112,10 +112,8 @@ def test_rooms_say_what_belongs_there_and_wire_nothing() -> None:
 def test_the_root_holds_what_a_reader_opens_first() -> None:
     assert {path.name for path in PLATFORM.glob("*.py")} == {
         "__init__.py",
-        "component.py",
         "definitions.py",
         "jobs.py",
-        "naming.py",
         "partitions.py",
         "settings.py",
     }

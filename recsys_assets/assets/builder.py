@@ -15,7 +15,7 @@ from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.io_managers.handles import ANY_SETTINGS, FILE, WHOLE
 from recsys_assets.model_registry.experiment_models import experiments_of
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import DATA_FILE
 

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.assets.builder import CHECKS, OWNERS, GraphBuilder
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.recommendations_table import Followed, RecommendationsTable

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.parse import PARSER_VERSION
 from recsys_assets.core.generator_registry import GeneratorRegistry
-from recsys_assets.naming import asset_name
+from recsys_assets.resources.naming import asset_name
 from recsys_assets.settings import PREFIX, Settings
 from recsys_assets.storage.objects import Json
 from recsys_assets.storage.stated import Stated

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from recsys_assets.automation.event_storage import end_runs_of_dead_processes
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 
 SECONDS = 30
 

@@ -9,8 +9,8 @@ from recsys_assets.automation.staleness import newest_day
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
-from recsys_assets.naming import Names
 from recsys_assets.partitions import daily, span
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 

@@ -17,7 +17,7 @@ from recsys_assets.core.experiments.config import MOST_BYTES, ExperimentError, n
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.model_registry.experiment_models import ASSET, experiments_of
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import NotFound
 

@@ -11,7 +11,7 @@ import dagster as dg
 
 from recsys_assets.assets.builder import CHECKS
 from recsys_assets.automation.cursors import read_cursor, write_cursor
-from recsys_assets.naming import Names, asset_name
+from recsys_assets.resources.naming import Names, asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.partition_store import PartitionStore

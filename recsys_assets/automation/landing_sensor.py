@@ -19,9 +19,9 @@ from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.quarantine import MOST_NAMED, sentence, waiting
-from recsys_assets.naming import Names
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 

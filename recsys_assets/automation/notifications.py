@@ -7,7 +7,7 @@ import dagster as dg
 from recsys_assets.automation.runs import is_by_console, root_cause
 from recsys_assets.ingest.quarantine import sentence
 from recsys_assets.jobs import RAW, WAITS
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.notifier import Notifier
 
 _ERROR_LIMIT = 1000

@@ -14,8 +14,8 @@ from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.dead_runs import UNFINISHED
 from recsys_assets.automation.event_log import EventLog
 from recsys_assets.automation.lineage_events import Made, events_of
-from recsys_assets.naming import asset_name
 from recsys_assets.resources.lineage_sink import LineageSink, NotSentError, RefusedError, sink_of
+from recsys_assets.resources.naming import asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.partition_store import PartitionStore
 

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from recsys_assets.automation.dead_runs import UNFINISHED
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 
 ERASURE = "erase_user"
 """The job that erases."""

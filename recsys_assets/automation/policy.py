@@ -15,8 +15,8 @@ from dagster_aws.s3 import S3Resource
 from recsys_assets.automation.event_log import EventLog, store_tag
 from recsys_assets.automation.pause import paused
 from recsys_assets.ingest.accepted import read_accepted
-from recsys_assets.naming import Names
 from recsys_assets.partitions import training_days
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 

@@ -15,7 +15,7 @@ import dagster as dg
 
 from recsys_assets.automation.event_storage import KeptSqliteEventLogStorage
 from recsys_assets.ingest.accepted import read_accepted
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import ObjectMeta, ObjectStore

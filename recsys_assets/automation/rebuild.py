@@ -22,8 +22,8 @@ from recsys_assets.automation.staleness import (
 from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.accepted import Accepted
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.naming import Names, asset_name
 from recsys_assets.partitions import span, training_days
+from recsys_assets.resources.naming import Names, asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.lineage import Lineage

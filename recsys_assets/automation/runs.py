@@ -15,8 +15,8 @@ from dagster_shared.error import SerializableErrorInfo
 
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.event_storage import end_runs_of_dead_processes
-from recsys_assets.naming import Names, asset_name
 from recsys_assets.resources.landing import ACCEPTED_ONLY
+from recsys_assets.resources.naming import Names, asset_name
 
 # Dagster's own job of all assets, which the UI's "Materialize" uses too.
 _ANY_ASSETS = "__ASSET_JOB"

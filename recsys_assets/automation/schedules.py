@@ -16,9 +16,9 @@ from recsys_assets.core.activity.feedback import days_reached
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.model_registry.experiment_models import experiments_of, models_to_test
 from recsys_assets.model_registry.experiment_validation import unvalidated
-from recsys_assets.naming import Names
 from recsys_assets.partitions import span
 from recsys_assets.resources.landing import ACCEPTED_ONLY
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.objects import sha256_bytes

@@ -10,7 +10,7 @@ from recsys_assets.assets.builder import CHECKS
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.rebuild import Looks, OtherSettings
 from recsys_assets.ingest.landing import LandingZone
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.objects import canonical_json, sha256_bytes
 from recsys_assets.storage.partition_store import REBUILD, PartitionStore

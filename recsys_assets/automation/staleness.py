@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from recsys_assets.ingest.accepted import Accepted
-from recsys_assets.naming import Names, asset_name
+from recsys_assets.resources.naming import Names, asset_name
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.partition_store import PartitionStore
 

@@ -10,7 +10,7 @@ from recsys_assets.assets.recommendations_table import TABLE, follows, table_of
 from recsys_assets.automation.cursors import read_cursor, write_cursor
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.pause import paused
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 

@@ -12,7 +12,7 @@ from recsys_assets.cli.home import enter_home
 from recsys_assets.cli.progress import Progress
 from recsys_assets.definitions import build_definitions, build_resources
 from recsys_assets.ingest.quarantine import waiting
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.settings import load_settings
 
 

@@ -24,9 +24,9 @@ from recsys_assets.definitions import build_definitions
 from recsys_assets.ingest.accepted import Accepted, read_accepted
 from recsys_assets.ingest.file_rows import file_rows, summed
 from recsys_assets.ingest.quarantine import lacking, sentence, waiting
-from recsys_assets.naming import Names
 from recsys_assets.partitions import daily, examples_lacking, how_to_make, span, training_days
 from recsys_assets.resources.landing import LandingResource
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.manifest import Pointer

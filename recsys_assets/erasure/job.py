@@ -17,7 +17,7 @@ from recsys_assets.erasure.report import Erasure, report_key
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.suppression import parse_user, read_suppressed
 from recsys_assets.jobs import AT_ONCE
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import close_request

@@ -8,7 +8,7 @@ import dagster as dg
 
 from recsys_assets.automation.event_log import store_tag
 from recsys_assets.erasure.job import JOB, EraseUserConfig
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
 from recsys_assets.storage.erasure_requests import list_requests, read_request

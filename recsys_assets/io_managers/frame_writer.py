@@ -16,8 +16,8 @@ from recsys_assets.core.contracts import Contract, IdTypes, arrow_schema, contra
 from recsys_assets.core.engine import Engine, Frame
 from recsys_assets.core.quality import Audit, audit
 from recsys_assets.io_managers.handles import FILE, Staged, StagedFile
-from recsys_assets.naming import asset_name
 from recsys_assets.resources.engine import EngineResource
+from recsys_assets.resources.naming import asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import DATA_FILE, Input
 from recsys_assets.storage.partition_store import partition_key

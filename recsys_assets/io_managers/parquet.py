@@ -17,8 +17,8 @@ from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
 from recsys_assets.ingest.accepted import Accepted, FileKind, read_accepted
 from recsys_assets.io_managers.handles import ANY_SETTINGS, WHOLE, Partitions, Staged
-from recsys_assets.naming import asset_name
 from recsys_assets.resources.engine import EngineResource
+from recsys_assets.resources.naming import asset_name
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import NotFound

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.storage.lineage import Input, Lineage
 from recsys_assets.storage.objects import sha256_bytes
 from recsys_assets.storage.partition_store import PartitionStore, partition_key

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from recsys_assets.automation.event_log import EventLog
 from recsys_assets.monitoring.collector import gauge
-from recsys_assets.naming import asset_name
+from recsys_assets.resources.naming import asset_name
 
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 _OUTCOMES = ("clean", "duplicates", "rejected", "erased")

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.automation.staleness import marts_of, outdated_days
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets_tests.automation.conftest import FIRST, Files
 from recsys_assets_tests.automation.driver import Driver
 

@@ -19,7 +19,7 @@ from recsys_assets.automation.notifications import notification_sensors
 from recsys_assets.automation.runs import BY_CONSOLE
 from recsys_assets.definitions import build_definitions
 from recsys_assets.jobs import WAITS
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.resources.notifier import Notifier, notifier_of
 from recsys_assets.settings import load_settings
 

@@ -9,7 +9,7 @@ import yaml
 
 from recsys_assets import jobs
 from recsys_assets.cli import releases as cli
-from recsys_assets.naming import Names
+from recsys_assets.resources.naming import Names
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 

@@ -32,8 +32,8 @@ from recsys_assets.core.dataset import Dataset, load_dataset, presets
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions, specs_of, stated_of_graph
 from recsys_assets.ingest.accepted import read_accepted
-from recsys_assets.naming import Names
 from recsys_assets.resources import landing as landing_resource
+from recsys_assets.resources.naming import Names
 from recsys_assets.settings import Settings, load_settings
 from recsys_assets.storage.identity import IdentityError
 from recsys_assets.storage.lineage import encode
