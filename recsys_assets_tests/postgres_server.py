@@ -36,13 +36,9 @@ def postgres_cluster(password: str, port: int) -> Generator[list[str]]:
     """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     assert found, "PostgreSQL's server programs are missing; make test-stack installs them"
-    # PostgreSQL refuses to run as root; its Debian package brings a user of its own.
-    become = [
-        "setpriv",
-        "--reuid=postgres",
-        "--regid=postgres",
-        "--clear-groups",
-    ]  # becomes it, unlike runuser
+    # PostgreSQL refuses to run as root; its Debian package brings a user of its own. setpriv becomes the server, where
+    # runuser would stay its parent.
+    become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     prefix = become if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="recsys-postgres-"))
     try:
