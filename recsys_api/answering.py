@@ -81,7 +81,7 @@ async def recommend(
         explain: whether each item says why it is there.
     """
     asking = await who_asks(state, snapshot, user, seen)
-    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), state.live.items(snapshot))
+    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), state.live.now(snapshot))
     fallbacks = composed.fallbacks
     metrics: Metrics = state.metrics
     if asking.problem is not None:

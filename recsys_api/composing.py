@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recsys_api.blend import blend, by_shares
+from recsys_api.live import Now
 from recsys_api.online import SIMILAR
 from recsys_api.rotation import rotate
 from recsys_api.rules import Candidate, Placed, apply_rules
@@ -30,6 +31,7 @@ DEPTH = 200
 CATALOGUE = "catalogue"
 """Source of items that fill an answer up because they pass the filter, in no order of merit."""
 _item = attrgetter("item_id")
+_NOTHING_NEW = Now()
 _SLACK = 20
 """Items gathered beyond those asked for where there are rules, which may leave some out."""
 
@@ -96,7 +98,7 @@ class Composed(NamedTuple):
 
 
 def compose(
-    snapshot: Snapshot, user: Key | None, visitor: Visitor, wanted: Wanted, now: int, live: Sequence[Candidate] = ()
+    snapshot: Snapshot, user: Key | None, visitor: Visitor, wanted: Wanted, now: int, live: Now = _NOTHING_NEW
 ) -> Composed:
     """Answer a request.
 
@@ -106,7 +108,8 @@ def compose(
         visitor: what is known of them.
         wanted: the request.
         now: microseconds since 1970, UTC.
-        live: what trends right now; the list of those who get no personal items begins with it.
+        live: what trends right now: the list of those who get no personal items begins with it, and where the release
+            says that popularity changes within hours, it takes turns with everybody's list of last night.
 
     Raises:
         FilterError: a filter of the request cannot be used.
@@ -119,7 +122,7 @@ def compose(
     rules = [*snapshot.placements.rules, *wanted.rules]
     # What sinks by rotation makes room for others, and rules may leave some out.
     most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
-    gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most, live)
+    gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most, live.items)
     mode = wanted.mode or place.mode
     if place.sources and wanted.mode is None:
         lists = {source: gather.of(source) for source in place.sources}
@@ -131,8 +134,12 @@ def compose(
         asked_online = mode == "online" or (mode == "blend" and bool(visitor.fresh))
         online = gather.of("online") if asked_online else []
         offline = gather.of("recommendations") if mode != "online" else []
-        merged = blend(online, offline, gather.most, key=_item)
-        used = "blend" if online and offline else "online" if online else "offline"
+        # Where popularity changes within hours, the list of last night has had its day.
+        trending = gather.of_now() if live.for_known and mode == "blend" and (online or offline) else []
+        last = blend(trending, offline, gather.most, key=_item) if trending else offline
+        merged = blend(online, last, gather.most, key=_item)
+        used = "blend" if offline and (online or trending) else "online" if online else "offline"
+        online = [*online, *trending]
     from_online = _taken_from(online, merged)
     if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
@@ -225,6 +232,10 @@ class _Gather:
         if len(kept) < self.most and len(rows) == deep < DEPTH:  # some are not available any more
             kept = self._kept(self._snapshot.recommendations.get(self._user, DEPTH))
         return kept
+
+    def of_now(self) -> list[Candidate]:
+        """What trends right now, best first."""
+        return self._going_on([], self.most)
 
     def fallback(self, held: Collection[Key], category: str | None) -> list[Candidate]:
         """Items that are not personal, to fill an answer up.

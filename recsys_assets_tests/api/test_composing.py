@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from recsys_api.composing import Wanted, compose
 from recsys_api.copies import Copies
 from recsys_api.events.event import DISLIKE, IMPRESSION, Event
+from recsys_api.live import Now
+from recsys_api.rules import Candidate
 from recsys_api.snapshot import Snapshot, load_snapshot
 from recsys_api.visitor import EventRules, Visitor
 from recsys_assets.core.placements.config import Placement
@@ -38,6 +40,8 @@ WANTED = st.builds(
     exclude_seen=st.booleans(),
     current=st.none() | ITEM,
 )
+TRENDING = [Candidate(item, 1.0, "trending") for item in (5, 31, 33, BLOCKED, 45, 8, 50)]
+LIVE = st.sampled_from([Now(), Now(TRENDING), Now(TRENDING, for_known=True)])
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +62,12 @@ def visitor_of(snapshot: Snapshot, user: int | None, acted: list[tuple[int, str,
 
 
 @settings(max_examples=300, deadline=None)
-@given(user=st.sampled_from(USERS), acted=EVENTS, seen=st.lists(ITEM, max_size=4), wanted=WANTED)
+@given(user=st.sampled_from(USERS), acted=EVENTS, seen=st.lists(ITEM, max_size=4), wanted=WANTED, live=LIVE)
 def test_an_answer_is_whole(
-    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int], wanted: Wanted
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int], wanted: Wanted, live: Now
 ) -> None:
     visitor = visitor_of(snapshot, user, acted, seen)
-    found = compose(snapshot, user, visitor, wanted, NOW)
+    found = compose(snapshot, user, visitor, wanted, NOW, live)
     items = [placed.candidate.item_id for placed in found.items]
     personal = len(items) - sum(found.fallbacks.values())
     assert {"offline": personal, "blend": found.offline, "online": 0, "fallback": 0}[found.mode] == found.offline
@@ -89,14 +93,14 @@ def test_an_answer_is_whole(
 
 
 @settings(max_examples=150, deadline=None)
-@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29))
+@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29), live=LIVE)
 def test_pages_are_parts_of_the_longer_answer(
-    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int, live: Now
 ) -> None:
     visitor = visitor_of(snapshot, user, acted, [])
 
     def page(k: int, offset: int) -> list[object]:
-        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW)
+        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW, live)
         return [placed.candidate for placed in found.items]
 
     whole = page(30, 0)
