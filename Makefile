@@ -113,8 +113,8 @@ lint: setup ## ruff, pyright, import rules
 	@$(BIN)/lint-imports --no-logo
 
 lock: setup ## resolve the dependencies anew after a change of pyproject.toml
-	@$(UV) pip compile pyproject.toml --group dev $(COMPILE) -o requirements.lock
-	@$(UV) pip compile pyproject.toml --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
+	@$(UV) pip compile pyproject.toml --extra kubernetes --group dev $(COMPILE) -o requirements.lock
+	@$(UV) pip compile pyproject.toml --extra kubernetes --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
 	@$(UV) pip compile pyproject.toml --extra spark --group build-spark $(COMPILE) -c requirements.lock -o requirements-spark.lock
 	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile - $(COMPILE) --no-header -o .ci/uv.txt
 

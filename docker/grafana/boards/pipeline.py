@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels
-from dashboards.panels import BLUE, GREEN, RED
+from boards import panels
+from boards.panels import BLUE, GREEN, RED
 
 _OWN = 'instance=~"$instance"'
 
