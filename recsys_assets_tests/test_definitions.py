@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,11 @@ def test_every_asset_is_described(definitions: dg.Definitions) -> None:
     specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
     assert {group: {k for k, s in specs.items() if s.group_name == group} for group in GROUPS} == GROUPS
     for name, spec in specs.items():
-        assert spec.description, name
+        # What the lineage page and the lists of assets show: one plain sentence that says what it is.
+        first = re.split(r"\.\s|\.$", (spec.description or "").replace("\n", " "))
+        assert len(first) > 1, f"{name}: no sentence that ends"
+        assert 20 <= len(first[0]) <= 130, f"{name}: {first[0]!r}"
+        assert first[0][0].isupper(), name
         assert spec.owners, name
         assert spec.kinds, name
         assert spec.code_version or name == "raw_events", name

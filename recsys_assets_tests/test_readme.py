@@ -124,6 +124,18 @@ def test_the_table_of_jobs_is_complete(definitions: dg.Definitions) -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {job.name for job in definitions.jobs or ()}
 
 
+def test_the_table_of_groups_says_what_each_reads(definitions: dg.Definitions) -> None:
+    table = (DOCS / "dagster.md").read_text().split("| group | reads | gives |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", table, re.MULTILINE)
+    graph = definitions.resolve_asset_graph()
+    reads: dict[str, set[str]] = {}
+    for node in map(graph.get, graph.get_all_asset_keys()):
+        reads.setdefault(node.group_name, set()).update(graph.get(parent).group_name for parent in node.parent_keys)
+    assert {group: set(re.findall(r"`(\w+)`", text)) for group, text in rows} == {
+        group: groups - {group} for group, groups in reads.items()
+    }
+
+
 def test_the_table_of_generators_is_complete() -> None:
     table = (DOCS / "generators.md").read_text().split("| generator |")[1].split("\n\n")[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == BUILT_IN.names

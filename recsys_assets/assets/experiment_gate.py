@@ -52,8 +52,8 @@ STEP = "experiment_gate"
 
 _OUTPUTS = {
     VALIDATION: Output(
-        "Every experiment on the targets of the last horizon, which none of them was trained on: metrics with "
-        "intervals, on the same users. A model that was scored on the same rows before is not scored again.",
+        "How good every experiment is, on the targets of the last horizon: metrics with intervals, on the same users. "
+        "None was trained on those. A model that was scored on the same rows before is not scored again.",
         code_version=CODE_VERSION,
         checks=("contract",),
     ),

@@ -76,7 +76,7 @@ def build(graph: GraphBuilder) -> list[dg.AssetsDefinition]:
         frames: FrameWriter,
         store: StoreResource,
     ) -> Result:
-        """What arrived on the day and became of it, against the month before: charts here, and a page on disk."""
+        """What arrived on the day and what became of it, against the month before: charts here, and a page on disk."""
         day = context.partition_key
         marts = ReportInputs(event_counts.frame(), user_activity.frame(), bot_users.frame())
         report = figures(marts, graph.day(day), params)

@@ -68,7 +68,7 @@ def cf_ensemble(graph: GraphBuilder, params: CandidateParams) -> dg.AssetsDefini
     def cf_ensemble(
         context: dg.AssetExecutionContext, user_activity: Partitions, bot_users: Partitions, frames: FrameWriter
     ) -> Result:
-        """IALS, graph filters, EASE, RP3beta and item-kNN, fitted on who did what; each scores any history."""
+        """Models of who did what, iALS, graph filters, EASE, RP3beta and item-kNN; each scores any history."""
         from recsys_assets.core.retrieval.cf_ensemble import CfEnsembleParams, fit  # SciPy: not for loading the graph
 
         read = {"user_activity": user_activity.frame()}

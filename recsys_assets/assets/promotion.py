@@ -43,8 +43,8 @@ GATE = "gate"
 
 _OUTPUTS = {
     "ranker_evaluation": Output(
-        "Ranker, champion, fusion and every generator on the targets of the last horizon, which none of them was built "
-        "on; and the lists that their winner would have given, after re-ranking.",
+        "How good ranker, champion, fusion and every generator are, on the targets of the last horizon. None of them "
+        "was built on those. Also the lists that their winner would have given, after re-ranking.",
         code_version="5",
         checks=("contract",),
         advisory=("ranker_beats_generators",),

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from recsys_assets.erasure.person import Person, erased_rows, forget_staged, holders
+from recsys_assets.erasure.person import Person, erased_rows, forget_staged
 from recsys_assets.erasure.plan import Part, Stored
 from recsys_assets.erasure.report import Affected, Erasure, read_erasure, write_erasure
+from recsys_assets.erasure.search import holders
 from recsys_assets.ingest.suppression import suppress
 from recsys_assets.model_registry.experiment_models import stored_as
 from recsys_assets.storage.manifest import Manifest

@@ -1,4 +1,4 @@
-"""Finds a person in what a store holds, and takes the person's rows out of staged files.
+"""A person to erase, and how the person's rows are taken out of staged files.
 
 Partitions of assets are not rewritten here but materialized again: what was counted or learned from the person's rows
 cannot be found by an id.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,17 +20,11 @@ import pyarrow.parquet as pq
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.ingest.staging import StagedDay, StagedFile, StagedKind, read_staged, write_index
 from recsys_assets.ingest.suppression import UserId, ids_in_raw, matching
-from recsys_assets.storage.lists import list_files
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.scratch import TemporaryFolder
-from recsys_assets.storage.served_lists import SERVED_LISTS
 
 _STAGED: tuple[StagedKind, ...] = ("events", "impressions")
 """Kinds of staged files with rows of persons."""
-_READERS = 8
-_PARQUET = b"PAR1"
-_USER_LISTS = [list_files(served.name)[0] for served in SERVED_LISTS if served.key_type == "user"]
-"""Files of a release whose keys are user ids."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +39,18 @@ class Person:
     id: UserId
     dataset: Dataset
 
+    @property
+    def columns(self) -> set[str]:
+        """Names of the columns of users in landing files."""
+        return {files.events.columns.user_id for files in (self.dataset, self.dataset.served)}
+
     def rows(self, table: pa.Table) -> pa.Array | pa.ChunkedArray:
         """Which rows of a table are the person's, by ``user_id`` or, in rejected rows, ``raw``."""
         if "user_id" in table.column_names:
             return matching(table["user_id"], [self.id])
-        kind = self.dataset.ids.user
-        columns = {files.events.columns.user_id for files in (self.dataset, self.dataset.served)}
+        kind, columns = self.dataset.ids.user, self.columns
         raw = table["raw"].to_pylist()
         return pa.array([any(self.id in ids_in_raw(text, name, kind) for name in columns) for text in raw], pa.bool_())
-
-    def count(self, store: ObjectStore, key: str) -> int:
-        """Number of the person's rows in a stored file; 0 for a file that has neither users nor raw rows."""
-        with store.open(key) as stream:
-            if key.rpartition("/")[2] in _USER_LISTS:
-                return _count(matching(pa.ipc.open_file(stream).read_all()["key"], [self.id]))
-            # By content: a file name may not tell the format.
-            if stream.read(len(_PARQUET)) != _PARQUET:
-                return 0
-            stream.seek(0)
-            file = pq.ParquetFile(stream)
-            columns = [name for name in ("user_id", "raw") if name in file.schema_arrow.names][:1]
-            if not columns:
-                return 0
-            groups = (file.read_row_group(n, columns) for n in range(file.num_row_groups))
-            return sum(_count(self.rows(group)) for group in groups)
-
-
-def holders(store: ObjectStore, person: Person) -> dict[str, int]:
-    """Every stored file that holds the person: key to number of rows. Reads the id columns of all tables."""
-    keys = [meta.key for meta in store.list()]
-    with ThreadPoolExecutor(_READERS) as pool:
-        counts = pool.map(partial(person.count, store), keys)
-        return {key: count for key, count in zip(keys, counts, strict=True) if count}
 
 
 def erased_rows(store: ObjectStore) -> int:
@@ -159,10 +131,6 @@ def _without(store: ObjectStore, key: str | None, rows: Callable[[pa.Table], pa.
         if rows_kept != file.metadata.num_rows:
             store.put(key, path)
     return rows_kept
-
-
-def _count(mask: pa.Array | pa.ChunkedArray) -> int:
-    return int(pc.call_function("sum", [mask]).as_py() or 0)
 
 
 def _read(store: ObjectStore, key: str, column: str) -> pa.ChunkedArray:

@@ -102,7 +102,7 @@ def parse_user(value: object, kind: IdType) -> UserId:
         ValueError: it is empty, or not of that type.
     """
     text = "" if value is None or isinstance(value, bool) else str(value).strip()
-    user = _as_id(text, kind)
+    user = as_id(text, kind)
     if user is None:
         raise ValueError(f"user_id: expected an id of type {kind}, found {type(value).__name__} that is none")
     return user
@@ -130,7 +130,7 @@ def ids_in_raw(raw: str, column: str, kind: IdType) -> set[UserId]:
         line = row if isinstance(row, str) else raw
         values = [*_CELL.split(line), *_WORD.findall(line)]
         values += cast("list[Any]", row) if isinstance(row, list) else []
-    users = (_as_id(_text(value), kind) for value in values)
+    users = (as_id(_text(value), kind) for value in values)
     return {user for user in users if user is not None}
 
 
@@ -181,7 +181,7 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _as_id(text: str, kind: IdType) -> UserId | None:
+def as_id(text: str, kind: IdType) -> UserId | None:
     """Text as an id, by the rules of the parser; None if it is not one."""
     if kind == "string":
         return text or None

@@ -12,8 +12,9 @@ import pytest
 
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.erasure.erase import Eraser, ErasureError
-from recsys_assets.erasure.person import Person, holders
+from recsys_assets.erasure.person import Person
 from recsys_assets.erasure.report import Erasure, Rewritten
+from recsys_assets.erasure.search import holders
 from recsys_assets.ingest.suppression import UserId, read_suppressed
 from recsys_assets.model_registry.experiment_models import MODEL_FILE, stored_as
 from recsys_assets.storage.lineage import Input, Lineage

@@ -15,7 +15,8 @@ from recsys_api.settings import Settings
 from recsys_assets.core.dataset import Dataset, load_dataset
 from recsys_assets.core.events.clean import CleanParams, clean_day
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.erasure.person import Person, forget_staged, holders
+from recsys_assets.erasure.person import Person, forget_staged
+from recsys_assets.erasure.search import holders
 from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.ingest.listing import list_landing
 from recsys_assets.ingest.served import forget_served

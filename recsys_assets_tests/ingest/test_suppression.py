@@ -14,7 +14,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.core.dataset import Dataset, load_dataset
-from recsys_assets.erasure.person import Person, forget_staged, holders
+from recsys_assets.erasure.person import Person, forget_staged
+from recsys_assets.erasure.search import holders
 from recsys_assets.ingest.listing import LandingFile
 from recsys_assets.ingest.staging import StagedDay, StagedFile, stage
 from recsys_assets.ingest.suppression import LIST, ids_in_raw, parse_user, read_suppressed, suppress

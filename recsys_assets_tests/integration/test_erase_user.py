@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.automation.runs import InProcessRunner, MaterializeError
+from recsys_assets.erasure.person import Person
+from recsys_assets.erasure.search import holders
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of, read
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
@@ -135,6 +137,8 @@ def test_an_unknown_person_and_a_wrong_id_are_told_so(
     assert (metadata(result)["found"], metadata(result)["staged_rows"]) == (False, 0)
     assert world.hashes("assets", "releases", "staging") == before
     assert "expected an id of type int64, found str that is none" in problem(erase(world, "ann"))
+    rows = world.lineage("recommendations", DAY).rows  # stands in records and in the manifest
+    assert holders(world.store.open(), Person(rows, world.dataset)) == {}
 
 
 def test_it_does_not_begin_while_others_write(built: World, tmp_path: Path, instance: dg.DagsterInstance) -> None:
