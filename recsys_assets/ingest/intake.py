@@ -132,9 +132,7 @@ class Intake:
         aside, known = accepted.quarantined.get(name), accepted.files.get(name)
         if file is None:
             # Nobody knows what is in a folder that cannot be looked into now.
-            unseen = any(
-                folder.endswith("/") and f"/{name}".startswith(f"/{folder.lstrip('/')}") for folder in self.skipped
-            )
+            unseen = any(f"/{name}".startswith(f"/{folder.lstrip('/')}") for folder in self._listing.unseen)
             return not unseen and (aside is not None or name not in accepted.deletions)
         if aside is not None:
             return aside.listed != file.digest

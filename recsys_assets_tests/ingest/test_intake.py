@@ -36,6 +36,7 @@ class Place:
         for at, day in enumerate(DAYS):
             self.put(f"events_{day}.csv", at)
         self.notes: list[str] = []
+        self.links: tuple[str, ...] = ()
         assert self.look().event_days() == DAYS
 
     def put(self, name: str, at: int, rows: int = 40) -> None:
@@ -44,7 +45,7 @@ class Place:
         self.landing.put(name, (HEADER + "".join(lines)).encode())
 
     def zone(self, **options: Any) -> LandingZone:
-        landing = partial(list_landing, self.landing)
+        landing = partial(list_landing, self.landing, links=self.links)
         options = {"most_deleted": 0.2, **options}
         return LandingZone(
             DATASET, self.store, lambda: self.landing, landing, PolarsEngine(self.store.storage_options).scan, **options
@@ -188,8 +189,37 @@ def test_what_lies_in_a_folder_that_cannot_be_looked_into_has_not_vanished(tmp_p
     (root / "more").symlink_to(tmp_path / "elsewhere")
     assert place.look() == before
     assert place.notes == [
-        "1 skipped in the landing zone: more/ (links to folders are not followed; move or mount the folder here)"
+        "1 skipped in the landing zone: more/ "
+        "(links to folders outside are not followed unless RECSYS_LANDING_LINKS names the folder)"
     ]
+
+
+def test_what_allowed_links_lead_to_counts_once_and_stays_while_its_disk_is_away(tmp_path: Path) -> None:
+    place = Place(lambda: LocalStore(tmp_path / f"store {next(prefixes)}"))
+    root, disk, day = Path(place.landing.uri()), tmp_path / "disk", "2015-05-13"
+    place.put("events_next.csv", 10)
+    (disk / "2015").mkdir(parents=True)
+    (root / "events_next.csv").rename(disk / "2015" / "events_next.csv")
+    for link in ("b", "c"):
+        (root / link).symlink_to(disk / "2015")
+    (root / "events_linked.csv").symlink_to(disk / "2015" / "events_next.csv")
+    place.links = (str(disk),)
+    accepted = place.look()
+    assert (place.rows(day), accepted.quarantined) == (40, {})
+    assert "c/ (links to folders are not followed twice; its files are read as b/)" in place.notes[-1]
+
+    (root / "events_linked.csv").unlink()
+    accepted = place.look()
+    disk.rename(tmp_path / "away")
+    assert place.look() == accepted, "nothing has vanished"
+    assert "b/ (links to a folder that does not exist now" in place.notes[-1]
+
+    (tmp_path / "away").rename(disk)
+    (root / "a").symlink_to(disk / "2015")
+    file = disk / "2015" / "events_next.csv"
+    file.write_text(file.read_text().replace("view", "addtocart"))
+    assert "a/events_next.csv" in place.look().files
+    assert place.rows(day) == 40, "the file has moved, and its old rows with it"
 
 
 def test_a_fifo_under_a_name_of_the_data_set_keeps_nobody_waiting(tmp_path: Path) -> None:
