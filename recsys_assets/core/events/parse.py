@@ -137,8 +137,8 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         nw.when(~is_unknown).then(user_id).alias("user"),
         to_id(item, dataset.ids.item).alias("item"),
         event_type.alias("type"),
-        to_float64(nw.col("quantity"), spec.numbers).alias("units"),
-        to_price(nw.col("price"), spec.numbers).alias("unit_price"),
+        to_float64(nw.col("quantity"), spec.numbers.of("quantity")).alias("units"),
+        to_price(nw.col("price"), spec.numbers.of("price")).alias("unit_price"),
     )
     positive = ~(nw.col("units") <= 0) if spec.positive_quantity else nw.lit(True)
     unpriced = ~nw.col("price").is_null() & nw.col("unit_price").is_null()
@@ -155,7 +155,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         },
         {
             "unparsable quantity": ~nw.col("quantity").is_null() & nw.col("units").is_null(),
-            "unparsable price": unpriced & ~is_number(nw.col("price"), spec.numbers),
+            "unparsable price": unpriced & ~is_number(nw.col("price"), spec.numbers.of("price")),
             "non-positive quantity": ~positive,
         },
     )
