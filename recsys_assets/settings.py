@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     )
     deleted_share: _Share = Field(
         default=0.1,
-        description="share of all events or properties that may vanish with their files at once; above it, their rows "
-        "stay until a person agrees; 1: they always go",
+        description="share of all events or properties that may vanish with their files at once, and of the rows of a "
+        "file that is replaced; above it, their rows stay until a person agrees; 1: they always go",
     )
     keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
     keep_releases: int = Field(

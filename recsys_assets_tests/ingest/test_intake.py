@@ -1,4 +1,4 @@
-"""What a look at the landing zone takes in, on local folders and S3: one bad file, stray days and vanished files."""
+"""A look at the landing zone, on local folders and S3: one bad file, stray days, vanished and cut files."""
 
 from __future__ import annotations
 
@@ -171,6 +171,63 @@ def test_files_that_are_moved_or_merged_take_nothing_away(place: Place) -> None:
     accepted = place.look()
     assert (accepted.deletions, accepted.event_days()) == ((), DAYS)
     assert [place.rows(day) for day in DAYS] == [40] * len(DAYS)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_file_that_is_cut_waits_for_a_person_and_everything_else_goes_on(place: Place, rows: int) -> None:
+    name, whole = f"events_{DAYS[1]}.csv", place.landing.get(f"events_{DAYS[1]}.csv")
+    place.put(name, 1, rows=rows)
+    place.put("events_next.csv", 10)
+    accepted = place.look()
+    assert waiting(accepted) == {name: f"has {rows} rows and had 40, which stay"}
+    assert f"{name} (has {rows} rows and had 40, which stay)" in place.notes[-1]
+    assert (place.rows(DAYS[1]), accepted.event_days()) == (40, [*DAYS, "2015-05-13"])
+    assert len(place.zone().events(DAYS[1]).collect()) == 40, "for a run by hand, too"
+
+    place.landing.put(name, whole + b"1430740800000,77,view,1,\n")
+    accepted = place.look()
+    assert (waiting(accepted), place.rows(DAYS[1])) == ({}, 41)
+    place.put(name, 1, rows=2)
+    place.look()
+    accepted = place.zone().decide(deletions=True)
+    assert (waiting(accepted), place.rows(DAYS[1])) == ({}, 2)
+    assert place.look() == accepted
+
+
+def test_a_cut_file_that_goes_takes_its_earlier_rows_along(place: Place) -> None:
+    place.put("events_2015-05-04.csv", 1, rows=3)
+    place.look()
+    place.landing.delete("events_2015-05-04.csv")
+    accepted = place.look()
+    assert (waiting(accepted), accepted.event_days()) == ({}, [DAYS[0], *DAYS[2:]])
+
+
+def test_files_that_are_appended_to_corrected_split_or_read_otherwise_have_not_shrunk(place: Place) -> None:
+    place.put("events_2015-05-03.csv", 0, rows=60)
+    place.put("events_2015-05-04.csv", 1, rows=36)
+    lines = place.landing.get("events_2015-05-05.csv").decode().splitlines(keepends=True)
+    for name, part in (("events_2015-05-05.csv", lines[1:11]), ("events_2015-05-05b.csv", lines[11:])):
+        place.landing.put(name, (HEADER + "".join(part)).encode())
+    place.put("events_2015-05-06.csv", 20, rows=40)  # of another day
+    accepted = place.look()
+    assert waiting(accepted) == {}
+    assert "events_2015-05-04.csv: has 36 rows and had 40" in place.notes
+    assert [place.rows(day) for day in DAYS[:3]] == [60, 36, 40]
+
+
+@pytest.mark.parametrize("most", [0.5, 1.0])
+def test_a_category_tree_that_is_cut_waits_too(place: Place, most: float) -> None:
+    def tree(edges: int) -> None:
+        rows = "".join(f"{n},0\n" for n in range(1, edges + 1))
+        place.landing.put("category_tree.csv", f"categoryid,parentid\n{rows}".encode())
+        zone = place.zone(most_deleted=most)
+        zone.accept(zone.changes())
+
+    tree(10)
+    tree(4)
+    assert place.zone(only_accepted=True).categories().num_rows == (4 if most == 1 else 10)
+    tree(5)
+    assert place.zone(only_accepted=True).categories().num_rows == 5
 
 
 def test_the_whole_zone_may_be_away(place: Place) -> None:
