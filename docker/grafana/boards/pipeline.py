@@ -83,7 +83,7 @@ def _now() -> list[panels.stat.Panel]:
         ),
         figure(
             "Waits for a person",
-            "Files set aside, days held and files vanished on which a person has to decide: recsys landing.",
+            "Files set aside, cut or vanished, and days held, on which a person has to decide: recsys landing.",
             f"max({_series('waiting_for_a_person')})",
             "none",
             (1, 5),
