@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,10 @@ from recsys_api.events.event import DISLIKE, IMPRESSION, Event
 from recsys_api.live import Now
 from recsys_api.rules import Candidate
 from recsys_api.snapshot import Snapshot, load_snapshot
-from recsys_api.visitor import EventRules, Visitor
-from recsys_assets.core.placements.config import Placement
-from recsys_assets.storage.lists import RankedItem
+from recsys_api.visitor import EventRules, Quiet, Visitor
+from recsys_assets.core.placements.config import Placement, Placements
+from recsys_assets.core.placements.rules import Boost, BuryRule
+from recsys_assets.storage.lists import Key, RankedItem
 from recsys_assets_tests.api.publishing import publish, releases_at
 from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, ITEMS
 
@@ -42,6 +44,26 @@ WANTED = st.builds(
 )
 TRENDING = [Candidate(item, 1.0, "trending") for item in (5, 31, 33, BLOCKED, 45, 8, 50)]
 LIVE = st.sampled_from([Now(), Now(TRENDING), Now(TRENDING, for_known=True)])
+BURIED = BuryRule(name="later", action="bury", items=(6,), factor=0.1)
+CHANGES: list[tuple[str, Any]] = [
+    ("k", 30),
+    ("offset", 2),
+    ("mode", "offline"),
+    ("mode", "online"),
+    ("mode", "blend"),
+    ("placement", Placement(mode="online")),
+    ("placement", Placement(sources={"popular": 1.0})),
+    ("placement", Placement(filter="price < 7")),
+    ("placement", Placement(rules=(BURIED,))),
+    ("placement", Placement(rotate_after=1)),
+    ("boosts", (Boost(filter="price < 7", factor=0.1),)),
+    ("category", "shoes"),
+    ("filter", "price < 7"),
+    ("exclude", frozenset({7})),
+    ("exclude_seen", True),
+    ("current", 7),
+]
+"""What changes a request, one at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +127,26 @@ def test_pages_are_parts_of_the_longer_answer(
 
     whole = page(30, 0)
     assert page(cut, 0) + page(30 - cut, cut) == whole
+
+
+@pytest.mark.parametrize(
+    "of_release",
+    ["", "repeats", "exclude_purchased", "placements", "withdrawn"],
+)
+def test_a_list_that_is_shown_as_it_is_is_what_all_steps_make_of_it(snapshot: Snapshot, of_release: str) -> None:
+    plain = replace(snapshot.rules, repeats=True, exclude_purchased=False)
+    changed = {"repeats": False, "exclude_purchased": True}
+    release = replace(
+        snapshot,
+        rules=replace(plain, **{of_release: changed[of_release]}) if of_release in changed else plain,
+        placements=Placements(rules=(BURIED,)) if of_release == "placements" else Placements(),
+        withdrawn=frozenset[Key]({8}) if of_release == "withdrawn" else frozenset[Key](),
+    )
+    history = [RankedItem(5, 2.0, "purchase"), RankedItem(6, 1.0, "interaction")]
+    known, quiet = Visitor.of(history, [], release.rules), Quiet(lambda: history, release.rules)
+    for user in USERS:
+        for wanted in (Wanted(k=4), *(replace(Wanted(k=4), **{field: value}) for field, value in CHANGES)):
+            assert compose(release, user, quiet, wanted, NOW) == compose(release, user, known, wanted, NOW), wanted
 
 
 def test_a_history_is_continued_and_not_counted_twice() -> None:
