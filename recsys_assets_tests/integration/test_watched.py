@@ -33,7 +33,7 @@ from recsys_assets_tests.api.test_answers import CONTENT, FACTS
 from recsys_assets_tests.api.test_server import running
 from recsys_assets_tests.compose import DOCKER
 from recsys_assets_tests.integration.world import SMALL, World
-from recsys_assets_tests.postgres_server import free_port
+from recsys_assets_tests.ports import free_port
 from recsys_assets_tests.processes import end
 from recsys_assets_tests.test_monitoring import alerts, expressions, metrics_in
 

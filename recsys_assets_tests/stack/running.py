@@ -14,7 +14,8 @@ from pathlib import Path
 
 from recsys_assets.cli.services import Service
 from recsys_assets_tests.compose import DOCKER, env_file
-from recsys_assets_tests.postgres_server import USER, free_port, postgres_cluster
+from recsys_assets_tests.ports import free_port
+from recsys_assets_tests.postgres_server import USER, postgres_cluster
 from recsys_assets_tests.stack.loopback import PORTS, Loopback
 
 LONG_RUNNING = ("mlflow", "code", "webserver", "daemon", "metrics", "api", "alertmanager", "prometheus", "grafana")
