@@ -28,6 +28,7 @@ import yaml
 from recsys_assets.sample.config import SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.storage.partition_store import PartitionStore
+from recsys_assets.storage.recommendations_table import RecommendationsTable
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.automation.driver import FAST
 from recsys_assets_tests.compose import DOCKER, raw
@@ -48,11 +49,13 @@ from recsys_assets_tests.stack.asking import (
     served_events,
     serves,
     store_of,
+    url_of,
     workers_of,
 )
 from recsys_assets_tests.stack.running import Stack, made_up, stack_in
 from recsys_assets_tests.stack.visitors import Visitor, view, visit
 from recsys_assets_tests.test_monitoring import alerts, expressions, metrics_in
+from recsys_assets_tests.test_recommendations_table import expect_equal
 from recsys_assets_tests.webhook import Told, webhook
 
 pytestmark = pytest.mark.stack
@@ -186,6 +189,18 @@ def test_a_landed_file_becomes_a_release_that_the_api_serves(stack: Stack, relea
     answer = get(stack, "/recommendations/1?k=5")
     assert answer["release_id"] == pointer["release_id"]
     assert len(answer["items"]) == 5
+
+
+def test_the_tables_in_postgresql_equal_the_release(stack: Stack, released: dict[str, Any], tmp_path: Path) -> None:
+    url = url_of(stack, "recommendations", "recommendations")
+    table = RecommendationsTable(url, "recsys")
+
+    def follows() -> bool:
+        loaded = table.loaded()
+        return loaded is not None and loaded.release_id == released["release_id"]
+
+    eventually(follows, 300, "the tables do not follow the release")
+    expect_equal(url, Releases(store_of(stack)), tmp_path)
 
 
 def test_mlflow_has_the_run_and_keeps_files_in_s3(stack: Stack, released: dict[str, Any]) -> None:
