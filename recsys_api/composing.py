@@ -136,24 +136,7 @@ def compose(
     # What sinks by rotation makes room for others, and rules may leave some out.
     most = wanted.depth + (_SLACK if rules else 0) + (len(visitor.shown) if place.rotate_after else 0)
     gather = _Gather(snapshot, user, visitor, forbidden, wanted.filters, most, live.items)
-    mode = wanted.mode or place.mode
-    if place.sources and wanted.mode is None:
-        lists = {source: gather.of(source) for source in place.sources}
-        merged = by_shares(lists, {**place.sources}, gather.most, key=_item)
-        online = lists.get("online", [])
-        used = "blend" if online else "offline"
-    else:
-        # Without news, the lists of last night are what the models have to say.
-        asked_online = mode == "online" or (mode == "blend" and bool(visitor.fresh))
-        online = gather.of("online") if asked_online else []
-        offline = gather.of("recommendations") if mode != "online" else []
-        # Where popularity changes within hours, the list of last night has had its day.
-        trending = gather.of_now() if live.for_known and mode == "blend" and (online or offline) else []
-        last = blend(trending, offline, gather.most, key=_item) if trending else offline
-        merged = blend(online, last, gather.most, key=_item)
-        used = "blend" if offline and (online or trending) else "online" if online else "offline"
-        online = [*online, *trending]
-    from_online = _taken_from(online, merged)
+    merged, used, not_nightly = _merged(gather, wanted, live)
     if place.rotate_after:
         half_life = timedelta(days=place.rotate_half_life_days)
         merged = rotate(merged, visitor.shown, {}, now, place.rotate_after, half_life, key=_item)
@@ -174,9 +157,30 @@ def compose(
             reason = "short_list" if personal else "unknown_user" if not visitor.clicks else "no_candidates"
             fallbacks = {reason: count}
     others = sum(fallbacks.values())
-    if from_online:
-        others += sum(item.candidate.item_id in from_online for item in placed)
+    if not_nightly:
+        others += sum(item.candidate.item_id in not_nightly for item in placed)
     return Composed(placed, used if personal else "fallback", fallbacks, len(placed) - others)
+
+
+def _merged(gather: _Gather, wanted: Wanted, live: Now) -> tuple[list[Candidate], str, set[Key]]:
+    """What is personal, best first; which parts it is made of; and the items that no list of last night put there."""
+    sources, most = wanted.placement.sources, gather.most
+    mode = wanted.mode or wanted.placement.mode
+    if sources and wanted.mode is None:
+        lists = {source: gather.of(source) for source in sources}
+        merged = by_shares(lists, {**sources}, most, key=_item)
+        online = lists.get("online", [])
+        return merged, "blend" if online else "offline", _taken_from(online, merged)
+    # Without news, the lists of last night are what the models have to say.
+    asked_online = mode == "online" or (mode == "blend" and gather.has_news)
+    online = gather.of("online") if asked_online else []
+    offline = gather.of("recommendations") if mode != "online" else []
+    # Where popularity changes within hours, the list of last night has had its day.
+    trending = gather.of_now() if live.for_known and mode == "blend" and (online or offline) else []
+    last = blend(trending, offline, most, key=_item) if trending else offline
+    merged = blend(online, last, most, key=_item)
+    used = "blend" if offline and (online or trending) else "online" if online else "offline"
+    return merged, used, _taken_from([*online, *trending], merged)
 
 
 def _as_listed(snapshot: Snapshot, user: Key | None, visitor: Visitor, wanted: Wanted) -> list[Placed] | None:
@@ -225,6 +229,11 @@ class _Gather:
         self._forbidden, self.most, self._live = forbidden, most, live
         masks = [snapshot.filters.mask(text) for text in filters]
         self.mask = reduce(np.logical_and, masks) if masks else None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the visitor did anything that the release does not know of."""
+        return bool(self._visitor.fresh)
 
     def of(self, source: str) -> list[Candidate]:
         """The items of a source, best first."""
