@@ -223,8 +223,19 @@ def test_rows_that_a_quote_took_in_up_to_the_end_of_the_file_are_rows(tmp_path: 
     assert (done.total, len(good), bad["reason"]) == (10, 9, SWALLOWED)
 
 
+def test_a_line_that_a_quote_took_in_may_be_long(tmp_path: Path) -> None:
+    text = "\n".join([f"{HEADER},text", 'x,"1', *(f"{line},t" for line in LINES), f'{"b" * 200_000},","'])
+    done, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode())
+    assert (done.total, len(good)) == (12, 10)
+    assert [row["reason"] for row in bad] == [
+        "wrong number of columns and a quote that is not closed",
+        "row or value too long",
+    ]
+
+
 def test_texts_of_several_lines_are_texts(tmp_path: Path) -> None:
-    rows = [f"{line},{text}" for line, text in zip(LINES, [*HONEST, *HONEST], strict=False)]
+    long = f'"a\n{"b" * 200_000},,,,\nc"'
+    rows = [f"{line},{text}" for line, text in zip(LINES, [*HONEST, long, *HONEST], strict=False)]
     done, good, bad = staged(LocalStore(tmp_path), "events.csv", "\n".join([f"{HEADER},text", *rows]).encode())
     assert (done.total, len(good), bad) == (10, 10, [])
     titles = [text for text in HONEST if text.strip('"\n')]

@@ -9,7 +9,6 @@ of a description has the time of an event in the column of times.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ class SwallowedRows:
         if self._is_first_proof(place) and len(parts.first) == width:
             yield parts.first
         likely = (line for line in parts.between if line.count(self.lines.separator) >= width - 1)
-        rows = (next(csv.reader([line], delimiter=self.lines.separator, quotechar=self.lines.quote)) for line in likely)
+        rows = map(self.lines.fields, likely)
         yield from islice((fields for fields in rows if len(fields) == width), _PROOFS)
         is_proof = self.time <= place or place in self.short or parts.quoted
         if is_proof and len(parts.last.fields) == width:

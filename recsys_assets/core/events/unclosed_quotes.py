@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from recsys_assets.core.events.batches import (
     HEADER_AGAIN,
     NOT_TEXT,
+    TOO_LONG,
     UNCLOSED_QUOTE,
     WRONG_COLUMNS,
     Broken,
@@ -55,7 +56,7 @@ class Lines:
         broken: list[Broken] = []
         for number, line in enumerate(line for line in lines if line.strip()):
             is_open = line.count(self.quote) % 2 == 1
-            row = [] if is_open else next(csv.reader([line], delimiter=self.separator, quotechar=self.quote))
+            row = [] if is_open else self.fields(line)
             if fault := self._fault(line, row, is_open=is_open):
                 broken.append((number, fault, raw_text(line)))
             else:
@@ -63,9 +64,16 @@ class Lines:
                 numbers.append(number)
         return self.batch(good, numbers, broken)
 
+    def fields(self, line: str) -> list[str]:
+        """The fields of a line; none if one of them is longer than Python's parser takes (128 KiB)."""
+        try:
+            return next(csv.reader([line], delimiter=self.separator, quotechar=self.quote))
+        except csv.Error:
+            return []
+
     def _fault(self, line: str, row: Sequence[str], *, is_open: bool) -> str | None:
         if len(row) != len(self.header):
-            return UNCLOSED_QUOTE if is_open else WRONG_COLUMNS
+            return UNCLOSED_QUOTE if is_open else WRONG_COLUMNS if row else TOO_LONG
         if row == self.header:
             return HEADER_AGAIN
         return NOT_TEXT if MARK in line else None
