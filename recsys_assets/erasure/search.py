@@ -108,10 +108,8 @@ class Search:
         stream.seek(0)
         if start.startswith(_PARQUET):
             return self._in_parquet(stream)
-        if start == _ARROW:
-            return self._in_arrow(stream, name)
         with _one_large_file if size > _LARGE else nullcontext():
-            return self._in_bytes(stream.read())
+            return self._in_arrow(stream, name) if start == _ARROW else self._in_bytes(stream.read())
 
     def _in_parquet(self, stream: BinaryIO) -> int:
         file = pq.ParquetFile(stream)
@@ -124,14 +122,18 @@ class Search:
         )
 
     def _in_arrow(self, stream: BinaryIO, name: str) -> int:
-        file = pa.ipc.open_file(stream)
         keys = _USERS if name in _USER_LISTS else "key"
-        stated = b"\n".join(text for pair in (file.schema.metadata or {}).items() for text in pair)
+        schema = pa.ipc.open_file(stream).schema
+        names = [keys if field.name == "key" else field.name for field in schema]
+        # What is not looked at is not read: ranks and scores are most of a release.
+        places = [place for place, field in enumerate(schema) if self._may_hold(names[place], field.type)]
+        stated = b"\n".join(text for pair in (schema.metadata or {}).items() for text in pair)
         found = self._in_text(stated)
-        for number in range(file.num_record_batches):
-            batch = file.get_batch(number)
-            for column in batch.schema.names:
-                found += self._in_values(keys if column == "key" else column, batch[column])
+        if places:
+            stream.seek(0)
+            file = pa.ipc.open_file(stream, options=pa.ipc.IpcReadOptions(included_fields=places))
+            for batch in map(file.get_batch, range(file.num_record_batches)):
+                found += sum(self._in_values(names[place], batch[at]) for at, place in enumerate(places))
         return found
 
     def _in_bytes(self, data: bytes) -> int:
@@ -167,27 +169,33 @@ class Search:
             return self._in_values(name, pa.array(values.tolist(), pa.large_string()))
         return self._in_values(name, pa.array(values)) if values.dtype.kind in "iu" else 0
 
+    def _may_hold(self, name: str, kind: pa.DataType) -> bool:
+        """Whether a column of a table, or an array of a model, is one to look into: a text, or ids of users."""
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        ids = pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return kind == pa.uint8() or (ids and (self._distinctive or self._is_of_users(name)))
+
+    def _is_of_users(self, name: str) -> bool:
+        return name.rpartition(".")[2].lower() in self._names
+
     def _in_values(self, name: str, values: pa.Array | pa.ChunkedArray) -> int:
         """In a column of a table, or an array of a model."""
+        if not self._may_hold(name, values.type):
+            return 0
         while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             values = pc.call_function("list_flatten", [values])
         if values.type == pa.uint8():
             return self._in_text(values.to_numpy(zero_copy_only=False).tobytes())
-        named, user = name.rpartition(".")[2].lower() in self._names, self._person.id
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        user = self._person.id
         if pa.types.is_integer(values.type):
-            if not named and not self._distinctive:
-                return 0
             values = values.cast(pa.int64(), safe=False)
             return _sum(matching(values, [user] if isinstance(user, int) else _as_number(user)))
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(pa.large_string())
-        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-            return 0
-        if named:
+        if self._is_of_users(name):
             spelled = values if isinstance(user, str) else _as_integers(values)
             return _sum(matching(spelled, [user]))
-        if not self._distinctive:
-            return 0
         likely = pc.call_function("match_substring", [values], pc.MatchSubstringOptions(str(user)))
         return sum(map(self._in_text, map(str.encode, values.filter(likely).to_pylist())))
 
