@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.contracts import ITEM_EMBEDDINGS, IdTypes, arrow_schema
 from recsys_assets.core.dataset import EmbeddingsSpec
-from recsys_assets.core.events.batches import RawBatch
+from recsys_assets.core.events.batches import RawBatch, refuse_broken
 from recsys_assets.core.events.file_faults import DataFileError, SchemaError, shape
 from recsys_assets.core.events.parse import item_ids
 
@@ -37,11 +37,7 @@ def parse_embeddings(batches: Iterable[RawBatch], spec: EmbeddingsSpec, ids: IdT
     parts = [schema.empty_table()]
     length: int | None = None
     for batch in batches:
-        if batch.broken.num_rows:
-            row = batch.broken.slice(0, 1).to_pylist()[0]
-            raise SchemaError(
-                f"{name}: row {row['source_row']}: {row['reason']}, found {shape(orjson.loads(row['raw']))}"
-            )
+        refuse_broken(batch, name)
         items = item_ids(batch, spec.columns.item_id, ids.item, name)
         _expect(items.is_valid(), batch, spec.columns.item_id, f"{name}: ", f"(item_id): expected {ids.item}")
         vectors, length = _vectors(batch, spec.columns.embedding, length, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recsys_assets.core.events.file_faults import SchemaError
+from recsys_assets.core.events.file_faults import SchemaError, shape
 from recsys_assets.core.events.vocabulary import clipped
 
 WRONG_COLUMNS = "wrong number of columns"
@@ -132,3 +133,14 @@ def _most_similar(missing: str, canonical: str, candidates: Sequence[str]) -> st
         if matches:
             return column_of[matches[0]]
     return None
+
+
+def refuse_broken(batch: RawBatch, name: str) -> None:
+    """Refuse rows without columns, in files that are of use as a whole only.
+
+    Raises:
+        SchemaError: names the file and the first such row, never what stands there.
+    """
+    if batch.broken.num_rows:
+        row = batch.broken.slice(0, 1).to_pylist()[0]
+        raise SchemaError(f"{name}: row {row['source_row']}: {row['reason']}, found {shape(json.loads(row['raw']))}")

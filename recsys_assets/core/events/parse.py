@@ -35,7 +35,7 @@ from recsys_assets.core.dataset import (
     ServedColumns,
 )
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.events.batches import TOO_LONG, RawBatch
+from recsys_assets.core.events.batches import TOO_LONG, RawBatch, refuse_broken
 from recsys_assets.core.events.columns import about, texts, timed, whole_id
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.raw import raw_rows
@@ -246,7 +246,12 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
 
 
 def parse_categories(batch: RawBatch, spec: CategoriesSpec, source_file: str) -> pa.Table:
-    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``; and where they stand."""
+    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``; and where they stand.
+
+    Raises:
+        SchemaError: a row is broken; a part of a tree is of no use.
+    """
+    refuse_broken(batch, source_file)
     frame = texts(batch, dict(spec.columns), source_file)
     ids = [whole_id(nw.col(name)).alias(name) for name in ("category_id", "parent_id")]
     frame = frame.select(*ids, nw.lit(source_file).alias("source_file"), "source_row")

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.parse import Parsed, event_columns, parse_categories, parse_events, parse_properties
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.core.events.values import EpochUnit, to_float64, to_int64, to_micros
@@ -295,3 +296,14 @@ def test_categories_are_edges():
         ("809", "169", "c", 1),
         ("231", None, "c", 2),
     ]
+
+
+@pytest.mark.parametrize(("data", "row"), [(b"c,p\n1016,213\n809,169,7\n", 1), (b"c,p\n1016\n809,169\n", 0)])
+def test_a_tree_with_a_broken_row_is_refused_by_file_and_row(data: bytes, row: int):
+    spec = shop().categories
+    assert spec is not None
+    (batch,) = read_rows(io.BytesIO(data), "tree.csv", spec, dict(spec.columns))
+    with pytest.raises(DataFileError, match=rf"tree\.csv: row {row}: wrong number of columns") as refused:
+        parse_categories(batch, spec, "tree.csv")
+    assert "809" not in str(refused.value)
+    assert "1016" not in str(refused.value)
