@@ -6,109 +6,37 @@ PostgreSQL and Prometheus are real, the S3 server is moto's. Tests use one stack
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import boto3
 import psutil
 import psycopg2
 import pytest
 
-from recsys_assets.sample.config import SampleConfig
-from recsys_assets.sample.generate import generate
-from recsys_assets_tests.automation.driver import FAST
 from recsys_assets_tests.compose import raw
-from recsys_assets_tests.stack.running import Stack, made_up, stack_in
+from recsys_assets_tests.stack.conftest import (
+    LAST_DAY,
+    NEXT_DAY,
+    ROLES,
+    bucket,
+    eventually,
+    get,
+    login,
+    post,
+    served_events,
+    view,
+)
+from recsys_assets_tests.stack.running import Stack
 
 pytestmark = pytest.mark.stack
-
-KEY = "a-write-key-of-the-tests"
-DAYS = SampleConfig(events=8_000, days=16, seed=3)
-LAST_DAY, NEXT_DAY = "2015-05-17", "2015-05-18"
-SETTINGS = {
-    **{f"RECSYS_{name.upper()}": str(value) for name, value in FAST.items()},
-    "RECSYS_GENERATORS": "popular,covisit,repeat",
-    "RECSYS_EXPLAINED_ITEMS": "0",
-    "RECSYS_SENSOR_SECONDS": "2",
-    "RECSYS_API_POLL_SECONDS": "0.5",
-    "RECSYS_API_EXPORT_SECONDS": "1",
-}
-ROLES = ("dagster", "mlflow", "events", "recommendations")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """All services, started in the order that the compose file asks for."""
-    variables = {**made_up(), "RECSYS_API_WRITE_KEYS": KEY}
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as until:
-        for name in [name for name in os.environ if name.startswith(("RECSYS_", "AWS_", "DAGSTER_", "PG"))]:
-            patch.delenv(name)
-        stack = until.enter_context(stack_in(tmp_path_factory.mktemp("stack"), variables, SETTINGS))
-        stack.start_all(print)
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def files() -> dict[str, bytes]:
-    """The landing files: those of the first days, and one with the events of the last day."""
-    with tempfile.TemporaryDirectory() as name:
-        generate(DAYS, Path(name))
-        found = {path.name: path.read_bytes() for path in Path(name).iterdir()}
-    header, *rows = found.pop("events.csv").splitlines(keepends=True)
-    ends = int(datetime.fromisoformat(f"{NEXT_DAY}T03:00+00:00").timestamp()) * 1000
-    first = [row for row in rows if int(row.split(b",")[0]) < ends]
-    found["events.csv"] = b"".join([header, *first])
-    found[f"events_{NEXT_DAY}.csv"] = b"".join([header, *(row for row in rows if int(row.split(b",")[0]) >= ends)])
-    return found
-
-
-@pytest.fixture(scope="module")
-def released(stack: Stack, files: dict[str, bytes]) -> dict[str, Any]:
-    """The release that the API serves after the files of the first days have landed."""
-    for name, content in files.items():
-        if NEXT_DAY not in name:
-            bucket(stack).put_object(Bucket="recsys", Key=f"landing/{name}", Body=content)
-    eventually(lambda: serves(stack, LAST_DAY), 900, "no release")
-    return get(stack, "/release")
-
-
-def bucket(stack: Stack) -> Any:
-    environment = stack.loopback.environment("code")
-    names = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
-    given = {name: environment[variable] for name, variable in names.items()}
-    return boto3.client("s3", "us-east-1", endpoint_url=environment["AWS_ENDPOINT_URL"], **given)
-
-
-def get(stack: Stack, path: str, name: str = "api") -> Any:
-    with urlopen(stack.loopback.address(name) + path, timeout=30) as answer:
-        return json.load(answer)
-
-
-def post(stack: Stack, events: list[dict[str, Any]]) -> Any:
-    headers = {"Content-Type": "application/json", "X-API-Key": KEY}
-    request = Request(f"{stack.loopback.address('api')}/events", json.dumps(events).encode(), headers)
-    with urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def serves(stack: Stack, day: str) -> bool:
-    try:
-        return get(stack, "/release")["as_of"] == day
-    except (HTTPError, OSError):
-        return False
 
 
 def built(stack: Stack, day: str) -> bool:
@@ -117,34 +45,10 @@ def built(stack: Stack, day: str) -> bool:
     return bool(bucket(stack).list_objects_v2(Bucket="recsys", Prefix=prefix)["KeyCount"])
 
 
-def served_events(stack: Stack) -> list[str]:
-    """Ids of the events that have come back as landing files."""
-    listed = bucket(stack).list_objects_v2(Bucket="recsys", Prefix="landing/served/events-").get("Contents", [])
-    bodies = [bucket(stack).get_object(Bucket="recsys", Key=one["Key"])["Body"].read() for one in listed]
-    return [json.loads(line)["event_id"] for body in bodies for line in gzip.decompress(body).splitlines()]
-
-
-def login(stack: Stack, role: str, database: str) -> psycopg2.extensions.connection:
-    return psycopg2.connect(
-        host="127.0.0.1",
-        port=stack.loopback.ports["postgres"],
-        user=role,
-        password=stack.variables[f"{role.upper()}_DB_PASSWORD"],
-        dbname=database,
-    )
-
-
 def graphql(stack: Stack, query: str) -> Any:
     body, headers = json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
     with urlopen(Request(f"{stack.loopback.address('webserver')}/graphql", body, headers), timeout=60) as answer:
         return json.load(answer)["data"]
-
-
-def eventually(holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(1)
 
 
 def test_a_role_reaches_its_own_database_only(stack: Stack) -> None:
@@ -282,10 +186,6 @@ def workers_of(stack: Stack) -> list[psutil.Process]:
     service = stack.running["api"]
     everyone = psutil.Process(service.pid).children(recursive=True)
     return [process for process in everyone if process.ppid() != service.pid and process.status() != "zombie"]
-
-
-def view(number: int) -> dict[str, Any]:
-    return {"user_id": 77_000 + number, "item_id": number + 1, "event_type": "view", "event_id": f"view-{number}"}
 
 
 class Visitor:
