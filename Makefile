@@ -17,6 +17,8 @@ export $(filter RECSYS_%,$(.VARIABLES)) SQL
 # Tests run side by side, a process for each core. In the default suite, who has nothing left takes tests from the end of
 # another's list; where each file builds graphs of its own, a file stays with one process.
 WORKERS := -n auto --maxprocesses 4
+# Where each process starts servers of its own, and waits for them most of the time: two, however many cores there are.
+TWO := -n 2 --dist loadfile
 
 .PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack up stack load docs sbom lint lock clean
 
@@ -64,11 +66,11 @@ test-faults: setup ## kills, outages, hostile files and races, TIMES over; then 
 
 test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from Debian)
 	@recsys_assets_tests/ceph/install.sh
-	@$(BIN)/pytest -m s3_real
+	@$(BIN)/pytest $(TWO) -m s3_real
 
 test-stack: setup ## all services of docker/compose.yaml as processes: from a landed file to a served release
 	@recsys_assets_tests/stack/install.sh
-	@$(BIN)/pytest -m stack
+	@$(BIN)/pytest $(TWO) -m stack
 
 up: ## the whole platform in containers, with the sample; needs Docker and docker/.env
 	@exec docker/up
@@ -113,8 +115,8 @@ lint: setup ## ruff, pyright, import rules
 	@$(BIN)/lint-imports --no-logo
 
 lock: setup ## resolve the dependencies anew after a change of pyproject.toml
-	@$(UV) pip compile pyproject.toml --group dev $(COMPILE) -o requirements.lock
-	@$(UV) pip compile pyproject.toml --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
+	@$(UV) pip compile pyproject.toml --extra kubernetes --group dev $(COMPILE) -o requirements.lock
+	@$(UV) pip compile pyproject.toml --extra kubernetes --group build $(COMPILE) -c requirements.lock -o docker/requirements.lock
 	@$(UV) pip compile pyproject.toml --extra spark --group build-spark $(COMPILE) -c requirements.lock -o requirements-spark.lock
 	@echo 'uv==$(UV_VERSION)' | $(UV) pip compile - $(COMPILE) --no-header -o .ci/uv.txt
 

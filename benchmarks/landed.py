@@ -29,7 +29,7 @@ from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 
 GOAL = 60.0
-_UP = "new files in"
+UP = "new files in"
 """What `make run` says when it has built everything and waits."""
 
 
@@ -107,7 +107,7 @@ def run(folder: Path, config: SampleConfig, seconds: float) -> Mapping[str, Land
     with ExitStack() as stack:
         service = Service("make run", [sys.executable, "-m", "recsys_assets.cli", "run"], api, log, environment)
         stack.enter_context(service)
-        while _UP not in log.read_text():
+        while UP not in log.read_text():
             if service.exit_code is not None:
                 raise RuntimeError(f"make run ended with code {service.exit_code}: {log.read_text()[-2_000:]}")
             time.sleep(1)

@@ -124,47 +124,48 @@ def replay(known: Night, today: pl.DataFrame, had: Mapping[int, set[int]], weigh
     """
     stated = next(iter(known.trending))
     live = {
-        **{f"{LIVE}, {life:g} h": _sums(known, life, life, weights) for life in HALF_LIVES},
-        **{f"{LIVE}, {life:g} h after the night's": _sums(known, stated, life, weights) for life in HALF_LIVES},
-        LIVE: _sums(known, stated, stated, weights),
+        **{f"{LIVE}, {life:g} h": sums(known, life, life, weights) for life in HALF_LIVES},
+        **{f"{LIVE}, {life:g} h after the night's": sums(known, stated, life, weights) for life in HALF_LIVES},
+        LIVE: sums(known, stated, stated, weights),
     }
-    for now, arrived, asked in _steps(today, known.end):
+    for now, arrived, asked in steps(today, known.end):
         lists: dict[str, Sequence[Key]] = {
-            name: [row.item_id for row in sums.continued(arrived, _micros(now))] for name, sums in live.items()
+            name: [row.item_id for row in sums.continued(arrived, micros(now))] for name, sums in live.items()
         }
         lists[SERVED] = lists[LIVE] if follows_live(known.fallback, stated / 24) else known.lists[NIGHT]
         for event in asked:
             user, item = cast(int, event.user_id), cast(int, event.item_id)
             if event.event_type in weights.targets and item not in had.get(user, ()):
                 for name, listed in (*known.lists.items(), *lists.items()):
-                    found.scores[name][user].append(_score(listed, item, had.get(user, set())))
+                    found.scores[name][user].append(score(listed, item, had.get(user, set())))
             if user in had:
                 had[user].add(item)
 
 
-def _sums(known: Night, of_night: float, life: float, weights: EventWeights) -> LiveSums:
+def sums(known: Night, of_night: float, life: float, weights: EventWeights) -> LiveSums:
+    """The API's sums, which go on from a night's trending items of one half-life by another; both in hours."""
     released = known.trending[of_night]
     facts = {TRENDING_FACT: life / 24}
     snapshot = SimpleNamespace(
         manifest=SimpleNamespace(facts=facts),
-        rules=SimpleNamespace(end=_micros(known.end), weights=weights.weights),
+        rules=SimpleNamespace(end=micros(known.end), weights=weights.weights),
         top_popular=SimpleNamespace(get=lambda _segment, k: released[:k]),  # pyright: ignore[reportUnknownLambdaType]
     )
     return LiveSums(cast(Snapshot, snapshot))
 
 
-def _steps(today: pl.DataFrame, start: datetime) -> Iterator[tuple[datetime, list[Event], list[Event]]]:
+def steps(today: pl.DataFrame, start: datetime) -> Iterator[tuple[datetime, list[Event], list[Event]]]:
     """Of each list of the day: its moment, the events since the one before, and those that meet it."""
     meets: dict[int, list[Event]] = defaultdict(list)
     for number, (user, item, kind, ts) in enumerate(today.select(_COLUMNS).iter_rows()):
-        meets[(ts - start) // REFRESH].append(Event(str(number), user, item, kind, _micros(ts)))
+        meets[(ts - start) // REFRESH].append(Event(str(number), user, item, kind, micros(ts)))
     arrived: list[Event] = []
     for step in range(max(meets, default=-1) + 1):
         yield start + step * REFRESH, arrived, meets[step]
         arrived = meets[step]
 
 
-def _score(listed: Sequence[Key], item: int, had: set[int]) -> tuple[float, float]:
+def score(listed: Sequence[Key], item: int, had: set[int]) -> tuple[float, float]:
     """NDCG and recall of one target in a list without what the user had."""
     place = 0
     for other in listed:
@@ -176,8 +177,31 @@ def _score(listed: Sequence[Key], item: int, had: set[int]) -> tuple[float, floa
     return 0.0, 0.0
 
 
-def run(name: str, seed: int) -> Found:
-    """Replay the last days of a regime."""
+@dataclass(frozen=True)
+class World:
+    """A regime with what happened in it."""
+
+    regime: Regime
+    weights: EventWeights
+    events: pl.DataFrame
+    end: datetime
+
+    def had(self, end: datetime) -> dict[int, set[int]]:
+        """Items of each user up to a moment, where the regime shows none again; else nothing."""
+        had: dict[int, set[int]] = defaultdict(set)
+        if not self.regime.repeats:
+            for user, item in self.events.filter(pl.col("ts") < end).select("user_id", "item_id").iter_rows():
+                had[user].add(item)
+            had.update({user: set() for user in set(self.events["user_id"]) - had.keys()})
+        return had
+
+    def day_from(self, start: datetime) -> pl.DataFrame:
+        """The events of the 24 hours from a moment on, in order of time."""
+        return self.events.filter(pl.col("ts").is_between(start, start + timedelta(days=1), "left"))
+
+
+def world_of(name: str, seed: int) -> World:
+    """Generate a regime."""
     regime = REGIMES[name]
     world, kinds = regime.make(seed), [kind for kind, _, _ in regime.types]
     targets = frozenset(kind for kind, _, target in regime.types if target)
@@ -187,18 +211,18 @@ def run(name: str, seed: int) -> Found:
     events = pl.DataFrame(
         {"user_id": world.user, "item_id": world.item, "event_type": pl.Series(kinds).gather(world.kind), "ts": times}
     ).with_columns(dt=pl.col("ts").dt.date(), session_id=pl.lit(None, pl.Int64))
-    found, last = Found(), START + timedelta(days=world.days)
+    return World(regime, weights, events, START + timedelta(days=world.days))
+
+
+def run(name: str, seed: int) -> Found:
+    """Replay the last days of a regime."""
+    world, found = world_of(name, seed), Found()
     for cut in reversed(range(1, CUTS + 1)):
-        end = last - timedelta(days=cut)
-        known = night(events, end, regime, weights)
+        end = world.end - timedelta(days=cut)
+        known = night(world.events, end, world.regime, world.weights)
         found.half_lives.append(next(iter(known.trending)))
         found.fallback.append(known.fallback)
-        had: dict[int, set[int]] = defaultdict(set)
-        if not regime.repeats:
-            for user, item in events.filter(pl.col("ts") < end).select("user_id", "item_id").iter_rows():
-                had[user].add(item)
-            had.update({user: set() for user in set(events["user_id"]) - had.keys()})
-        replay(known, events.filter(pl.col("ts").is_between(end, end + timedelta(days=1), "left")), had, weights, found)
+        replay(known, world.day_from(end), world.had(end), world.weights, found)
     return found
 
 
@@ -256,7 +280,8 @@ def _lazy(events: pl.DataFrame) -> Frame:
     return nw.from_native(events.lazy())
 
 
-def _micros(moment: datetime) -> int:
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, UTC."""
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 

@@ -15,11 +15,12 @@ from typing import TypeVar
 import orjson
 
 from benchmarks.serving_load import Load, Seen, Server, ask, get, serving
-from recsys_api.composing import DEPTH, Wanted, compose
+from recsys_api.composing import Wanted, compose
 from recsys_api.copies import Copies
 from recsys_api.events.event import now_micros
 from recsys_api.events.sqlite import SqliteEvents
 from recsys_api.events.store import Limits
+from recsys_api.gathering import DEPTH
 from recsys_api.snapshot import load_snapshot
 from recsys_api.visitor import Visitor
 from recsys_assets.storage.releases import POINTER, Releases

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from starlette.datastructures import State
 
-from recsys_api.composing import DEPTH, Wanted, compose
+from recsys_api.composing import Wanted, compose
 from recsys_api.events.event import Event, as_json, new_id, now_micros
 from recsys_api.events.store import EventStore, StoreError
+from recsys_api.gathering import DEPTH
 from recsys_api.metrics import Metrics
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.rules import Placed
@@ -81,7 +82,7 @@ async def recommend(
         explain: whether each item says why it is there.
     """
     asking = await who_asks(state, snapshot, user, seen)
-    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), state.live.items(snapshot))
+    composed = compose(snapshot, asking.user, asking.visitor, wanted, now_micros(), state.live.now(snapshot))
     fallbacks = composed.fallbacks
     metrics: Metrics = state.metrics
     if asking.problem is not None:

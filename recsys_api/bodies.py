@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from recsys_api.composing import DEPTH, Wanted
+from recsys_api.composing import Wanted
+from recsys_api.gathering import DEPTH
 from recsys_api.ids import typed_id, typed_ids
 from recsys_api.problems import FieldFault, InvalidFieldsError
 from recsys_api.snapshot import Snapshot

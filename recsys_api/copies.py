@@ -25,8 +25,9 @@ from recsys_assets.storage.objects import ObjectStore
 CHUNK = 1 << 18
 """Bytes that are read at once: they stay in the cache of the processor while they are hashed and written."""
 KeepGoing = Callable[[], bool]
-_AT_ONCE = 1 << 24
-"""Bytes that the system copies at once."""
+_AT_ONCE = 1 << 20
+"""Bytes that the system copies at once. They are hashed before the next ones are copied: meanwhile the system reads
+those from the disk, and what was copied is still in the cache of the processor."""
 
 
 class SnapshotError(Exception):
@@ -147,8 +148,9 @@ def _copy(store: ObjectStore, key: str, file: ReleaseFile, copy: Path, keep_goin
     handle, temporary = tempfile.mkstemp(dir=copy.parent, prefix=f".{copy.name}.")
     try:
         with os.fdopen(handle, "w+b") as sink, store.open(key) as source:
-            copied = _copied_by_system(store.local_path(key), sink, keep_going)
-            digest = digest_of(sink, keep_going) if copied else digest_of(source, keep_going, sink)
+            digest = _copied_by_system(store.local_path(key), sink, keep_going)
+            if digest is None:
+                digest = digest_of(source, keep_going, sink)
         if digest != file.sha256:
             raise SnapshotError(f"{store.uri(key)}: the manifest says sha256 {file.sha256}, found {digest}")
         Path(temporary).chmod(0o400)
@@ -157,21 +159,24 @@ def _copy(store: ObjectStore, key: str, file: ReleaseFile, copy: Path, keep_goin
         Path(temporary).unlink(missing_ok=True)
 
 
-def _copied_by_system(path: Path | None, sink: BinaryIO, keep_going: KeepGoing) -> bool:
-    """Have the system copy a local file, which shares its blocks or costs half of reading and writing; False: it can't.
+def _copied_by_system(path: Path | None, sink: BinaryIO, keep_going: KeepGoing) -> str | None:
+    """Have the system copy a local file, so that it shares blocks where it can; hex SHA-256 of what is in the copy.
 
-    Nothing is in the new file then, and the place in it is the beginning either way.
+    None where the system cannot: nothing is in the new file then, and the place in it is the beginning.
     """
     if path is None or sys.platform != "linux":
-        return False
+        return None
+    digest, copied = hashlib.sha256(), 0
     with path.open("rb") as source:
         try:
-            while os.copy_file_range(source.fileno(), sink.fileno(), _AT_ONCE):
-                if not keep_going():
-                    raise LoadStoppedError
+            while count := os.copy_file_range(source.fileno(), sink.fileno(), _AT_ONCE):
+                for first in range(copied, copied + count, CHUNK):
+                    if not keep_going():
+                        raise LoadStoppedError
+                    digest.update(os.pread(sink.fileno(), min(CHUNK, copied + count - first), first))
+                copied += count
         except OSError:  # not every pair of file systems can
-            sink.truncate(0)
-            return False
-        finally:
             sink.seek(0)
-    return True
+            sink.truncate()
+            return None
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsys_api.events.event import SIGNALS, Event
 from recsys_api.rules import Candidate
@@ -46,7 +46,28 @@ def follows_live(fallback: str, half_life: float) -> bool:
         fallback: the segment that the release states for them.
         half_life: of trending items, days.
     """
-    return fallback == TRENDING or half_life < 1
+    return fallback == TRENDING or lives_hours(half_life)
+
+
+def lives_hours(half_life: float) -> bool:
+    """Whether what is popular changes within the day: an event counts half after less than one.
+
+    Args:
+        half_life: of trending items, days.
+    """
+    return half_life < 1
+
+
+class Now(NamedTuple):
+    """What trends right now.
+
+    Attributes:
+        items: best first; none where the list of the release stands.
+        for_known: whether they have their places in the answers of known users too.
+    """
+
+    items: Sequence[Candidate] = ()
+    for_known: bool = False
 
 
 class Arrivals:
@@ -73,11 +94,11 @@ class LivePopularity:
         self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._sums: LiveSums | None = None
         self._made_for = ""
-        self._items: Sequence[Candidate] = ()
+        self._now = Now()
 
-    def items(self, snapshot: Snapshot) -> Sequence[Candidate]:
-        """The items that trend now, best first; none where unknown users get another list of the release."""
-        return self._items if self._made_for == snapshot.release_id else ()
+    def now(self, snapshot: Snapshot) -> Now:
+        """What trends now; nothing where unknown users get another list of the release."""
+        return self._now if self._made_for == snapshot.release_id else Now()
 
     async def refresh(self, arrived: Iterable[Event], snapshot: Snapshot, now: int) -> None:
         """Reckon the list anew.
@@ -89,7 +110,8 @@ class LivePopularity:
         """
         news = [event for event in arrived if event.event_type not in SIGNALS]
         self._events.extend(news)
-        if not follows_live(snapshot.fallback, half_life_of(snapshot)):
+        half_life = half_life_of(snapshot)
+        if not follows_live(snapshot.fallback, half_life):
             self._made_for = ""
             return
         if self._sums is None or self._made_for != snapshot.release_id:
@@ -98,7 +120,8 @@ class LivePopularity:
         trending = await asyncio.to_thread(sums.continued, news, now)
         # Where nothing is posted, nothing speaks against the list that the release states.
         speaks = snapshot.fallback == TRENDING or sums.moved
-        self._items = snapshot.online.available(trending) if speaks else ()
+        items = snapshot.online.available(trending) if speaks else ()
+        self._now = Now(items, sums.moved and lives_hours(half_life))
         self._made_for = snapshot.release_id
 
 

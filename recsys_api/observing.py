@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys_api.composing import CATALOGUE
 from recsys_api.events.event import IMPRESSION, SIGNALS, Event
 from recsys_api.events.store import EventStore, StoreError
 from recsys_api.feedback import LiveFeedback
+from recsys_api.gathering import CATALOGUE
 from recsys_api.metrics import OTHER, Metrics, known
 from recsys_api.online import ENSEMBLE, SESSIONS, SIMILAR
 from recsys_api.reranking import GIVEN

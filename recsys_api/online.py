@@ -30,7 +30,7 @@ _CLICKS = 50
 """Last clicks that the session model gets."""
 _SEEDS = 5
 """Newest clicks whose similar items stand in."""
-_FILTERED = 5
+FILTERED = 5
 """How many times as many items are asked for where a filter leaves some out afterwards."""
 
 _WHOLE = 10_000
@@ -136,7 +136,7 @@ class OnlineModels:
             for item, score in self._sessions(visitor.clicks[-_CLICKS:], k, out):
                 yield Candidate(item, score, SESSIONS)
         # Which items its models may find is prepared once: a mask is applied to what they found.
-        wider = k if mask is None else _FILTERED * k
+        wider = k if mask is None else FILTERED * k
         if self._ensemble is not None:
             yield from self._passing(self._ensemble(visitor.weights, wider, self._out_of_ensemble), ENSEMBLE, mask)
         for seed in dict.fromkeys(reversed(visitor.clicks[-_SEEDS:])):

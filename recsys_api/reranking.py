@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recsys_api.composing import DEPTH
+from recsys_api.gathering import DEPTH
 from recsys_api.snapshot import Snapshot
 from recsys_api.visitor import Visitor
 from recsys_assets.storage.lists import Key

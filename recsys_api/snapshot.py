@@ -103,6 +103,12 @@ class Snapshot:
         """The event types of the data set; None where the release does not state them."""
         return known_types(self.manifest.facts)
 
+    @cached_property
+    def as_listed(self) -> bool:
+        """Whether lists of users may be shown as they are: no item of them is withdrawn, and no rule is about all."""
+        rules = self.rules
+        return rules.repeats and not rules.exclude_purchased and not self.placements.rules and not self.withdrawn
+
     @property
     def age_seconds(self) -> float:
         """Time since the release's last day ended; releases that do not state when are reckoned in UTC."""

@@ -51,6 +51,7 @@ from recsys_assets.automation.settings_sensor import settings_check, settings_se
 from recsys_assets.automation.staleness import marts_of
 from recsys_assets.automation.table_sensor import table_job, table_sensor
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.environment import folders_of
 from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.erasure.job import erase_job
 from recsys_assets.erasure.sensor import erasure_sensor
@@ -130,6 +131,7 @@ def build_resources(
         "landing": LandingResource(
             uri=settings.landing_uri,
             dataset=settings.dataset,
+            links=folders_of(settings.landing_links),
             deleted_share=settings.deleted_share,
             s3=s3,
             store=store,

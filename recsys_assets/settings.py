@@ -16,8 +16,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
-from recsys_assets.core.environment import PREFIX, read_env_file, reject_renamed, unknown_variables
-from recsys_assets.core.faults import did_you_mean, message_of
+from recsys_assets.core.environment import (
+    PREFIX,
+    Folders,
+    absolute_uri,
+    explain_variables,
+    read_env_file,
+    reject_renamed,
+    unknown_variables,
+)
+from recsys_assets.core.faults import did_you_mean
 
 RENAMED: Mapping[str, str] = {"exclude_bought": "exclude_purchased"}
 """Settings that had another name once, by that name. The old name is an error, so that it is not ignored silently."""
@@ -45,6 +53,11 @@ class Settings(BaseSettings):
         default="",
         description="where event files arrive: a path, `file://` or `s3://`; they are never changed. The API adds "
         "files in the folder `served`, from which `erase_user` takes persons out",
+    )
+    landing_links: Folders = Field(
+        default="",
+        description="folders outside the landing zone that links in it may lead into, comma separated; links elsewhere "
+        "are set aside ([how to](new-data.md#when-a-file-is-at-fault))",
     )
     storage_uri: str = Field(default="", description="where assets and releases are kept: a path, `file://` or `s3://`")
     key_prefix: str = Field(
@@ -116,8 +129,8 @@ class Settings(BaseSettings):
     )
     deleted_share: _Share = Field(
         default=0.1,
-        description="share of all events or properties that may vanish with their files at once; above it, their rows "
-        "stay until a person agrees; 1: they always go",
+        description="share of all events or properties that may vanish with their files at once, and of the rows of a "
+        "file that is replaced; above it, their rows stay until a person agrees; 1: they always go",
     )
     keep_logs_days: int = _days(90, "after how many days the job `prune` deletes what the steps of a run logged")
     keep_releases: int = Field(
@@ -320,7 +333,7 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
     try:
         explicit = Settings(**overrides)
     except ValidationError as error:
-        raise ValueError("\n".join([*faults, *_explain(error, PREFIX)])) from None
+        raise ValueError("\n".join([*faults, *explain_variables(error, PREFIX)])) from None
     if faults:
         raise ValueError("\n".join(faults))
     try:
@@ -337,8 +350,10 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
             )
         )
     completed: dict[str, Any] = {k: v for k, v in dataset.defaults.items() if k not in explicit.model_fields_set}
-    completed["landing_uri"] = _absolute(explicit.landing_uri or f"data/landing/{dataset.name}")
-    completed["storage_uri"] = _absolute(explicit.storage_uri or f"data/store/{dataset.name}")
+    completed["landing_uri"] = absolute_uri(explicit.landing_uri or f"data/landing/{dataset.name}")
+    if explicit.landing_links and completed["landing_uri"].startswith("s3://"):
+        raise ValueError("RECSYS_LANDING_LINKS: a landing zone on S3 has no links")
+    completed["storage_uri"] = absolute_uri(explicit.storage_uri or f"data/store/{dataset.name}")
     completed |= _mlflow(explicit, dataset.name, completed["storage_uri"])
     completed["tuning_storage_uri"] = _tuning(explicit, dataset.name, completed["storage_uri"])
     completed["start_date"] = explicit.start_date or dataset.start_date
@@ -347,7 +362,7 @@ def load_settings(**overrides: Any) -> tuple[Settings, Dataset]:
         settings = Settings(**{**overrides, **completed})
     except ValidationError as error:
         where = f"data set {dataset.name!r}: [defaults]: "
-        raise ValueError("\n".join(where + fault for fault in _explain(error))) from None
+        raise ValueError("\n".join(where + fault for fault in explain_variables(error))) from None
     _expect_categories(settings, dataset)
     return settings, dataset
 
@@ -372,7 +387,7 @@ def _mlflow(explicit: Settings, name: str, storage_uri: str) -> dict[str, Any]:
         artifacts = f"{storage_uri}/mlflow"
     return {
         "mlflow_tracking_uri": SecretStr(tracking or f"sqlite:///{Path('data/mlflow').resolve() / f'{name}.db'}"),
-        "mlflow_artifacts_uri": _absolute(artifacts) if artifacts else "",
+        "mlflow_artifacts_uri": absolute_uri(artifacts) if artifacts else "",
         "mlflow_experiment": explicit.mlflow_experiment or name,
     }
 
@@ -382,18 +397,4 @@ def _tuning(explicit: Settings, name: str, storage_uri: str) -> SecretStr:
     uri = explicit.tuning_storage_uri.get_secret_value()
     if not uri:
         uri = f"{storage_uri}/tuning" if storage_uri.startswith("file://") else f"data/tuning/{name}"
-    return SecretStr(uri if uri == "memory" else _absolute(uri))
-
-
-def _explain(error: ValidationError, prefix: str = "") -> list[str]:
-    """Each fault as ``variable: what is wrong (found …)``."""
-    faults: list[str] = []
-    for fault in error.errors(include_url=False):
-        name = "_".join(str(part) for part in fault["loc"])
-        faults.append(f"{prefix}{name.upper() if prefix else name}: {message_of(fault)} (found {fault['input']!r})")
-    return faults
-
-
-def _absolute(uri: str) -> str:
-    """A plain path becomes an absolute ``file://`` address; others stay."""
-    return uri if "://" in uri else Path(uri).expanduser().resolve().as_uri()
+    return SecretStr(uri if uri == "memory" else absolute_uri(uri))

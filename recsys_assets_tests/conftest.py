@@ -11,7 +11,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 from sqlalchemy import Engine, event
 
-from recsys_assets_tests.s3_servers import S3Server, moto_server, with_new_bucket
+from recsys_assets_tests.s3_servers import S3Server, ceph_server, moto_server, with_new_bucket
 
 
 @event.listens_for(Engine, "connect")
@@ -50,6 +50,13 @@ def copies_of_releases_go_with_the_tests(tmp_path_factory: pytest.TempPathFactor
 def moto_process() -> Iterator[S3Server]:
     """Started once: that takes seconds."""
     with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[S3Server]:
+    """Ceph's S3 server; started once, as moto's."""
+    with ceph_server() as server:
         yield server
 
 

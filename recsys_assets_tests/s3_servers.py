@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recsys_assets.storage.s3 import S3Options
+from recsys_assets_tests.ports import free_port
 from recsys_assets_tests.processes import end
 
 BUCKET = "recsys-tests"
@@ -172,10 +172,3 @@ def wait_for(done: Callable[[], bool], what: str, seconds: float = 60) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"no {what} after {seconds:.0f} s")
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.uri import open_store
-from recsys_assets_tests.s3_servers import S3Server, ceph_server, with_new_bucket
+from recsys_assets_tests.s3_servers import S3Server, with_new_bucket
 
 NewStore = Callable[[], ObjectStore]
 prefixes = itertools.count()
@@ -25,12 +25,6 @@ prefixes = itertools.count()
 def moto_bucket(moto_process: S3Server) -> S3Server:
     """One bucket for all stores of a session, which lie under prefixes of their own."""
     return with_new_bucket(moto_process)
-
-
-@pytest.fixture(scope="session")
-def ceph() -> Iterator[S3Server]:
-    with ceph_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["local", "moto_bucket", pytest.param("ceph", marks=pytest.mark.s3_real)])

@@ -17,11 +17,11 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 from pydantic import SecretStr
 
-from dashboards.__main__ import FOLDER, built, encoded
-from dashboards.panels import ROWS_OF_A_SCREEN
+from boards.panels import ROWS_OF_A_SCREEN
 from recsys_assets.monitoring.collector import Part, PipelineCollector, gauge
 from recsys_assets.monitoring.server import application, message
 from recsys_assets.resources.notifier import Notifier
+from write_dashboards import FOLDER, built, encoded
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = {"$__rate_interval": "1m", "$__range": "10m", "$instance": ".*", "$cores": "2", "$memory": "2"}
@@ -59,7 +59,7 @@ def metrics_in(expr: str) -> set[str]:
 @pytest.mark.parametrize("name", ["serving.json", "pipeline.json"])
 def test_dashboards_are_what_the_code_gives_and_what_the_sdk_reads(name: str) -> None:
     committed = (FOLDER / name).read_text()
-    assert committed == encoded(built()[name]), "python -m dashboards writes them anew"
+    assert committed == encoded(built()[name]), "python docker/grafana/write_dashboards.py writes them anew"
     register_default_plugins()
     read = json.loads(encoded(Dashboard.from_json(json.loads(committed))))
     assert lost(json.loads(committed), read) == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from recsys_api.settings import Settings as ApiSettings
 from recsys_assets.core.environment import unknown_variables
+from recsys_assets.definitions import build_resources
 from recsys_assets.settings import RENAMED, Settings, load_settings
 
 PRESETS = Path(__file__).parents[1] / "recsys_assets" / "presets"
@@ -65,6 +67,27 @@ def test_all_faults_are_told_at_once_a_line_each_in_words_of_our_own(monkeypatch
         "RECSYS_ENGINE: expected 'polars', 'duckdb' or 'spark' (found 'pandas')",
         "RECSYS_SEED: expected at least 0 (found '-1')",
     ]
+
+
+@pytest.mark.parametrize(
+    ("links", "landing", "said"),
+    [
+        ("disk", "", "RECSYS_LANDING_LINKS: expected absolute paths of folders, comma separated (found 'disk')"),
+        ("/disk", "s3://bucket/drop", "RECSYS_LANDING_LINKS: a landing zone on S3 has no links"),
+    ],
+)
+def test_folders_for_links_are_paths_of_this_machine(
+    links: str, landing: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_LANDING_LINKS", links)
+    monkeypatch.setenv("RECSYS_LANDING_URI", landing)
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        load_settings()
+    monkeypatch.setenv("RECSYS_LANDING_LINKS", " /disk, /more disks,")
+    monkeypatch.setenv("RECSYS_LANDING_URI", "")
+    settings, dataset = load_settings()
+    assert settings.landing_links == "/disk,/more disks"
+    assert build_resources(settings, dataset)["landing"].links == ["/disk", "/more disks"]
 
 
 def test_settings_of_the_api_are_not_judged_by_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:

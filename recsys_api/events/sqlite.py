@@ -129,8 +129,10 @@ class SqliteEvents(SqliteLog):
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, Event]]:
         """The next events by arrival; see :class:`EventStore`."""
-        rows = await self._scanner.run(lambda c: fetch(c, _SINCE, (sequence, limit)))
-        return [(row[0], unpack(*row[1:])) for row in rows]
+        # Made in the thread as well: those of a busy moment would hold up all answers for some ten milliseconds.
+        return await self._scanner.run(
+            lambda c: [(row[0], unpack(*row[1:])) for row in fetch(c, _SINCE, (sequence, limit))]
+        )
 
     async def last(self) -> int:
         """The newest sequence; see :class:`EventStore`."""

@@ -10,7 +10,7 @@ from pydantic import StringConstraints
 
 from recsys_api.answering import recommend, who_asks
 from recsys_api.bodies import ManyUsers, Mode, Parameters, Rerank, Session, Text, clicks_of, wanted_of
-from recsys_api.composing import DEPTH
+from recsys_api.gathering import DEPTH
 from recsys_api.ids import parse_id, typed_id, typed_ids
 from recsys_api.models import ManyRecommendations, Recommendations, Reranked
 from recsys_api.problems import responses

@@ -101,7 +101,8 @@ READS_EARLIER: Mapping[str, Sequence[str]] = {"retrieval_params": ("ranking_exam
 NOT_DECIDING: frozenset[str] = frozenset(
     {
         # Where things are, what runs them and who is told.
-        *("dataset", "landing_uri", "storage_uri", "key_prefix", "engine", "memory_limit", "spill_folder", "executor"),
+        *("dataset", "landing_uri", "landing_links", "storage_uri", "key_prefix", "engine", "memory_limit"),
+        *("spill_folder", "executor"),
         *("spark_cluster", "spark_workers", "spark_memory", "emr_role_arn", "emr_release", "emr_image"),
         *("automation", "sensor_seconds", "fresh_hours", "api_port", "ui_port"),
         # What waits for a person, and what is kept.

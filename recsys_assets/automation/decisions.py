@@ -20,7 +20,7 @@ Log = Callable[[str], None]
 
 
 class Decision(dg.Config):
-    """Files that are set aside and are gone on without, held days to take, and whether vanished files may go."""
+    """Files that are set aside and are gone on without, held days to take, and whether what vanished may go."""
 
     files: list[str] = Field(default_factory=list[str])
     days: list[str] = Field(default_factory=list[str])
@@ -81,5 +81,5 @@ def acknowledge_job(
         pool="landing",
         out=dg.Out(dg.Nothing),
         description="Go on without landing files that are set aside, take days that are held, let go of files that "
-        "vanished. Config: ops.decide.config: files, days, deletions.",
+        "vanished and of rows that files lost. Config: ops.decide.config: files, days, deletions.",
     )

@@ -128,8 +128,9 @@ def old_releases(store: ObjectStore, keep: int, now: datetime) -> list[Old]:
 
 def unused_staging(store: ObjectStore, now: datetime) -> list[Old]:
     """What was staged of files that do not count any more, in a form or content of before."""
-    accepted = read_accepted(store).files.values()
-    used = {name for file in accepted for name in (file.digest, file.version)}
+    accepted = read_accepted(store)
+    files = [*accepted.files.values(), *(waiting.file for waiting in accepted.shrunk.values())]
+    used = {name for file in files for name in (file.digest, file.version)}
     if not used:
         return []
     folders = _by_folder([meta for meta in store.list("staging") if meta.key.count("/") > 1], 2)

@@ -8,8 +8,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from recsys_assets.assets.recommendations_table import TABLE, follows, table_of
 from recsys_assets.automation.cursors import read_cursor, write_cursor
-from recsys_assets.automation.event_log import store_tag
 from recsys_assets.automation.pause import paused
+from recsys_assets.jobs import AT_ONCE
 from recsys_assets.resources.naming import Names
 from recsys_assets.resources.store import StoreResource
 from recsys_assets.settings import Settings
@@ -37,6 +37,9 @@ def table_job(settings: Settings) -> "list[UnresolvedAssetJobDefinition]":
         names(_JOB),
         selection=names.assets(TABLE),
         description="Load the lists of the served release into PostgreSQL; nothing to do where they are there.",
+        # A rollback is not done as long as the tables show what was rolled back. Nor do its runs name the store, by
+        # which automation is limited: they take the places that are kept for what cannot wait.
+        tags=AT_ONCE,
     )
     return [job]
 
@@ -72,7 +75,6 @@ def table_sensor(settings: Settings) -> list[dg.SensorDefinition]:
             job_name=names(_JOB),
             # A rollback and back again are moves of their own; a load that has failed is tried again later.
             run_key=f"{served.generation}:{served.release_id}:{shown}:{int(time.time() // AGAIN_SECONDS)}",
-            tags=store_tag(settings.storage_uri),
         )
         return dg.SensorResult(
             run_requests=[] if result.passed else [request],

@@ -17,13 +17,15 @@ from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
 from recsys_assets.core.events.batches import RawBatch
 from recsys_assets.core.events.file_faults import DataFileError
-from recsys_assets.core.events.parse import event_columns, parse_events, parse_properties
+from recsys_assets.core.events.ingest import parse_file
+from recsys_assets.core.events.parse import Parsed
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.core.inspection.columns import facts_of, nested_facts, roles_of, texts_of
 from recsys_assets.core.inspection.draft import REQUIRED, Inspected, draft
@@ -166,9 +168,7 @@ def parsed(paths: Sequence[Path], dataset: Dataset, rows: int) -> Outcome:
     outcome = Outcome()
     for path in paths:
         with path.open("rb") as stream:
-            batches = read_rows(stream, path.name, dataset.events, event_columns(dataset))
-            for batch in _limited(batches, rows):
-                result = parse_events(batch, dataset, path.name)
+            for result in _parsed("events", path, stream, dataset, rows):
                 users, items = result.good["user_id"].to_pylist(), result.good["item_id"].to_pylist()
                 outcome.days.update(result.good["dt"].to_pylist())
                 outcome.users.update(users)
@@ -180,16 +180,24 @@ def parsed(paths: Sequence[Path], dataset: Dataset, rows: int) -> Outcome:
 
 
 def _properties(path: Path, dataset: Dataset, rows: int) -> str:
-    spec = dataset.properties
-    assert spec is not None  # noqa: S101 (the file is of this kind)
     good, ignored = 0, 0
     rejected: Counter[str] = Counter()
     with path.open("rb") as stream:
-        for batch in _limited(read_rows(stream, path.name, spec, dict(spec.columns)), rows):
-            result = parse_properties(batch, dataset, spec, path.name)
+        for result in _parsed("properties", path, stream, dataset, rows):
             good, ignored = good + result.good.num_rows, ignored + result.ignored
             rejected.update(result.rejected["reason"].to_pylist())
     return f"{path.name}: {good:,} properties; {ignored:,} that the data set does not name; {_counts(rejected)}"
+
+
+def _parsed(
+    kind: Literal["events", "properties"], path: Path, stream: BinaryIO, dataset: Dataset, rows: int
+) -> Iterator[Parsed]:
+    """What becomes of the rows of a file, up to the batch that completes a number of them."""
+    for batch, result in parse_file(kind, path.name, stream, dataset):
+        yield result
+        rows -= batch.num_rows
+        if rows <= 0:
+            return
 
 
 def _limited(batches: Iterator[RawBatch], rows: int) -> Iterator[RawBatch]:

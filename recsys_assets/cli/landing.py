@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     acknowledge.add_argument("files", nargs="+", metavar="FILE")
     take = commands.add_parser("take", help="take days that are held because they are far from the others")
     take.add_argument("days", nargs="+", metavar="DAY")
-    commands.add_parser("delete", help="let go of the files that vanished, and of their rows")
+    commands.add_parser("delete", help="let go of the files that vanished, and of the rows that files lost")
     parser.set_defaults(files=[], days=[])
     asked = parser.parse_args(arguments)
     progress = Progress()

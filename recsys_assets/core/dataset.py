@@ -23,6 +23,7 @@ from recsys_assets.core.file_specs import AvailabilityWords as AvailabilityWords
 from recsys_assets.core.file_specs import CategoriesSpec as CategoriesSpec
 from recsys_assets.core.file_specs import DatasetError as DatasetError
 from recsys_assets.core.file_specs import EmbeddingsSpec as EmbeddingsSpec
+from recsys_assets.core.file_specs import EventNumbers as EventNumbers
 from recsys_assets.core.file_specs import FileSpec as FileSpec
 from recsys_assets.core.file_specs import Format as Format
 from recsys_assets.core.file_specs import Model
@@ -115,6 +116,7 @@ class EventsSpec(TimedFileSpec):
         event_type: the raw type of every row, for files without such a column (a list of purchases).
         types: raw value to event type. Rows of other types are rejected.
         unknown: values that mean 'unknown'; such a row is kept as an event without a user.
+        numbers: how prices and quantities are written.
         positive_quantity: reject rows with a quantity of 0 or less, such as returns and cancellations.
     """
 
@@ -122,6 +124,7 @@ class EventsSpec(TimedFileSpec):
     event_type: str | None = None
     types: dict[str, EventType] = Field(min_length=1)
     unknown: Unknown = Unknown()
+    numbers: EventNumbers = EventNumbers()
     positive_quantity: bool = False
 
     @field_validator("types", mode="before")

@@ -6,10 +6,12 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated
 
 from dotenv import load_dotenv
+from pydantic import AfterValidator, ValidationError
 
-from recsys_assets.core.faults import did_you_mean
+from recsys_assets.core.faults import did_you_mean, message_of
 
 PREFIX = "RECSYS_"
 _OF_COMPOSE = {"bucket", "tag"}
@@ -60,6 +62,36 @@ def unknown_variables(known: Collection[str], *, of_the_api: bool) -> list[str]:
         if is_mine or (of_the_api and get_close_matches(name, known, n=1, cutoff=_CLOSE)):
             faults.append(f"{variable}: is not a setting{did_you_mean(name, known, _variable)}")
     return faults
+
+
+def explain_variables(error: ValidationError, prefix: str = "") -> list[str]:
+    """Each fault of settings as ``variable: what is wrong (found …)``."""
+    faults: list[str] = []
+    for fault in error.errors(include_url=False):
+        name = "_".join(str(part) for part in fault["loc"])
+        faults.append(f"{prefix}{name.upper() if prefix else name}: {message_of(fault)} (found {fault['input']!r})")
+    return faults
+
+
+def folders_of(text: str) -> list[str]:
+    """The folders of a setting that names several, comma separated.
+
+    Raises:
+        ValueError: one of them is no absolute path.
+    """
+    folders = [str(Path(part.strip()).expanduser()) for part in text.split(",") if part.strip()]
+    if not all(map(os.path.isabs, folders)):
+        raise ValueError("expected absolute paths of folders, comma separated")
+    return folders
+
+
+Folders = Annotated[str, AfterValidator(lambda text: ",".join(folders_of(text)))]
+"""A setting that names folders, as of :func:`folders_of`."""
+
+
+def absolute_uri(uri: str) -> str:
+    """A plain path becomes an absolute ``file://`` address; others stay."""
+    return uri if "://" in uri else Path(uri).expanduser().resolve().as_uri()
 
 
 def _variable(name: str) -> str:

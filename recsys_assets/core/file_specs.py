@@ -130,6 +130,23 @@ class NumberFormat(Model):
         return self
 
 
+class EventNumbers(NumberFormat):
+    """How the numbers of events are written; a column that is written otherwise has a format of its own.
+
+    Args:
+        price: how prices are written, where that is another way; nothing of the other fields holds for them then.
+        quantity: how quantities are written, likewise.
+    """
+
+    price: NumberFormat | None = None
+    quantity: NumberFormat | None = None
+
+    def of(self, column: Literal["price", "quantity"]) -> NumberFormat:
+        """How the numbers of a column are written."""
+        shared = NumberFormat(decimal=self.decimal, thousands=self.thousands, affixes=self.affixes)
+        return (self.price if column == "price" else self.quantity) or shared
+
+
 class TimedFileSpec(FileSpec):
     """Files with a time in each row.
 
@@ -142,13 +159,11 @@ class TimedFileSpec(FileSpec):
             hours also with one digit, seconds also with decimals.
         time_zone: of times that name none, such as ``Europe/Berlin``. An hour that the clock repeats in autumn is
             taken as the first of the two, and counted; a time that the clock skips in spring is rejected.
-        numbers: how prices and quantities are written.
     """
 
     time_unit: TimeUnit | None = None
     time_format: str | None = None
     time_zone: str = "UTC"
-    numbers: NumberFormat = NumberFormat()
 
     @field_validator("time_format")
     @classmethod
@@ -211,11 +226,13 @@ class PropertiesSpec(TimedFileSpec):
         columns: the names of the columns.
         names: our name to the data set's, of properties that have a meaning; others are ignored.
         availability: what the values of ``available`` mean.
+        numbers: how prices are written.
     """
 
     columns: PropertyColumns
     names: dict[Property, str] = Field(min_length=1)
     availability: AvailabilityWords = AvailabilityWords()
+    numbers: NumberFormat = NumberFormat()
 
 
 class CategoryColumns(Model):

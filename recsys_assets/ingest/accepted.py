@@ -88,6 +88,23 @@ class Quarantined:
 
 
 @dataclass(frozen=True)
+class Shrunk:
+    """A file that was replaced by one with fewer rows.
+
+    Attributes:
+        file: as it is now, staged.
+        rows: good rows that it has.
+        before: those that it had.
+        share: of these, which are gone and came back in no other file.
+    """
+
+    file: AcceptedFile
+    rows: int
+    before: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The landing zone as the graph takes it.
 
@@ -100,6 +117,7 @@ class Accepted:
         held: days of events that the graph does not take yet, and why; see :func:`quarantine.stray_days`.
         taken: days that a person has said to take, however far they are from the others.
         deletions: files that vanished and count until a person agrees, since they are too large a share of all.
+        shrunk: files that lost too large a share of their rows; the earlier version counts until a person agrees.
         format_version: of this record.
     """
 
@@ -111,6 +129,7 @@ class Accepted:
     held: Mapping[str, str] = field(default_factory=dict[str, str])
     taken: tuple[str, ...] = ()
     deletions: tuple[str, ...] = ()
+    shrunk: Mapping[str, Shrunk] = field(default_factory=dict[str, Shrunk])
     format_version: int = FORMAT_VERSION
 
     def digests(self, kind: FileKind, day: str) -> list[str]:

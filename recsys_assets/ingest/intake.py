@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from recsys_assets.ingest.accepted import (
     AcceptedFile,
     FileKind,
     Quarantined,
+    Shrunk,
     change_accepted,
     read_accepted,
 )
@@ -34,6 +35,7 @@ from recsys_assets.ingest.quarantine import (
     waiting,
 )
 from recsys_assets.ingest.served import forget_served
+from recsys_assets.ingest.shrinking import shrunk
 from recsys_assets.ingest.staging import StagedFile, StagedKind, file_digest, index_key, read_staged, stage
 from recsys_assets.ingest.suppression import UserId
 from recsys_assets.ingest.undated import stage_table, table_digest, table_key
@@ -55,11 +57,13 @@ class _Look:
         staged: what they are accepted as; None: deleted.
         quarantined: those at fault.
         deletions: those that vanished and wait for a person.
+        shrunk: those that lost too many rows and wait for a person.
     """
 
     staged: Mapping[str, AcceptedFile | None]
     quarantined: Mapping[str, Quarantined]
     deletions: Collection[str] = ()
+    shrunk: Mapping[str, Shrunk] = field(default_factory=dict[str, Shrunk])
 
 
 class Intake:
@@ -70,7 +74,8 @@ class Intake:
         store: of staged files.
         open_landing: opens the store of the landing files; called once, when the first of them is needed.
         list_files: lists the current files; :func:`list_landing` does so for the files of a store.
-        most_deleted: the largest share of the rows of a kind that may vanish with their files without a person.
+        most_deleted: the largest share of the rows of a kind that may vanish with their files without a person, and of
+            the rows of a file that is replaced.
     """
 
     def __init__(
@@ -132,12 +137,12 @@ class Intake:
         aside, known = accepted.quarantined.get(name), accepted.files.get(name)
         if file is None:
             # Nobody knows what is in a folder that cannot be looked into now.
-            unseen = any(
-                folder.endswith("/") and f"/{name}".startswith(f"/{folder.lstrip('/')}") for folder in self.skipped
-            )
+            unseen = any(f"/{name}".startswith(f"/{folder.lstrip('/')}") for folder in self._listing.unseen)
             return not unseen and (aside is not None or name not in accepted.deletions)
         if aside is not None:
             return aside.listed != file.digest
+        if name in accepted.shrunk and name not in accepted.deletions:
+            return accepted.shrunk[name].file.listed != file.digest
         return known is None or name in orphaned or name in accepted.deletions or file.digest != known.listed
 
     def accept(self, changes: Mapping[str, AcceptedFile | None], log: Log = lambda _: None) -> Accepted:
@@ -159,7 +164,7 @@ class Intake:
         Args:
             files: go on without these, which are set aside.
             days: take these, which are held.
-            deletions: let go of the files that vanished.
+            deletions: let go of the files that vanished, and of the rows that files lost.
 
         Raises:
             ValueError: names what does not wait for a person.
@@ -168,7 +173,9 @@ class Intake:
         def change(accepted: Accepted) -> Accepted:
             after = taking(acknowledged(accepted, files), days)
             if deletions:
-                after = replace(after.with_changes(dict.fromkeys(after.deletions)), deletions=())
+                smaller = {name: file.file for name, file in after.shrunk.items()}
+                after = after.with_changes({**smaller, **dict.fromkeys(after.deletions)})
+                after = replace(after, deletions=(), shrunk={})
             return after.with_held(self._held(after)) if days or deletions else after
 
         return change_accepted(self._store, change)
@@ -246,9 +253,14 @@ class Intake:
         gone = {name for name, file in staged.items() if file is None and name in accepted.files}
         gone |= set(accepted.deletions) - {file.name for file in self._listing.files}
         staged |= dict.fromkeys(gone)
+        smaller = shrunk(accepted, staged, self._store)
+        held = {name: file for name, file in smaller.items() if file.share > self._most_deleted}
+        for name in smaller.keys() - held.keys():
+            log(f"{name}: has {smaller[name].rows:,} rows and had {smaller[name].before:,}")
+        staged = {name: file for name, file in staged.items() if name not in held}
         if gone and self._lost_share(accepted, staged, gone) > self._most_deleted:
-            return _Look({name: file for name, file in staged.items() if name not in gone}, quarantined, gone)
-        return _Look(staged, quarantined)
+            return _Look({name: file for name, file in staged.items() if name not in gone}, quarantined, gone, held)
+        return _Look(staged, quarantined, shrunk=held)
 
     def _lost_share(
         self, accepted: Accepted, staged: Mapping[str, AcceptedFile | None], gone: Collection[str]
@@ -260,9 +272,11 @@ class Intake:
 
     def _after(self, accepted: Accepted, look: _Look) -> Accepted:
         """The record after a look at the landing zone."""
-        names = {*look.staged, *look.quarantined}
+        names = {*look.staged, *look.quarantined, *look.shrunk}
         after = accepted.with_changes(look.staged).with_quarantined(names, look.quarantined)
-        after = replace(after, deletions=tuple(sorted({*accepted.deletions, *look.deletions} - names)))
+        deletions = {*accepted.deletions, *look.deletions} - names
+        left = {name: file for name, file in accepted.shrunk.items() if name not in {*names, *deletions}}
+        after = replace(after, deletions=tuple(sorted(deletions)), shrunk=dict(sorted({**left, **look.shrunk}.items())))
         # Days are held or free by their rows, which change with a generation only.
         return after if after.generation == accepted.generation else after.with_held(self._held(after))
 

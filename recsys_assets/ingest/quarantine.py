@@ -7,7 +7,8 @@ good, the rows of that version stay. How much a release lacks because of it is e
 everything is made. See :func:`stray_days`.
 
 **Files that vanish** take their rows with them, as anybody expects of one file. That a lifecycle rule or an unmounted
-disk takes a large share of the history away has to be agreed to by a person. See :func:`lost_share`.
+disk takes a large share of the history away has to be agreed to by a person. See :func:`lost_share`. So has a file that
+is replaced by one without a large share of its own rows: see :mod:`recsys_assets.ingest.shrinking`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _days_named(name: str) -> tuple[str, ...]:
 
 
 def waiting(accepted: Accepted) -> dict[str, str]:
-    """What waits for a person, and why: files that are set aside, days that are held, files that vanished."""
+    """What waits for a person, and why: files that are set aside or shrank, days that are held, files that vanished."""
     waits = {name: file.reason for name, file in accepted.quarantined.items() if not file.acknowledged}
     waits = {
         n: f"{why}; the rows of its last good version stay" if n in accepted.files else why for n, why in waits.items()
@@ -73,6 +74,8 @@ def waiting(accepted: Accepted) -> dict[str, str]:
     if accepted.deletions:
         vanished = sentence(dict.fromkeys(accepted.deletions))
         waits["deletions"] = f"{len(accepted.deletions):,} files vanished with too many rows, which stay: {vanished}"
+    for name, file in accepted.shrunk.items():
+        waits[name] = f"has {file.rows:,} rows and had {file.before:,}, which stay"
     return waits
 
 

@@ -81,6 +81,14 @@ def read_table(kind: UndatedKind, digest: str, store: ObjectStore) -> pa.Table:
         return pq.read_table(stream)
 
 
+def table_rows(kind: UndatedKind, digest: str, store: ObjectStore) -> int:
+    """The rows of the table that was staged under a digest; 0 if there is none."""
+    if not store.exists(table_key(kind, digest)):
+        return 0
+    with store.open(table_key(kind, digest)) as stream:
+        return pq.ParquetFile(stream).metadata.num_rows
+
+
 def _read(kind: UndatedKind, name: str, stream: BinaryIO, dataset: Dataset) -> pa.Table:
     tree, vectors = dataset.categories, dataset.embeddings
     if kind == "categories" and tree is not None:

@@ -115,7 +115,7 @@ def landing_figures(store: ObjectStore) -> Iterator[Metric]:
     for kind in ("events", "properties", "categories", "embeddings", "impressions"):
         for acknowledged in ("false", "true"):
             aside.add_metric([kind, acknowledged], counts[kind, acknowledged])
-    waits = gauge("waiting_for_a_person", "Files set aside, days held and files vanished that wait for a person.")
+    waits = gauge("waiting_for_a_person", "Files set aside, shrunk or vanished, and days held, that wait for a person.")
     waits.add_metric([], len(waiting(accepted)))
     files = gauge("accepted_files", "Landing files that count.", "kind")
     for kind, count in sorted(Counter(file.kind for file in accepted.files.values()).items()):

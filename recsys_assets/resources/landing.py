@@ -26,6 +26,7 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
 
     uri: str
     dataset: str
+    links: list[str] = []  # noqa: RUF012 (a field of pydantic, which copies it)
     deleted_share: float = 1.0
     s3: dg.ResourceDependency[S3Resource]
     store: dg.ResourceDependency[StoreResource]
@@ -52,7 +53,7 @@ class LandingResource(dg.ConfigurableResource[LandingZone]):
 
     def _list(self, wanted: Wanted, under: str) -> Listing:
         if not self.uri.startswith("s3://"):
-            return list_landing(self._open(), wanted, under)
+            return list_landing(self._open(), wanted, under, self.links)
         parts = urlsplit(self.uri)
         prefix = "".join(f"{part}/" for part in (parts.path.strip("/"),) if part)
         below = f"{prefix}{under}/" if under else prefix

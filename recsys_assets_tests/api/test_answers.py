@@ -292,7 +292,7 @@ def test_what_trends_now_reaches_strangers_where_the_release_serves_what_trends(
         eventually(lambda: items(ask(client, 500, k=3)) == [33, 7, 8])
 
 
-def test_what_trends_now_reaches_strangers_and_places_where_events_count_half_within_hours(
+def test_what_trends_now_reaches_everybody_where_events_count_half_within_hours(
     make_settings: Callable[..., Settings], store_uri: str
 ) -> None:
     """Whichever list the last nights spoke for: news of the night are old in the morning."""
@@ -303,11 +303,17 @@ def test_what_trends_now_reaches_strangers_and_places_where_events_count_half_wi
         for user in (601, 602):
             act(client, user, 33)
         assert items(ask(client, 500, k=3)) == [1, 2, 3], "nothing speaks against the list of the release"
+        assert items(ask(client, 1, k=3)) == [5, 6, 7]
         act(client, 603, 33)
         eventually(lambda: items(ask(client, 500, k=6)) == [33, 7, 8, 9, 1, 2])
+        known = ask(client, 1, k=6)
+        assert items(known) == [33, 5, 7, 6, 8, 9], "what trends at odd places, the list of last night at even ones"
+        assert (known["mode"], known["fallbacks"]) == ("blend", {})
+        assert items(ask(client, 1, k=3, mode="offline")) == [5, 6, 7]
         assert items(ask(client, 1, placement="ticker", k=3)) == [33, 7, 8]
         publish(store_uri, "2015-08-03", content, **FACTS, trending_half_life_days=1.0)
         client.post("/admin/reload")
         eventually(lambda: ask(client, 500)["as_of"] == "2015-08-03")
         assert items(ask(client, 500, k=3)) == [1, 2, 3], "what counts for days can wait for the night"
+        assert items(ask(client, 1, k=3)) == [5, 6, 7]
         assert items(ask(client, 1, placement="ticker", k=3)) == [7, 8, 9]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 from recsys_api.composing import Wanted, compose
 from recsys_api.copies import Copies
 from recsys_api.events.event import DISLIKE, IMPRESSION, Event
+from recsys_api.live import Now
+from recsys_api.rules import Candidate
 from recsys_api.snapshot import Snapshot, load_snapshot
-from recsys_api.visitor import EventRules, Visitor
-from recsys_assets.core.placements.config import Placement
-from recsys_assets.storage.lists import RankedItem
+from recsys_api.visitor import EventRules, Quiet, Visitor
+from recsys_assets.core.placements.config import Placement, Placements
+from recsys_assets.core.placements.rules import Boost, BuryRule
+from recsys_assets.storage.lists import Key, RankedItem
 from recsys_assets_tests.api.publishing import publish, releases_at
 from recsys_assets_tests.api.test_answers import CONTENT, DAY, FACTS, ITEMS
 
@@ -38,6 +42,28 @@ WANTED = st.builds(
     exclude_seen=st.booleans(),
     current=st.none() | ITEM,
 )
+TRENDING = [Candidate(item, 1.0, "trending") for item in (5, 31, 33, BLOCKED, 45, 8, 50)]
+LIVE = st.sampled_from([Now(), Now(TRENDING), Now(TRENDING, for_known=True)])
+BURIED = BuryRule(name="later", action="bury", items=(6,), factor=0.1)
+CHANGES: list[tuple[str, Any]] = [
+    ("k", 30),
+    ("offset", 2),
+    ("mode", "offline"),
+    ("mode", "online"),
+    ("mode", "blend"),
+    ("placement", Placement(mode="online")),
+    ("placement", Placement(sources={"popular": 1.0})),
+    ("placement", Placement(filter="price < 7")),
+    ("placement", Placement(rules=(BURIED,))),
+    ("placement", Placement(rotate_after=1)),
+    ("boosts", (Boost(filter="price < 7", factor=0.1),)),
+    ("category", "shoes"),
+    ("filter", "price < 7"),
+    ("exclude", frozenset({7})),
+    ("exclude_seen", True),
+    ("current", 7),
+]
+"""What changes a request, one at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +84,12 @@ def visitor_of(snapshot: Snapshot, user: int | None, acted: list[tuple[int, str,
 
 
 @settings(max_examples=300, deadline=None)
-@given(user=st.sampled_from(USERS), acted=EVENTS, seen=st.lists(ITEM, max_size=4), wanted=WANTED)
+@given(user=st.sampled_from(USERS), acted=EVENTS, seen=st.lists(ITEM, max_size=4), wanted=WANTED, live=LIVE)
 def test_an_answer_is_whole(
-    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int], wanted: Wanted
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], seen: list[int], wanted: Wanted, live: Now
 ) -> None:
     visitor = visitor_of(snapshot, user, acted, seen)
-    found = compose(snapshot, user, visitor, wanted, NOW)
+    found = compose(snapshot, user, visitor, wanted, NOW, live)
     items = [placed.candidate.item_id for placed in found.items]
     personal = len(items) - sum(found.fallbacks.values())
     assert {"offline": personal, "blend": found.offline, "online": 0, "fallback": 0}[found.mode] == found.offline
@@ -89,18 +115,38 @@ def test_an_answer_is_whole(
 
 
 @settings(max_examples=150, deadline=None)
-@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29))
+@given(user=st.sampled_from(USERS), acted=EVENTS, wanted=WANTED, cut=st.integers(1, 29), live=LIVE)
 def test_pages_are_parts_of_the_longer_answer(
-    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int
+    snapshot: Snapshot, user: int | None, acted: list[tuple[int, str, int]], wanted: Wanted, cut: int, live: Now
 ) -> None:
     visitor = visitor_of(snapshot, user, acted, [])
 
     def page(k: int, offset: int) -> list[object]:
-        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW)
+        found = compose(snapshot, user, visitor, replace(wanted, k=k, offset=offset), NOW, live)
         return [placed.candidate for placed in found.items]
 
     whole = page(30, 0)
     assert page(cut, 0) + page(30 - cut, cut) == whole
+
+
+@pytest.mark.parametrize(
+    "of_release",
+    ["", "repeats", "exclude_purchased", "placements", "withdrawn"],
+)
+def test_a_list_that_is_shown_as_it_is_is_what_all_steps_make_of_it(snapshot: Snapshot, of_release: str) -> None:
+    plain = replace(snapshot.rules, repeats=True, exclude_purchased=False)
+    changed = {"repeats": False, "exclude_purchased": True}
+    release = replace(
+        snapshot,
+        rules=replace(plain, **{of_release: changed[of_release]}) if of_release in changed else plain,
+        placements=Placements(rules=(BURIED,)) if of_release == "placements" else Placements(),
+        withdrawn=frozenset[Key]({8}) if of_release == "withdrawn" else frozenset[Key](),
+    )
+    history = [RankedItem(5, 2.0, "purchase"), RankedItem(6, 1.0, "interaction")]
+    known, quiet = Visitor.of(history, [], release.rules), Quiet(lambda: history, release.rules)
+    for user in USERS:
+        for wanted in (Wanted(k=4), *(replace(Wanted(k=4), **{field: value}) for field, value in CHANGES)):
+            assert compose(release, user, quiet, wanted, NOW) == compose(release, user, known, wanted, NOW), wanted
 
 
 def test_a_history_is_continued_and_not_counted_twice() -> None:

@@ -22,6 +22,7 @@ from recsys_assets.settings import load_settings
 from recsys_assets_tests.automation.driver import FAST, Driver
 from recsys_assets_tests.automation.test_landing_sensor import HEADER, event
 from recsys_assets_tests.integration.world import World, dagster_in, make_world
+from recsys_assets_tests.openlineage_form import read_event
 
 SENSOR, KEY = "openlineage_sensor", "pl4nted-key"
 
@@ -77,6 +78,7 @@ def test_every_materialization_is_told_once_and_in_the_form_of_the_specification
     events = sent(world)
     for one in events:
         assert list(FORM.iter_errors(one)) == []
+        read_event(one)
     [run] = [run for run in world.instance.get_runs() if run.job_name == "history"]
     materializations = world.instance.get_records_for_run(
         run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -117,6 +119,36 @@ def test_every_materialization_is_told_once_and_in_the_form_of_the_specification
     again.load(driver.dump())
     again.tick(SENSOR)
     assert sent(world) == events, "nothing twice, after a restart either"
+
+
+FACET = {"_producer": "https://us", "_schemaURL": "https://openlineage.io/spec/facets/1-0-1/NominalTimeRunFacet.json"}
+FACET["_schemaURL"] += "#/$defs/NominalTimeRunFacet"
+EVENT: dict[str, Any] = {
+    "eventTime": "2025-01-01T00:00:00Z",
+    "eventType": "START",
+    "producer": "https://us",
+    "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+    "job": {"namespace": "file:///store", "name": "release", "facets": {}},
+    "run": {"runId": "01890c7e-0000-7000-8000-000000000000", "facets": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"eventTime": "2025-01-01"}, "time"),
+        ({"when": 1}, r"no \['when'\]"),
+        ({"run": {"runId": "1"}}, "UUID"),
+        ({"job": {"name": "release"}}, "namespace"),
+        ({"job": {"namespace": "n", "name": "release", "facets": {"nominalTime": FACET}}}, "no JobFacet"),
+        ({"run": {**EVENT["run"], "facets": {"nominalTime": {**FACET, "nominalStartTime": 1}}}}, "1 is no"),
+        ({"run": {**EVENT["run"], "facets": {"nominalTime": FACET}}}, "nominalStartTime"),
+    ],
+)
+def test_an_event_of_another_form_is_found(changed: dict[str, Any], fault: str) -> None:
+    read_event(EVENT)
+    with pytest.raises(ValueError, match=fault):
+        read_event({**EVENT, **changed})
 
 
 def test_a_line_that_was_cut_off_is_sent_anew(world: World) -> None:

@@ -7,10 +7,12 @@ import json
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from recsys_assets.cli.check import main
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.ingest import parse_file
 
 Captured = pytest.CaptureFixture[str]
 EVENTS = [
@@ -127,6 +129,38 @@ def test_how_times_and_prices_are_written_is_drafted(tmp_path: Path, capsys: Cap
     assert (events.time_unit, events.time_format, events.time_zone) == (None, "dd.mm.yyyy hh:mm:ss", "UTC")
     assert (events.numbers.decimal, events.numbers.thousands) == (",", ".")
     assert "10 events of 5 users and 2 items on 2 days from 2025-01-09 to 2025-01-28; 0 rejected" in err
+
+
+@pytest.mark.parametrize(
+    ("prices", "quantities", "drafted_numbers"),
+    [
+        (
+            ("1.234,50", "3,99"),
+            ("1.5", "2"),
+            'numbers = { decimal = ",", thousands = ".", quantity = { decimal = ".", thousands = "" } }',
+        ),
+        (("12.50", "3"), ("1,5", "0,25"), 'numbers = { quantity = { decimal = ",", thousands = "." } }'),
+        (("12", "3"), ("1,5", "0,25"), 'numbers = { decimal = ",", thousands = "." }'),
+        (("1.234,50", "3,99"), ("1", "2"), 'numbers = { decimal = ",", thousands = "." }'),
+    ],
+)
+def test_columns_whose_numbers_are_written_in_two_ways_are_drafted_and_read(
+    prices: tuple[str, str], quantities: tuple[str, str], drafted_numbers: str, tmp_path: Path, capsys: Captured
+) -> None:
+    rows = ["user;item;ts;price;quantity"]
+    rows += [f"{n};{n};2025-01-02;{prices[n % 2]};{quantities[n % 2]}" for n in range(4)]
+    path = Path(write(tmp_path, "events.csv", rows))
+    assert main([str(path)]) == 0
+    out = capsys.readouterr().out
+    assert drafted_numbers in out.splitlines()
+    with path.open("rb") as stream:
+        found = pa.concat_tables(part.good for _, part in parse_file("events", path.name, stream, drafted(out)))
+
+    def number(text: str) -> float:
+        return float(text.replace(".", "").replace(",", ".") if "," in text else text)
+
+    assert found["price"].to_pylist() == [number(prices[n % 2]) for n in range(4)]
+    assert found["quantity"].to_pylist() == [number(quantities[n % 2]) for n in range(4)]
 
 
 def test_a_form_of_times_that_the_rows_leave_open_is_said(tmp_path: Path, capsys: Captured) -> None:

@@ -14,9 +14,9 @@ from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
 from recsys_assets_tests.cli.test_releases import publish
-from recsys_assets_tests.stores import ceph, moto_bucket, new_store, store
+from recsys_assets_tests.stores import moto_bucket, new_store, store
 
-__all__ = ["ceph", "moto_bucket", "new_store", "store"]
+__all__ = ["moto_bucket", "new_store", "store"]
 
 
 def written(store: ObjectStore, folder: Path) -> None:

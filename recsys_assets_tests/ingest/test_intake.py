@@ -1,4 +1,4 @@
-"""What a look at the landing zone takes in, on local folders and S3: one bad file, stray days and vanished files."""
+"""A look at the landing zone, on local folders and S3: one bad file, stray days, vanished and cut files."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Place:
         for at, day in enumerate(DAYS):
             self.put(f"events_{day}.csv", at)
         self.notes: list[str] = []
+        self.links: tuple[str, ...] = ()
         assert self.look().event_days() == DAYS
 
     def put(self, name: str, at: int, rows: int = 40) -> None:
@@ -44,7 +45,7 @@ class Place:
         self.landing.put(name, (HEADER + "".join(lines)).encode())
 
     def zone(self, **options: Any) -> LandingZone:
-        landing = partial(list_landing, self.landing)
+        landing = partial(list_landing, self.landing, links=self.links)
         options = {"most_deleted": 0.2, **options}
         return LandingZone(
             DATASET, self.store, lambda: self.landing, landing, PolarsEngine(self.store.storage_options).scan, **options
@@ -172,6 +173,63 @@ def test_files_that_are_moved_or_merged_take_nothing_away(place: Place) -> None:
     assert [place.rows(day) for day in DAYS] == [40] * len(DAYS)
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_file_that_is_cut_waits_for_a_person_and_everything_else_goes_on(place: Place, rows: int) -> None:
+    name, whole = f"events_{DAYS[1]}.csv", place.landing.get(f"events_{DAYS[1]}.csv")
+    place.put(name, 1, rows=rows)
+    place.put("events_next.csv", 10)
+    accepted = place.look()
+    assert waiting(accepted) == {name: f"has {rows} rows and had 40, which stay"}
+    assert f"{name} (has {rows} rows and had 40, which stay)" in place.notes[-1]
+    assert (place.rows(DAYS[1]), accepted.event_days()) == (40, [*DAYS, "2015-05-13"])
+    assert len(place.zone().events(DAYS[1]).collect()) == 40, "for a run by hand, too"
+
+    place.landing.put(name, whole + b"1430740800000,77,view,1,\n")
+    accepted = place.look()
+    assert (waiting(accepted), place.rows(DAYS[1])) == ({}, 41)
+    place.put(name, 1, rows=2)
+    place.look()
+    accepted = place.zone().decide(deletions=True)
+    assert (waiting(accepted), place.rows(DAYS[1])) == ({}, 2)
+    assert place.look() == accepted
+
+
+def test_a_cut_file_that_goes_takes_its_earlier_rows_along(place: Place) -> None:
+    place.put("events_2015-05-04.csv", 1, rows=3)
+    place.look()
+    place.landing.delete("events_2015-05-04.csv")
+    accepted = place.look()
+    assert (waiting(accepted), accepted.event_days()) == ({}, [DAYS[0], *DAYS[2:]])
+
+
+def test_files_that_are_appended_to_corrected_split_or_read_otherwise_have_not_shrunk(place: Place) -> None:
+    place.put("events_2015-05-03.csv", 0, rows=60)
+    place.put("events_2015-05-04.csv", 1, rows=36)
+    lines = place.landing.get("events_2015-05-05.csv").decode().splitlines(keepends=True)
+    for name, part in (("events_2015-05-05.csv", lines[1:11]), ("events_2015-05-05b.csv", lines[11:])):
+        place.landing.put(name, (HEADER + "".join(part)).encode())
+    place.put("events_2015-05-06.csv", 20, rows=40)  # of another day
+    accepted = place.look()
+    assert waiting(accepted) == {}
+    assert "events_2015-05-04.csv: has 36 rows and had 40" in place.notes
+    assert [place.rows(day) for day in DAYS[:3]] == [60, 36, 40]
+
+
+@pytest.mark.parametrize("most", [0.5, 1.0])
+def test_a_category_tree_that_is_cut_waits_too(place: Place, most: float) -> None:
+    def tree(edges: int) -> None:
+        rows = "".join(f"{n},0\n" for n in range(1, edges + 1))
+        place.landing.put("category_tree.csv", f"categoryid,parentid\n{rows}".encode())
+        zone = place.zone(most_deleted=most)
+        zone.accept(zone.changes())
+
+    tree(10)
+    tree(4)
+    assert place.zone(only_accepted=True).categories().num_rows == (4 if most == 1 else 10)
+    tree(5)
+    assert place.zone(only_accepted=True).categories().num_rows == 5
+
+
 def test_the_whole_zone_may_be_away(place: Place) -> None:
     for meta in place.landing.list():
         place.landing.delete(meta.key)
@@ -188,8 +246,37 @@ def test_what_lies_in_a_folder_that_cannot_be_looked_into_has_not_vanished(tmp_p
     (root / "more").symlink_to(tmp_path / "elsewhere")
     assert place.look() == before
     assert place.notes == [
-        "1 skipped in the landing zone: more/ (links to folders are not followed; move or mount the folder here)"
+        "1 skipped in the landing zone: more/ "
+        "(links to folders outside are not followed unless RECSYS_LANDING_LINKS names the folder)"
     ]
+
+
+def test_what_allowed_links_lead_to_counts_once_and_stays_while_its_disk_is_away(tmp_path: Path) -> None:
+    place = Place(lambda: LocalStore(tmp_path / f"store {next(prefixes)}"))
+    root, disk, day = Path(place.landing.uri()), tmp_path / "disk", "2015-05-13"
+    place.put("events_next.csv", 10)
+    (disk / "2015").mkdir(parents=True)
+    (root / "events_next.csv").rename(disk / "2015" / "events_next.csv")
+    for link in ("b", "c"):
+        (root / link).symlink_to(disk / "2015")
+    (root / "events_linked.csv").symlink_to(disk / "2015" / "events_next.csv")
+    place.links = (str(disk),)
+    accepted = place.look()
+    assert (place.rows(day), accepted.quarantined) == (40, {})
+    assert "c/ (links to folders are not followed twice; its files are read as b/)" in place.notes[-1]
+
+    (root / "events_linked.csv").unlink()
+    accepted = place.look()
+    disk.rename(tmp_path / "away")
+    assert place.look() == accepted, "nothing has vanished"
+    assert "b/ (links to a folder that does not exist now" in place.notes[-1]
+
+    (tmp_path / "away").rename(disk)
+    (root / "a").symlink_to(disk / "2015")
+    file = disk / "2015" / "events_next.csv"
+    file.write_text(file.read_text().replace("view", "addtocart"))
+    assert "a/events_next.csv" in place.look().files
+    assert place.rows(day) == 40, "the file has moved, and its old rows with it"
 
 
 def test_a_fifo_under_a_name_of_the_data_set_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -133,6 +133,50 @@ def test_links_and_special_files_are_refused_by_name_and_never_opened(tmp_path: 
     assert all("not followed" in reason for reason in listing.skipped.values())
 
 
+def test_links_lead_out_only_into_folders_that_are_named_and_each_folder_is_read_once(tmp_path: Path) -> None:
+    landing = folder(tmp_path, *WANTED, ".old/events-z.csv")
+    zone, disk = tmp_path / "zone", tmp_path / "disk"
+    folder(tmp_path, "../disk/deep/events-c.csv", "../other/events-d.csv")
+    links = {
+        "archive": disk,  # first by name, so that the files are read under it
+        "deep": disk / "deep",
+        "events-c.csv": disk / "deep" / "events-c.csv",
+        "events-d.csv": tmp_path / "other" / "events-d.csv",
+        "gone": disk / "none",
+        "inside": zone / "more",
+        "old": zone / ".old",
+        "other": tmp_path / "other",
+    }
+    for name, target in links.items():
+        (zone / name).symlink_to(target)
+    (disk / "events-out.csv").symlink_to(tmp_path / "other" / "events-d.csv")
+    (disk / "round").symlink_to(disk)
+    (disk / "zone").symlink_to(zone)
+    # A folder beside the one that is named, with a name that begins like it.
+    (tmp_path / "disk2").mkdir()
+    (zone / "beside").symlink_to(tmp_path / "disk2")
+    listing = list_landing(landing, is_wanted, links=(str(disk),))
+    good, faults = of(listing)
+    assert good == ["archive/deep/events-c.csv", "events-a.csv", "events-c.csv", "more/events-b.csv"]
+    out = "it is a link out of the landing zone, into no folder that RECSYS_LANDING_LINKS names"
+    assert faults == {"archive/events-out.csv": out, "events-d.csv": out}
+    assert {name: reason for name, reason in listing.skipped.items() if "RECSYS_LANDING_LINKS" not in reason} == {
+        ".old/": "its name begins with a dot",
+        "archive/round/": "links to folders are not followed twice; its files are read as archive/",
+        "archive/zone/": "links to folders of the landing zone are not followed, since the folder itself is read",
+        "deep/": "links to folders are not followed twice; its files are read as archive/deep/",
+        "gone/": "links to a folder that does not exist now, or may not be looked into",
+        "inside/": "links to folders of the landing zone are not followed, since the folder itself is read",
+        "old/": "links to hidden folders are not followed",
+    }
+    assert listing.unseen == {".old/", "beside/", "gone/", "old/", "other/"}
+
+    above = list_landing(landing, is_wanted, links=(str(tmp_path),))
+    assert {"archive/", "other/", "beside/"}.isdisjoint(above.skipped)
+    assert sum(file.name.endswith("events-b.csv") for file in above.files) == 1, "the zone is below what is named"
+    assert list_landing(landing, is_wanted, "other", links=(str(disk),)).files == ()
+
+
 def test_a_file_that_became_a_fifo_after_it_was_listed_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "events.csv")
     for read in (LocalStore(tmp_path).open, LocalStore(tmp_path).get):

@@ -154,6 +154,123 @@ def test_the_lines_that_an_unclosed_quote_takes_in_are_rows(
     }
 
 
+SWALLOWED = "a quote that is not closed, so that a value holds other rows"
+SWALLOWING = {
+    # name: lines, and what becomes of each: its user, or where it is rejected why
+    "a text, closed by the next one": (
+        ['u1,1,view,2025-01-02,"a text', 'u2,2,view,2025-01-03,"b"', 'u3,3,view,2025-01-04,"c"'],
+        [SWALLOWED, "u2", "u3"],
+    ),
+    "a text, with rows between": (
+        ['u1,1,view,2025-01-02,"a', "u2,2,view,2025-01-03,b", 'u3,3,view,2025-01-04,""', 'u4,4,view,2025-01-05,"d"'],
+        [SWALLOWED, "u2", "u3", "u4"],
+    ),
+    "an empty text": (['u1,1,view,2025-01-02,"', 'u2,2,view,2025-01-03,"b"'], [SWALLOWED, "u2"]),
+    "a text of several lines": (
+        ['u1,1,view,2025-01-02,"a, b', "c", "u2,2,view,2025-01-03,b", 'u3,3,view,2025-01-04,"c"'],
+        [SWALLOWED, "wrong number of columns", "u2", "u3"],
+    ),
+    "a column that is read": (
+        ['u1,1,"view,2025-01-02,a', "u2,2,view,2025-01-03,b", 'u3,3,"view",2025-01-04,"c, d"'],
+        [SWALLOWED, "u2", "u3"],
+    ),
+    "the last row alone is whole": (['u1,1,"view', 'u2,2,"view",2025-01-03,b'], [SWALLOWED, "u2"]),
+    "the first row alone is whole": (
+        ['u1,1,"view,2025-01-02,a', 'u2,"view",2025-01-03,b'],
+        [SWALLOWED, "wrong number of columns"],
+    ),
+    "a quote in the middle of a value ends it": (
+        ['u1,1,view,2025-01-02,"a', "u2,2,view,2025-01-03,b", 'u3,3,view,2025-01-04,5" pipe'],
+        [SWALLOWED, "u2", "wrong number of columns and a quote that is not closed"],
+    ),
+    "two in one": (
+        [
+            *('u1,1,"view,2025-01-02,a', "u2,2,view,2025-01-03,b", 'u3,3,"view",2025-01-04,"c'),
+            *("u4,4,view,2025-01-05,d", 'u5,5,view,2025-01-06,"e"'),
+        ],
+        [SWALLOWED, "u2", "wrong number of columns and a quote that is not closed", "u4", "u5"],
+    ),
+    "rows that are rejected": (
+        ['u1,1,view,2025-01-02,"a', "u2,2,wink,2025-01-03,b", 'u3,3,view,2025-01-04,"c"'],
+        [SWALLOWED, "unknown event type", "u3"],
+    ),
+}
+HONEST = (
+    *('"a\nb"', '"a, b\nc, d, e, f, g\n\n1,2,view,soon,x"', '"\n"', '"u2,2,view,2025-01-03\n"'),
+    *('"She said ""yes""\nand ""no"""', '"line\n2025-01-02,view,2,u2,x"'),
+)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("block", [250, 1 << 20])
+@pytest.mark.parametrize("case", SWALLOWING)
+def test_rows_that_an_unclosed_quote_took_in_are_rows_though_the_number_of_columns_is_right(
+    case: str, block: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_csv, "_BLOCK", block)
+    lines, outcomes = SWALLOWING[case]
+    before, after = [[f'{line},"{end}x"' for line in part] for part in (LINES[:7], LINES[7:])]
+    text = end.join([f"{HEADER},text", *before, *lines, *after, ""])
+    done, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode())
+    seen = {row["source_row"]: row["user_id"] for row in good} | {row["source_row"]: row["reason"] for row in bad}
+    users = [f"u{n}" for n in range(10)]
+    assert [seen[row] for row in range(done.total)] == [*users[:7], *outcomes, *users[7:]]
+
+
+def test_rows_that_a_quote_took_in_up_to_the_end_of_the_file_are_rows(tmp_path: Path) -> None:
+    rows = [f'{LINES[0]},"a', *(f'{line},""' for line in LINES[1:])]
+    done, good, (bad,) = staged(LocalStore(tmp_path), "events.csv", "\n".join([f"{HEADER},text", *rows, ""]).encode())
+    assert (done.total, len(good), bad["reason"]) == (10, 9, SWALLOWED)
+
+
+def test_a_line_that_a_quote_took_in_may_be_long(tmp_path: Path) -> None:
+    text = "\n".join([f"{HEADER},text", 'x,"1', *(f"{line},t" for line in LINES), f'{"b" * 200_000},","'])
+    done, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode())
+    assert (done.total, len(good)) == (12, 10)
+    assert [row["reason"] for row in bad] == [
+        "wrong number of columns and a quote that is not closed",
+        "row or value too long",
+    ]
+
+
+def test_texts_of_several_lines_are_texts(tmp_path: Path) -> None:
+    long = f'"a\n{"b" * 200_000},,,,\nc"'
+    rows = [f"{line},{text}" for line, text in zip(LINES, [*HONEST, long, *HONEST], strict=False)]
+    done, good, bad = staged(LocalStore(tmp_path), "events.csv", "\n".join([f"{HEADER},text", *rows]).encode())
+    assert (done.total, len(good), bad) == (10, 10, [])
+    titles = [text for text in HONEST if text.strip('"\n')]
+    titled = ["time,item,property,value", *(f"2025-01-02,{n},title,{text}" for n, text in enumerate(titles))]
+    _, good, bad = staged(LocalStore(tmp_path), "props.csv", "\n".join(titled).encode(), kind="properties")
+    assert (len(good), bad) == (len(titles), [])
+    padded = f'{HEADER}\n"u1\n","\n7",view,2025-01-02\n'
+    _, (good,), bad = staged(LocalStore(tmp_path), "events.csv", padded.encode())
+    assert (good["user_id"], good["item_id"], bad) == ("u1", 7, []), "white space around a value is ignored"
+
+
+def test_texts_before_the_time_are_told_from_rows(tmp_path: Path) -> None:
+    """The time of the last row stands after the text, so that only a quote that is left over tells of it."""
+    texts = ['"Two\nlines"', '"Set:\nspoon, ""fork"""', '"a\nb,1,""c"', '"\nu7,7,"', '"""x""\n""y"""']
+    shop_of_texts = shop({"columns": {"user_id": "user", "item_id": "item", "ts": "time"}, "event_type": "view"})
+    good_rows = [f"u{n},{n},{text},2025-01-02" for n, text in enumerate(texts)]
+    swallowing = ['x,1,"Red', "shoe,2025-01-02", 'y,2,"Hat",2025-01-03']
+    text = "\n".join(["user,item,text,time", *good_rows, *swallowing])
+    _, good, bad = staged(LocalStore(tmp_path), "events.csv", text.encode(), shop_of_texts)
+    assert [row["user_id"] for row in good] == ["u0", "u1", "u2", "u3", "u4", "y"]
+    assert [row["reason"] for row in bad] == [SWALLOWED, "wrong number of columns"]
+
+
+def test_rows_are_found_in_any_column_and_among_properties(tmp_path: Path) -> None:
+    """Also in a column that is not read, of a name that comes twice; and where the property is one that is ignored."""
+    many = "," * 60
+    text = "\n".join([f"{HEADER}{many},text", f'{LINES[0]}{many},"a', *(f'{one}{many},"b"' for one in LINES[1:])])
+    done, good, (bad,) = staged(LocalStore(tmp_path), "events.csv", text.encode())
+    assert (done.total, len(good), bad["reason"], bad["source_row"]) == (10, 9, SWALLOWED, 0)
+    rows = ['2025-01-02,1,title,"Red shoe', "2025-01-02,2,colour,red", '2025-01-02,3,title,"Hat"']
+    text = "\n".join(["time,item,property,value", *rows])
+    done, (good,), (bad,) = staged(LocalStore(tmp_path), "props.csv", text.encode(), kind="properties")
+    assert (done.total, done.ignored, good["value"], bad["reason"]) == (3, 1, "Hat", SWALLOWED)
+
+
 def test_files_with_a_mark_each_may_be_put_together(tmp_path: Path) -> None:
     """The header comes again, and no id begins with the mark."""
     whole, headerless = TEXT.encode("utf-8-sig"), "\n".join([*LINES, ""]).encode("utf-8-sig")

@@ -216,6 +216,8 @@ def test_units_since_1970_as_exports_of_floats(tmp_path: Path) -> None:
         ('time_zone = "Berlin"', "events.time_zone: expected a time zone such as Europe/Berlin"),
         ('encoding = "utf8mb4"', "events.encoding: expected the name of a text encoding in Python"),
         ('numbers = { decimal = ",", thousands = "," }', "decimal and thousands must differ"),
+        ('numbers = { price = { decimal = ";" } }', "events.numbers.price.decimal: expected '.' or ','"),
+        ("numbers = { prize = {} }", "events.numbers.prize: is not known; did you mean price?"),
     ],
 )
 def test_a_wrong_option_is_named(stated: str, said: str, tmp_path: Path) -> None:

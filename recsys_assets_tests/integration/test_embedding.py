@@ -67,15 +67,15 @@ def with_all_there_is(folder: Path, name: str) -> dict[str, Any]:
     return {**FEW, "recommendations_url": "postgresql://nobody@127.0.0.1/none", "openlineage_url": events}
 
 
-def dg_command(project: Path, *arguments: str) -> str:
-    """What `dg` prints, run in a project."""
+def dg_command(project: Path, *arguments: str, **variables: str) -> str:
+    """What `dg` prints, run in a project with further variables."""
     nothing = {"DG_CLI_CONFIG": str(project / "none.toml"), "DAGSTER_HOME": ""}
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     program = "from dagster_dg_cli.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, *arguments],
         cwd=project,
-        env={**os.environ, **nothing, "PYTHONPATH": paths},
+        env={**os.environ, **nothing, "PYTHONPATH": paths, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -187,3 +187,24 @@ def test_flat_keys_merge_into_definitions_of_others() -> None:
     dg.Definitions.validate_loadable(merged)
     keys = {key.to_user_string() for key in merged.resolve_asset_graph().get_all_asset_keys()}
     assert {"orders", "release"} <= keys
+
+
+@pytest.mark.graph
+def test_dg_launches_assets_of_this_repository(tmp_path: Path) -> None:
+    """With a prefix, too, and with the history in the home that is named."""
+    generate(SampleConfig(events=2_000, days=DAYS, seed=5), tmp_path / "landing")
+    (tmp_path / "home").mkdir()
+    stated = {
+        "RECSYS_LANDING_URI": str(tmp_path / "landing"),
+        "RECSYS_STORAGE_URI": str(tmp_path / "store"),
+        "RECSYS_MLFLOW_TRACKING_URI": "off",
+        "RECSYS_KEY_PREFIX": "shop",
+        "DAGSTER_HOME": str(tmp_path / "home"),
+    }
+    root, two = Path(__file__).parents[2], 'key:"shop/clean_events" or key:"shop/item_activity"'
+    dg_command(root, "launch", "--assets", two, "--partition", NEWEST, **stated)
+    with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        for name in ("clean_events", "item_activity"):
+            assert instance.get_materialized_partitions(dg.AssetKey(["shop", name])) == {NEWEST}
+    partitions = PartitionStore(open_store(str(tmp_path / "store")))
+    assert partitions.days("item_activity") == [NEWEST]

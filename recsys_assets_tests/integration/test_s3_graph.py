@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -15,26 +14,20 @@ from recsys_assets_tests.automation.test_experiments_sensor import Experiments
 from recsys_assets_tests.integration.conftest import DAY
 from recsys_assets_tests.integration.test_graph import copy_of
 from recsys_assets_tests.integration.world import World, make_world
-from recsys_assets_tests.s3_servers import S3Server, boto3_client, ceph_server
+from recsys_assets_tests.s3_servers import S3Server, boto3_client, with_new_bucket
 
 
 @pytest.fixture(params=["moto"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """A server that only the environment names, as in a deployment."""
+    """A server with an empty bucket that only the environment names, as in a deployment."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    started: S3Server = request.getfixturevalue(request.param)
+    started = with_new_bucket(request.getfixturevalue(request.param))
     monkeypatch.setenv("AWS_ENDPOINT_URL", str(started.options.endpoint))
     monkeypatch.setenv("AWS_DEFAULT_REGION", str(started.options.region))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(started.options.access_key_id))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", str(started.options.secret_access_key))
     return started
-
-
-@pytest.fixture
-def ceph() -> Iterator[S3Server]:
-    with ceph_server() as server:
-        yield server
 
 
 def test_s3_and_local_files_give_the_same_bytes(

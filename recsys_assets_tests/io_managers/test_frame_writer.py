@@ -47,7 +47,6 @@ def counted(day: str, frame: Frame) -> dg.AssetCheckResult:
 
 
 @pytest.mark.parametrize(("rows_together", "audits"), [(1_000_000, 1 + 5), (3, 1 + (1 + 2) + 1), (0, 5)])
-@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
 def test_each_day_of_a_run_has_its_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_together: int, audits: int
 ) -> None:

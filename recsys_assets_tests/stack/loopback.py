@@ -105,6 +105,10 @@ class Loopback:
         """The health check of a service."""
         return [self._here(name, word) for word in self.services[name]["healthcheck"]["test"][1:]]
 
+    def depends_on(self, name: str) -> list[str]:
+        """The services that have to be there before a service is started."""
+        return list(self.services[name].get("depends_on", {}))
+
     def environment(self, name: str) -> dict[str, str]:
         """The environment of a service, beside that of this process."""
         service = self.services[name]

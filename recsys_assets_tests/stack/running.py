@@ -8,18 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from recsys_assets.cli.services import Service
 from recsys_assets_tests.compose import DOCKER, env_file
-from recsys_assets_tests.postgres_server import USER, free_port, postgres_cluster
+from recsys_assets_tests.ports import free_port
+from recsys_assets_tests.postgres_server import USER, postgres_cluster
 from recsys_assets_tests.stack.loopback import PORTS, Loopback
 
 LONG_RUNNING = ("mlflow", "code", "webserver", "daemon", "metrics", "api", "alertmanager", "prometheus", "grafana")
-"""What is started after PostgreSQL, the S3 server and the bucket."""
-_SECONDS_TO_HEALTH = 180
+"""What is started after PostgreSQL, the S3 server and the bucket; a service comes after those that it depends on."""
+_SECONDS_TO_HEALTH = 300
 
 
 class Stack:
@@ -47,7 +49,7 @@ class Stack:
         environment = {**os.environ, **self.loopback.environment(name)}
         home = self.loopback.home
         return subprocess.run(
-            command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     def once(self, name: str) -> str:
@@ -101,16 +103,26 @@ class Stack:
             time.sleep(0.5)
 
     def start_all(self, tell: Callable[[str], None]) -> None:
-        """Start everything that can run here."""
+        """Start everything that can run here, each service once those are healthy that it depends on."""
         tell(self.once("bucket"))
-        for name in LONG_RUNNING:
-            reason = self.loopback.absent(name)
-            if reason is None:
-                self.start(name)
-                tell(f"{name}: {self.loopback.address(name) if name in PORTS else 'runs'}")
-            else:
-                self.absent[name] = reason
-                tell(f"{name}: not started, {reason}")
+        self.absent = {name: reason for name in LONG_RUNNING if (reason := self.loopback.absent(name))}
+        starting: dict[str, Future[None]] = {}
+        with ThreadPoolExecutor(len(LONG_RUNNING)) as pool:
+            for name in LONG_RUNNING:
+                if name not in self.absent:
+                    before = [starting[one] for one in self.loopback.depends_on(name) if one in starting]
+                    starting[name] = pool.submit(self._start_after, before, name)
+            for name in LONG_RUNNING:
+                if name in self.absent:
+                    tell(f"{name}: not started, {self.absent[name]}")
+                else:
+                    starting[name].result()
+                    tell(f"{name}: {self.loopback.address(name) if name in PORTS else 'runs'}")
+
+    def _start_after(self, before: Sequence[Future[None]], name: str) -> None:
+        for one in before:
+            one.result()
+        self.start(name)
 
 
 def made_up() -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from recsys_assets.cli.services import Service
 from recsys_assets_tests.compose import DOCKER, resolved
-from recsys_assets_tests.postgres_server import free_port
+from recsys_assets_tests.ports import free_port
 from recsys_assets_tests.s3_servers import wait_for
 from recsys_assets_tests.stack.running import listens, made_up
 

@@ -16,6 +16,7 @@ from recsys_assets.core.events.vocabulary import clipped
 
 WRONG_COLUMNS = "wrong number of columns"
 UNCLOSED_QUOTE = "wrong number of columns and a quote that is not closed"
+SWALLOWED = "a quote that is not closed, so that a value holds other rows"
 NOT_JSON = "not JSON"
 NOT_TEXT = "bytes that are no text of the encoding"
 NESTED = "a list or an object in column"

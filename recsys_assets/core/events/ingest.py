@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import BinaryIO, Literal
 
 import narwhals as nw
 import pyarrow as pa
 
-from recsys_assets.core.dataset import Dataset, DatasetError, FileSpec
+from recsys_assets.core.dataset import Dataset, DatasetError, TimedFileSpec
 from recsys_assets.core.events.batches import RawBatch
 from recsys_assets.core.events.file_faults import UnreadableFileError
+from recsys_assets.core.events.likely_rows import likely_rows
 from recsys_assets.core.events.parse import Parsed, event_columns, parse_events, parse_properties
 from recsys_assets.core.events.read import read_rows
 
@@ -32,7 +34,8 @@ def parse_file(
     """
     read = _events if kind != "properties" else _properties
     columns, spec, parse = read(name, dataset)
-    for batch in read_rows(stream, name, spec, columns):
+    is_row = partial(likely_rows, columns=columns, spec=spec, dataset=dataset)
+    for batch in read_rows(stream, name, spec, columns, is_row):
         try:
             parsed = parse(batch)
         except (pa.ArrowException, nw.exceptions.NarwhalsError, UnicodeError, OverflowError) as error:
@@ -42,7 +45,7 @@ def parse_file(
         yield batch, parsed
 
 
-_Reading = tuple[Mapping[str, str], FileSpec, Callable[[RawBatch], Parsed]]
+_Reading = tuple[Mapping[str, str], TimedFileSpec, Callable[[RawBatch], Parsed]]
 
 
 def _events(name: str, dataset: Dataset) -> _Reading:

@@ -39,10 +39,10 @@ from recsys_assets.core.events.batches import TOO_LONG, RawBatch
 from recsys_assets.core.events.columns import about, texts, timed, whole_id
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.raw import raw_rows
-from recsys_assets.core.events.values import is_number, stated_id, to_float64, to_int64, to_price, to_text_id
+from recsys_assets.core.events.values import is_number, stated_id, to_float64, to_id, to_int64, to_price
 from recsys_assets.core.events.vocabulary import available_values
 
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Increase it when the same bytes parse to other rows; files are then parsed again."""
 
 OUTSIDE_SPAN = "time outside the allowed span"
@@ -123,7 +123,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
 
     unknown_values = {value.strip() for value in spec.unknown.user_id}
     user, item = stated_id(nw.col("user_id")), stated_id(nw.col("item_id"))
-    user_id = _id(user, dataset.ids.user)
+    user_id = to_id(user, dataset.ids.user)
     is_unknown = _flag(
         nw.col("user_id").is_in(sorted(unknown_values - {""})) | user_id.cast(nw.String).is_in(sorted(unknown_values))
     )
@@ -135,10 +135,10 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
     frame = frame.with_columns(
         is_unknown.alias("unknown"),
         nw.when(~is_unknown).then(user_id).alias("user"),
-        _id(item, dataset.ids.item).alias("item"),
+        to_id(item, dataset.ids.item).alias("item"),
         event_type.alias("type"),
-        to_float64(nw.col("quantity"), spec.numbers).alias("units"),
-        to_price(nw.col("price"), spec.numbers).alias("unit_price"),
+        to_float64(nw.col("quantity"), spec.numbers.of("quantity")).alias("units"),
+        to_price(nw.col("price"), spec.numbers.of("price")).alias("unit_price"),
     )
     positive = ~(nw.col("units") <= 0) if spec.positive_quantity else nw.lit(True)
     unpriced = ~nw.col("price").is_null() & nw.col("unit_price").is_null()
@@ -155,7 +155,7 @@ def parse_events(batch: RawBatch, dataset: Dataset, source_file: str) -> Parsed:
         },
         {
             "unparsable quantity": ~nw.col("quantity").is_null() & nw.col("units").is_null(),
-            "unparsable price": unpriced & ~is_number(nw.col("price"), spec.numbers),
+            "unparsable price": unpriced & ~is_number(nw.col("price"), spec.numbers.of("price")),
             "non-positive quantity": ~positive,
         },
     )
@@ -200,7 +200,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
     for canonical, raw in spec.names.items():
         renamed = nw.when(nw.col("property") == raw).then(nw.lit(canonical)).otherwise(renamed)
     item = stated_id(nw.col("item_id"))
-    frame = frame.with_columns(renamed.alias("renamed"), _id(item, dataset.ids.item).alias("item"))
+    frame = frame.with_columns(renamed.alias("renamed"), to_id(item, dataset.ids.item).alias("item"))
     frame = frame.filter(~nw.col("renamed").is_null() | nw.col("property").is_null())
     price = to_price(nw.col("value"), spec.numbers).cast(nw.String).str.replace(r"\.0$", "")
     values = {"category": whole_id(nw.col("value")), "price": price}
@@ -257,7 +257,7 @@ def item_ids(batch: RawBatch, column: str, kind: IdType, source_file: str) -> pa
     """A column as item ids; null if a value is not an id."""
     frame = texts(batch, {"item_id": column}, source_file)
     return (
-        frame.select(_id(nw.col("item_id"), kind).alias("item_id"))
+        frame.select(to_id(nw.col("item_id"), kind).alias("item_id"))
         .collect()
         .to_arrow()["item_id"]
         .cast(pa.int64() if kind == "int64" else pa.string())
@@ -281,10 +281,6 @@ def _with_availability(table: pa.Table, spec: PropertiesSpec) -> pa.Table:
     meant = pa.chunked_array([available_values(chunk, spec.availability) for chunk in values.chunks], pa.string())
     column = pc.call_function("if_else", [is_available, meant, values])
     return table.set_column(table.column_names.index("value"), "value", column)
-
-
-def _id(text: nw.Expr, kind: IdType) -> nw.Expr:
-    return to_int64(text) if kind == "int64" else to_text_id(text)
 
 
 def _flag(condition: nw.Expr) -> nw.Expr:

@@ -24,19 +24,24 @@ from recsys_assets.core.events.file_faults import DataFileError, UnreadableFileE
 from recsys_assets.core.events.read_csv import read_csv
 from recsys_assets.core.events.read_jsonl import read_jsonl
 from recsys_assets.core.events.read_parquet import read_parquet
+from recsys_assets.core.events.swallowed_rows import IsRow
 
-_READERS = {"csv": read_csv, "tsv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
+_READERS = {"jsonl": read_jsonl, "parquet": read_parquet}
 _PARQUET_WORDS = 200
 
 
-def read_rows(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
+def read_rows(
+    stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str], is_row: IsRow | None = None
+) -> Iterator[RawBatch]:
     """Stream the rows of one landing file, in order.
 
     Args:
         stream: the file's bytes; parquet needs it seekable.
         name: path relative to the landing zone; gives the format, and appears in errors.
         spec: description of the file's format.
-        columns: canonical name to the file's name, for each required column.
+        columns: canonical name to the file's name, for each required column; ``ts`` among them with ``is_row``.
+        is_row: which rows of a batch are likely ones of this file, by which rows are found that an unclosed quote of
+            csv took in; None: they are not looked for.
 
     Raises:
         SchemaError: a column is missing (jsonl: in every row). Names file and column.
@@ -45,7 +50,10 @@ def read_rows(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str,
     form = spec.format_of(name)
     encoding = "" if form == "parquet" else f" ({spec.encoding})"
     try:
-        yield from _READERS[form](stream, name, spec, columns)
+        if form in ("csv", "tsv"):
+            yield from read_csv(stream, name, spec, columns, is_row)
+        else:
+            yield from _READERS[form](stream, name, spec, columns)
     except DataFileError:
         raise
     except (OSError, EOFError, ValueError, OverflowError, lzma.LZMAError, zlib.error, csv.Error) as error:

@@ -18,6 +18,7 @@ from recsys_assets.core.events.batches import (
     HEADER_AGAIN,
     NOT_TEXT,
     ROW_BYTES,
+    SWALLOWED,
     UNCLOSED_QUOTE,
     WRONG_COLUMNS,
     Broken,
@@ -28,6 +29,7 @@ from recsys_assets.core.events.batches import (
 )
 from recsys_assets.core.events.file_faults import SchemaError, UnreadableFileError
 from recsys_assets.core.events.raw import OTHER_COLUMNS, raw_rows, raw_text
+from recsys_assets.core.events.swallowed_rows import IsRow, SwallowedRows
 from recsys_assets.core.events.text_stream import MARK, open_text
 from recsys_assets.core.events.unclosed_quotes import Lines, split, with_taken_lines
 
@@ -37,35 +39,42 @@ _MOST_PENDING = 250_000
 """Broken rows within two blocks; a file with more is not of this format, and they would fill the memory."""
 
 
-def read_csv(stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
+def read_csv(
+    stream: BinaryIO, name: str, spec: FileSpec, columns: Mapping[str, str], is_row: IsRow | None = None
+) -> Iterator[RawBatch]:
     """Stream the rows of a csv or tsv file."""
     # Closed in the end: Arrow reads ahead in a thread of its own, which goes on after a fault, and aborts the process
     # if the interpreter ends meanwhile.
     with open_text(stream, name, spec.encoding) as text:
-        yield from _rows(text, name, spec, columns)
+        yield from _rows(text, name, spec, columns, is_row)
 
 
-def _rows(text: io.BufferedReader, name: str, spec: FileSpec, columns: Mapping[str, str]) -> Iterator[RawBatch]:
+def _rows(
+    text: io.BufferedReader, name: str, spec: FileSpec, columns: Mapping[str, str], is_row: IsRow | None
+) -> Iterator[RawBatch]:
     separator, header = _header(text, name, spec)
     if not header and not text.peek(1):
         raise SchemaError(f"{name}: the file is empty; expected a first line with the names of the columns")
     require(name, columns, header, first_line=spec.column_names is None)
     if not text.peek(1):
         return
-    read = _read_columns(header, columns)
+    lines = Lines(header, _read_columns(header, columns), separator, spec.quote)
+    swallowed = None
+    if is_row and spec.quote:
+        short = [header.index(raw) for canonical, raw in columns.items() if canonical != "value"]
+        swallowed = SwallowedRows(lines, header.index(columns["ts"]), short, is_row)
     taken: dict[int, list[str]] = {}
-    batches = _batches(text, name, spec, separator, header, read, list(dict.fromkeys(columns.values())), taken)
-    yield from with_taken_lines(batches, taken, Lines(header, read, separator, spec.quote)) if spec.quote else batches
+    batches = _batches(text, name, spec, lines, list(dict.fromkeys(columns.values())), swallowed, taken)
+    yield from with_taken_lines(batches, taken, lines) if spec.quote else batches
 
 
 def _batches(
     text: io.BufferedReader,
     name: str,
     spec: FileSpec,
-    separator: str,
-    header: list[str],
-    read: list[str],
+    lines: Lines,
     mapped: list[str],
+    swallowed: SwallowedRows | None,
     taken: dict[int, list[str]],
 ) -> Iterator[RawBatch]:
     """The rows as Arrow finds them; ``taken`` gets the further lines of broken rows of several lines."""
@@ -79,11 +88,12 @@ def _batches(
         return "skip" if len(pending) < _MOST_PENDING else "error"
 
     try:
-        reader = _open(text, spec, separator, header, read, set_aside)
+        reader = _open(text, spec, lines, set_aside, whole=swallowed is not None)
     except pa.ArrowInvalid as error:
         _too_many(name, pending, error)
         raise
-    names, position = untyped(header), 0
+    names, position = untyped(lines.header), 0
+    places = [str(lines.header.index(column)) for column in lines.read]
     while (batch := _next(reader, name, pending)) is not None:
         # Invalid rows seen so far may come after this batch, since Arrow reads ahead; those that follow it at once are
         # taken along, so that they do not pile up where no good rows come.
@@ -93,10 +103,18 @@ def _batches(
         numbers = np.arange(position, position + batch.num_rows + inside, dtype=np.int64)
         numbers = np.delete(numbers, [row - position for row, _, _ in pending[:inside]])
         position += batch.num_rows + inside
-        rows = pa.Table.from_batches([batch])
-        rows, numbers, more = _without_broken(rows, numbers, mapped, repeats_header=spec.column_names is None)
-        yield make_batch(rows, numbers, sorted(pending[:inside] + more), names)
-        for number, _, _ in pending[:inside]:
+        whole = pa.Table.from_batches([batch])
+        rows = whole.select(places).rename_columns(lines.read)
+        more: list[Broken] = []
+        if swallowed and (found := swallowed.find(whole)):
+            for at, (first, *rest) in found.items():
+                more.append((int(numbers[at]), SWALLOWED, raw_text(first)))
+                taken[int(numbers[at])] = rest
+            kept = ~np.isin(np.arange(len(numbers)), list(found))
+            rows, numbers = rows.filter(pa.array(kept)), numbers[kept]
+        rows, numbers, others = _without_broken(rows, numbers, mapped, repeats_header=spec.column_names is None)
+        yield make_batch(rows, numbers, sorted(pending[:inside] + more + others), names)
+        for number, _, _ in pending[:inside] + more:
             taken.pop(number, None)
         del pending[:inside]
     if pending:
@@ -122,14 +140,17 @@ def _too_many(name: str, pending: Sequence[Broken], error: Exception) -> None:
 
 
 def _open(
-    text: io.BufferedReader, spec: FileSpec, separator: str, header: list[str], read: list[str], set_aside: Any
+    text: io.BufferedReader, spec: FileSpec, lines: Lines, set_aside: Any, *, whole: bool
 ) -> pacsv.CSVStreamingReader:
+    """Arrow's reader of the columns that are read, or of all; named by their places, since names may come twice."""
+    names = [str(place) for place in range(len(lines.header))]
+    read = names if whole else [str(lines.header.index(column)) for column in lines.read]
     return pacsv.open_csv(
         text,
         # One thread: otherwise Arrow does not know the numbers of the invalid rows.
-        read_options=pacsv.ReadOptions(use_threads=False, column_names=header, block_size=_BLOCK),
+        read_options=pacsv.ReadOptions(use_threads=False, column_names=names, block_size=_BLOCK),
         parse_options=pacsv.ParseOptions(
-            delimiter=separator,
+            delimiter=lines.separator,
             quote_char=spec.quote or False,
             newlines_in_values=bool(spec.quote),
             invalid_row_handler=set_aside,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import narwhals as nw
 
+from recsys_assets.core.contracts import IdType
 from recsys_assets.core.dataset import NumberFormat
 
 EpochUnit = Literal["s", "ms", "us", "ns"]
@@ -43,6 +44,11 @@ def stated_id(text: nw.Expr) -> nw.Expr:
 def to_text_id(text: nw.Expr) -> nw.Expr:
     """Trimmed text as a string id; null if it holds what nobody sees, as an id with it only looks like another one."""
     return nw.when(~text.str.contains(_UNSEEN)).then(text)
+
+
+def to_id(text: nw.Expr, kind: IdType) -> nw.Expr:
+    """Trimmed text as an id of the type that a data set states; null if it is none."""
+    return to_int64(text) if kind == "int64" else to_text_id(text)
 
 
 def to_int64(text: nw.Expr) -> nw.Expr:

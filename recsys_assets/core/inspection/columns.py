@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import cast, get_args
 
 import narwhals as nw
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from recsys_assets.core.events.columns import about
 from recsys_assets.core.events.file_faults import SchemaError
+from recsys_assets.core.events.likely_rows import SPAN, micros
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.values import PLAIN, EpochUnit, is_number, to_int64, to_micros, trimmed
 from recsys_assets.core.file_specs import NumberFormat
@@ -36,7 +36,7 @@ _NUMBERS = (
     ),
 )
 """How numbers are written, the plainest first; a format with groups also reads numbers without them."""
-_SPAN = tuple(int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1e6) for year in (1995, 2100))
+_SPAN = tuple(map(micros, SPAN))
 
 NAMES: Mapping[str, str] = {
     "user_id": "user userid visitor visitorid customer customerid client clientid member memberid account accountid "

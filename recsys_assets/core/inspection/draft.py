@@ -134,11 +134,26 @@ def _values(roles: Mapping[str, ColumnFacts]) -> Iterator[str]:
     yield f"{'time_unit' if form in _UNITS else 'time_format'} = {_quoted(form)}{unsure}"
     if not roles["ts"].zoned and form not in _UNITS[1:]:
         yield 'time_zone = "UTC"  # of times that name none; state the shop\'s, such as "Europe/Berlin"'
-    numbers = next((n for role in ("price", "quantity") if role in roles and (n := roles[role].numbers)), None)
-    if numbers is not None and numbers != NumberFormat():
-        parts = [f"decimal = {_quoted(numbers.decimal)}", f"thousands = {_quoted(numbers.thousands)}"]
-        parts += [f"affixes = [{', '.join(map(_quoted, numbers.affixes))}]"] if numbers.affixes else []
+    yield from _numbers({role: roles[role] for role in ("price", "quantity") if role in roles})
+
+
+def _numbers(columns: Mapping[str, ColumnFacts]) -> Iterator[str]:
+    """How numbers are written: as the first column has them; another way is stated for its column alone.
+
+    Whole numbers are written alike in all ways.
+    """
+    ways = {role: one.numbers for role, one in columns.items() if one.numbers is not None and one.whole < 1}
+    first = next(iter(ways.values()), NumberFormat())
+    parts = _written(first) if first != NumberFormat() else []
+    parts += [f"{role} = {{ {', '.join(_written(way))} }}" for role, way in ways.items() if way != first]
+    if parts:
         yield f"numbers = {{ {', '.join(parts)} }}"
+
+
+def _written(numbers: NumberFormat) -> list[str]:
+    """The fields of a format of numbers."""
+    parts = [f"decimal = {_quoted(numbers.decimal)}", f"thousands = {_quoted(numbers.thousands)}"]
+    return parts + ([f"affixes = [{', '.join(map(_quoted, numbers.affixes))}]"] if numbers.affixes else [])
 
 
 def _types(values: Sequence[str]) -> Iterator[str]:

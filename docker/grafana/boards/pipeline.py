@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels
-from dashboards.panels import BLUE, GREEN, RED
+from boards import panels
+from boards.panels import BLUE, GREEN, RED
 
 _OWN = 'instance=~"$instance"'
 
@@ -83,7 +83,7 @@ def _now() -> list[panels.stat.Panel]:
         ),
         figure(
             "Waits for a person",
-            "Files set aside, days held and files vanished on which a person has to decide: recsys landing.",
+            "Files set aside, cut or vanished, and days held, on which a person has to decide: recsys landing.",
             f"max({_series('waiting_for_a_person')})",
             "none",
             (1, 5),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import TextBoxVariable
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards import panels
-from dashboards.panels import BLUE, GREEN, GREY, RED, YELLOW
+from boards import panels
+from boards.panels import BLUE, GREEN, GREY, RED, YELLOW
 
 _API = 'job="recsys-api",instance=~"$instance"'
 _ASKED = f'{_API},route!~"/health.*|/metrics"'

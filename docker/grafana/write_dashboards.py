@@ -1,4 +1,4 @@
-"""Writes the dashboards for Grafana to provision."""
+"""Write ``dashboards/*.json`` for Grafana to provision: ``python docker/grafana/write_dashboards.py``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.pipeline import pipeline
-from dashboards.serving import serving
+from boards.pipeline import pipeline
+from boards.serving import serving
 
-FOLDER = Path(__file__).resolve().parent.parent / "docker" / "grafana" / "dashboards"
+FOLDER = Path(__file__).resolve().parent / "dashboards"
 
 
 def built() -> dict[str, Dashboard]:
