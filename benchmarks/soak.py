@@ -179,10 +179,10 @@ def soak(
         begun, seen = time.monotonic(), dict[int, tuple[str, Watched]]()
         for client in clients:
             client.start()
-        while time.monotonic() - begun < minutes * 60:
-            time.sleep(LOOK_SECONDS)
+        for looks in range(1, round(minutes * 60 / LOOK_SECONDS) + 1):
+            time.sleep(max(0.0, begun + looks * LOOK_SECONDS - time.monotonic()))
             seen = look(service, begun, seen)
-            if len(seen[min(seen)][1].hours) % 30 == 0:
+            if looks % 30 == 0:
                 progress.note(f"{told.asked:,} answers, {len(told.failed)} failed, {len(told.releases)} releases")
         stop.set()
         for client in clients:
