@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
@@ -38,13 +38,13 @@ SEND = {"method", "url", "params", "headers", "cookies", "json", "files"}
 
 
 def send(client: TestClient, case: Case[Any], headers: dict[str, str]) -> Any:
-    """The answer to a case, which is described for requests and sent by httpx."""
+    """The answer to a case, which is described for requests and sent by httpx2."""
     described = case.as_transport_kwargs(base_url="http://testserver", headers=headers)
     sent = {name: value for name, value in described.items() if name in SEND and value is not None}
     data = described.get("data")
     try:
         return client.request(**sent, **({} if data is None else {"content": data}))
-    except httpx.InvalidURL:  # longer than this client can send
+    except httpx2.InvalidURL:  # longer than this client can send
         reject()
 
 

@@ -156,7 +156,7 @@ def test_a_file_at_fault_that_is_removed_is_forgotten_without_building_anything(
     assert built.told == "nothing is new in the landing zone"
     (built.world.landing / "round").symlink_to(built.world.landing)
     built.tick(SENSOR)
-    assert built.told.startswith("1 skipped: round/ (links to folders are not followed")
+    assert built.told.startswith("1 skipped: round/ (links to folders of the landing zone are not followed")
 
 
 def test_make_run_and_the_sensor_agree(built: Driver) -> None:
