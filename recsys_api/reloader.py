@@ -34,6 +34,7 @@ from recsys_assets.storage.uri import open_store
 logger = logging.getLogger("uvicorn.recsys")
 
 _LONGEST_RETRY = 60.0
+_FIRST_LOOK_SECONDS = 10.0
 _NICE = 10
 
 
@@ -79,12 +80,15 @@ class Reloader:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Poll in the background for as long as the context lasts."""
+        """Poll in the background while the context lasts; it begins after the first look, or when that is slow."""
         self._stopping.clear()
         # Without a release nobody is answered, so the first is loaded at full speed.
         first, later = ThreadPoolExecutor(1, "reloader"), ThreadPoolExecutor(1, "reloader", initializer=_prefer_others)
-        task = asyncio.create_task(self._poll(first, later))
+        first_look = asyncio.get_running_loop().run_in_executor(first, self.refresh)
+        task = asyncio.create_task(self._poll(first_look, later))
         try:
+            # Workers share a port: while one of them begins, the others answer.
+            await asyncio.wait([first_look], timeout=_FIRST_LOOK_SECONDS)
             yield
         finally:
             self._stopping.set()  # stops a load in progress, which cancelling the task does not
@@ -96,9 +100,9 @@ class Reloader:
             # A local store is soon copied again, and who is erased while the API is down is erased here too.
             await asyncio.to_thread(self._copies.close, remove=self._uri.startswith("file://"))
 
-    async def _poll(self, first: Executor, later: Executor) -> None:
+    async def _poll(self, first_look: asyncio.Future[None], later: Executor) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(first, self.refresh)
+        await first_look
         while True:
             # Jitter keeps many workers from reading at the same moment.
             await asyncio.sleep(self.poll_seconds * random.uniform(0.8, 1.2))

@@ -13,13 +13,16 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from recsys_api.app import create_app
 from recsys_api.copies import Copies, LoadStoppedError
 from recsys_api.reloader import Reloader
 from recsys_api.settings import Settings
-from recsys_api.snapshot import load_snapshot
+from recsys_api.snapshot import Snapshot, load_snapshot
 from recsys_api.watching import Watch, Watched
 from recsys_assets.storage.manifest import encode_pointer
 from recsys_assets.storage.releases import POINTER
@@ -177,6 +180,22 @@ def test_the_old_release_is_let_go_with_its_last_request(
     gc.collect()
     assert gone() is None
     assert old not in Path("/proc/self/maps").read_text()
+
+
+def test_a_worker_that_begins_takes_no_request_before_it_has_the_release(
+    make_settings: Callable[..., Settings], store_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others share its port: a request that they could answer must not meet one that has nothing yet."""
+
+    def slowly(*arguments: Any) -> Snapshot:
+        time.sleep(0.5)
+        return load_snapshot(*arguments)
+
+    publish(store_uri, "2015-08-02", GOOD)
+    monkeypatch.setattr("recsys_api.reloader.load_snapshot", slowly)
+    with TestClient(create_app(make_settings())) as client:
+        assert client.get("/popular").status_code == 200
+        assert client.get("/health/ready").status_code == 200
 
 
 def test_publishing_and_rolling_back_move_what_is_served(
