@@ -47,7 +47,8 @@ def replay(world: World, end: datetime, own: Mapping[int, Sequence[int]], found:
     found.half_lives.append(stated)
     live, had = sums(known, stated, stated, world.weights), world.had(end)
     for now, arrived, asked in steps(world.day_from(end), end):
-        trending = [row.item_id for row in live.continued(arrived, micros(now))]
+        live.add(arrived, micros(now))
+        trending = [row.item_id for row in live.trending(micros(now))]
         for event in asked:
             user, item = int(event.user_id), int(event.item_id)
             seen = had.get(user, set())

@@ -129,9 +129,10 @@ def replay(known: Night, today: pl.DataFrame, had: Mapping[int, set[int]], weigh
         LIVE: sums(known, stated, stated, weights),
     }
     for now, arrived, asked in steps(today, known.end):
-        lists: dict[str, Sequence[Key]] = {
-            name: [row.item_id for row in sums.continued(arrived, micros(now))] for name, sums in live.items()
-        }
+        lists: dict[str, Sequence[Key]] = {}
+        for name, popular in live.items():
+            popular.add(arrived, micros(now))
+            lists[name] = [row.item_id for row in popular.trending(micros(now))]
         lists[SERVED] = lists[LIVE] if follows_live(known.fallback, stated / 24) else known.lists[NIGHT]
         for event in asked:
             user, item = cast(int, event.user_id), cast(int, event.item_id)

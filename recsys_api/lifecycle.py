@@ -131,8 +131,9 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
 async def _count(app: FastAPI, store: EventStore) -> None:
     snapshot: Snapshot | None = app.state.reloader.current
     if snapshot is not None:
-        news = await app.state.arrivals.read(store)
-        await app.state.live.refresh(news, snapshot, now_micros())
+        arrivals: Arrivals = app.state.arrivals
+        news = await arrivals.read(store)
+        await app.state.live.refresh(news, snapshot, now_micros(), partial(arrivals.again, store))
         await asyncio.to_thread(state_feedback, app.state.metrics, app.state.feedback, news, snapshot, now_micros())
 
 

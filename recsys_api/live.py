@@ -7,8 +7,7 @@ release. Each worker reads the events of all workers from the store and adds the
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,12 +85,19 @@ class Arrivals:
             news += [event for _, event in arrived]
         return news
 
+    async def again(self, store: EventStore) -> AsyncGenerator[list[Event]]:
+        """The newest of the events that were read, in parts: to keep them would take 100 MB where they are many."""
+        last = self._cursor or 0
+        cursor = max(0, last - _MOST_EVENTS)
+        while cursor < last and (arrived := await store.since(cursor, _BATCH)):
+            cursor = arrived[-1][0]
+            yield [event for sequence, event in arrived if sequence <= last]
+
 
 class LivePopularity:
     """Continues the trending items of the release that is served. One for each worker."""
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._sums: LiveSums | None = None
         self._made_for = ""
         self._now = Now()
@@ -100,24 +106,30 @@ class LivePopularity:
         """What trends now; nothing where unknown users get another list of the release."""
         return self._now if self._made_for == snapshot.release_id else Now()
 
-    async def refresh(self, arrived: Iterable[Event], snapshot: Snapshot, now: int) -> None:
+    async def refresh(
+        self, arrived: Sequence[Event], snapshot: Snapshot, now: int, again: Callable[[], AsyncIterable[list[Event]]]
+    ) -> None:
         """Reckon the list anew.
 
         Args:
             arrived: events that are new.
             snapshot: the release that is served.
             now: microseconds since 1970, UTC.
+            again: gives all events that count, those that are new among them; called for each release.
         """
-        news = [event for event in arrived if event.event_type not in SIGNALS]
-        self._events.extend(news)
         half_life = half_life_of(snapshot)
         if not follows_live(snapshot.fallback, half_life):
-            self._made_for = ""
+            self._sums, self._made_for = None, ""
             return
         if self._sums is None or self._made_for != snapshot.release_id:
-            self._sums, news = LiveSums(snapshot), list(self._events)
-        sums = self._sums
-        trending = await asyncio.to_thread(sums.continued, news, now)
+            sums = LiveSums(snapshot)
+            async for events in again():
+                await asyncio.to_thread(sums.add, events, now)
+            self._sums = sums
+        else:
+            sums = self._sums
+            await asyncio.to_thread(sums.add, arrived, now)
+        trending = await asyncio.to_thread(sums.trending, now)
         # Where nothing is posted, nothing speaks against the list that the release states.
         speaks = snapshot.fallback == TRENDING or sums.moved
         items = snapshot.online.available(trending) if speaks else ()
@@ -139,21 +151,24 @@ class LiveSums:
         self._added: dict[Key, float] = {}
         self._users: dict[Key, set[Key]] = {}
 
-    def continued(self, events: Iterable[Event], now: int) -> list[Candidate]:
-        """Add events, and list the items that trend then.
+    def add(self, events: Iterable[Event], now: int) -> None:
+        """Add events.
 
         Args:
             events: in any order; those of the release's days are part of its list already.
             now: microseconds since 1970, UTC.
         """
         for event in events:
-            if event.ts >= self._end:
+            if event.ts >= self._end and event.event_type not in SIGNALS:
                 # As of the end of the day: what is later weighs more, by as much as it has decayed less.
                 weight = self._weights.get(event.event_type, 0.0) * self._growth(min(event.ts, now))
                 self._added[event.item_id] = self._added.get(event.item_id, 0.0) + weight
                 users = self._users.setdefault(event.item_id, set())
                 if len(users) < _LEAST_USERS:
                     users.add(event.user_id)
+
+    def trending(self, now: int) -> list[Candidate]:
+        """The items that trend at a moment, best first."""
         scores = dict(self._released)
         for item, weight in self._added.items():
             if len(self._users[item]) >= _LEAST_USERS:
