@@ -69,13 +69,21 @@ class Wanted:
         stated = (self.placement.filter, self.filter, _category_filter(self.category))
         return [text for text in stated if text]
 
+    @property
+    def answered_by(self) -> Mode:
+        """Which part answers where no sources are stated."""
+        return self.mode or self.placement.mode
+
+    @property
+    def sources(self) -> Mapping[str, float]:
+        """The shares that the placement states, unless the request itself says which part answers."""
+        return {**self.placement.sources} if self.mode is None else {}
+
     @cached_property
     def as_listed(self) -> bool:
         """Whether it asks for no more than the list of last night, as far as there is nothing new of the visitor."""
-        mode = self.mode or self.placement.mode
-        mixed = self.placement.sources and self.mode is None
         narrowed = self.filters or self.exclude or self.exclude_seen or self.current is not None
-        return mode != "online" and not mixed and not self.rules and not narrowed
+        return self.answered_by != "online" and not self.sources and not self.rules and not narrowed
 
     @cached_property
     def rules(self) -> Sequence[Rule]:
@@ -155,11 +163,10 @@ def compose(
 
 def _merged(gather: Gather, wanted: Wanted, live: Now) -> tuple[list[Candidate], str, set[Key]]:
     """What is personal, best first; which parts it is made of; and the items that no list of last night put there."""
-    sources, most = wanted.placement.sources, gather.most
-    mode = wanted.mode or wanted.placement.mode
-    if sources and wanted.mode is None:
+    sources, mode, most = wanted.sources, wanted.answered_by, gather.most
+    if sources:
         lists = {source: gather.of(source) for source in sources}
-        merged = by_shares(lists, {**sources}, most, key=item_of)
+        merged = by_shares(lists, sources, most, key=item_of)
         online = lists.get("online", [])
         return merged, "blend" if online else "offline", _taken_from(online, merged)
     # Without news, the lists of last night are what the models have to say.

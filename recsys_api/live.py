@@ -80,7 +80,7 @@ class Arrivals:
         if self._cursor is None:
             self._cursor = max(0, await store.last() - _MOST_EVENTS)
         news: list[Event] = []
-        while arrived := await store.since(self._cursor, _BATCH):
+        async for arrived in _since(store, self._cursor):
             self._cursor = arrived[-1][0]
             news += [event for _, event in arrived]
         return news
@@ -88,10 +88,17 @@ class Arrivals:
     async def again(self, store: EventStore) -> AsyncGenerator[list[Event]]:
         """The newest of the events that were read, in parts: to keep them would take 100 MB where they are many."""
         last = self._cursor or 0
-        cursor = max(0, last - _MOST_EVENTS)
-        while cursor < last and (arrived := await store.since(cursor, _BATCH)):
-            cursor = arrived[-1][0]
+        async for arrived in _since(store, max(0, last - _MOST_EVENTS)):
             yield [event for sequence, event in arrived if sequence <= last]
+            if arrived[-1][0] >= last:
+                return
+
+
+async def _since(store: EventStore, sequence: int) -> AsyncGenerator[Sequence[tuple[int, Event]]]:
+    """The events after a sequence, in batches, with their sequences."""
+    while arrived := await store.since(sequence, _BATCH):
+        sequence = arrived[-1][0]
+        yield arrived
 
 
 class LivePopularity:

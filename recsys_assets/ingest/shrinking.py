@@ -31,18 +31,20 @@ def shrunk(accepted: Accepted, staged: Mapping[str, AcceptedFile | None], store:
     }
     if not replaced:
         return {}
+    before = {name: _rows(known, store) for name in staged if (known := accepted.files.get(name))}
+    after = {name: _rows(file, store) for name, file in staged.items() if file}
     missed: dict[str, Counter[str]] = defaultdict(Counter)
     for name, file in staged.items():
-        if known := accepted.files.get(name):
-            missed[known.kind].update(_rows(known, store))
+        if name in before:
+            missed[accepted.files[name].kind].update(before[name])
         if file:
-            missed[file.kind].subtract(_rows(file, store))
+            missed[file.kind].subtract(after[name])
     found: dict[str, Shrunk] = {}
     for name, (known, file) in replaced.items():
-        before, after = _rows(known, store), _rows(file, store)
-        lost = min(before.total() - after.total(), ((before - after) & missed[known.kind]).total())
+        had, has = before[name], after[name]
+        lost = min(had.total() - has.total(), ((had - has) & missed[known.kind]).total())
         if lost > 0:
-            found[name] = Shrunk(file, after.total(), before.total(), lost / before.total())
+            found[name] = Shrunk(file, has.total(), had.total(), lost / had.total())
     return found
 
 

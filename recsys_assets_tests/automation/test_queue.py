@@ -104,7 +104,7 @@ def test_an_erasure_and_a_rollback_are_taken_before_refreshes_that_were_queued_e
         assert queue.taken() == ["rollback_release"]
         queue.end_one("refresh")
         assert queue.taken() == ["erase_user"]
-        # No place is free, whoever started what runs.
+        # No place is free: runs of any origin take one.
         while not queue.is_full():
             queue.add("history", {}, dg.DagsterRunStatus.STARTING)
         queue.add("rollback_release", {})
