@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +20,14 @@ import dagster as dg
 import polars as pl
 
 from benchmarks import report
-from benchmarks.home import make_home
-from recsys_assets.cli.services import Service, call, free_port, wait_until_ready
+from benchmarks.home import make_run
+from recsys_assets.cli.services import call, wait_until_ready
 from recsys_assets.sample.config import DAY_MS, SampleConfig
 from recsys_assets.sample.generate import generate
 from recsys_assets.storage.releases import Releases
 from recsys_assets.storage.uri import open_store
 
 GOAL = 60.0
-UP = "new files in"
-"""What `make run` says when it has built everything and waits."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +88,8 @@ def run(folder: Path, config: SampleConfig, seconds: float) -> Mapping[str, Land
     """Build the shop, keep it up, and let both files land."""
     landing, home = folder / "landing", folder / "home"
     new, late = make_landing(landing, folder / "held-back", config)
-    make_home(home)
-    api, ui = (f"http://127.0.0.1:{free_port(0)}" for _ in range(2))
-    environment = {
-        "DAGSTER_HOME": str(home),
-        "RECSYS_DATASET": "retailrocket",
-        "RECSYS_LANDING_URI": str(landing),
-        "RECSYS_STORAGE_URI": str(folder / "store"),
-        "RECSYS_MLFLOW_TRACKING_URI": "off",
-        "RECSYS_API_PORT": api.rpartition(":")[2],
-        "RECSYS_UI_PORT": ui.rpartition(":")[2],
-        "PYTHONUNBUFFERED": "1",
-    }
-    log = folder / "run.log"
-    with ExitStack() as stack:
-        service = Service("make run", [sys.executable, "-m", "recsys_assets.cli", "run"], api, log, environment)
-        stack.enter_context(service)
-        while UP not in log.read_text():
-            if service.exit_code is not None:
-                raise RuntimeError(f"make run ended with code {service.exit_code}: {log.read_text()[-2_000:]}")
-            time.sleep(1)
+    with make_run(folder, "retailrocket") as service:
+        api = service.url
         newest = Releases(open_store(str(folder / "store"))).current()
         wait_until_ready(
             service, "/health/ready", lambda answer: bool(newest) and answer["release_id"] == newest.release_id

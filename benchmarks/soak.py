@@ -22,8 +22,8 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
@@ -37,10 +37,9 @@ import psutil
 from scipy.stats import theilslopes
 
 from benchmarks import report
-from benchmarks.home import make_home
-from benchmarks.landed import UP
+from benchmarks.home import make_run
 from recsys_assets.cli.progress import Progress
-from recsys_assets.cli.services import Service, free_port
+from recsys_assets.cli.services import Service
 from recsys_assets.sample.regimes.world import START
 from recsys_assets.sample.regimes.write import REGIMES, write_regime
 
@@ -138,43 +137,21 @@ def came_back(landing: Path) -> set[str]:
     return ids
 
 
-@contextmanager
-def platform(folder: Path) -> Generator[tuple[Service, int, Path]]:
-    """``make run`` on the generated shop; its service, the port of its API, and its landing zone."""
-    landing, home, port = folder / "landing", folder / "home", free_port(0)
-    write_regime(SHOP, landing)
-    make_home(home)
-    environment = {
-        "DAGSTER_HOME": str(home),
-        "RECSYS_DATASET": str(landing / "dataset.toml"),
-        "RECSYS_EVENTS_RETENTION_DAYS": "3650",  # the shop is of 2025
-        "RECSYS_LANDING_URI": str(landing),
-        "RECSYS_STORAGE_URI": str(folder / "store"),
-        "RECSYS_MLFLOW_TRACKING_URI": "off",
-        "RECSYS_API_PORT": str(port),
-        "RECSYS_API_EXPORT_SECONDS": str(EXPORT_SECONDS),
-        "RECSYS_UI_PORT": str(free_port(0)),
-        "PYTHONUNBUFFERED": "1",
-    }
-    log = folder / "run.log"
-    command = [sys.executable, "-m", "recsys_assets.cli", "run"]
-    with Service("make run", command, f"http://127.0.0.1:{port}", log, environment) as service:
-        while UP not in log.read_text():
-            if service.exit_code is not None:
-                raise RuntimeError(f"make run ended with code {service.exit_code}: {log.read_text()[-2_000:]}")
-            time.sleep(1)
-        yield service, port, landing
-
-
 def soak(
     folder: Path, minutes: float, rate: float, progress: Progress
 ) -> tuple[Traffic, dict[int, tuple[str, Watched]], int]:
     """Let the platform work; what visitors saw, what processes took, and how many acknowledged events were lost."""
     told, stop = Traffic(), threading.Event()
-    with platform(folder) as (service, port, landing):
+    landing = folder / "landing"
+    write_regime(SHOP, landing)
+    variables = {
+        "RECSYS_API_EXPORT_SECONDS": str(EXPORT_SECONDS),
+        "RECSYS_EVENTS_RETENTION_DAYS": "3650",  # the shop is of 2025
+    }
+    with make_run(folder, str(landing / "dataset.toml"), **variables) as service:
         events = pl.read_csv(landing / "events.csv")
         users, items = events["user"].unique().to_list(), events["item"].unique().to_list()
-        arguments = (port, users, items, rate / CLIENTS, stop, told)
+        arguments = (int(service.url.rpartition(":")[2]), users, items, rate / CLIENTS, stop, told)
         clients = [threading.Thread(target=visit, args=arguments, daemon=True) for _ in range(CLIENTS)]
         begun, seen = time.monotonic(), dict[int, tuple[str, Watched]]()
         for client in clients:
