@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -36,8 +37,8 @@ _COMPUTED = {
 
 
 def table() -> str:
-    """The settings of the graph and of the API as a markdown table."""
-    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *_rows()]) + "\n"
+    """The settings of the graph and of the API in markdown: a heading and a table for each section."""
+    return "\n".join(_section_table(title, fields) for title, fields in _sections().items())
 
 
 def env_example() -> str:
@@ -46,12 +47,17 @@ def env_example() -> str:
     lines = [
         "# Copy to docker/settings.env and take the # from what you change. compose.yaml states the other settings."
     ]
-    for name, field in _fields().items():
-        variable = f"RECSYS_{name.upper()}"
-        if variable not in stated:
-            default = "" if name in _COMPUTED else _default(name, field).strip("`")
-            lines += ["", *textwrap.wrap(str(field.description), 118, initial_indent="## ", subsequent_indent="## ")]
-            lines.append(f"# {variable}={default}")
+    for title, fields in _sections().items():
+        lines += ["", f"#### {title}"]
+        for name, field in fields.items():
+            variable = f"RECSYS_{name.upper()}"
+            if variable not in stated:
+                default = "" if name in _COMPUTED else _default(name, field).strip("`")
+                lines += [
+                    "",
+                    *textwrap.wrap(str(field.description), 118, initial_indent="## ", subsequent_indent="## "),
+                ]
+                lines.append(f"# {variable}={default}")
     return "\n".join(lines) + "\n"
 
 
@@ -71,17 +77,20 @@ def between(text: str, begin: str, end: str, content: str) -> str:
     return f"{before}{begin}{content}{end}{after}"
 
 
-def _rows() -> Iterator[str]:
-    for name, field in _fields().items():
-        yield f"| `RECSYS_{name.upper()}` | {_default(name, field)} | {field.description} |"
+def _section_table(title: str, fields: Mapping[str, FieldInfo]) -> str:
+    rows = (
+        f"| `RECSYS_{name.upper()}` | {_default(name, field)} | {field.description} |" for name, field in fields.items()
+    )
+    return "\n".join([f"## {title}", "", "| variable | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
-def _fields() -> dict[str, FieldInfo]:
-    """All settings by name: the API's own come last; those that it shares are the graph's."""
+def _sections() -> dict[str, dict[str, FieldInfo]]:
+    """All settings by section and name. The API's own come last; those that it shares are the graph's."""
+    own = {name: field for name, field in ApiSettings.model_fields.items() if name not in Settings.model_fields}
     return {
-        **Settings.model_fields,
-        **{k: v for k, v in ApiSettings.model_fields.items() if k not in Settings.model_fields},
-    }
+        inspect.cleandoc(base.__doc__ or "").rstrip("."): dict(base.model_fields)
+        for base in reversed(Settings.__bases__)
+    } | {"API": own}
 
 
 def _default(name: str, field: FieldInfo) -> str:
