@@ -1,7 +1,7 @@
 """The stores that tests run on: local files, moto, and (``-m s3_real``) Ceph.
 
-Tests of a room import these fixtures into its ``conftest``. Credentials come from the servers only: whatever ``AWS_*``
-the environment has is taken away.
+Tests of a package import these fixtures into its ``conftest``. Credentials come from the servers only: whatever
+``AWS_*`` the environment has is taken away.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_rooms_say_what_belongs_there_and_wire_nothing() -> None:
+def test_packages_say_what_belongs_there_and_wire_nothing() -> None:
     for path in (path for path in SOURCES if path.name == "__init__.py"):
         body = ast.parse(path.read_text()).body
         if path.parent == PLATFORM:
