@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets_tests.ports import free_port
 from recsys_assets_tests.processes import end
 

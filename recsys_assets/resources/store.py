@@ -13,7 +13,7 @@ from recsys_assets.storage.layout import check_layout
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.partition_store import PartitionStore
 from recsys_assets.storage.releases import Releases
-from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets.storage.stated import Stated, Statements
 from recsys_assets.storage.uri import open_store
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
@@ -19,6 +18,7 @@ from obstore.store import S3Store as Client
 
 from recsys_assets.storage.objects import CHUNK, AlreadyExists, Conflict, NotFound, ObjectMeta, check_key, hidden
 from recsys_assets.storage.retries import PATIENT, Retries
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets.storage.s3_unlisted import Unlisted
 
 Result = TypeVar("Result")
@@ -27,57 +27,6 @@ _PASSING = (408, 425, 429)
 """Answers of 4xx that ask to come back. A 400 of S3 does too where its code is RequestTimeout."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MAX_PARTS = 9_000  # S3 takes 10,000 parts in one upload
-
-
-@dataclass(frozen=True)
-class S3Options:
-    """Endpoint and credentials of an S3 server; what is None is resolved as boto3 does it.
-
-    Attributes:
-        endpoint: ``http(s)://host:port``; None is AWS. Plain HTTP only for an ``http`` address.
-        path_style: whether the bucket is part of the path. If False, ``endpoint`` is the host of the bucket.
-    """
-
-    endpoint: str | None = None
-    region: str | None = None
-    access_key_id: str | None = field(default=None, repr=False)
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    path_style: bool = True
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> S3Options:
-        """Read the usual ``AWS_*`` variables; an empty value counts as not set."""
-        env = os.environ if env is None else env
-        return cls(
-            endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or None,
-            region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or None,
-            access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
-            secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
-            session_token=env.get("AWS_SESSION_TOKEN") or None,
-            path_style=env.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() not in ("1", "true"),
-        )
-
-    @property
-    def allow_http(self) -> bool:
-        """Whether the endpoint is plain HTTP."""
-        return self.endpoint is not None and self.endpoint.startswith("http://")
-
-    def for_polars(self) -> dict[str, str] | None:
-        """The options under the names of Polars (and of any other user of Rust's ``object_store``).
-
-        None, not {}, if nothing is set: with an empty mapping, Polars would not look for credentials itself.
-        """
-        options = {
-            "aws_endpoint_url": self.endpoint,
-            "aws_region": self.region,
-            "aws_access_key_id": self.access_key_id,
-            "aws_secret_access_key": self.secret_access_key,
-            "aws_session_token": self.session_token,
-            "aws_allow_http": "true" if self.allow_http else None,
-            "aws_virtual_hosted_style_request": None if self.path_style else "true",
-        }
-        return {name: value for name, value in options.items() if value is not None} or None
 
 
 class S3Store:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from recsys_assets.storage.objects import hidden
-
-if TYPE_CHECKING:
-    from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 
 
 class Unlisted:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from recsys_assets.storage.local import LocalStore
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.retries import PATIENT, Retries
-
-if TYPE_CHECKING:
-    from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 
 
 def open_store(uri: str, options: S3Options | None = None, retries: Retries = PATIENT) -> ObjectStore:
@@ -34,7 +31,7 @@ def open_store(uri: str, options: S3Options | None = None, retries: Retries = PA
         return LocalStore(Path(unquote(path)))
     if scheme == "s3" and host and "@" not in host and not query and not fragment:
         # Its client takes 0.15 s to import and 11 MB in every process, which other stores must not cost.
-        from recsys_assets.storage.s3 import S3Options, S3Store
+        from recsys_assets.storage.s3 import S3Store
 
         return S3Store(host, path.strip("/"), options or S3Options.from_env(), retries)
     # The URI is not shown: it may contain a password.

@@ -20,7 +20,8 @@ from recsys_assets.engines.duckdb import DuckDBEngine
 from recsys_assets.engines.open import open_engine
 from recsys_assets.engines.parquet import ROW_GROUP
 from recsys_assets.engines.polars import PolarsEngine
-from recsys_assets.storage.s3 import S3Options, S3Store
+from recsys_assets.storage.s3 import S3Store
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets_tests.s3_servers import S3Server
 
 WORDS = ["", "a", "B", "é", "e\u0301", "\uffff", "😀", "日本", None]

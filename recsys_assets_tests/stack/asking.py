@@ -17,7 +17,7 @@ import psutil
 import psycopg2
 
 from recsys_assets.storage.objects import ObjectStore
-from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.stack.running import Stack
 

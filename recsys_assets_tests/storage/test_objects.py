@@ -23,7 +23,7 @@ from recsys_assets.storage.objects import (
     sha256_bytes,
     sha256_object,
 )
-from recsys_assets.storage.s3 import S3Options
+from recsys_assets.storage.s3_options import S3Options
 from recsys_assets.storage.uri import open_store
 from recsys_assets_tests.s3_servers import BUCKET, S3Server, boto3_client
 
