@@ -7,10 +7,11 @@ What is found goes to the terminal, and the draft to standard output: ``recsys c
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -33,6 +34,7 @@ from recsys_assets.core.inspection.sniff import sniff
 
 ROWS = 200_000
 _ISOLATED_DAYS = 30
+_SHOWN = 4
 
 
 @dataclass
@@ -236,11 +238,25 @@ def _about(file: Inspected) -> str:
     lines += [
         f"  {column.name:<{width}}  {becomes.get(column.name, '-'):<11}  {column.about}" for column in file.columns
     ]
-    if file.kind is None:
+    if file.item_properties:
+        lines.append(
+            f"  is not used: one row per item ({', '.join(file.item_properties.values())}); properties are read from "
+            "rows of item, time, property and value; docs/own-data.md has the query that makes them"
+        )
+    elif file.kind is None:
         lines.append(
             f"  is not used: no column found for {', '.join(file.missing)}; --column {file.missing[0]}=NAME names one"
         )
+    lines += [
+        f"  every row counts as the same type of event; if {column.name!r} holds the types ({_some(column.values)}): "
+        f"--column event_type={shlex.quote(column.name)}"
+        for column in file.may_hold_types
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _some(values: Collection[str]) -> str:
+    return ", ".join(list(values)[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
 
 
 def _summary(outcome: Outcome) -> str:

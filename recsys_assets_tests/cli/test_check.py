@@ -14,6 +14,7 @@ from recsys_assets.cli.check import main
 from recsys_assets.core.dataset import Dataset
 from recsys_assets.core.events.ingest import parse_file
 
+OWN_DATA = Path(__file__).parents[2] / "docs" / "own-data.md"
 Captured = pytest.CaptureFixture[str]
 EVENTS = [
     "visitor;sku;what;at",
@@ -168,3 +169,52 @@ def test_a_form_of_times_that_the_rows_leave_open_is_said(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert 'time_format = "mm/dd/yyyy"  # the rows that were looked at also fit "dd/mm/yyyy"' in out
     drafted(out)
+
+
+def test_columns_and_types_of_a_german_export_are_found(tmp_path: Path, capsys: Captured) -> None:
+    rows = ["Zeitpunkt;Kundennr;Artikelnr;Aktion;Stück"]
+    types = ("Ansicht", "Warenkorb", "Kauf")
+    rows += [f"0{n}.01.2025 10:00:00;K{n};A-{n};{types[n % 3]};{n}" for n in range(1, 9)]
+    assert main([write(tmp_path, "klicks.csv", rows)]) == 0
+    events = drafted(capsys.readouterr().out).events
+    columns = events.columns
+    assert (columns.user_id, columns.item_id, columns.ts) == ("Kundennr", "Artikelnr", "Zeitpunkt")
+    assert (columns.event_type, columns.quantity) == ("Aktion", "Stück")
+    assert {name: (one.weight, one.target) for name, one in events.types.items()} == {
+        "Ansicht": (1, False),
+        "Warenkorb": (5, True),
+        "Kauf": (10, True),
+    }
+
+
+def test_a_column_that_may_hold_the_types_of_events_is_told(tmp_path: Path, capsys: Captured) -> None:
+    rows = ["user,item,time,what", *(f"{n},{n},2025-01-0{n},{'ab'[n % 2]}" for n in range(1, 9))]
+    file = write(tmp_path, "log.csv", rows)
+    assert main([file]) == 0
+    said = "every row counts as the same type of event; if 'what' holds the types (a, b): --column event_type=what"
+    out, err = capsys.readouterr()
+    assert said in err
+    assert drafted(out).events.event_type == "interaction"
+    assert main([file, "--column", "event_type=what"]) == 0
+    out, err = capsys.readouterr()
+    assert "the same type" not in err
+    assert set(drafted(out).events.types) == {"a", "b"}
+
+
+def test_a_catalogue_with_a_row_per_item_is_read_after_the_query_of_the_docs(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = ["item_id,title,category,price,available", "1,Mug,kitchen,4.50,yes", "2,,garden,7,no"]
+    clicks = write(tmp_path, "clicks.csv", EVENTS)
+    assert main([clicks, write(tmp_path, "items.csv", items)]) == 1
+    assert "items.csv" in (err := capsys.readouterr().err)
+    assert "is not used: one row per item (category, available, price, title); properties are read from rows" in err
+    query = OWN_DATA.read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(query)
+    assert main([clicks, "item_properties_2025-01-01.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert "7 properties; 0 that the data set does not name; 0 rejected" in err
+    properties = drafted(out).properties
+    assert properties is not None
+    assert properties.names == {name: name for name in ("category", "available", "price", "title")}

@@ -19,6 +19,7 @@ from recsys_assets.core.events.likely_rows import SPAN, micros
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.values import PLAIN, EpochUnit, is_number, to_int64, to_micros, trimmed
 from recsys_assets.core.file_specs import NumberFormat
+from recsys_assets.core.inspection.words import ACTIONS, NAMES, has_part, plain_name
 from recsys_assets.core.written_times import ISO, KNOWN_FORMATS, read_times
 
 MOST_TYPES = 50
@@ -37,32 +38,6 @@ _NUMBERS = (
 )
 """How numbers are written, the plainest first; a format with groups also reads numbers without them."""
 _SPAN = tuple(map(micros, SPAN))
-
-NAMES: Mapping[str, str] = {
-    "user_id": "user userid visitor visitorid customer customerid client clientid member memberid account accountid "
-    "profileid uid userpseudoid fullvisitorid anonymousid steamid reviewerid shopper shopperid buyer buyerid personid "
-    "consumerid sessionid session",
-    "item_id": "item itemid product productid article articleid movie movieid film filmid song songid track trackid "
-    "book bookid isbn sku stockcode asin content contentid news newsid ad adid offer offerid business businessid game "
-    "gameid appid artist artistid parentasin good goodid goodsid clickarticleid recipe recipeid anime animeid venueid "
-    "placeid locationid",
-    "ts": "ts timestamp time datetime date eventtime eventdate eventtimestamp createdat created occurredat happenedat "
-    "invoicedate orderdate purchasedate clicktimestamp servertime loggedat unixtime unixreviewtime at",
-    "event_type": "event eventtype eventname type action actiontype behavior behaviour behaviortype interaction "
-    "interactiontype activity kind",
-    "order_id": "order orderid transaction transactionid invoice invoiceno invoiceid basket basketid receipt receiptid "
-    "checkoutid",
-    "quantity": "quantity qty units count",
-    "price": "price unitprice itemprice",
-    "rating": "rating ratings stars score overall",
-    "property": "property attribute feature field",
-    "value": "value",
-    "category_id": "category categoryid",
-    "parent_id": "parent parentid parentcategory parentcategoryid",
-}
-"""Names that columns have in exports, in lower case and without signs, by what the platform calls them."""
-_TYPES = ("view", "click", "cart", "basket", "buy", "purchase", "order", "transaction", "play", "like", "detail")
-"""Words in the types of events, by which a column of types is found whatever its name."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +196,7 @@ def roles_of(
 
 def _fit(name: str, names: Sequence[str]) -> tuple[int, int] | None:
     """How well a column's name fits, less is better: whole names before parts of names, then by their order."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = plain_name(name)
     if plain in names:
         return 0, names.index(plain)
     parts = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
@@ -229,7 +204,7 @@ def _fit(name: str, names: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _holds_types(column: ColumnFacts) -> bool:
-    known = [value for value in column.values if any(word in value.lower() for word in _TYPES)]
+    known = [value for value in column.values if has_part(value, ACTIONS)]
     return _may_be("event_type", column) and len(known) * 2 >= len(column.values)
 
 

@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, NumberFormat, TimeUnit
-from recsys_assets.core.inspection.columns import ColumnFacts
+from recsys_assets.core.inspection.columns import MOST_TYPES, ColumnFacts
+from recsys_assets.core.inspection.words import PROPERTIES, STRONG, TARGETS, has_part, plain_name
 
 FileKind = Literal["events", "properties", "categories"]
 
@@ -23,15 +24,6 @@ REQUIRED: Mapping[FileKind, tuple[str, ...]] = {
 """The columns by which a file is of a kind; the first kind that has them all wins."""
 _UNITS = get_args(TimeUnit)
 _OPTIONAL = ("order_id", "quantity", "price")
-_TARGET = ("purchase", "buy", "bought", "transaction", "order", "checkout", "sale", "paid", "payment")
-_STRONG = ("cart", "basket", "add", "like", "favorite", "favourite", "wish", "save", "share", "subscribe", "complete")
-_PROPERTIES: Mapping[str, tuple[str, ...]] = {
-    "category": ("category", "categoryid", "cat"),
-    "available": ("available", "availability", "instock", "stock"),
-    "price": ("price",),
-    "brand": ("brand", "manufacturer"),
-    "title": ("title", "name", "itemname", "productname"),
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,22 @@ class Inspected:
     def missing(self) -> list[str]:
         """The columns without which the file holds no events."""
         return [role for role in REQUIRED["events"] if role not in self.roles]
+
+    @property
+    def item_properties(self) -> Mapping[str, str]:
+        """The properties of a file with one row per item, by the platform's name; none if it is no such file."""
+        if self.kind is not None or "item_id" not in self.roles or "user_id" in self.roles:
+            return {}
+        return _known_properties([column.name for column in self.columns])
+
+    @property
+    def may_hold_types(self) -> list[ColumnFacts]:
+        """Columns of events without types that may be their types: words, of which there are few."""
+        if self.kind != "events" or {"event_type", "rating"} & self.roles.keys():
+            return []
+        unused = [column for column in self.columns if column not in self.roles.values() and not column.nested]
+        words = [column for column in unused if column.numbers is None and not column.times]
+        return [column for column in words if 1 < len(column.values) <= MOST_TYPES]
 
 
 def draft(files: Sequence[Inspected], name: str, start: date | None, *, repeats: bool = True) -> str:
@@ -157,8 +165,8 @@ def _written(numbers: NumberFormat) -> list[str]:
 
 
 def _types(values: Sequence[str]) -> Iterator[str]:
-    bought = [value for value in values if any(word in value.lower() for word in _TARGET)]
-    strong = [value for value in values if value not in bought and any(word in value.lower() for word in _STRONG)]
+    bought = [value for value in values if has_part(value, TARGETS)]
+    strong = [value for value in values if value not in bought and has_part(value, STRONG)]
     targets = set(bought + strong) or set(values)
     for value in values:
         weight = 10 if value in bought else 5 if value in strong else 1
@@ -181,12 +189,17 @@ def _properties(files: Sequence[Inspected]) -> Iterator[str]:
     columns = ", ".join(f"{role} = {_quoted(roles[role].name)}" for role in REQUIRED["properties"])
     yield f"columns = {{ {columns} }}"
     found = list(dict.fromkeys(value for file in files for value in file.roles["property"].values))
-    plain = {re.sub(r"[^a-z0-9]", "", value.lower()): value for value in reversed(found)}
-    names = {ours: plain[raw] for ours, raws in _PROPERTIES.items() for raw in reversed(raws) if raw in plain}
+    names = _known_properties(found)
     if names:
         yield f"names = {{ {', '.join(f'{ours} = {_quoted(raw)}' for ours, raw in names.items())} }}"
     else:
         yield f"names = {{ title = {_quoted(found[0])} }}  # none has a known name; found {', '.join(found[:20])}"
+
+
+def _known_properties(found: Sequence[str]) -> dict[str, str]:
+    """Properties that have a meaning among some names: the platform's name to the data set's."""
+    plain = {plain_name(name): name for name in reversed(found)}
+    return {ours: plain[raw] for ours, raws in PROPERTIES.items() for raw in reversed(raws.split()) if raw in plain}
 
 
 def _categories(files: Sequence[Inspected]) -> Iterator[str]:
