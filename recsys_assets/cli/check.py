@@ -11,7 +11,7 @@ import shlex
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -21,6 +21,7 @@ from statistics import median
 from typing import BinaryIO, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys_assets.core.dataset import Dataset, DatasetError, load_dataset
 from recsys_assets.core.events.batches import RawBatch
@@ -28,8 +29,9 @@ from recsys_assets.core.events.file_faults import DataFileError
 from recsys_assets.core.events.ingest import parse_file
 from recsys_assets.core.events.parse import Parsed
 from recsys_assets.core.events.read import read_rows
-from recsys_assets.core.inspection.columns import facts_of, nested_facts, roles_of, texts_of
-from recsys_assets.core.inspection.draft import REQUIRED, Inspected, draft
+from recsys_assets.core.events.vocabulary import UnknownValues
+from recsys_assets.core.inspection.columns import ColumnFacts, facts_of, nested_facts, roles_of, texts_of
+from recsys_assets.core.inspection.draft import REQUIRED, Inspected, draft, known_properties
 from recsys_assets.core.inspection.sniff import sniff
 
 ROWS = 200_000
@@ -158,11 +160,22 @@ def inspect(path: Path, rows: int, stated: dict[str, str]) -> Inspected:
                 parts[name] += [texts[name]] if name in texts else []
     if not seen:
         raise DataFileError(f"{path.name}: has no row")
-    columns = [
-        facts_of(name, pa.chunked_array(parts[name], pa.string())) if parts[name] else nested_facts(name, seen)
-        for name in names
-    ]
-    return Inspected(path.name, spec, columns, roles_of(columns, stated, has_names=spec.column_names is None))
+    texts = {name: pa.chunked_array(chunks, pa.string()) for name, chunks in parts.items() if chunks}
+    columns = [facts_of(name, texts[name]) if name in texts else nested_facts(name, seen) for name in names]
+    roles = roles_of(columns, stated, has_names=spec.column_names is None)
+    return Inspected(path.name, spec, columns, roles, _property_values(roles, texts))
+
+
+def _property_values(roles: Mapping[str, ColumnFacts], texts: Mapping[str, pa.ChunkedArray]) -> dict[str, ColumnFacts]:
+    """What the values of prices and of availability are like, in a file of properties."""
+    if not {"property", "value"} <= roles.keys():
+        return {}
+    stated, values = texts[roles["property"].name], texts[roles["value"].name]
+    return {
+        name: facts_of(raw, values.filter(pc.call_function("equal", [stated, pa.scalar(raw)])))
+        for name, raw in known_properties(list(roles["property"].values)).items()
+        if name in ("price", "available")
+    }
 
 
 def parsed(paths: Sequence[Path], dataset: Dataset, rows: int) -> Outcome:
@@ -184,11 +197,19 @@ def parsed(paths: Sequence[Path], dataset: Dataset, rows: int) -> Outcome:
 def _properties(path: Path, dataset: Dataset, rows: int) -> str:
     good, ignored = 0, 0
     rejected: Counter[str] = Counter()
+    unknown = UnknownValues()
     with path.open("rb") as stream:
         for result in _parsed("properties", path, stream, dataset, rows):
             good, ignored = good + result.good.num_rows, ignored + result.ignored
             rejected.update(result.rejected["reason"].to_pylist())
-    return f"{path.name}: {good:,} properties; {ignored:,} that the data set does not name; {_counts(rejected)}"
+            for name, values in result.unknown.items():
+                unknown.add(name, values)
+    lines = [f"{path.name}: {good:,} properties; {ignored:,} that the data set does not name; {_counts(rejected)}"]
+    lines += [
+        f"  {name}: {sum(values.values()):,} rows with values that mean nothing that is known: {_some(values)}"
+        for name, values in unknown.counts().items()
+    ]
+    return "\n".join(lines)
 
 
 def _parsed(

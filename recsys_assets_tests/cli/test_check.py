@@ -218,3 +218,22 @@ def test_a_catalogue_with_a_row_per_item_is_read_after_the_query_of_the_docs(
     properties = drafted(out).properties
     assert properties is not None
     assert properties.names == {name: name for name in ("category", "available", "price", "title")}
+
+
+def test_how_prices_and_availability_of_properties_are_written_is_drafted_and_the_rest_is_told(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    rows = ["item_id;ts;property;value"]
+    words = ("ja", "nein", "auf Lager", "demnächst")
+    rows += [f"A-{n};2025-01-01;lieferbar;{words[n % 4]}" for n in range(8)]
+    rows += [f"A-{n};2025-01-01;Preis;1.{n}00,50" for n in range(8)]
+    assert main([write(tmp_path, "clicks.csv", EVENTS), write(tmp_path, "properties.csv", rows)]) == 0
+    out, err = capsys.readouterr()
+    properties = drafted(out).properties
+    assert properties is not None
+    assert properties.names == {"available": "lieferbar", "price": "Preis"}
+    assert (properties.numbers.decimal, properties.numbers.thousands) == (",", ".")
+    assert properties.availability.available == ("auf Lager", "ja")
+    assert properties.availability.unavailable == ("nein",)
+    assert "available: 2 rows with values that mean nothing that is known: demnächst" in err
+    assert "price:" not in err

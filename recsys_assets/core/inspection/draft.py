@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
-from recsys_assets.core.file_specs import COMPRESSIONS, FileSpec, NumberFormat, TimeUnit
+from recsys_assets.core.events.vocabulary import availability
+from recsys_assets.core.file_specs import COMPRESSIONS, AvailabilityWords, FileSpec, NumberFormat, TimeUnit
 from recsys_assets.core.inspection.columns import MOST_TYPES, ColumnFacts
-from recsys_assets.core.inspection.words import PROPERTIES, STRONG, TARGETS, has_part, plain_name
+from recsys_assets.core.inspection.words import (
+    IN_STOCK,
+    OUT_OF_STOCK,
+    PROPERTIES,
+    STRONG,
+    TARGETS,
+    has_part,
+    plain_name,
+)
 
 FileKind = Literal["events", "properties", "categories"]
 
@@ -35,12 +44,14 @@ class Inspected:
         spec: how it is read.
         columns: all of its columns.
         roles: the platform's name to the column.
+        values: of properties whose values are written in several ways, by the platform's name; none of other files.
     """
 
     name: str
     spec: FileSpec
     columns: Sequence[ColumnFacts]
     roles: Mapping[str, ColumnFacts]
+    values: Mapping[str, ColumnFacts] = field(default_factory=dict[str, ColumnFacts])
 
     @property
     def kind(self) -> FileKind | None:
@@ -57,7 +68,7 @@ class Inspected:
         """The properties of a file with one row per item, by the platform's name; none if it is no such file."""
         if self.kind is not None or "item_id" not in self.roles or "user_id" in self.roles:
             return {}
-        return _known_properties([column.name for column in self.columns])
+        return known_properties([column.name for column in self.columns])
 
     @property
     def may_hold_types(self) -> list[ColumnFacts]:
@@ -189,14 +200,30 @@ def _properties(files: Sequence[Inspected]) -> Iterator[str]:
     columns = ", ".join(f"{role} = {_quoted(roles[role].name)}" for role in REQUIRED["properties"])
     yield f"columns = {{ {columns} }}"
     found = list(dict.fromkeys(value for file in files for value in file.roles["property"].values))
-    names = _known_properties(found)
+    names = known_properties(found)
     if names:
         yield f"names = {{ {', '.join(f'{ours} = {_quoted(raw)}' for ours, raw in names.items())} }}"
     else:
         yield f"names = {{ title = {_quoted(found[0])} }}  # none has a known name; found {', '.join(found[:20])}"
+    values = files[0].values
+    yield from _numbers({name: facts for name, facts in values.items() if name == "price"})
+    if "available" in values:
+        yield from _availability(list(values["available"].values))
 
 
-def _known_properties(found: Sequence[str]) -> dict[str, str]:
+def _availability(values: Sequence[str]) -> Iterator[str]:
+    """What the values of ``available`` mean, as far as they are known in another language."""
+    foreign = [value for value in values if availability(value, AvailabilityWords()) is None]
+    words = {
+        "available": [value for value in foreign if value.casefold() in IN_STOCK],
+        "unavailable": [value for value in foreign if value.casefold() in OUT_OF_STOCK],
+    }
+    parts = [f"{name} = [{', '.join(map(_quoted, some))}]" for name, some in words.items() if some]
+    if parts:
+        yield f"availability = {{ {', '.join(parts)} }}"
+
+
+def known_properties(found: Sequence[str]) -> dict[str, str]:
     """Properties that have a meaning among some names: the platform's name to the data set's."""
     plain = {plain_name(name): name for name in reversed(found)}
     return {ours: plain[raw] for ours, raws in PROPERTIES.items() for raw in reversed(raws.split()) if raw in plain}

@@ -58,6 +58,14 @@ PROPERTIES: Mapping[str, str] = {
 }
 """Names of properties of items, by what the platform calls them."""
 
+IN_STOCK = ("ja", "lieferbar", "verfügbar", "auf lager", "vorrätig", "oui", "en stock", "disponible", "sí", "si")
+"""What values of availability mean in other languages; English words are known to every data set."""
+OUT_OF_STOCK = (
+    *("nein", "nicht lieferbar", "nicht verfügbar", "ausverkauft", "vergriffen", "non", "épuisé", "indisponible"),
+    *("rupture de stock", "agotado", "no disponible", "sin existencias"),
+)
+"""Words that mean the opposite."""
+
 
 def has_part(name: str, parts: str) -> bool:
     """Whether one of some parts, separated by blanks, is in the name of an event type."""
