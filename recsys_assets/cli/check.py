@@ -149,11 +149,12 @@ def inspect(path: Path, rows: int, stated: dict[str, str]) -> Inspected:
         DataFileError: it cannot be read.
     """
     with path.open("rb") as stream:
-        spec, names = sniff(stream, path.name)
+        spec, names, nested = sniff(stream, path.name)
+    plain = {name: name for name in names if name not in nested}
     parts: dict[str, list[pa.Array]] = {name: [] for name in names}
     seen = 0
     with path.open("rb") as stream:
-        for batch in _limited(read_rows(stream, path.name, spec, {name: name for name in names}), rows):
+        for batch in _limited(read_rows(stream, path.name, spec, plain), rows):
             seen += batch.rows.num_rows
             texts = texts_of(batch.rows, path.name)
             for name in names:

@@ -237,3 +237,32 @@ def test_how_prices_and_availability_of_properties_are_written_is_drafted_and_th
     assert properties.availability.unavailable == ("nein",)
     assert "available: 2 rows with values that mean nothing that is known: demnächst" in err
     assert "price:" not in err
+
+
+def test_ratings_between_two_colons_are_read(tmp_path: Path, capsys: Captured) -> None:
+    rows = [f"{user}::{item}::{item % 5 + 1}::{978300760 + item}" for user in range(1, 4) for item in range(1, 6)]
+    assert main([write(tmp_path, "ratings.dat", rows)]) == 0
+    out, err = capsys.readouterr()
+    assert "15 events of 3 users and 5 items on 1 days from 2000-12-31 to 2000-12-31; 0 rejected" in err
+    assert set(drafted(out).events.types) == {"1", "2", "3", "4", "5"}
+
+
+def test_columns_that_hold_lists_do_not_hide_the_others(tmp_path: Path, capsys: Captured) -> None:
+    row = {"event_timestamp": 1_700_000_000_000_000, "event_name": "view_item", "user_pseudo_id": "1.2", "item_id": "A"}
+    lines = [json.dumps(row), json.dumps({**row, "items": [{"price": 3}]})]
+    assert main([write(tmp_path, "ga.jsonl", lines)]) == 0
+    out, err = capsys.readouterr()
+    assert "lists or records, which are not read" in err
+    assert "2 events of 1 users" in err
+    assert drafted(out).events.columns.user_id == "user_pseudo_id"
+
+
+@pytest.mark.parametrize(
+    ("time", "asked"), [("2025-01-0{} 10:00:00", True), ("2025-01-0{}T10:00:00Z", False), ("173572200{}", False)]
+)
+def test_the_zone_of_times_that_name_none_is_asked_for(
+    time: str, asked: bool, tmp_path: Path, capsys: Captured
+) -> None:
+    rows = ["user,item,time", *(f"{n},{n},{time.format(n)}" for n in range(1, 9))]
+    assert main([write(tmp_path, "log.csv", rows)]) == 0
+    assert ("time_zone = " in capsys.readouterr().out) is asked

@@ -188,7 +188,7 @@ def roles_of(
         roles["event_type"] = types[0]
     if not has_names:
         for role in ("user_id", "item_id", "rating"):
-            left = [column for column in columns if column not in roles.values()]
+            left = [column for column in columns if column not in roles.values() and column.empty < column.rows]
             if role not in roles and left and _may_be(role, left[0]):
                 roles[role] = left[0]
     return roles

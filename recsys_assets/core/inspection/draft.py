@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
+from recsys_assets.core.events.values import EpochUnit
 from recsys_assets.core.events.vocabulary import availability
 from recsys_assets.core.file_specs import COMPRESSIONS, AvailabilityWords, FileSpec, NumberFormat, TimeUnit
 from recsys_assets.core.inspection.columns import MOST_TYPES, ColumnFacts
@@ -151,7 +152,7 @@ def _values(roles: Mapping[str, ColumnFacts]) -> Iterator[str]:
     form, *others = roles["ts"].times
     unsure = f"  # the rows that were looked at also fit {' and '.join(map(_quoted, others))}" if others else ""
     yield f"{'time_unit' if form in _UNITS else 'time_format'} = {_quoted(form)}{unsure}"
-    if not roles["ts"].zoned and form not in _UNITS[1:]:
+    if not roles["ts"].zoned and form not in get_args(EpochUnit):
         yield 'time_zone = "UTC"  # of times that name none; state the shop\'s, such as "Europe/Berlin"'
     yield from _numbers({role: roles[role] for role in ("price", "quantity") if role in roles})
 

@@ -7,7 +7,7 @@ import lzma
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import orjson
 import pyarrow as pa
@@ -22,13 +22,29 @@ _HEAD = 1 << 20
 _LINES = 1_000
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SEPARATORS = (",", ";", "\t", "|")
+_DOUBLE = "::"
+"""What separates the fields of some published ratings: read as ``:``, with an empty column between two."""
 _ODD_LINES = ("sep=",)
 _MOSTLY_ASCII = 0.05
 """Share of other bytes up to which text is of a Western language: too few for a statistical guess."""
 _NOT_IN_CP1252 = set(b"\x81\x8d\x8f\x90\x9d")
 
 
-def sniff(stream: BinaryIO, name: str) -> tuple[FileSpec, list[str]]:
+class Sniffed(NamedTuple):
+    """How a file is read.
+
+    Args:
+        spec: how.
+        names: of its columns.
+        nested: columns of JSON that hold lists or objects.
+    """
+
+    spec: FileSpec
+    names: list[str]
+    nested: frozenset[str] = frozenset()
+
+
+def sniff(stream: BinaryIO, name: str) -> Sniffed:
     """How a file is read, and the names of its columns.
 
     The encoding is what charset-normalizer finds where it is not UTF-8.
@@ -49,10 +65,10 @@ def sniff(stream: BinaryIO, name: str) -> tuple[FileSpec, list[str]]:
             columns = pq.ParquetFile(stream).schema_arrow.names
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataFileError(f"{name}: is damaged parquet ({type(error).__name__})") from None
-        return FileSpec(files=(name,), format="parquet"), columns
+        return Sniffed(FileSpec(files=(name,), format="parquet"), columns)
     head, encoding = _text(_decompressed(stream, compression_of(start), name), name)
     if head.lstrip()[:1] in ("{", "["):
-        return FileSpec(files=(name,), format="jsonl", encoding=encoding), _json_columns(head, name)
+        return Sniffed(FileSpec(files=(name,), format="jsonl", encoding=encoding), *_json_columns(head, name))
     return _delimited(head, name, encoding)
 
 
@@ -91,21 +107,23 @@ def _encoding(head: bytes) -> str | None:
     return "utf-8"
 
 
-def _json_columns(head: str, name: str) -> list[str]:
-    columns: dict[str, None] = {}
+def _json_columns(head: str, name: str) -> tuple[list[str], frozenset[str]]:
+    """The columns of JSON lines, and those that hold lists or objects."""
+    nested: dict[str, bool] = {}
     for line in [line for line in head.splitlines() if line.strip()][:_LINES]:
         try:
             row: Any = orjson.loads(line)
         except orjson.JSONDecodeError:
             row = None
         if isinstance(row, dict):
-            columns.update(dict.fromkeys(map(str, row)))  # pyright: ignore[reportUnknownArgumentType]
-    if not columns:
+            for column, value in cast(dict[str, Any], row).items():
+                nested[column] = nested.get(column, False) or isinstance(value, (dict, list))
+    if not nested:
         raise DataFileError(f"{name}: expected a JSON object on each line, found JSON of another shape")
-    return list(columns)
+    return list(nested), frozenset(column for column, holds in nested.items() if holds)
 
 
-def _delimited(head: str, name: str, encoding: str) -> tuple[FileSpec, list[str]]:
+def _delimited(head: str, name: str, encoding: str) -> Sniffed:
     lines = [line for line in head.splitlines() if line.strip()][:_LINES]
     separator = _separator([line for line in lines if not line.lower().startswith(_ODD_LINES)] or lines)
     rows = list(csv.reader(lines, delimiter=separator))
@@ -121,7 +139,7 @@ def _delimited(head: str, name: str, encoding: str) -> tuple[FileSpec, list[str]
         column_names=None if has_header else tuple(names),
         encoding=encoding,
     )
-    return spec, names
+    return Sniffed(spec, names)
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -132,7 +150,8 @@ def _separator(lines: Sequence[str]) -> str:
         width, count = max(widths.items(), key=lambda one: one[1])
         return (count / len(lines), width) if width > 1 else (0.0, 0)
 
-    return max(_SEPARATORS, key=fit)
+    doubled = all(_DOUBLE in line for line in lines)
+    return _DOUBLE[0] if doubled else max(_SEPARATORS, key=fit)
 
 
 def _is_value(cell: str) -> bool:
