@@ -6,8 +6,10 @@
 the newest day of the data. Every two minutes the API writes these events to the landing zone, the sensors of the
 daemon start runs, and each ends in a release, which the API swaps in. So all parts of the loop work all the time.
 
-Told are requests that failed, events that were acknowledged and did not come back, and the memory (private to a
-process) and open files of each long-lived process: the slope after the warm-up with its 95 % interval (Theil and Sen).
+Told are requests that failed, events that were acknowledged and did not come back, and the memory and open files of
+each long-lived process: the slope after the warm-up with its 95 % interval (Theil and Sen). Memory is what the system
+calls anonymous, what a process has asked for: pages of files that it has mapped, such as a release, come and go as the
+system likes. Beside it runs a daemon of Dagster alone (:mod:`benchmarks.soak_control`).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from scipy.stats import theilslopes
 
 from benchmarks import report
 from benchmarks.home import make_run
+from benchmarks.soak_control import control
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import Service
 from recsys_assets.sample.regimes.world import START
@@ -65,7 +68,7 @@ class Traffic:
 
 @dataclass
 class Watched:
-    """Looks at one process: moments in hours, MiB that are its own, and open files."""
+    """Looks at one process: moments in hours, anonymous memory in MiB, and open files."""
 
     hours: list[float] = field(default_factory=list[float])
     memory: list[float] = field(default_factory=list[float])
@@ -106,18 +109,33 @@ def _answer(connection: HTTPConnection, method: str, path: str, body: str | None
     return json.loads(content)
 
 
-def look(service: Service, begun: float, seen: Mapping[int, tuple[str, Watched]]) -> dict[int, tuple[str, Watched]]:
-    """Look at the long-lived processes below a service; those of runs come and go and are left out."""
-    found = dict(seen)
-    for process in psutil.Process(service.pid).children(recursive=True):
+def look(
+    service: Service, of: str, begun: float, seen: Mapping[int, tuple[str, Watched]]
+) -> dict[int, tuple[str, Watched]]:
+    """Look at the long-lived processes of a service; those of runs come and go and are left out."""
+    found, first = dict(seen), psutil.Process(service.pid)
+    for process in [first, *first.children(recursive=True)]:
         with suppress(psutil.Error):
             if (role := _role(process.cmdline())) is None:
                 continue
-            _, watched = found.setdefault(process.pid, (role, Watched()))
-            watched.memory.append(process.memory_full_info().uss / 2**20)
+            _, watched = found.setdefault(process.pid, (f"{of}{role}", Watched()))
+            watched.memory.append(anonymous(process.pid))
             watched.files.append(process.num_fds())
             watched.hours.append((time.monotonic() - begun) / 3600)
     return found
+
+
+def anonymous(pid: int) -> float:
+    """MiB of memory that a process has and that are no pages of files.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def _role(command: Sequence[str]) -> str | None:
@@ -148,7 +166,7 @@ def soak(
         "RECSYS_API_EXPORT_SECONDS": str(EXPORT_SECONDS),
         "RECSYS_EVENTS_RETENTION_DAYS": "3650",  # the shop is of 2025
     }
-    with make_run(folder, str(landing / "dataset.toml"), **variables) as service:
+    with make_run(folder, str(landing / "dataset.toml"), **variables) as service, control(folder / "control") as alone:
         events = pl.read_csv(landing / "events.csv")
         users, items = events["user"].unique().to_list(), events["item"].unique().to_list()
         arguments = (int(service.url.rpartition(":")[2]), users, items, rate / CLIENTS, stop, told)
@@ -158,7 +176,7 @@ def soak(
             client.start()
         for looks in range(1, round(minutes * 60 / LOOK_SECONDS) + 1):
             time.sleep(max(0.0, begun + looks * LOOK_SECONDS - time.monotonic()))
-            seen = look(service, begun, seen)
+            seen = look(alone, "Dagster alone: ", begun, look(service, "", begun, seen))
             if looks % 30 == 0:
                 progress.note(f"{told.asked:,} answers, {len(told.failed)} failed, {len(told.releases)} releases")
         stop.set()
@@ -181,7 +199,7 @@ def describe(told: Traffic, seen: Mapping[int, tuple[str, Watched]], lost: int, 
         warm = int(len(watched.hours) * WARM)
         hours, memory = np.array(watched.hours[warm:]), np.array(watched.memory[warm:])
         slope, _, low, high = cast("tuple[float, ...]", theilslopes(memory, hours, 0.95))
-        flat &= low <= FLAT * float(memory[0])
+        flat &= low <= FLAT * float(memory[0]) or role.startswith("Dagster alone")
         rows.append([
             f"{role} {numbers[role]}", f"{memory[0]:.0f}", f"{memory[-1]:.0f}", f"{memory.max():.0f}",
             f"{slope:+.1f} [{low:+.1f}, {high:+.1f}]", f"{watched.files[warm]}", f"{watched.files[-1]}",

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from recsys_api.events.event import now_micros
 from recsys_api.events.export import Exporter, event_line, item_line
 from recsys_api.events.opening import open_events
-from recsys_api.events.store import EventStore, Limits, StoreError, StoreFullError
+from recsys_api.events.store import EventStore, Limits, StoreBusyError, StoreError, StoreFullError
 from recsys_api.feedback import LiveFeedback
 from recsys_api.following import follow_items
 from recsys_api.live import Arrivals, LivePopularity
@@ -26,7 +26,6 @@ from recsys_api.metrics import Metrics
 from recsys_api.observing import state_feedback
 from recsys_api.problems import problem_response, without_paths
 from recsys_api.settings import Settings
-from recsys_api.snapshot import Snapshot
 from recsys_assets.storage.uri import open_store
 
 logger = logging.getLogger("uvicorn.recsys.events")
@@ -44,12 +43,17 @@ def add_events(app: FastAPI) -> None:
         request.app.state.metrics.error("events_full")
         return problem_response(request, 507, str(error))
 
+    def busy(request: Request, error: Exception) -> Response:
+        request.app.state.metrics.error("events_busy")
+        return problem_response(request, 503, str(error), {"Retry-After": "5"})
+
     def down(request: Request, error: Exception) -> Response:
         request.app.state.metrics.error("events")
         problem = without_paths(str(error), request.app.state.settings)
         return problem_response(request, 503, problem, {"Retry-After": "5"})
 
     app.add_exception_handler(StoreFullError, full)
+    app.add_exception_handler(StoreBusyError, busy)
     app.add_exception_handler(StoreError, down)
 
 
@@ -129,10 +133,10 @@ async def _run(app: FastAPI, settings: Settings, url: str, limits: Limits, store
 
 
 async def _count(app: FastAPI, store: EventStore) -> None:
-    snapshot: Snapshot | None = app.state.reloader.current
-    if snapshot is not None:
-        arrivals: Arrivals = app.state.arrivals
-        news = await arrivals.read(store)
+    arrivals: Arrivals = app.state.arrivals
+    more = True
+    while more and (snapshot := app.state.reloader.current) is not None:
+        news, more = await arrivals.read(store)
         await app.state.live.refresh(news, snapshot, now_micros(), partial(arrivals.again, store))
         await asyncio.to_thread(state_feedback, app.state.metrics, app.state.feedback, news, snapshot, now_micros())
 

@@ -73,32 +73,28 @@ class Arrivals:
     """Reads what has arrived in a store, each event once, beginning with the newest ones that count."""
 
     def __init__(self) -> None:
-        self._cursor: int | None = None
+        self._first: int | None = None
+        self._cursor = 0
 
-    async def read(self, store: EventStore) -> list[Event]:
-        """The events since the last call, of all workers."""
-        if self._cursor is None:
-            self._cursor = max(0, await store.last() - _MOST_EVENTS)
-        news: list[Event] = []
-        async for arrived in _since(store, self._cursor):
+    async def read(self, store: EventStore) -> tuple[list[Event], bool]:
+        """The next events after those of the last call, of all workers, and whether more may have arrived.
+
+        They are few enough to be held in memory, however fast events arrive.
+        """
+        if self._first is None:
+            self._first = self._cursor = max(0, await store.last() - _MOST_EVENTS)
+        arrived = await store.since(self._cursor, _BATCH)
+        if arrived:
             self._cursor = arrived[-1][0]
-            news += [event for _, event in arrived]
-        return news
+        return [event for _, event in arrived], len(arrived) == _BATCH
 
     async def again(self, store: EventStore) -> AsyncGenerator[list[Event]]:
         """The newest of the events that were read, in parts: to keep them would take 100 MB where they are many."""
-        last = self._cursor or 0
-        async for arrived in _since(store, max(0, last - _MOST_EVENTS)):
-            yield [event for sequence, event in arrived if sequence <= last]
-            if arrived[-1][0] >= last:
-                return
-
-
-async def _since(store: EventStore, sequence: int) -> AsyncGenerator[Sequence[tuple[int, Event]]]:
-    """The events after a sequence, in batches, with their sequences."""
-    while arrived := await store.since(sequence, _BATCH):
-        sequence = arrived[-1][0]
-        yield arrived
+        last = self._cursor
+        sequence = max(self._first or 0, last - _MOST_EVENTS)
+        while sequence < last and (arrived := await store.since(sequence, _BATCH)):
+            sequence = arrived[-1][0]
+            yield [event for number, event in arrived if number <= last]
 
 
 class LivePopularity:

@@ -26,7 +26,19 @@ from recsys_api.metrics_folder import begun_files, forget_dead_workers
 
 OTHER, NONE = "other", "none"
 """Labels of names that are not known, and of names that are not given."""
-Part = Literal["requests", "releases", "events", "events_full", "export", "trim", "live", "items", "erasure", "traces"]
+Part = Literal[
+    "requests",
+    "releases",
+    "events",
+    "events_full",
+    "events_busy",
+    "export",
+    "trim",
+    "live",
+    "items",
+    "erasure",
+    "traces",
+]
 
 T = TypeVar("T")
 _RELEASE = "recsys_release_info"

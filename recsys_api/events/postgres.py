@@ -23,7 +23,7 @@ from recsys_api.events import postgres_items
 from recsys_api.events.event import Event, event_key, pack_extra, unpack
 from recsys_api.events.postgres_items import PostgresItems
 from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, as_store_error, count_of
-from recsys_api.events.store import Added, Limits, StoreError, tombstone
+from recsys_api.events.store import Added, Limits, StoreError, check_room, tombstone
 from recsys_assets.storage.lists import Key
 
 _SCHEMA_LOCK, _WRITE_LOCK = 0x5EC5_0001, 0x5EC5_0002
@@ -120,6 +120,7 @@ class PostgresEvents(PostgresLog):
         """Store events; see :class:`EventStore`."""
         if self._closing:
             raise StoreError("the event store is closed")
+        check_room(self._queued, len(events))
         rows = [
             (event_key(e.event_id), e.event_id, as_id(e.user_id), as_id(e.item_id), e.event_type, e.ts, pack_extra(e))
             for e in events

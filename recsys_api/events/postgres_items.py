@@ -13,7 +13,7 @@ import orjson
 
 from recsys_api.events.item_change import ItemChange
 from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, count_of
-from recsys_api.events.store import Limits
+from recsys_api.events.store import Limits, check_room
 
 _LOCK = 0x5EC5_0003
 SCHEMA = f"""
@@ -56,15 +56,13 @@ class PostgresItems(PostgresLog):
 
     async def add(self, changes: Sequence[ItemChange]) -> int:
         """Store changes; see :class:`ItemLog`."""
-        rows: list[tuple[str, str, str, int]] = []
-        async with self._connection() as connection, connection.transaction():
-            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
-            last = await connection.fetchval(_LAST_TIME) or 0
-            for change in changes:
-                last = max(last, change.ts)
-                rows.append((as_id(change.item_id), change.field, orjson.dumps(change.value).decode(), last))
-            await connection.executemany(_INSERT, rows)
-        return last
+        check_room(self._queued, len(changes))
+        self._queued += len(changes)
+        try:
+            async with self._connection() as connection, connection.transaction():
+                return await _insert(connection, changes)
+        finally:
+            self._queued -= len(changes)
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, ItemChange]]:
         """The next changes by arrival; see :class:`Log`."""
@@ -78,3 +76,15 @@ class PostgresItems(PostgresLog):
         values = (limits.oldest(now), limits.item_changes, not limits.keep_unexported)
         async with self._connection() as connection:
             return count_of(await connection.execute(_TRIM, *values, timeout=600))
+
+
+async def _insert(connection: asyncpg.pool.PoolConnectionProxy, changes: Sequence[ItemChange]) -> int:
+    """Insert changes; returns the time of the last one as it is stored."""
+    await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+    last = await connection.fetchval(_LAST_TIME) or 0
+    rows: list[tuple[str, str, str, int]] = []
+    for change in changes:
+        last = max(last, change.ts)
+        rows.append((as_id(change.item_id), change.field, orjson.dumps(change.value).decode(), last))
+    await connection.executemany(_INSERT, rows)
+    return last

@@ -212,7 +212,7 @@ def _new(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[bool]:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MILLISECONDS / 1000)
     connection.execute("pragma synchronous = full")
-    connection.execute("pragma cache_size = -16384")
+    connection.execute("pragma cache_size = -4096")
     return connection
 
 

@@ -24,6 +24,29 @@ class StoreFullError(StoreError):
     """The disk is full: nothing of the call was stored."""
 
 
+class StoreBusyError(StoreError):
+    """So many entries wait to become durable that no more are taken: nothing of the call was stored."""
+
+
+MOST_QUEUED = 50_000
+"""Entries that may wait to become durable in a worker, some seconds' worth: about 50 MB. A call that finds none waiting
+is always taken."""
+
+
+def check_room(queued: int, more: int) -> None:
+    """Refuse entries where too many wait, so that memory is bounded however fast they come.
+
+    Args:
+        queued: entries that wait.
+        more: those that are to be added.
+
+    Raises:
+        StoreBusyError: there would be more than :data:`MOST_QUEUED`.
+    """
+    if queued and queued + more > MOST_QUEUED:
+        raise StoreBusyError(f"{queued:,} events or changes of items wait to be stored: post again later")
+
+
 @dataclass(frozen=True)
 class Added:
     """Outcome of a call.
@@ -147,6 +170,7 @@ class ItemLog(Log[ItemChange], Protocol):
 
         Raises:
             StoreFullError: there is no space.
+            StoreBusyError: too many wait.
             StoreError: the store does not answer.
         """
         ...
@@ -175,6 +199,7 @@ class EventStore(Log[Event], Protocol):
 
         Raises:
             StoreFullError: there is no space.
+            StoreBusyError: too many wait.
             StoreError: the store does not answer.
         """
         ...

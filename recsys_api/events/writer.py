@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, BinaryIO, TypeVar
 
-from recsys_api.events.store import StoreError, StoreFullError
+from recsys_api.events.store import StoreError, StoreFullError, check_room
 
 logger = logging.getLogger("uvicorn.recsys.events")
 
@@ -65,6 +65,7 @@ class Writer:
 
         Raises:
             StoreFullError: there is no space.
+            StoreBusyError: too many wait.
             StoreError: the file cannot be written.
         """
         return await self.run_together(lambda connection, parts: [write(connection) for _ in parts], None, weight)
@@ -82,10 +83,13 @@ class Writer:
 
         Raises:
             StoreFullError: there is no space.
+            StoreBusyError: too many wait.
             StoreError: the file cannot be written.
         """
         if self._closed:
             raise StoreError("the event store is closed")
+        if weight:
+            check_room(self._queued, weight)
         loop = asyncio.get_running_loop()
         job = _Job(write, part, loop.create_future(), loop)
         self._queued += weight
