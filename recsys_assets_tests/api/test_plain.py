@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_api.events.store import StoreFullError
+from recsys_api.events.store import StoreBusyError, StoreFullError
 from recsys_api.routes.plain import PlainRoutes
 from recsys_api.settings import Settings
 from recsys_assets.storage.catalogue import KnownItem
@@ -135,17 +135,25 @@ def test_other_methods_are_left_to_the_application(client: TestClient, method: s
     assert not by_plain
 
 
-def test_a_full_disk_is_told_and_counted_as_by_the_documented_route(client: TestClient) -> None:
+@pytest.mark.parametrize(
+    ("error", "part", "status", "retry"),
+    [(StoreFullError("the disk is full"), "events_full", 507, None), (StoreBusyError("wait"), "events_busy", 503, "5")],
+)
+def test_a_store_that_takes_no_more_is_told_and_counted_as_by_the_documented_route(
+    client: TestClient, error: Exception, part: str, status: int, retry: str | None
+) -> None:
     app: Any = client.app
     seen: list[tuple[Any, float]] = []
     for plain in (True, False):
-        before = _full(client)
-        with mock.patch.object(type(app.state.events), "add", side_effect=StoreFullError("the disk is full")):
+        before = _errors(client, part)
+        with mock.patch.object(type(app.state.events), "add", side_effect=error):
             *found, by_plain = ask(client, "/events", plain=plain, method="POST", headers=BEARER, json=VIEW)
+            told = client.post("/events", headers=BEARER, json=VIEW)
         assert by_plain == plain
-        seen.append((found, _full(client) - before))
+        assert told.headers.get("retry-after") == retry
+        seen.append((found, _errors(client, part) - before))
     assert seen[0] == seen[1]
-    assert (seen[0][0][0], seen[0][1]) == (507, 1)
+    assert (seen[0][0][0], seen[0][1]) == (status, 2)
 
 
 def test_both_are_counted_and_logged_alike(client: TestClient) -> None:
@@ -178,5 +186,5 @@ def _counts(client: TestClient) -> dict[str, float]:
     }
 
 
-def _full(client: TestClient) -> float:
-    return sum(value for name, value in _counts(client).items() if "events_full" in name)
+def _errors(client: TestClient, part: str) -> float:
+    return sum(value for name, value in _counts(client).items() if part in name)
