@@ -56,7 +56,9 @@ class Container:
         for device in _DEVICES:
             (self._root / "dev" / device).touch()
             _mount("--bind", f"/dev/{device}", self._root / "dev" / device)
-        (self._root / "dev/shm").mkdir(mode=0o1777)
+        shared = self._root / "dev/shm"
+        shared.mkdir()
+        shared.chmod(0o1777)
         _mount("--bind", folder / "hosts", self._root / "etc/hosts")
         for path in service["tmpfs"]:
             _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", self._root / str(path).lstrip("/"))
