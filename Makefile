@@ -20,7 +20,7 @@ WORKERS := -n auto --maxprocesses 4
 # Where each process starts servers of its own, and waits for them most of the time: two, however many cores there are.
 TWO := -n 2 --dist loadfile
 
-.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack up stack load docs sbom lint lock clean
+.PHONY: help setup run smoke rebuild sql mlflow test coverage test-graph test-faults test-s3 test-spark test-spark-all test-stack images up stack load docs sbom lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,11 @@ test-s3: setup ## storage tests on a real S3 server (Ceph RGW, installed from De
 test-stack: setup ## all services of docker/compose.yaml as processes: from a landed file to a served release
 	@recsys_assets_tests/stack/install.sh
 	@$(BIN)/pytest $(TWO) -m stack
+
+IMAGES ?= $(CURDIR)/dist/images
+
+images: setup ## both images built without Docker, by buildah on Debian's Python, and our services run in them; as root
+	@docker/build_by_buildah.sh $(IMAGES)
 
 up: ## the whole platform in containers, with the sample; needs Docker and docker/.env
 	@exec docker/up

@@ -4,7 +4,7 @@ set -euo pipefail
 
 missing=()
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
-for tool in prometheus prometheus-alertmanager caddy; do
+for tool in prometheus prometheus-alertmanager caddy nginx; do
     command -v "$tool" >/dev/null || missing+=("$tool") # each package has the name of its program
 done
 if ((${#missing[@]})); then
