@@ -165,7 +165,7 @@ def test_a_function_gets_all_rows_of_its_users(spark: Engine) -> None:
 
 def test_every_task_gets_its_share_of_the_users(spark: SparkEngine) -> None:
     def counted(some: pa.Table) -> pa.Table:
-        from pyspark import TaskContext
+        from pyspark import TaskContext  # pyright: ignore[reportMissingImports] comes with the extra 'spark'
 
         task = TaskContext.get()
         assert task is not None
