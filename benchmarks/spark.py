@@ -8,7 +8,6 @@ Needs the extra ``spark``. What the whole graph takes on each engine is in ``ben
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import narwhals as nw
 import pyarrow as pa
 
+from benchmarks.processes import mark, memory
 from benchmarks.report import table
 from recsys_assets.core.engine import Engine
 from recsys_assets.engines.polars import PolarsEngine
@@ -25,7 +25,6 @@ from recsys_assets.engines.spark import SparkEngine
 from recsys_assets.engines.spark_session import standalone_session
 from recsys_assets.engines.spark_standalone import ClusterSize
 
-MARK = f"RECSYS_BENCHMARK_{os.getpid()}"
 ROWS = pa.table({"key": list(range(1000)), "value": [float(n % 7) for n in range(1000)]})
 
 
@@ -47,25 +46,12 @@ def jobs(engine: Engine, folder: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def memory(mark: str) -> float:
-    """Resident MiB of this process and of all that have a mark in their environment; shared pages are split fairly."""
-    total = 0.0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if int(folder.name) == os.getpid() or mark in (folder / "environ").read_text(errors="replace"):
-                lines = (folder / "smaps_rollup").read_text().splitlines()
-                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-        except OSError:
-            continue  # it ended, or is not ours
-    return total
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=20)
     repeats = parser.parse_args().repeats
-    os.environ[MARK] = "1"  # all that is started inherits it
+    mark()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with standalone_session(ClusterSize()) as session:
@@ -77,7 +63,7 @@ def main() -> None:
                 again = statistics.median(seconds(ours[name]) for _ in range(repeats))
                 other = statistics.median(seconds(local[name]) for _ in range(repeats))
                 rows.append([name, f"{first:.2f}", f"{again:.3f}", f"{other:.4f}"])
-            held = memory(MARK)
+            held = memory()
             stop = time.perf_counter()
         stopped = time.perf_counter() - stop
     print(f"start {ready:.1f} s, stop {stopped:.1f} s, memory of all processes {held:,.0f} MiB")

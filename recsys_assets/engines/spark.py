@@ -106,18 +106,14 @@ class SparkEngine:
         return nw.from_native(native.mapInArrow(_on_batches(function, schema), _spark_schema(schema)))
 
     def map_users(self, frame: Frame, function: BatchFunction, schema: pa.Schema) -> Frame:
-        """Apply a function to the users of a bucket on the cluster; see :class:`Engine`."""
-        from pyspark.sql import functions as sf
+        """Apply a function to the users of a partition on the cluster; see :class:`Engine`.
 
-        native = _native(frame)
-        buckets = int(self.session.conf.get("spark.sql.shuffle.partitions") or 1)
-        bucket = sf.pmod(sf.xxhash64("user_id"), sf.lit(buckets))
-
-        def of_bucket(rows: pa.Table) -> pa.Table:
-            return function(rows.drop_columns([_BUCKET])).cast(schema)
-
-        grouped = native.withColumn(_BUCKET, bucket).groupBy(_BUCKET)
-        return nw.from_native(grouped.applyInArrow(of_bucket, _spark_schema(schema)))
+        A repartition by users gives every task its share. Groups by a number of the user would not: the few numbers are
+        hashed to partitions once more, so that some get several and others none, and each group is sorted first.
+        """
+        partitions = int(self.session.conf.get("spark.sql.shuffle.partitions") or 1)
+        shared_out = _native(frame).repartition(partitions, "user_id")
+        return nw.from_native(shared_out.mapInArrow(_on_partitions(function, schema), _spark_schema(schema)))
 
     def sink(self, frame: Frame | Iterable[Frame], path: Path, schema: pa.Schema, sort_by: Sequence[str]) -> int:
         """Run a frame into one sorted parquet file; see :class:`Engine`.
@@ -151,9 +147,6 @@ class SparkEngine:
         """Nothing to close: the session belongs to its opener."""
 
 
-_BUCKET = "__bucket"
-
-
 def _on_batches(
     function: BatchFunction, schema: pa.Schema
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -163,6 +156,18 @@ def _on_batches(
         for batch in batches:
             if batch.num_rows:
                 yield from function(pa.Table.from_batches([batch])).cast(schema).to_batches()
+
+    return apply
+
+
+def _on_partitions(
+    function: BatchFunction, schema: pa.Schema
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The same for a function that takes all rows of a partition."""
+
+    def apply(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        if rows := [batch for batch in batches if batch.num_rows]:
+            yield from function(pa.Table.from_batches(rows)).cast(schema).to_batches()
 
     return apply
 

@@ -161,3 +161,20 @@ def test_a_function_gets_all_rows_of_its_users(spark: Engine) -> None:
     assert sorted(zip(*(found[name].to_pylist() for name in schema.names), strict=True)) == [
         (user, len(range(user, 100, 7))) for user in range(7)
     ]
+
+
+def test_every_task_gets_its_share_of_the_users(spark: SparkEngine) -> None:
+    def counted(some: pa.Table) -> pa.Table:
+        from pyspark import TaskContext  # pyright: ignore[reportMissingImports] comes with the extra 'spark'
+
+        task = TaskContext.get()
+        assert task is not None
+        return pa.table({"task": [task.partitionId()], "users": [some.num_rows]})
+
+    users = spark.from_arrow(pa.table({"user_id": [*range(10_000)]}))
+    schema = pa.schema([("task", pa.int64()), ("users", pa.int64())])
+    found = spark.map_users(users, counted, schema).collect(backend="polars").to_arrow()
+    shares = found.group_by("task").aggregate([("users", "sum")])["users_sum"].to_pylist()
+    assert len(shares) == int(spark.session.conf.get("spark.sql.shuffle.partitions") or 0)
+    assert sum(shares) == 10_000
+    assert max(shares) < 1.2 * 10_000 / len(shares)
