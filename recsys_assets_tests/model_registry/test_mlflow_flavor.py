@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from mlflow import pyfunc
+from mlflow.utils import requirements_utils
 
 from recsys_assets.assets.tracking import as_pyfunc
 from recsys_assets.core.experiments import models
@@ -18,6 +20,8 @@ from recsys_assets.core.experiments.kinds import KINDS
 from recsys_assets.core.generator_registry import BUILT_IN
 from recsys_assets.core.ranking.model import Kind, RankerParams, Scorer, train
 from recsys_assets.core.ranking.split import features
+from recsys_assets.resources.tracking import Tracking
+from recsys_assets.settings import load_settings
 from recsys_assets_tests.core.ranking import synthetic
 
 SMALL = dict.fromkeys(("catboost_ranker", "catboost_classifier"), "{iterations: 9}") | {
@@ -58,3 +62,29 @@ def test_a_model_loaded_by_mlflow_gives_the_same_scores_bit_by_bit(kind: str, ro
     assert kind == "generator" or np.isnan(matrix).any(), "nulls are part of it"
     assert np.array_equal(loaded.predict(pd.DataFrame(matrix, columns=names)), scorer.score(table))
     assert not [path for path in saved.rglob("*") if path.suffix in (".pkl", ".pickle")]
+
+
+def test_to_register_a_model_reads_no_list_of_all_installed_files(
+    rows: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's map of modules costs most of a second. What is stated is found without; others' models still get it."""
+    asked: list[bool] = []
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr("importlib_metadata.packages_distributions", lambda: asked.append(True) or {})
+    settings, _ = load_settings(
+        mlflow_tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        mlflow_artifacts_uri=(tmp_path / "artifacts").as_uri(),
+    )
+    tracking = Tracking(settings, dg.build_init_resource_context())
+    client = tracking.client()
+    experiment = client.create_experiment(settings.mlflow_experiment, settings.mlflow_artifacts_uri)
+    run = client.create_run(experiment).info.run_id
+    form = as_pyfunc(of_the_platform("linear", rows), tmp_path)
+    tracking.register(client, run, form, {"partition": "2020-01-01"})
+    (version,) = client.search_model_versions(f"name = '{tracking.registered_name}'")
+    assert version.tags["partition"] == "2020-01-01"
+    required = Path(pyfunc.get_model_dependencies(version.source)).read_text("utf-8").split()
+    assert set(form["pip_requirements"]) <= set(required)
+    assert not asked
+    requirements_utils.warn_dependency_requirement_mismatches(["numpy==0.1"])
+    assert asked
