@@ -80,6 +80,8 @@ def end_dead_runs(
     Returns:
         The runs that were ended.
     """
+    if among is not None and not among:  # of a pool that was full a moment ago; Dagster refuses to look for none
+        return []
     chosen = dg.RunsFilter(statuses=list(UNFINISHED), run_ids=None if among is None else list(among))
     ended: list[dg.DagsterRun] = []
     for record in instance.get_run_records(chosen):

@@ -60,7 +60,8 @@ class FileSpec(Model):
         format: of all files; None infers it from each name (``.csv.gz`` is csv).
         separator: between the fields of csv and tsv; None means ``,`` and tab. A first line ``sep=;``, as Excel writes
             it, is followed.
-        quote: around fields that contain a separator or a newline; empty if quotes have no meaning.
+        quote: around fields that contain a separator or a newline; empty if quotes have no meaning. With it, an id with
+            an odd number of quotes in it is taken for damage, and its row rejected.
         column_names: the columns in order, for csv and tsv without a header; None if the first line names them.
         encoding: of text files, by its name in Python. A byte order mark of UTF-8, UTF-16 or UTF-32 is followed.
     """

@@ -28,6 +28,7 @@ Rebuild = Callable[[str, Sequence[str], Mapping[str, str]], None]
 """Materializes assets of a day again, in runs with the given tags; raises MaterializeError."""
 
 JOB = ERASURE
+POOL = "landing"
 _OWN_RUNS = {"recsys/started_by": JOB}
 _POLL_SECONDS = 2.0
 _BUSY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -97,7 +98,7 @@ def erase_job(
     return names.job(
         JOB,
         erase,
-        pool="landing",
+        pool=POOL,
         out=dg.Out(dg.Nothing),
         tags=AT_ONCE,
         description="Remove a person from everything stored, and rebuild what was made with the person's rows. "
@@ -130,7 +131,11 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: N
         f"{run.run_id} ({run.job_name})"
         for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
         # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
-        if run.job_name != names(JOB) and not _OWN_RUNS.items() <= run.tags.items() and not names.is_foreign(run)
+        if run.job_name != names(JOB)
+        and not _OWN_RUNS.items() <= run.tags.items()
+        and not names.is_foreign(run)
+        # Who waits for the pool that this run holds has read nothing yet, and would be waited for in vain.
+        and run.run_id not in waiting_for(context.instance, names(POOL))
     ]:
         running = ", ".join(others)
         if time.monotonic() > deadline:
@@ -145,6 +150,12 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: N
         time.sleep(_POLL_SECONDS)
         end_runs_of_dead_processes(context.instance)
     return waited
+
+
+def waiting_for(instance: dg.DagsterInstance, pool: str) -> set[str]:
+    """Runs that have no slot of a pool yet. The jobs of the pool have one step."""
+    info = instance.event_log_storage.get_concurrency_info(pool)
+    return {step.run_id for step in info.pending_steps if step.assigned_timestamp is None}
 
 
 def metadata_of(erasure: Erasure, report: str) -> dict[str, dg.MetadataValue[Any]]:

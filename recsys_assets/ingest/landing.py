@@ -13,7 +13,8 @@ from recsys_assets.core.contracts import IMPRESSIONS, REJECTED_EVENTS, Contract,
 from recsys_assets.core.dataset import Dataset, Kind, is_served
 from recsys_assets.core.engine import Frame
 from recsys_assets.core.events.clean import clean_properties
-from recsys_assets.core.events.parse import EDGES, PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
+from recsys_assets.core.events.edges import EDGES
+from recsys_assets.core.events.parse import PARSED_EVENTS, PARSED_PROPERTIES, PARSED_SERVED_EVENTS
 from recsys_assets.core.events.schema import differences
 from recsys_assets.ingest.accepted import UNDATED, Accepted
 from recsys_assets.ingest.intake import Intake

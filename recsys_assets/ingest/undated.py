@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -20,9 +21,12 @@ import pyarrow.parquet as pq
 
 from recsys_assets.core.catalog.embeddings import parse_embeddings
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.edges import EDGES, likely_edges, parse_categories
 from recsys_assets.core.events.file_faults import DataFileError
-from recsys_assets.core.events.parse import EDGES, PARSER_VERSION, parse_categories
+from recsys_assets.core.events.parse import PARSER_VERSION
 from recsys_assets.core.events.read import read_rows
+from recsys_assets.core.events.swallowed_rows import IsRow
+from recsys_assets.core.file_specs import CategoriesSpec
 from recsys_assets.storage.objects import ObjectStore
 from recsys_assets.storage.scratch import TemporaryFolder
 
@@ -69,9 +73,9 @@ def stage_table(
     key = table_key(kind, digest)
     if store.exists(key):
         return
-    with open_file() as stream, TemporaryFolder("staging-") as scratch:
+    with TemporaryFolder("staging-") as scratch:
         path = Path(scratch) / "staged.parquet"
-        pq.write_table(_read(kind, name, stream, dataset), path)
+        pq.write_table(_read(kind, name, open_file, dataset), path)
         store.put(key, path)
 
 
@@ -89,11 +93,26 @@ def table_rows(kind: UndatedKind, digest: str, store: ObjectStore) -> int:
         return pq.ParquetFile(stream).metadata.num_rows
 
 
-def _read(kind: UndatedKind, name: str, stream: BinaryIO, dataset: Dataset) -> pa.Table:
+def _read(kind: UndatedKind, name: str, open_file: Callable[[], BinaryIO], dataset: Dataset) -> pa.Table:
     tree, vectors = dataset.categories, dataset.embeddings
     if kind == "categories" and tree is not None:
-        edges = [parse_categories(batch, tree, name) for batch in read_rows(stream, name, tree, dict(tree.columns))]
-        return pa.concat_tables([EDGES.empty_table(), *edges])
+        return _edges(name, open_file, tree)
     if kind == "embeddings" and vectors is not None:
-        return parse_embeddings(read_rows(stream, name, vectors, dict(vectors.columns)), vectors, dataset.ids, name)
+        with open_file() as stream:
+            return parse_embeddings(read_rows(stream, name, vectors, dict(vectors.columns)), vectors, dataset.ids, name)
     raise DataFileError(f"{name}: data set {dataset.name!r} has no [{kind}]")
+
+
+def _edges(name: str, open_file: Callable[[], BinaryIO], tree: CategoriesSpec) -> pa.Table:
+    """The edges of a file; it is read twice, since only who knows the categories can tell a row within a text."""
+
+    def edges(is_row: IsRow | None = None) -> pa.Table:
+        with open_file() as stream:
+            batches = read_rows(stream, name, tree, dict(tree.columns), is_row)
+            return pa.concat_tables([EDGES.empty_table(), *(parse_categories(batch, tree, name) for batch in batches)])
+
+    found = edges()
+    if not tree.quote or tree.format_of(name) not in ("csv", "tsv"):
+        return found
+    known = {*found["category_id"].to_pylist(), *found["parent_id"].to_pylist()} - {None}
+    return edges(partial(likely_edges, spec=tree, known=known))

@@ -114,3 +114,28 @@ def test_an_erasure_and_a_rollback_are_taken_before_refreshes_that_were_queued_e
         for _ in places[1:]:
             queue.end_one("refresh")
         assert queue.taken()[:1] == ["refresh"], "those that were queued first come last"
+
+
+@pytest.mark.parametrize("file", ["dagster.yaml", "docker/dagster.yaml"])
+def test_several_erasures_take_one_place_together_and_leave_the_others(
+    file: str, definitions: dg.Definitions, tmp_path: Path
+) -> None:
+    """Each waits for the pool in the queue, not in a place: what a person starts goes on; automation follows them."""
+    with queue_in(tmp_path, file) as instance:
+        queue = Queue(instance, definitions)
+        queue.add("prune", BY_AUTOMATION)  # an instance knows a pool from the first run that asks for it on
+        assert queue.taken() == ["prune"]
+        queue.end_one("prune")
+        for _ in range(8):
+            queue.add("erase_user", BY_AUTOMATION)
+        queue.add("refresh", BY_AUTOMATION)
+        for left in reversed(range(8)):
+            assert queue.taken()[:1] == ["erase_user"]
+            queue.add("rollback_release", {})
+            queue.add("history", {"dagster/backfill": "one"})
+            started = queue.taken()
+            assert started[:1] == ["rollback_release"]
+            assert "history" in started
+            for job in ("rollback_release", "history", "erase_user"):
+                queue.end_one(job)
+            assert not queue.is_full(), left

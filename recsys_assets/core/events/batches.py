@@ -23,6 +23,7 @@ NOT_TEXT = "bytes that are no text of the encoding"
 NESTED = "a list or an object in column"
 TOO_LONG = "row or value too long"
 HEADER_AGAIN = "the header again"
+STRAY_QUOTE = "a quote in an id that nothing opens or closes"
 
 ROW_BYTES = 8 << 20
 """A longer row of a text file is rejected (jsonl), or the file is (csv: a quote may never be closed)."""
@@ -50,6 +51,7 @@ class RawBatch:
         lines: the JSON text of each row, if the file is jsonl.
         broken: source_row, reason, raw (JSON): rows without columns. Their numbers lie between those of ``rows``.
         columns: name to type of all columns of the file seen so far, mapped or not; text files have no types.
+        quote: around the values of a csv file, where one in a value is written twice; empty if quotes have no meaning.
     """
 
     rows: pa.Table
@@ -57,6 +59,7 @@ class RawBatch:
     lines: pa.Array | None
     broken: pa.Table
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    quote: str = ""
 
     @property
     def num_rows(self) -> int:

@@ -28,21 +28,20 @@ from recsys_assets.core.contracts import (
     arrow_schema,
 )
 from recsys_assets.core.dataset import (
-    CategoriesSpec,
     Dataset,
     ImpressionColumns,
     PropertiesSpec,
     ServedColumns,
 )
 from recsys_assets.core.engine import Frame
-from recsys_assets.core.events.batches import TOO_LONG, RawBatch, refuse_broken
+from recsys_assets.core.events.batches import STRAY_QUOTE, TOO_LONG, RawBatch
 from recsys_assets.core.events.columns import about, texts, timed, whole_id
 from recsys_assets.core.events.plain import plain_texts
 from recsys_assets.core.events.raw import raw_rows
 from recsys_assets.core.events.values import is_number, stated_id, to_float64, to_id, to_int64, to_price
 from recsys_assets.core.events.vocabulary import available_values
 
-PARSER_VERSION = 4
+PARSER_VERSION = 5
 """Increase it when the same bytes parse to other rows; files are then parsed again."""
 
 OUTSIDE_SPAN = "time outside the allowed span"
@@ -50,13 +49,6 @@ SKIPPED_TIME = "ts that the clock skips in this time zone"
 _OPEN_END = date(2100, 1, 1)  # For data sets without an end: times in a wrong unit must not pass as far future.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EDGES = pa.schema(
-    [
-        *(("category_id", pa.string()), ("parent_id", pa.string())),
-        *(("source_file", pa.string()), ("source_row", pa.int64())),
-    ]
-)
-"""Edges of the category tree, child to parent, and where they stand."""
 PARSED_EVENTS = Contract(
     "parsed_events",
     {name: column for name, column in CLEAN_EVENTS.columns.items() if name != "session_id"},
@@ -215,6 +207,7 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
             "unparsable item_id": nw.col("item").is_null(),
             "null property": nw.col("renamed").is_null(),
             "null value": nw.col("value").is_null(),
+            f"{STRAY_QUOTE} of a category": (nw.col("renamed") == "category") & nw.col("stray_value"),
         },
         {},
         early_is_first_day=True,
@@ -245,24 +238,11 @@ def parse_properties(batch: RawBatch, dataset: Dataset, spec: PropertiesSpec, so
     return replace(parsed, unknown=unknown, repeated_hour=repeated)
 
 
-def parse_categories(batch: RawBatch, spec: CategoriesSpec, source_file: str) -> pa.Table:
-    """Edges of the category tree: category_id and parent_id as strings, ``213.0`` as ``213``; and where they stand.
-
-    Raises:
-        SchemaError: a row is broken; a part of a tree is of no use.
-    """
-    refuse_broken(batch, source_file)
-    frame = texts(batch, dict(spec.columns), source_file)
-    ids = [whole_id(nw.col(name)).alias(name) for name in ("category_id", "parent_id")]
-    frame = frame.select(*ids, nw.lit(source_file).alias("source_file"), "source_row")
-    return frame.collect().to_arrow().cast(EDGES)
-
-
 def item_ids(batch: RawBatch, column: str, kind: IdType, source_file: str) -> pa.ChunkedArray:
     """A column as item ids; null if a value is not an id."""
     frame = texts(batch, {"item_id": column}, source_file)
     return (
-        frame.select(to_id(nw.col("item_id"), kind).alias("item_id"))
+        frame.select(nw.when(~nw.col("stray")).then(to_id(nw.col("item_id"), kind)).alias("item_id"))
         .collect()
         .to_arrow()["item_id"]
         .cast(pa.int64() if kind == "int64" else pa.string())
@@ -321,6 +301,7 @@ def _with_reasons(
     inside = (assigned_time >= first) & (assigned_time < end)
     faults = {
         TOO_LONG: nw.col("long"),
+        STRAY_QUOTE: nw.col("stray"),
         **before,
         "null ts": nw.col("ts").is_null(),
         SKIPPED_TIME: nw.col("skipped"),

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -46,7 +47,8 @@ def read_csv(
     # Closed in the end: Arrow reads ahead in a thread of its own, which goes on after a fault, and aborts the process
     # if the interpreter ends meanwhile.
     with open_text(stream, name, spec.encoding) as text:
-        yield from _rows(text, name, spec, columns, is_row)
+        for batch in _rows(text, name, spec, columns, is_row):
+            yield replace(batch, quote=spec.quote)
 
 
 def _rows(
@@ -62,7 +64,8 @@ def _rows(
     swallowed = None
     if is_row and spec.quote:
         short = [header.index(raw) for canonical, raw in columns.items() if canonical != "value"]
-        swallowed = SwallowedRows(lines, header.index(columns["ts"]), short, is_row)
+        proof = max(header.index(columns[name]) for name in (["ts"] if "ts" in columns else columns))
+        swallowed = SwallowedRows(lines, proof, short, is_row)
     taken: dict[int, list[str]] = {}
     batches = _batches(text, name, spec, lines, list(dict.fromkeys(columns.values())), swallowed, taken)
     yield from with_taken_lines(batches, taken, lines) if spec.quote else batches

@@ -68,13 +68,13 @@ class SwallowedRows:
 
     Args:
         lines: how the lines of the file are read.
-        time: the place of the column of times.
+        proof: the place of the last column by which a line shows that it is a row, such as that of times.
         short: places of columns whose values never have several lines, such as ids.
         is_row: judges lines.
     """
 
     lines: Lines
-    time: int
+    proof: int
     short: Collection[int]
     is_row: IsRow
 
@@ -158,13 +158,13 @@ class SwallowedRows:
         likely = (line for line in parts.between if line.count(self.lines.separator) >= width - 1)
         rows = map(self.lines.fields, likely)
         yield from islice((fields for fields in rows if len(fields) == width), _PROOFS)
-        is_proof = self.time <= place or place in self.short or parts.quoted
+        is_proof = self.proof <= place or place in self.short or parts.quoted
         if is_proof and len(parts.last.fields) == width:
             yield parts.last.fields
 
     def _is_first_proof(self, place: int) -> bool:
         """Whether the first line of a value proves anything: its time stands in it, or it should have no lines."""
-        return self.time >= place or place in self.short
+        return self.proof >= place or place in self.short
 
     def _opened(self, fields: Sequence[str], place: int, parts: _Parts) -> str:
         """The first line of a row as it was written, with its open quote."""

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.events.edges import parse_categories
 from recsys_assets.core.events.file_faults import DataFileError
-from recsys_assets.core.events.parse import Parsed, event_columns, parse_categories, parse_events, parse_properties
+from recsys_assets.core.events.parse import Parsed, event_columns, parse_events, parse_properties
 from recsys_assets.core.events.read import read_rows
 from recsys_assets.core.events.values import EpochUnit, to_float64, to_int64, to_micros
 from recsys_assets.core.written_times import parse_time, read_times
