@@ -127,16 +127,7 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: N
     deadline = time.monotonic() + minutes * 60
     waited = False
     end_runs_of_dead_processes(context.instance)
-    while others := [
-        f"{run.run_id} ({run.job_name})"
-        for run in context.instance.get_runs(dg.RunsFilter(statuses=_BUSY))
-        # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
-        if run.job_name != names(JOB)
-        and not _OWN_RUNS.items() <= run.tags.items()
-        and not names.is_foreign(run)
-        # Who waits for the pool that this run holds has read nothing yet, and would be waited for in vain.
-        and run.run_id not in waiting_for(context.instance, names(POOL))
-    ]:
+    while others := _others(context.instance, names):
         running = ", ".join(others)
         if time.monotonic() > deadline:
             raise dg.Failure(
@@ -152,10 +143,21 @@ def wait_for_other_runs(context: dg.OpExecutionContext, minutes: float, names: N
     return waited
 
 
-def waiting_for(instance: dg.DagsterInstance, pool: str) -> set[str]:
-    """Runs that have no slot of a pool yet. The jobs of the pool have one step."""
-    info = instance.event_log_storage.get_concurrency_info(pool)
-    return {step.run_id for step in info.pending_steps if step.assigned_timestamp is None}
+def _others(instance: dg.DagsterInstance, names: Names) -> list[str]:
+    """Runs that an erasure waits for, for people."""
+    # Who waits for the pool that the erasure holds has read nothing yet, and would be waited for in vain. The jobs of
+    # the pool have one step.
+    pool = instance.event_log_storage.get_concurrency_info(names(POOL))
+    waiting = {step.run_id for step in pool.pending_steps if step.assigned_timestamp is None}
+    return [
+        f"{run.run_id} ({run.job_name})"
+        for run in instance.get_runs(dg.RunsFilter(statuses=_BUSY))
+        # Runs of a killed erasure do not count: this run finishes it, and the pool excludes a second live one.
+        if run.job_name != names(JOB)
+        and not _OWN_RUNS.items() <= run.tags.items()
+        and not names.is_foreign(run)
+        and run.run_id not in waiting
+    ]
 
 
 def metadata_of(erasure: Erasure, report: str) -> dict[str, dg.MetadataValue[Any]]:
