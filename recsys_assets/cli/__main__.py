@@ -19,7 +19,6 @@ from urllib.parse import quote
 from botocore.exceptions import BotoCoreError, ClientError
 
 from recsys_assets.cli.home import ROOT, enter_home
-from recsys_assets.cli.loading import kept
 from recsys_assets.cli.one_at_a_time import only_one
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import LaunchError, Service, call, free_port, wait_until_ready
@@ -49,10 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings, dataset = load_settings()
         # Not at the top: the graph is built when it is imported, and faults of settings are to be told in one line.
-        with kept():
-            from recsys_assets.automation.runs import MaterializeError
-            from recsys_assets.cli.materialize import Materializer
-            from recsys_assets.definitions import defs
+        from recsys_assets.automation.runs import MaterializeError
+        from recsys_assets.cli.materialize import Materializer
     except (ValueError, OSError) as error:
         return _failed(progress, error)
 
@@ -65,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
         with only_one(settings.storage_uri, f"make {command}"):
             _sample(settings, progress)
-            with Materializer(settings, dataset, progress, definitions=defs) as materializer:
+            with Materializer(settings, dataset, progress) as materializer:
                 if command == "rebuild":
                     return _rebuild(materializer, progress)
                 return _serve(settings, materializer, progress, stay=command == "run")

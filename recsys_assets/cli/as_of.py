@@ -9,7 +9,6 @@ import argparse
 import sys
 
 from recsys_assets.cli.home import enter_home
-from recsys_assets.cli.loading import kept
 from recsys_assets.cli.progress import Progress
 from recsys_assets.settings import load_settings
 from recsys_assets.storage.lineage import check_day
@@ -25,16 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
         days = [check_day(day) for day in days]
         settings, dataset = load_settings()
         # Not at the top: the graph is built when it is imported, and faults of settings are to be told in one line.
-        with kept():
-            from recsys_assets.automation.runs import MaterializeError
-            from recsys_assets.cli.materialize import Materializer
-            from recsys_assets.definitions import defs
+        from recsys_assets.automation.runs import MaterializeError
+        from recsys_assets.cli.materialize import Materializer
     except (ValueError, OSError) as error:
         progress.note(f"failed: {error}")
         return 1
     enter_home(settings.storage_uri)
     try:
-        with Materializer(settings, dataset, progress, definitions=defs) as materializer:
+        with Materializer(settings, dataset, progress) as materializer:
             materializer.expect_files()
             materializer.build_as_of(days)
     except (MaterializeError, ValueError, OSError) as error:

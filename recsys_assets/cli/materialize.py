@@ -19,6 +19,7 @@ from recsys_assets.checks.release import COMPLETE
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.showcase import Showcase, showcase, who_orders
 from recsys_assets.core.dataset import Dataset
+from recsys_assets.core.generator_registry import GeneratorRegistry
 from recsys_assets.definitions import build_definitions
 from recsys_assets.ingest.accepted import Accepted, read_accepted
 from recsys_assets.ingest.file_rows import file_rows, summed
@@ -47,28 +48,16 @@ class OtherSettingsFound(MaterializeError):  # noqa: N818
 
 
 class Materializer:
-    """Runs the jobs of the graph on the local instance.
-
-    Args:
-        settings: of the graph.
-        dataset: that the settings name.
-        progress: is told what is done.
-        instance: of Dagster; None: that of DAGSTER_HOME.
-        definitions: the graph of these settings, where it is there already.
-    """
+    """Runs the jobs of the graph on the local instance."""
 
     def __init__(
-        self,
-        settings: Settings,
-        dataset: Dataset,
-        progress: Progress,
-        instance: dg.DagsterInstance | None = None,
-        definitions: dg.Definitions | None = None,
+        self, settings: Settings, dataset: Dataset, progress: Progress, instance: dg.DagsterInstance | None = None
     ):
         self._settings = settings
         self._dataset = dataset
         self._progress = progress
-        self._definitions = definitions or build_definitions(settings, dataset)
+        registry = GeneratorRegistry.installed()
+        self._definitions = build_definitions(settings, dataset, registry=registry)
         self._names = Names.of(settings)
         marts = marts_of(self._definitions.resolve_all_asset_specs(), self._names)
         as_of = as_of_assets(self._definitions.assets or (), self._names)
