@@ -125,28 +125,22 @@ def build_resources(
         store=store,
         spark=spark_cluster(settings),
     )
-    landing = LandingResource(
-        uri=settings.landing_uri,
-        dataset=settings.dataset,
-        links=folders_of(settings.landing_links),
-        deleted_share=settings.deleted_share,
-        s3=s3,
-        store=store,
-        engine=engine,
-    )
     return {
         "store": store,
         "engine": engine,
-        "landing": landing,
+        "landing": LandingResource(
+            uri=settings.landing_uri,
+            dataset=settings.dataset,
+            links=folders_of(settings.landing_links),
+            deleted_share=settings.deleted_share,
+            s3=s3,
+            store=store,
+            engine=engine,
+        ),
         "tracking": tracking_resource(settings),
         "frames": FrameWriter(engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators),
         "io_manager": ParquetIOManager(
-            store=store,
-            engine=engine,
-            landing=landing,
-            user_ids=ids.user,
-            item_ids=ids.item,
-            generators=generators,
+            store=store, engine=engine, user_ids=ids.user, item_ids=ids.item, generators=generators
         ),
     }
 

@@ -16,7 +16,6 @@ from pydantic import PrivateAttr
 from recsys_assets.core.contracts import IdTypes, arrow_schema, contracts_of
 from recsys_assets.core.engine import Frame
 from recsys_assets.ingest.accepted import Accepted, FileKind, read_accepted
-from recsys_assets.ingest.landing import LandingZone
 from recsys_assets.io_managers.handles import ANY_SETTINGS, WHOLE, Partitions, Staged
 from recsys_assets.resources.engine import EngineResource
 from recsys_assets.resources.naming import asset_name
@@ -43,7 +42,6 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     generators: list[str]
     store: dg.ResourceDependency[StoreResource]
     engine: dg.ResourceDependency[EngineResource]
-    landing: dg.ResourceDependency[LandingZone]
     _folder: TemporaryFolder | None = PrivateAttr(default=None)
     _records: dict[tuple[str, str], Lineage] = PrivateAttr(default_factory=dict)
     _accepted: Accepted | None = PrivateAttr(default=None)
@@ -156,16 +154,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             self._records[asset, day] = record
         return self._records[asset, day]
 
-    def _files(self) -> Accepted:
-        """The files that say which days there must be: where none is accepted yet, those that a run by hand reads."""
-        accepted = read_accepted(self.store.open())
-        return accepted if accepted.files else self.landing.files()
-
     def _refuse_not_built(self, asset: str, missing: Sequence[str]) -> None:
         """Let nobody take a day for an empty one that has files and was not built from them."""
         if not missing:
             return
-        accepted = self._accepted = self._accepted or self._files()
+        accepted = self._accepted = self._accepted or read_accepted(self.store.open())
         kind = DAYS_OF.get(asset, "events")
         with_files = (
             accepted.event_days() if kind == "events" else [day for day in missing if accepted.digests(kind, day)]

@@ -288,35 +288,6 @@ def test_a_day_that_was_accepted_and_never_built_is_not_taken_for_an_empty_one(t
         assert world.store.releases().current() is None
 
 
-def test_neither_is_a_day_with_files_where_nothing_was_accepted_yet(tmp_path: Path) -> None:
-    """``dagster asset materialize`` reads the files that are there: a day without any is empty, and no other one."""
-    with dagster_in(tmp_path / "dagster") as instance:
-        world = shop_in(tmp_path / "shop", instance)
-        deliver(world.landing, "events-1.csv", range(3))
-        third, fourth = (f"2025-01-0{day}" for day in (3, 4))
-        graph = world.definitions()
-        by_hand = graph.resolve_implicit_global_asset_job_def()
-
-        def materialize(day: str, *assets: str) -> dg.ExecuteInProcessResult:
-            return by_hand.execute_in_process(
-                instance=instance,
-                partition_key=day,
-                asset_selection=[dg.AssetKey(asset) for asset in assets],
-                raise_on_error=False,
-            )
-
-        day_by_day = ("clean_events", "bot_users", "user_activity", "item_activity")
-        assert materialize(third, *day_by_day).success
-        refused = materialize(third, "top_popular")
-        [failure] = refused.get_step_failure_events()
-        error = failure.step_failure_data.error
-        assert error is not None
-        assert "2025-01-01, 2025-01-02: there are files for it" in str(error.cause or error)
-        for day in ("2025-01-01", "2025-01-02", fourth):
-            assert materialize(day, *day_by_day).success
-        assert materialize(third, "top_popular").success
-
-
 def test_records_of_an_earlier_version_are_told_and_not_taken_as_current(shop: World) -> None:
     record = shop.lineage("user_activity", "2025-01-04")
     bare = encode(record).replace(f'"fingerprint":"{record.fingerprint}",'.encode(), b"")
