@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 _MARK = f"RECSYS_BENCHMARK_{os.getpid()}"
 _TICK, _SECONDS_APART = os.sysconf("SC_CLK_TCK"), 1.0
@@ -26,15 +29,25 @@ def _ours() -> Iterator[Path]:
             continue  # it ended, or is not ours
 
 
+def memory_of(pid: int, kind: str) -> float:
+    """MiB of memory that a process holds, of a kind such as ``Anonymous``, or ``Pss`` (shared pages are split fairly).
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        raise psutil.NoSuchProcess(pid) from None
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024
+
+
 def memory() -> float:
     """Resident MiB of this process and of all that are marked; shared pages are split fairly."""
     total = 0.0
     for folder in _ours():
-        try:
-            lines = (folder / "smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue  # it ended
-        total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0) / 1024
+        with suppress(psutil.NoSuchProcess):
+            total += memory_of(int(folder.name), "Pss")
     return total
 
 
@@ -48,6 +61,17 @@ def cpu() -> float:
             continue
         total += sum(map(int, words[11:15]))
     return total / _TICK
+
+
+def cpu_of(roots: Sequence[int]) -> float:
+    """CPU seconds of processes, with their children, also those that have ended."""
+    total = 0.0
+    for root in map(psutil.Process, roots):
+        for child in root.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # then it is among those of the root that have ended
+                total += sum(child.cpu_times()[:2])
+        total += sum(root.cpu_times()[:4])
+    return total
 
 
 class Watch:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import random
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,8 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from benchmarks.report import table, write_section
+from benchmarks.processes import cpu_of
+from benchmarks.report import busy, table, write_section
 from benchmarks.serving_data import Size, publish_both
 from benchmarks.serving_load import Load, Seen, Server, ask, get, post
 from recsys_api.events.event import Event, now_micros
@@ -80,17 +80,6 @@ LOADS = {
     "stored": Load(asked(_BUSY_USERS, _SIZE.users), _CONNECTIONS),
     "blended": Load(asked(1, _BUSY_USERS), _CONNECTIONS),
 }
-
-
-def cpu_of(roots: Sequence[int]) -> float:
-    """CPU seconds of processes, with their children, also those that have ended."""
-    total = 0.0
-    for root in map(psutil.Process, roots):
-        for child in root.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # then it is among those of the root that have ended
-                total += sum(child.cpu_times()[:2])
-        total += sum(root.cpu_times()[:4])
-    return total
 
 
 def measure(seconds: float, rounds: int) -> tuple[dict[tuple[int, str], Cost], dict[int, float]]:
@@ -164,11 +153,6 @@ async def store_alone(url: str, each: int, seconds: float) -> float:
     took = time.perf_counter() - began
     await store.close()
     return stored / took
-
-
-def busy() -> str:
-    """How much else the machine does, to be said before anything is measured."""
-    return f"Load average before: {os.getloadavg()[0]:.0f}."
 
 
 WORDS = {

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from os import sched_getaffinity
+from os import getloadavg, sched_getaffinity
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -47,6 +47,11 @@ def machine(packages: Sequence[str]) -> str:
         f"{len(sched_getaffinity(0))} cores ({platform.machine()}), {int(memory) / 2**20:.0f} GiB, "
         f"Python {platform.python_version()}, {versions}; {datetime.now(UTC):%Y-%m-%d}"
     )
+
+
+def busy() -> str:
+    """How much else the machine does, to be said before anything is measured."""
+    return f"Load average before: {getloadavg()[0]:.0f}."
 
 
 def write_section(name: str, title: str, command: str, packages: Sequence[str], text: str) -> None:

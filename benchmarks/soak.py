@@ -40,6 +40,7 @@ from scipy.stats import theilslopes
 
 from benchmarks import report
 from benchmarks.home import make_run
+from benchmarks.processes import memory_of
 from benchmarks.soak_control import control
 from recsys_assets.cli.progress import Progress
 from recsys_assets.cli.services import Service
@@ -119,23 +120,10 @@ def look(
             if (role := _role(process.cmdline())) is None:
                 continue
             _, watched = found.setdefault(process.pid, (f"{of}{role}", Watched()))
-            watched.memory.append(anonymous(process.pid))
+            watched.memory.append(memory_of(process.pid, "Anonymous"))
             watched.files.append(process.num_fds())
             watched.hours.append((time.monotonic() - begun) / 3600)
     return found
-
-
-def anonymous(pid: int) -> float:
-    """MiB of memory that a process has and that are no pages of files.
-
-    Raises:
-        psutil.NoSuchProcess: it has ended.
-    """
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        raise psutil.NoSuchProcess(pid) from None
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def _role(command: Sequence[str]) -> str | None:

@@ -28,8 +28,8 @@ from pathlib import Path
 import psycopg2
 import pyarrow.csv as pa_csv
 
-from benchmarks.replicas import busy, cpu_of
-from benchmarks.report import table, write_section
+from benchmarks.processes import cpu_of
+from benchmarks.report import busy, table, write_section
 from benchmarks.serving_data import Size, publish_both
 from recsys_assets.storage.lists import RankedLists
 from recsys_assets.storage.recommendations_table import RecommendationsTable

@@ -43,17 +43,13 @@ def add_events(app: FastAPI) -> None:
         request.app.state.metrics.error("events_full")
         return problem_response(request, 507, str(error))
 
-    def busy(request: Request, error: Exception) -> Response:
-        request.app.state.metrics.error("events_busy")
-        return problem_response(request, 503, str(error), {"Retry-After": "5"})
-
     def down(request: Request, error: Exception) -> Response:
-        request.app.state.metrics.error("events")
+        request.app.state.metrics.error("events_busy" if isinstance(error, StoreBusyError) else "events")
         problem = without_paths(str(error), request.app.state.settings)
         return problem_response(request, 503, problem, {"Retry-After": "5"})
 
     app.add_exception_handler(StoreFullError, full)
-    app.add_exception_handler(StoreBusyError, busy)
+    app.add_exception_handler(StoreBusyError, down)  # plain routes look a handler up by the type itself
     app.add_exception_handler(StoreError, down)
 
 

@@ -23,7 +23,7 @@ from recsys_api.events import postgres_items
 from recsys_api.events.event import Event, event_key, pack_extra, unpack
 from recsys_api.events.postgres_items import PostgresItems
 from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, as_store_error, count_of
-from recsys_api.events.store import Added, Limits, StoreError, check_room, tombstone
+from recsys_api.events.store import Added, Limits, StoreError, tombstone
 from recsys_assets.storage.lists import Key
 
 _SCHEMA_LOCK, _WRITE_LOCK = 0x5EC5_0001, 0x5EC5_0002
@@ -120,20 +120,24 @@ class PostgresEvents(PostgresLog):
         """Store events; see :class:`EventStore`."""
         if self._closing:
             raise StoreError("the event store is closed")
-        check_room(self._queued, len(events))
-        rows = [
-            (event_key(e.event_id), e.event_id, as_id(e.user_id), as_id(e.item_id), e.event_type, e.ts, pack_extra(e))
-            for e in events
-        ]
-        batch = _Batch(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(batch)
-        self._queued += len(rows)
-        self._wake.set()
-        try:
+        with self._queueing(len(events)):
+            rows = [
+                (
+                    event_key(e.event_id),
+                    e.event_id,
+                    as_id(e.user_id),
+                    as_id(e.item_id),
+                    e.event_type,
+                    e.ts,
+                    pack_extra(e),
+                )
+                for e in events
+            ]
+            batch = _Batch(rows, asyncio.get_running_loop().create_future())
+            self._waiting.append(batch)
+            self._wake.set()
             # A caller that goes away does not take its events back: they may be committed already.
             return await asyncio.shield(batch.future)
-        finally:
-            self._queued -= len(rows)
 
     def may_know(self, user_id: Key) -> bool:
         """Whether anything may be known of a user; see :class:`EventStore`. Other machines write as well."""

@@ -13,7 +13,7 @@ import orjson
 
 from recsys_api.events.item_change import ItemChange
 from recsys_api.events.postgres_log import STATE_COLUMNS, PostgresLog, as_id, count_of
-from recsys_api.events.store import Limits, check_room
+from recsys_api.events.store import Limits
 
 _LOCK = 0x5EC5_0003
 SCHEMA = f"""
@@ -56,13 +56,9 @@ class PostgresItems(PostgresLog):
 
     async def add(self, changes: Sequence[ItemChange]) -> int:
         """Store changes; see :class:`ItemLog`."""
-        check_room(self._queued, len(changes))
-        self._queued += len(changes)
-        try:
+        with self._queueing(len(changes)):
             async with self._connection() as connection, connection.transaction():
                 return await _insert(connection, changes)
-        finally:
-            self._queued -= len(changes)
 
     async def since(self, sequence: int, limit: int) -> list[tuple[int, ItemChange]]:
         """The next changes by arrival; see :class:`Log`."""

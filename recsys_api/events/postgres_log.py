@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 import orjson
 
-from recsys_api.events.store import Backlog, ExportState, StoreError, StoreFullError
+from recsys_api.events.store import Backlog, ExportState, StoreError, StoreFullError, check_room
 from recsys_assets.storage.lists import Key
 
 logger = logging.getLogger("uvicorn.recsys.events")
@@ -33,6 +33,20 @@ class PostgresLog:
     def __init__(self, pool: asyncpg.Pool, entries: str, state: str) -> None:
         self._pool, self._entries, self._state = pool, entries, state
         self._queued = 0
+
+    @contextmanager
+    def _queueing(self, count: int) -> Generator[None]:
+        """Entries wait to become durable while the context lasts.
+
+        Raises:
+            StoreBusyError: too many wait already.
+        """
+        check_room(self._queued, count)
+        self._queued += count
+        try:
+            yield
+        finally:
+            self._queued -= count
 
     async def backlog(self) -> Backlog:
         """What waits; see :class:`Log`."""

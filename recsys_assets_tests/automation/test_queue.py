@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,66 +75,58 @@ class Queue:
         return list(self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])))
 
 
-def queue_in(folder: Path, file: str) -> AbstractContextManager[dg.DagsterInstance]:
-    stated = yaml.safe_load((ROOT / file).read_text())
+@pytest.fixture(params=["dagster.yaml", "docker/dagster.yaml"])
+def queue(request: pytest.FixtureRequest, definitions: dg.Definitions, tmp_path: Path) -> Iterator[Queue]:
+    stated = yaml.safe_load((ROOT / request.param).read_text())
     launcher = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
-    return dagster_in(
-        folder,
+    with dagster_in(
+        tmp_path,
         run_coordinator=stated["run_coordinator"],
         concurrency=stated["concurrency"],
         run_launcher=launcher,
-    )
+    ) as instance:
+        yield Queue(instance, definitions)
 
 
-@pytest.mark.parametrize("file", ["dagster.yaml", "docker/dagster.yaml"])
-def test_an_erasure_and_a_rollback_are_taken_before_refreshes_that_were_queued_earlier(
-    file: str, definitions: dg.Definitions, tmp_path: Path
-) -> None:
-    with queue_in(tmp_path, file) as instance:
-        queue = Queue(instance, definitions)
-        for _ in range(6):
-            queue.add("refresh", BY_AUTOMATION)
-        places = queue.taken()
-        assert 0 < len(places) < 6, "automation has its share of the places"
-        assert queue.taken() == []
-        # What a person starts finds a free place at once; what the API asks for goes before what automation has queued.
-        queue.add("erase_user", BY_AUTOMATION)
-        queue.add("rollback_release", {})
-        assert queue.taken() == ["rollback_release"]
-        queue.end_one("refresh")
-        assert queue.taken() == ["erase_user"]
-        # No place is free: runs of any origin take one.
-        while not queue.is_full():
-            queue.add("history", {}, dg.DagsterRunStatus.STARTING)
-        queue.add("rollback_release", {})
-        assert queue.taken() == []
-        queue.end_one("history")
-        assert queue.taken() == ["rollback_release"]
-        for _ in places[1:]:
-            queue.end_one("refresh")
-        assert queue.taken()[:1] == ["refresh"], "those that were queued first come last"
-
-
-@pytest.mark.parametrize("file", ["dagster.yaml", "docker/dagster.yaml"])
-def test_several_erasures_take_one_place_together_and_leave_the_others(
-    file: str, definitions: dg.Definitions, tmp_path: Path
-) -> None:
-    """Each waits for the pool in the queue, not in a place: what a person starts goes on; automation follows them."""
-    with queue_in(tmp_path, file) as instance:
-        queue = Queue(instance, definitions)
-        queue.add("prune", BY_AUTOMATION)  # an instance knows a pool from the first run that asks for it on
-        assert queue.taken() == ["prune"]
-        queue.end_one("prune")
-        for _ in range(8):
-            queue.add("erase_user", BY_AUTOMATION)
+def test_an_erasure_and_a_rollback_are_taken_before_refreshes_that_were_queued_earlier(queue: Queue) -> None:
+    for _ in range(6):
         queue.add("refresh", BY_AUTOMATION)
-        for left in reversed(range(8)):
-            assert queue.taken()[:1] == ["erase_user"]
-            queue.add("rollback_release", {})
-            queue.add("history", {"dagster/backfill": "one"})
-            started = queue.taken()
-            assert started[:1] == ["rollback_release"]
-            assert "history" in started
-            for job in ("rollback_release", "history", "erase_user"):
-                queue.end_one(job)
-            assert not queue.is_full(), left
+    places = queue.taken()
+    assert 0 < len(places) < 6, "automation has its share of the places"
+    assert queue.taken() == []
+    # What a person starts finds a free place at once; what the API asks for goes before what automation has queued.
+    queue.add("erase_user", BY_AUTOMATION)
+    queue.add("rollback_release", {})
+    assert queue.taken() == ["rollback_release"]
+    queue.end_one("refresh")
+    assert queue.taken() == ["erase_user"]
+    # No place is free: runs of any origin take one.
+    while not queue.is_full():
+        queue.add("history", {}, dg.DagsterRunStatus.STARTING)
+    queue.add("rollback_release", {})
+    assert queue.taken() == []
+    queue.end_one("history")
+    assert queue.taken() == ["rollback_release"]
+    for _ in places[1:]:
+        queue.end_one("refresh")
+    assert queue.taken()[:1] == ["refresh"], "those that were queued first come last"
+
+
+def test_several_erasures_take_one_place_together_and_leave_the_others(queue: Queue) -> None:
+    """Each waits for the pool in the queue, not in a place: what a person starts goes on; automation follows them."""
+    queue.add("prune", BY_AUTOMATION)  # an instance knows a pool from the first run that asks for it on
+    assert queue.taken() == ["prune"]
+    queue.end_one("prune")
+    for _ in range(8):
+        queue.add("erase_user", BY_AUTOMATION)
+    queue.add("refresh", BY_AUTOMATION)
+    for left in reversed(range(8)):
+        assert queue.taken()[:1] == ["erase_user"]
+        queue.add("rollback_release", {})
+        queue.add("history", {"dagster/backfill": "one"})
+        started = queue.taken()
+        assert started[:1] == ["rollback_release"]
+        assert "history" in started
+        for job in ("rollback_release", "history", "erase_user"):
+            queue.end_one(job)
+        assert not queue.is_full(), left

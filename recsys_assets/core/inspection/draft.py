@@ -14,15 +14,7 @@ from recsys_assets.core.events.values import EpochUnit
 from recsys_assets.core.events.vocabulary import availability
 from recsys_assets.core.file_specs import COMPRESSIONS, AvailabilityWords, FileSpec, NumberFormat, TimeUnit
 from recsys_assets.core.inspection.columns import MOST_TYPES, ColumnFacts
-from recsys_assets.core.inspection.words import (
-    IN_STOCK,
-    OUT_OF_STOCK,
-    PROPERTIES,
-    STRONG,
-    TARGETS,
-    has_part,
-    plain_name,
-)
+from recsys_assets.core.inspection.words import AVAILABILITY, PROPERTIES, STRONG, TARGETS, has_part, plain_name
 
 FileKind = Literal["events", "properties", "categories"]
 
@@ -216,8 +208,8 @@ def _availability(values: Sequence[str]) -> Iterator[str]:
     """What the values of ``available`` mean, as far as they are known in another language."""
     foreign = [value for value in values if availability(value, AvailabilityWords()) is None]
     words = {
-        "available": [value for value in foreign if value.casefold() in IN_STOCK],
-        "unavailable": [value for value in foreign if value.casefold() in OUT_OF_STOCK],
+        "available": [value for value in foreign if availability(value, AVAILABILITY) is True],
+        "unavailable": [value for value in foreign if availability(value, AVAILABILITY) is False],
     }
     parts = [f"{name} = [{', '.join(map(_quoted, some))}]" for name, some in words.items() if some]
     if parts:

@@ -1,6 +1,6 @@
 """Words by which columns, properties and types of events are known, in English, German, French and Spanish.
 
-All in lower case, without accents; names of columns without signs as well.
+All in lower case; names of columns and properties without accents and signs.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+
+from recsys_assets.core.file_specs import AvailabilityWords
 
 NAMES: Mapping[str, str] = {
     "user_id": "user userid visitor visitorid customer customerid client clientid member memberid account accountid "
@@ -58,13 +60,14 @@ PROPERTIES: Mapping[str, str] = {
 }
 """Names of properties of items, by what the platform calls them."""
 
-IN_STOCK = ("ja", "lieferbar", "verfügbar", "auf lager", "vorrätig", "oui", "en stock", "disponible", "sí", "si")
-"""What values of availability mean in other languages; English words are known to every data set."""
-OUT_OF_STOCK = (
-    *("nein", "nicht lieferbar", "nicht verfügbar", "ausverkauft", "vergriffen", "non", "épuisé", "indisponible"),
-    *("rupture de stock", "agotado", "no disponible", "sin existencias"),
+AVAILABILITY = AvailabilityWords(
+    available=("ja", "lieferbar", "verfügbar", "auf lager", "vorrätig", "oui", "en stock", "disponible", "sí", "si"),
+    unavailable=(
+        *("nein", "nicht lieferbar", "nicht verfügbar", "ausverkauft", "vergriffen", "non", "épuisé", "indisponible"),
+        *("rupture de stock", "agotado", "no disponible", "sin existencias"),
+    ),
 )
-"""Words that mean the opposite."""
+"""What values of availability mean in other languages; English words are known to every data set."""
 
 
 def has_part(name: str, parts: str) -> bool:
